@@ -1,0 +1,87 @@
+# make demo      show the system at work, all parties on this machine (ARGS="..." is handed on)
+# make test      check, then all tests
+# make help      the rest
+#
+# Needs python3 (3.11 or newer) with its venv module, and make. Everything else is installed into .venv, from lock files with
+# hashes; a second run installs nothing.
+
+SHELL   := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# Test processes: one per core, two at the least. -bb makes a comparison of bytes with text an error.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n > 2 ? n : 2)))
+PYTEST  := $(BIN)/python -bb -m pytest --dist load --tx '$(WORKERS)*popen//python=$(BIN)/python -bb'
+
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help demo test check conformance vectors bench fmt lock clean
+
+help:           ## this list
+	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## */\t/' | expand -t 16
+
+demo: $(VENV)/.runtime  ## the system at work: server, gateway and devices on this machine
+	@$(BIN)/cpns demo $(ARGS)
+
+test: check     ## check, then all tests (ARGS="-k name" picks)
+	$(PYTEST) $(ARGS)
+
+check: $(VENV)/.dev     ## format, lint, types, walls between the rooms
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+conformance: $(VENV)/.dev       ## run the tests of the clauses; table, and build/conformance.json
+	@mkdir -p build
+	$(PYTEST) -m req --conformance build/conformance.json $(ARGS)
+
+vectors: $(VENV)/.dev   ## check known answers: FILE=path, or those of tests/vectors
+	@$(BIN)/python -bb -m tests.vectors.check $(FILE)
+
+bench: $(VENV)/.dev     ## measure (ARGS is handed on)
+	@$(BIN)/python -m bench $(ARGS)
+
+fmt: $(VENV)/.dev       ## format, and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock:           ## make the lock files anew from pyproject.toml (needs the network)
+	@test -x build/uv/bin/uv || { $(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }
+	build/uv/bin/uv pip compile pyproject.toml --group build -o requirements.lock $(LOCK)
+	build/uv/bin/uv pip compile pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock $(LOCK)
+	! grep -nE 'https?:|file:' requirements.lock requirements-dev.lock
+
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links
+
+clean:          ## remove everything that was made, .venv too
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: each is newer than what it was made from, or is made again. They lie in .venv and go with it.
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "cpns needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+		|| { echo "Python's venv module is missing; on Debian: apt install python3-venv" >&2; exit 1; }
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.made requirements.lock pyproject.toml
+	@echo "installing what requirements.lock names, then cpns itself"
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	@echo "installing what requirements-dev.lock names"
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,35 @@
+"""Derivations for Group Keys: GKEK, GKDK, broadcast, senders (DEF-6, DEF-7, PROTOCOL section 7)."""
+
+from cpns.crypto import primitives as p
+from cpns.crypto.secret import Secret
+from cpns.ids import EntityId
+
+
+def node_key(gkek: Secret, sg_id: str, gateway: EntityId, node: int) -> Secret:
+    """Return nk(n), 32 bytes; nodes are numbered like a heap, root 1, children 2n and 2n+1."""
+    prk = p.extract(b"cpns1 gk", gkek.reveal())
+    return Secret(p.expand(prk, p.enc("cpns1 gk node", sg_id, gateway, node), 32))
+
+
+def _node_wrap_key(key: Secret, sg_id: str, gateway: EntityId, epoch: int, node: int) -> bytes:
+    return p.expand(key.reveal(), p.enc("cpns1 gk wrap", sg_id, gateway, epoch, node), 32)
+
+
+def wrap_group_key(key: Secret, sg_id: str, gateway: EntityId, epoch: int, node: int, group_key: Secret) -> bytes:
+    """Return the Group Key of *epoch* for all members below *node*, 40 bytes."""
+    return p.wrap_key(_node_wrap_key(key, sg_id, gateway, epoch, node), group_key.reveal())
+
+
+def open_group_key(key: Secret, sg_id: str, gateway: EntityId, epoch: int, node: int, wrapped: bytes) -> Secret:
+    """Open what `wrap_group_key` closed.
+
+    Raises:
+        AuthenticationFailed: another node, epoch, group or gateway.
+    """
+    return Secret(p.unwrap_key(_node_wrap_key(key, sg_id, gateway, epoch, node), wrapped))
+
+
+def sender_key(group_key: Secret, sg_id: str, epoch: int, sender: EntityId) -> Secret:
+    """Return the key of the messages of one sender in one epoch, 32 bytes."""
+    prk = p.extract(b"cpns1 sg", group_key.reveal())
+    return Secret(p.expand(prk, p.enc("cpns1 sg sender", sg_id, epoch, sender), 32))

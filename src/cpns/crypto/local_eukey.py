@@ -1,0 +1,44 @@
+"""The PN GW's copy of a LocalEUKey, rand_server, and the key that stands in for an unknown PNE (PROTOCOL 1 and 4)."""
+
+from cpns.crypto import primitives as p
+from cpns.crypto.secret import Secret
+from cpns.ids import EntityId
+
+
+def gateway_prk(exporter: Secret, gateway_eukey: Secret) -> Secret:
+    """Return ``Extract(exporter of the gw-server session, PN GW's EUKey)``, the same for all entries of a session."""
+    return Secret(p.extract(exporter.reveal(), gateway_eukey.reveal()))
+
+
+def gateway_wrap_key(prk: Secret, th0: bytes) -> Secret:
+    """Return the key of W_G, bound to the session (by *prk*) and to the run (by *th0*)."""
+    return Secret(p.expand(prk.reveal(), p.enc("cpns1 wrap gw", th0), 32))
+
+
+def wrap_for_gateway(prk: Secret, th0: bytes, local_eukey: Secret) -> bytes:
+    """Return W_G, 40 bytes (AUTH-S2)."""
+    return p.wrap_key(gateway_wrap_key(prk, th0).reveal(), local_eukey.reveal())
+
+
+def open_at_gateway(prk: Secret, th0: bytes, wrapped: bytes) -> Secret:
+    """Return the LocalEUKey in W_G (AUTH-G3).
+
+    Raises:
+        AuthenticationFailed: it was made for another session, run or PN GW.
+    """
+    return Secret(p.unwrap_key(gateway_wrap_key(prk, th0).reveal(), wrapped))
+
+
+def rand_server(process_key: Secret, fresh: bytes, txn: bytes) -> bytes:
+    """Return rand_server, 16 bytes: random, and a hash value calculated by the CPNS Server, as the seed says both."""
+    return p.mac16(process_key.reveal(), p.enc("cpns1 rand", fresh, txn))
+
+
+def stand_in_prk(server_secret: Secret) -> Secret:
+    """Return the key from which `stand_in` derives; made once."""
+    return Secret(p.extract(b"cpns1 unknown", server_secret.reveal()))
+
+
+def stand_in(prk: Secret, entity: EntityId) -> Secret:
+    """Return the key with which the server goes on for an unknown, revoked or not admitted PNE (PROTOCOL 4.3)."""
+    return Secret(p.expand(prk.reveal(), p.enc("cpns1 unknown", entity), 32))

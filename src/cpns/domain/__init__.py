@@ -1,0 +1,1 @@
+"""What is true of entities, personal networks and readings; rules without I/O."""

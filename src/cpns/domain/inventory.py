@@ -1,0 +1,164 @@
+"""Entities, the PN Inventory (DEF-3) and what is recorded of them, as records.
+
+Times are seconds since the epoch, UTC, as the server's clock gave them.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cpns.errors import Result
+from cpns.ids import EntityId, PnId
+
+
+class Kind(StrEnum):
+    """What an entity was provisioned as (DEF-1). A device that hosts both has two entities."""
+
+    PNE = "pne"
+    GATEWAY = "gateway"
+
+
+class State(StrEnum):
+    """Whether an entity may still authenticate."""
+
+    ACTIVE = "active"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What the server needs of an entity to authenticate it; the EUKey stays sealed until the vault opens it.
+
+    Attributes:
+        only_via: the one PN GW through which it is admitted, or None for any.
+    """
+
+    entity_id: EntityId
+    kind: Kind
+    state: State
+    only_via: EntityId | None
+    sealed_eukey: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntity:
+    """An entity to be provisioned.
+
+    Attributes:
+        fingerprint: 8 bytes of a hash of the key; no two entities may share one, which finds a copied key.
+    """
+
+    entity_id: EntityId
+    kind: Kind
+    only_via: EntityId | None
+    note: str
+    sealed_eukey: bytes
+    fingerprint: bytes
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """An entity as the operator sees it: no key, but how its last authentication ended and why.
+
+    Attributes:
+        last_result: result of the newest procedure it took part in, None before the first.
+        last_reason: the reason that only the server knows, such as ``wrong_hash`` or ``revoked``.
+        last_via: the PN GW through which it came (a gateway: None).
+        pn_id: the personal network that it is a member of (a gateway: that it serves), or None.
+    """
+
+    entity_id: EntityId
+    kind: Kind
+    state: State
+    only_via: EntityId | None
+    note: str
+    fingerprint: bytes
+    created_at: float
+    revoked_at: float | None
+    last_result: Result | None
+    last_reason: str | None
+    last_via: EntityId | None
+    last_at: float | None
+    pn_id: PnId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a procedure ended for one entity: a row of the audit log, and the newest state of the entity.
+
+    Attributes:
+        event: ``gateway_activated``, ``pne_established``, ``refused``, ``revoked``, ``provisioned``, ...
+        reason: empty where the result is 0.
+    """
+
+    at: float
+    event: str
+    entity_id: EntityId
+    via: EntityId | None
+    result: Result
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A PNE in a personal network."""
+
+    pne_id: EntityId
+    pan_secure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Establishment:
+    """What one finished SETUP changes: committed once, in one transaction, before its answer leaves.
+
+    Attributes:
+        members: the PNEs that were authenticated; one that was in another PN moves.
+        outcomes: one for every PNE of the request, authenticated or not.
+    """
+
+    pn_id: PnId
+    gateway_id: EntityId
+    alias: str | None
+    at: float
+    members: tuple[Membership, ...]
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReading:
+    """A reading as committed.
+
+    Attributes:
+        number: grows by commit; where `cpns server tail` goes on.
+        verified: how the sender was proven: ``e2e`` (the PNE itself, by its own session with the server).
+        body: the JSON object, as text.
+    """
+
+    number: int
+    reading_id: bytes
+    pne_id: EntityId
+    gateway_id: EntityId
+    verified: str
+    received_at: float
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalNetwork:
+    """One entry of the PN Inventory (DEF-3)."""
+
+    pn_id: PnId
+    gateway_id: EntityId
+    alias: str | None
+    created_at: float
+    members: tuple[EntityId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLocalEukey:
+    """A LocalEUKey as the PN GW keeps it (AUTH-G3), sealed; `th0` is the run that assigned it."""
+
+    pne_id: EntityId
+    pn_id: PnId
+    th0: bytes
+    sealed_key: bytes

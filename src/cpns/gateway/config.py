@@ -1,0 +1,55 @@
+"""What a PN GW is told at its start."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cpns.crypto.secret import Secret
+from cpns.ids import EntityId
+
+
+@dataclass(frozen=True, slots=True)
+class PanConfig:
+    """One PAN of the gateway.
+
+    Attributes:
+        secure: whether the operator knows it for a Secure PAN (DEF-9); then there is no hop session on it (SES-5).
+    """
+
+    host: str
+    port: int
+    secure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """See ``cpns gateway run --help`` for the meaning of each.
+
+    Attributes:
+        batch_window: seconds that a SETUP Request waits for others, to go to the server in one.
+        answer_timeout: seconds that a PNE has for its AUTHENTICATE Response.
+        setup_timeout: seconds that the server has for a SETUP, the PNEs' answers included.
+        uplink_patience: seconds that a SETUP Request waits for an uplink that is away.
+        keepalive: seconds between signs of life on the uplink.
+        half_open: seconds after which a hop session that its PNE did not confirm is ended.
+    """
+
+    gateway_id: EntityId
+    server_id: EntityId
+    eukey: Secret
+    server_host: str
+    server_port: int
+    pans: tuple[PanConfig, ...]
+    data: Path | None = None
+    alias: str | None = None
+    suite: int = 2
+    lowest_suite: int = 1
+    tls: bool = False
+    tls_ca: Path | None = None
+    announce: bool = True
+    batch_window: float = 0.02
+    answer_timeout: float = 5.0
+    setup_timeout: float = 9.0
+    uplink_patience: float = 6.0
+    keepalive: float = 20.0
+    half_open: float = 60.0
+    trace: Path | None = None

@@ -1,0 +1,92 @@
+"""The hop session between PN GW and PNE, from the LocalEUKey (AUTH-G4), and what it protects (SES-6)."""
+
+from typing import Final
+
+from cpns.crypto.ephemeral import SEED_BYTES
+from cpns.crypto.schedule import Profile
+from cpns.crypto.secret import Secret
+from cpns.errors import AuthenticationFailed, Refused, Result
+from cpns.gateway.config import GatewayConfig
+from cpns.gateway.members import Members
+from cpns.ids import EntityId
+from cpns.ports import Clock, Randomness
+from cpns.protocol.link_auth import verifier
+from cpns.service.sessions import session_of
+from cpns.session.table import Sessions
+from cpns.transport.endpoint import Link
+from cpns.transport.errors import Answer, Code, read
+from cpns.wire import codec, registry
+from cpns.wire.messages import ActivateRequest, Proof
+
+KID_BYTES: Final = 2
+MAX_RUNS: Final = 256
+
+
+class Hop:
+    """The verifier's side of `pne-gw` on one PAN.
+
+    Args:
+        hops: the hop sessions of this PAN.
+    """
+
+    def __init__(
+        self, config: GatewayConfig, members: Members, hops: Sessions, clock: Clock, random: Randomness
+    ) -> None:
+        self._config = config
+        self._members = members
+        self._hops = hops
+        self._clock = clock
+        self._random = random
+        self._runs = 0
+
+    def stands(self, pne_id: EntityId) -> bool:
+        """Whether a hop session with *pne_id* stands; then its unprotected messages are refused (SES-6).
+
+        One that the PNE never used does not count: it may not know of it.
+        """
+        session = self._hops.with_peer(pne_id)
+        return session is not None and session.confirmed
+
+    async def activate(self, request: ActivateRequest, link: Link) -> Answer:
+        """Run `pne-gw` with a PNE (M1 in, M4 out).
+
+        Raises:
+            Refused: a session stands, or the PNE does not prove that it has our LocalEUKey.
+        """
+        if self.stands(request.entity_id):
+            raise AuthenticationFailed("hop_session_stands")
+        if self._runs >= MAX_RUNS:
+            raise Refused(Result.TOO_MANY, "too_many_activations")
+        member = self._members.get(request.entity_id)
+        key, binding = Secret(self._random(registry.KEY_BYTES)), self._random(32)  # for a stranger: fails at M3
+        if member is not None and member.local_eukey is not None:
+            key, binding = member.local_eukey, member.th0
+        kid = self._hops.reserve((self._random(KID_BYTES) for _ in range(64)), request.kid)
+        self._runs += 1
+        try:
+            state, challenge = verifier.challenge(
+                Profile.PNE_GW,
+                request,
+                own_id=self._config.gateway_id,
+                key=key,
+                lowest_suite=self._config.lowest_suite,
+                rand=self._random(registry.RAND_BYTES),
+                kid=kid,
+                eph_seed=self._random(SEED_BYTES),
+                binding=binding,
+            )
+            proof = await link.request(
+                registry.CPNS_PATH,
+                codec.encode(challenge),
+                timeout=self._config.answer_timeout,
+                accept=lambda answer: read(answer, Proof, limit=registry.MAX_PAN_BODY),
+            )
+            established, response = verifier.verify(state, proof)
+            if self.stands(request.entity_id) or self._members.get(request.entity_id) is not member:
+                raise AuthenticationFailed("overtaken")
+            self._hops.add(session_of(established, self._clock.monotonic()))
+            self._members.heard(request.entity_id, link)
+        finally:
+            self._runs -= 1
+            self._hops.release([kid])
+        return Answer(Code.CHANGED, codec.encode(response))

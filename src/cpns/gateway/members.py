@@ -1,0 +1,89 @@
+"""The PNEs behind this PN GW: how each is reached, and the LocalEUKey that it shares with us."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from cpns.crypto.secret import Secret
+from cpns.domain.inventory import HeldLocalEukey
+from cpns.errors import AuthenticationFailed
+from cpns.ids import EntityId, PnId
+from cpns.ports import GatewayStore, Vault
+from cpns.transport.endpoint import Link
+
+LOCAL_EUKEY_PURPOSE = "local eukey"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One PNE that the server has authenticated through us.
+
+    Attributes:
+        th0: of the run that assigned the LocalEUKey; `pne-gw` binds to it.
+        local_eukey: None on a Secure PAN where the PNE did not ask for one.
+        link: where it was last heard under proof; None after our restart, until it is heard again.
+    """
+
+    pne_id: EntityId
+    pn_id: PnId
+    th0: bytes
+    local_eukey: Secret | None = field(repr=False)
+    link: Link | None
+
+
+class Members:
+    """The members, in memory and (LocalEUKeys, sealed) over a restart.
+
+    Args:
+        store: None keeps nothing over a restart; then every PNE sets up again.
+    """
+
+    def __init__(self, store: GatewayStore | None, vault: Vault) -> None:
+        self._store = store
+        self._vault = vault
+        self._members: dict[EntityId, Member] = {}
+        self.pn_id: PnId | None = None
+
+    async def load(self) -> None:
+        """Take up what was kept."""
+        if self._store is None:
+            return
+        self.pn_id = await self._store.pn()
+        for held in await self._store.local_eukeys():
+            try:
+                key = self._vault.open(LOCAL_EUKEY_PURPOSE, held.pne_id, held.sealed_key)
+            except AuthenticationFailed:
+                await self._store.forget([held.pne_id])  # sealed under another EUKey: it was replaced since
+                continue
+            self._members[held.pne_id] = Member(held.pne_id, held.pn_id, held.th0, key, None)
+
+    def get(self, pne_id: EntityId) -> Member | None:
+        """Return the member, or None."""
+        return self._members.get(pne_id)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def link(self, destination: str) -> Link | None:
+        """Return the way to a member, or None: the relay's route."""
+        member = self._members.get(EntityId(destination))
+        return None if member is None else member.link
+
+    def heard(self, pne_id: EntityId, link: Link) -> None:
+        """A proven message of *pne_id* came from *link*."""
+        member = self._members.get(pne_id)
+        if member is not None and member.link != link:
+            self._members[pne_id] = replace(member, link=link)
+
+    async def admit(self, pn_id: PnId, members: Sequence[Member]) -> None:
+        """Take in PNEs that the server has just authenticated, each in place of an older membership."""
+        self.pn_id = pn_id
+        if self._store is not None:
+            await self._store.keep(pn_id, list(self._held(members)))
+        for member in members:
+            self._members[member.pne_id] = member
+
+    def _held(self, members: Iterable[Member]) -> Iterable[HeldLocalEukey]:
+        for member in members:
+            if member.local_eukey is not None:
+                sealed = self._vault.seal(LOCAL_EUKEY_PURPOSE, member.pne_id, member.local_eukey)
+                yield HeldLocalEukey(member.pne_id, member.pn_id, member.th0, sealed)

@@ -1,0 +1,232 @@
+"""PN Establishment at the PN GW: SETUP Requests that come close together go to the server as one (AUTH-G1..G6)."""
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Final
+
+from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
+from cpns.gateway.config import GatewayConfig
+from cpns.gateway.members import Member, Members
+from cpns.gateway.uplink import Standing, Uplink
+from cpns.ids import EntityId, PnId
+from cpns.ports import Randomness
+from cpns.protocol.pne_auth import gateway as pne_auth
+from cpns.session.table import Session, Sessions
+from cpns.transport.endpoint import Link
+from cpns.transport.errors import Answer, Code, read
+from cpns.wire import codec, registry
+from cpns.wire.messages import (
+    Challenge,
+    GatewayChallenge,
+    GatewaySetupResponse,
+    Proof,
+    SetupRequest,
+    SetupResponse,
+)
+
+_log = logging.getLogger("cpns.gateway")
+
+MAX_WAITING: Final = 512
+"""SETUP Requests that may wait for their end at once, on one PAN."""
+MAX_WAITING_PER_LINK: Final = 4
+MAX_BATCH_MLKEM: Final = 40
+"""PNEs of suite 3 in one SETUP Request, so that neither it nor its answer passes 64 KiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    request: SetupRequest
+    link: Link
+    done: asyncio.Future[SetupResponse]
+
+
+@dataclass(slots=True)
+class _Run:
+    state: pne_auth.AwaitingChallenge
+    links: dict[EntityId, Link]
+    assigned: dict[EntityId, pne_auth.Assigned]
+    standing: Standing
+    challenged: bool = False
+
+
+class Setup:
+    """Gathers and runs SETUPs of one PAN.
+
+    Args:
+        pan_secure: whether this PAN is configured as Secure PAN.
+        hops: the hop sessions of this PAN; a new SETUP ends the PNE's older one.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        uplink: Uplink,
+        members: Members,
+        hops: Sessions,
+        pan_secure: bool,
+        random: Randomness,
+    ) -> None:
+        self._config = config
+        self._uplink = uplink
+        self._members = members
+        self._hops = hops
+        self._pan_secure = pan_secure
+        self._random = random
+        self._waiting: list[_Waiting] = []
+        self._count: Counter[Link] = Counter()
+        self._runs: dict[bytes, _Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def request(self, request: SetupRequest, link: Link) -> SetupResponse:
+        """Take one PNE's SETUP Request; return its SETUP Response when the server has decided.
+
+        Raises:
+            Refused: TOO_MANY; or the server is away, did not answer, or refused the request as a whole.
+        """
+        if self._count.total() >= MAX_WAITING or self._count[link] >= MAX_WAITING_PER_LINK:
+            raise Refused(Result.TOO_MANY, "too_many_setups")
+        if request.pn_id is not None and request.pn_id != self._members.pn_id:
+            raise Refused(Result.UNKNOWN_PN, "not_our_pn")
+        done: asyncio.Future[SetupResponse] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(request, link, done))
+        if len(self._waiting) == 1:
+            self._start(self._gather())
+        self._count[link] += 1
+        try:
+            return await done
+        finally:
+            self._count[link] -= 1
+            if not self._count[link]:
+                del self._count[link]
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _gather(self) -> None:
+        await asyncio.sleep(self._config.batch_window)
+        with contextlib.suppress(NoAnswer):
+            await self._uplink.wait(self._config.uplink_patience)  # who waits for it meanwhile shares the batch
+        waiting, self._waiting = self._waiting, []
+        while waiting:
+            batch, waiting = _batch(waiting)
+            self._start(self._run(batch))
+
+    async def _run(self, batch: list[_Waiting]) -> None:
+        try:
+            ended = await self._establish(batch)
+        except Refused as error:
+            for waiting in batch:
+                if not waiting.done.done():
+                    waiting.done.set_exception(error)
+            return
+        for waiting in batch:
+            if not waiting.done.done():
+                waiting.done.set_result(ended[waiting.request.entity_id].response)
+
+    async def _establish(self, batch: list[_Waiting]) -> dict[EntityId, pne_auth.Concluded]:
+        standing = await self._uplink.wait(0)
+        txn = self._random(registry.TXN_BYTES)
+        state, message = pne_auth.gather(
+            [waiting.request for waiting in batch],
+            txn=txn,
+            pan_secure=self._pan_secure,
+            pn_id=self._members.pn_id,
+            alias=self._config.alias,
+        )
+        links = {waiting.request.entity_id: waiting.link for waiting in batch}
+        run = self._runs[txn] = _Run(state, links, {}, standing)
+        try:
+            response = await standing.link.request(
+                registry.CPNS_PATH,
+                codec.encode(message),
+                timeout=self._config.setup_timeout,
+                session=standing.session,
+                accept=lambda answer: read(answer, GatewaySetupResponse),
+            )
+        except Refused as error:
+            if error.result is Result.UNKNOWN_PN:
+                self._members.pn_id = None  # the server was set up anew: let it name a PN again
+            raise
+        finally:
+            del self._runs[txn]
+        ended = pne_auth.conclude(state, run.assigned, response)
+        await self._admit(response.pn_id, run, ended)
+        return ended
+
+    async def _admit(self, pn_id: PnId, run: _Run, ended: dict[EntityId, pne_auth.Concluded]) -> None:
+        members = [
+            Member(pne, pn_id, end.assigned.th0, end.assigned.local_eukey, run.links[pne])
+            for pne, end in ended.items()
+            if end.assigned is not None
+        ]
+        await self._members.admit(pn_id, members)
+        for member in members:
+            older = self._hops.with_peer(member.pne_id)
+            if older is not None:
+                self._hops.remove(older)
+        if members:
+            _log.info("PN %s: %d of %d PNEs established", pn_id, len(members), len(ended))
+
+    async def challenged(self, source: Session, message: GatewayChallenge) -> Answer | None:
+        """Take the server's AUTHENTICATE Request, ask each PNE, and answer with what they say.
+
+        Returns:
+            None where no SETUP of this PAN has that txn.
+
+        Raises:
+            AuthenticationFailed: it does not fit what was asked; no PNE hears of it.
+        """
+        run = self._runs.get(message.txn)
+        if run is None:
+            return None
+        if run.challenged or run.standing.session is not source:
+            raise AuthenticationFailed("txn_not_outstanding")
+        run.challenged = True
+        state, challenges = pne_auth.distribute(
+            run.state,
+            message,
+            own_id=self._config.gateway_id,
+            server_id=self._config.server_id,
+            prk=run.standing.prk,
+        )
+        answers = await asyncio.gather(
+            *(self._ask(pne, run.links[pne], challenge) for pne, challenge in challenges.items())
+        )
+        proofs = {pne: proof for pne, proof in answers if proof is not None}
+        run.assigned = dict(state.assigned)
+        _, response = pne_auth.collect(state, proofs)
+        return Answer(Code.CHANGED, codec.encode(response))
+
+    async def _ask(self, pne: EntityId, link: Link, challenge: Challenge) -> tuple[EntityId, bytes | None]:
+        def accept(answer: Answer) -> bytes:
+            proof = read(answer, Proof, limit=registry.MAX_PAN_BODY)
+            if proof.entity_id != pne:
+                raise AuthenticationFailed("proof_names_another_pne")
+            return proof.proof
+
+        try:
+            proof = await link.request(
+                registry.CPNS_PATH, codec.encode(challenge), timeout=self._config.answer_timeout, accept=accept
+            )
+        except NoAnswer:
+            return pne, None
+        return pne, proof
+
+
+def _batch(waiting: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
+    """Split off the next batch: no ID twice, no more than one message carries."""
+    limit = MAX_BATCH_MLKEM if any(item.request.suite == 3 for item in waiting) else registry.MAX_BATCH
+    batch: dict[EntityId, _Waiting] = {}
+    rest: list[_Waiting] = []
+    for item in waiting:
+        if len(batch) < limit and item.request.entity_id not in batch:
+            batch[item.request.entity_id] = item
+        else:
+            rest.append(item)
+    return list(batch.values()), rest

@@ -1,0 +1,172 @@
+"""The PN GW's way to the server: connect, authenticate (7.5.5), stay, and come back after a loss."""
+
+import asyncio
+import contextlib
+import logging
+import random as jitter
+import ssl
+from dataclasses import dataclass, field
+
+from cpns.crypto.ephemeral import SEED_BYTES
+from cpns.crypto.local_eukey import gateway_prk
+from cpns.crypto.schedule import Profile
+from cpns.crypto.secret import Secret
+from cpns.errors import AuthenticationFailed, CpnsError, NoAnswer, Refused
+from cpns.gateway.config import GatewayConfig
+from cpns.ports import Clock, Randomness
+from cpns.protocol.established import Established
+from cpns.protocol.link_auth import claimant
+from cpns.service.sessions import session_of
+from cpns.session.table import Session, Sessions
+from cpns.transport.endpoint import Endpoint, Inbound, Link
+from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, read
+from cpns.wire import application, codec, registry
+from cpns.wire.messages import ActivateResponse, LinkChallengeFromServer
+
+_log = logging.getLogger("cpns.gateway")
+
+BACKOFF = (0.2, 10.0)
+"""First and longest pause, in seconds, between attempts; each is drawn from half of it up to all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An uplink that stands: its link, its session, and what opens this PN GW's LocalEUKey copies."""
+
+    link: Link
+    session: Session
+    prk: Secret = field(repr=False)
+
+
+class Uplink:
+    """Keeps one authenticated connection to the server.
+
+    Args:
+        endpoint: of this PN GW on the uplink; requests of the server come in there.
+        sessions: the sessions of that endpoint.
+    """
+
+    def __init__(
+        self, config: GatewayConfig, endpoint: Endpoint, sessions: Sessions, clock: Clock, random: Randomness
+    ) -> None:
+        self._config = config
+        self._endpoint = endpoint
+        self._sessions = sessions
+        self._clock = clock
+        self._random = random
+        self._run: claimant.AwaitingChallenge | claimant.AwaitingProof | None = None
+        self._standing: Standing | None = None
+        self._stands = asyncio.Event()
+        self._lost = asyncio.Event()
+        self.last_refusal = ""
+
+    @property
+    def standing(self) -> Standing | None:
+        """The uplink, or None while it is away."""
+        return self._standing
+
+    async def wait(self, patience: float) -> Standing:
+        """Return the uplink, waiting up to *patience* seconds for one that is away.
+
+        Raises:
+            NoAnswer: it stayed away.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._stands.wait()
+        if self._standing is None:
+            raise NoAnswer("uplink_away")
+        return self._standing
+
+    async def stay(self) -> None:
+        """Connect and reconnect until cancelled."""
+        pause = BACKOFF[0]
+        while True:
+            self._lost.clear()
+            try:
+                await self._connect()
+                pause = BACKOFF[0]
+                await self._watch()
+            except (OSError, Refused) as error:
+                reason = error.reason if isinstance(error, Refused) else type(error).__name__
+                if reason != self.last_refusal:
+                    _log.warning("no uplink to %s: %s; trying on", self._config.server_id, reason)
+                self.last_refusal = reason
+            finally:
+                self._drop()
+            await asyncio.sleep(pause * jitter.uniform(0.5, 1.0))  # noqa: S311  # spreads load, hides nothing
+            pause = min(pause * 2, BACKOFF[1])
+
+    def lost(self, link: Link) -> None:
+        """The connection is gone."""
+        if self._standing is None or self._standing.link == link:
+            self._lost.set()
+
+    def _drop(self) -> None:
+        standing, self._standing = self._standing, None
+        self._stands.clear()
+        if standing is not None:
+            self._sessions.remove(standing.session)
+            standing.link.close()
+
+    async def _connect(self) -> None:
+        config = self._config
+        tls = ssl.create_default_context(cafile=config.tls_ca) if config.tls else None
+        link = await self._endpoint.connect(config.server_host, config.server_port, tls)
+        self._endpoint.names[link.remote] = config.server_id
+        kid = self._sessions.reserve((self._random(1) for _ in range(64)), b"")
+        try:
+            self._run, request = claimant.begin(
+                Profile.GW_SERVER,
+                own_id=config.gateway_id,
+                responder_id=config.server_id,
+                key=config.eukey,
+                suite=config.suite,
+                rand=self._random(registry.RAND_BYTES),
+                kid=kid,
+                eph_seed=self._random(SEED_BYTES),
+            )
+            established = await link.request(
+                registry.CPNS_PATH,
+                codec.encode(request),
+                timeout=config.answer_timeout * 2,
+                accept=self._finish,
+            )
+        except CpnsError:
+            link.close()
+            raise
+        finally:
+            self._run = None
+            self._sessions.release([kid])
+        session = session_of(established, self._clock.monotonic())
+        self._sessions.add(session)
+        self._standing = Standing(link, session, gateway_prk(established.keys.exporter(), config.eukey))
+        self._stands.set()
+        self.last_refusal = ""
+        _log.info("uplink to %s stands", config.server_id)
+
+    def _finish(self, answer: Answer) -> Established:
+        response = read(answer, ActivateResponse)
+        if not isinstance(self._run, claimant.AwaitingProof):
+            raise AuthenticationFailed("response_before_challenge")
+        return claimant.finish(self._run, response)
+
+    def challenged(self, inbound: Inbound) -> Answer:
+        """Answer the server's AUTHENTICATE Request inside ACTIVATE; one for each run."""
+        if not isinstance(self._run, claimant.AwaitingChallenge):
+            return UNIFORM_REFUSAL
+        challenge = codec.decode(inbound.payload, LinkChallengeFromServer)
+        self._run, proof = claimant.answer(self._run, challenge)
+        return Answer(Code.CHANGED, codec.encode(proof))
+
+    async def _watch(self) -> None:
+        """Return when the connection is gone, or the server gives no sign of life."""
+        standing = self._standing
+        while standing is not None and not standing.link.closed:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._config.keepalive):
+                    await self._lost.wait()
+                    return
+            await standing.link.request(
+                application.PING_PATH, b"", timeout=self._config.keepalive, session=standing.session, accept=lambda _: None
+            )

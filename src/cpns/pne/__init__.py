@@ -1,0 +1,1 @@
+"""The PNE: a device that proves itself to the server through whatever PN GW it finds, and talks to it end to end."""

@@ -1,0 +1,35 @@
+"""What a PNE is told at its start."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cpns.crypto.secret import Secret
+from cpns.ids import EntityId
+
+
+@dataclass(frozen=True, slots=True)
+class PneConfig:
+    """See ``cpns pne run --help`` for the meaning of each.
+
+    Attributes:
+        gateway: host and port of the PN GW, or None to look for one by mDNS.
+        gateway_id: the only PN GW to go through, or None for any: the server's proof tells which it is.
+        pan_secure: what this PNE is configured to believe of its PAN.
+        timer: seconds that it waits for the AUTHENTICATE Request, and again for the SETUP Response.
+        request_timeout: seconds that it waits for the answer to an application message.
+        presence: seconds between its signs of life to the PN GW.
+        session_age: seconds after which it sets up again by itself.
+    """
+
+    pne_id: EntityId
+    server_id: EntityId
+    eukey: Secret
+    gateway: tuple[str, int] | None = None
+    gateway_id: EntityId | None = None
+    pan_secure: bool = False
+    suite: int = 2
+    timer: float = 10.0
+    request_timeout: float = 6.0
+    presence: float = 20.0
+    session_age: float = 43200.0
+    trace: Path | None = None

@@ -1,0 +1,173 @@
+"""How a PNE gets its sessions: SETUP with the server through the PN GW, then ACTIVATE with the PN GW itself."""
+
+import asyncio
+from typing import Final
+
+from cpns.crypto.ephemeral import SEED_BYTES
+from cpns.crypto.schedule import Profile
+from cpns.errors import AuthenticationFailed, NoAnswer, Refused
+from cpns.pne.config import PneConfig
+from cpns.ports import Clock, Randomness
+from cpns.protocol.established import Established
+from cpns.protocol.link_auth import claimant
+from cpns.protocol.pne_auth import pne as pne_auth
+from cpns.service.sessions import session_of
+from cpns.session.table import Session, Sessions
+from cpns.transport.endpoint import Inbound, Link
+from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, read
+from cpns.wire import codec, registry
+from cpns.wire.messages import ActivateResponse, Challenge, LinkChallengeFromGateway, SetupResponse
+
+KID_BYTES: Final = 1
+HOP_ATTEMPTS: Final = 3
+
+
+class Join:
+    """The procedures of one PNE, one at a time.
+
+    Args:
+        sessions: where the sessions with server and PN GW go.
+    """
+
+    def __init__(self, config: PneConfig, sessions: Sessions, clock: Clock, random: Randomness) -> None:
+        self._config = config
+        self._sessions = sessions
+        self._clock = clock
+        self._random = random
+        self._setup: pne_auth.AwaitingChallenge | pne_auth.AwaitingOutcome | None = None
+        self._hop: claimant.AwaitingChallenge | claimant.AwaitingProof | None = None
+        self._challenged = asyncio.Event()
+        self.last_refusal = ""
+
+    def _kid(self) -> bytes:
+        return self._sessions.reserve((self._random(KID_BYTES) for _ in range(256)), b"")
+
+    async def setup(self, link: Link) -> tuple[pne_auth.Joined, Session]:
+        """Run 7.5.4 through the PN GW at *link*; return what it gave, and the session with the server.
+
+        Raises:
+            NoAnswer: no run came to its end in time; what did not fit was dropped on the way.
+        """
+        config = self._config
+        kid = self._kid()
+        self._setup, request = pne_auth.begin(
+            own_id=config.pne_id,
+            server_id=config.server_id,
+            gateway_id=config.gateway_id,
+            key=config.eukey,
+            suite=config.suite,
+            rand=self._random(registry.RAND_BYTES),
+            kid=kid,
+            eph_seed=self._random(SEED_BYTES),
+            need_local=not config.pan_secure,
+            pan_secure=config.pan_secure,
+            procedure=registry.Procedure.ESTABLISH,
+        )
+        self._challenged.clear()
+        self.last_refusal = ""
+        run = asyncio.create_task(
+            link.request(
+                registry.CPNS_PATH, codec.encode(request), timeout=2 * config.timer, accept=self._outcome
+            )
+        )
+        try:
+            await self._within_timer(asyncio.create_task(self._challenged.wait()), run)
+            await self._within_timer(run)
+            joined = run.result()
+        finally:
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+            self._setup = None
+            self._sessions.release([kid])
+        session = session_of(joined.session, self._clock.monotonic(), joined.gateway_id)
+        self._sessions.add(session)
+        return joined, session
+
+    async def _within_timer(self, *tasks: "asyncio.Task[object]") -> None:
+        """Wait for one of *tasks*, and raise where none is done when the timer ends."""
+        done, _ = await asyncio.wait(tasks, timeout=self._config.timer, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            raise NoAnswer(self.last_refusal or "no_answer")
+        for task in done:
+            task.result()
+
+    def _outcome(self, answer: Answer) -> pne_auth.Joined:
+        try:
+            response = read(answer, SetupResponse, limit=registry.MAX_PAN_BODY)
+            if not isinstance(self._setup, pne_auth.AwaitingOutcome):
+                raise AuthenticationFailed(f"refused_with_{response.result}")
+            return pne_auth.finish(self._setup, response)
+        except Refused as error:
+            self.last_refusal = error.reason
+            raise
+
+    async def hop(self, link: Link, joined: pne_auth.Joined) -> Session:
+        """Run `pne-gw` with the PN GW from the LocalEUKey that *joined* gave (AUTH-P6); return the hop session.
+
+        Raises:
+            Refused: the PN GW does not prove that it has the LocalEUKey, or does not answer.
+        """
+        if joined.local_eukey is None:
+            raise AuthenticationFailed("no_local_eukey")
+        kid = self._kid()
+        try:
+            for attempt in range(HOP_ATTEMPTS):
+                self._hop, request = claimant.begin(
+                    Profile.PNE_GW,
+                    own_id=self._config.pne_id,
+                    responder_id=joined.gateway_id,
+                    key=joined.local_eukey,
+                    suite=self._config.suite,
+                    rand=self._random(registry.RAND_BYTES),
+                    kid=kid,
+                    eph_seed=self._random(SEED_BYTES),
+                    binding=joined.session.th0,
+                )
+                try:
+                    established = await link.request(
+                        registry.CPNS_PATH,
+                        codec.encode(request),
+                        timeout=self._config.timer / HOP_ATTEMPTS,
+                        accept=self._activated,
+                    )
+                except NoAnswer:
+                    if attempt == HOP_ATTEMPTS - 1:
+                        raise
+                else:
+                    break
+        finally:
+            self._hop = None
+            self._sessions.release([kid])
+        session = session_of(established, self._clock.monotonic())
+        self._sessions.add(session)
+        return session
+
+    def _activated(self, answer: Answer) -> Established:
+        response = read(answer, ActivateResponse, limit=registry.MAX_PAN_BODY)
+        if not isinstance(self._hop, claimant.AwaitingProof):
+            raise AuthenticationFailed("response_before_challenge")
+        return claimant.finish(self._hop, response)
+
+    def challenged(self, inbound: Inbound) -> Answer | None:
+        """Answer an AUTHENTICATE Request of the PN GW; None drops one that does not fit, and the run goes on.
+
+        One is accepted for each rand_PNE; with no run under way, it is refused (SES-6).
+        """
+        shapes: tuple[type[Challenge | LinkChallengeFromGateway], ...] = (Challenge, LinkChallengeFromGateway)
+        message = codec.decode(inbound.payload, *shapes, limit=registry.MAX_PAN_BODY)
+        if self._setup is None and self._hop is None:
+            return UNIFORM_REFUSAL
+        try:
+            if isinstance(message, Challenge):
+                if not isinstance(self._setup, pne_auth.AwaitingChallenge):
+                    return None
+                self._setup, proof = pne_auth.answer(self._setup, message)
+                self._challenged.set()
+            else:
+                if not isinstance(self._hop, claimant.AwaitingChallenge):
+                    return None
+                self._hop, proof = claimant.answer(self._hop, message)
+        except Refused as error:
+            self.last_refusal = error.reason
+            return None
+        return Answer(Code.CHANGED, codec.encode(proof))

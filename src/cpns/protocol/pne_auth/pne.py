@@ -1,0 +1,154 @@
+"""The PNE's part of 7.5.4.
+
+    begin  -> AwaitingChallenge   sends SETUP Request            (AUTH-P1, AUTH-P2)
+    answer -> AwaitingOutcome     sends AUTHENTICATE Response    (AUTH-P3, AUTH-P4, AUTH-P5)
+    finish -> Joined                                             (AUTH-P7)
+
+Each raises where a message does not fit, and the state stays what it was: the PNE drops the message and waits on, so
+that a forged one on an open PAN can't end a run.
+"""
+
+from dataclasses import dataclass, field
+
+from cpns.crypto.ephemeral import Ephemeral, agree_as_initiator, initiate
+from cpns.crypto.schedule import Profile, Proofs, Schedule, Transcript
+from cpns.crypto.secret import Secret
+from cpns.errors import AuthenticationFailed
+from cpns.ids import EntityId, PnId
+from cpns.protocol.established import Established
+from cpns.wire.messages import Challenge, PnEstablishmentNotify, Proof, SetupRequest, SetupResponse
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingChallenge:
+    """The SETUP Request is on its way.
+
+    Attributes:
+        gateway_id: the PN GW that this PNE wants, or None where any will do; the server's proof covers which it is.
+    """
+
+    own_id: EntityId
+    server_id: EntityId
+    gateway_id: EntityId | None
+    key: Secret
+    rand: bytes
+    kid: bytes
+    ephemeral: Ephemeral
+    need_local: bool
+    pan_secure: bool
+    procedure: int
+    pn_id: PnId | None
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingOutcome:
+    """hash_PNE is on its way: the server has to prove itself. The LocalEUKey is kept aside until it has."""
+
+    transcript: Transcript
+    th0: bytes
+    hash_pne: bytes
+    local_eukey: Secret | None
+    proofs: Proofs = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Server and PN GW are authenticated, the session with the server stands, the LocalEUKey is kept."""
+
+    session: Established
+    gateway_id: EntityId
+    pn_id: PnId
+    pan_secure: bool
+    local_eukey: Secret | None
+
+
+def begin(
+    *,
+    own_id: EntityId,
+    server_id: EntityId,
+    gateway_id: EntityId | None,
+    key: Secret,
+    suite: int,
+    rand: bytes,
+    kid: bytes,
+    eph_seed: bytes,
+    need_local: bool,
+    pan_secure: bool,
+    procedure: int,
+    pn_id: PnId | None = None,
+) -> tuple[AwaitingChallenge, SetupRequest]:
+    """Start: return the state and the SETUP Request. A PNE on an open PAN always asks for a LocalEUKey."""
+    need_local = need_local or not pan_secure
+    ephemeral = initiate(suite, eph_seed)
+    state = AwaitingChallenge(
+        own_id, server_id, gateway_id, key, rand, kid, ephemeral, need_local, pan_secure, procedure, pn_id
+    )
+    request = SetupRequest(
+        suite, own_id, rand, kid, need_local, pan_secure, procedure, ephemeral.public, pn_id
+    )
+    return state, request
+
+
+def answer(state: AwaitingChallenge, challenge: Challenge) -> tuple[AwaitingOutcome, Proof]:
+    """Take the AUTHENTICATE Request; return the AUTHENTICATE Response with hash_PNE.
+
+    Raises:
+        AuthenticationFailed: anything in it does not fit this run; W missing, uncalled for, or made for another run.
+    """
+    if challenge.server_id != state.server_id:
+        raise AuthenticationFailed("challenge_names_another_server")
+    if state.gateway_id is not None and challenge.gateway_id != state.gateway_id:
+        raise AuthenticationFailed("challenge_names_another_gateway")
+    if state.pn_id is not None and challenge.pn_id != state.pn_id:
+        raise AuthenticationFailed("challenge_names_another_pn")
+    if challenge.kid == state.kid:
+        raise AuthenticationFailed("kids_are_equal")
+    if (challenge.wrapped is not None) != state.need_local:
+        raise AuthenticationFailed("local_eukey_missing_or_uncalled_for")
+    transcript = Transcript(
+        profile=Profile.PNE_SERVER,
+        suite=state.ephemeral.suite,
+        responder=state.server_id,
+        gw=challenge.gateway_id,
+        initiator=state.own_id,
+        rand_i=state.rand,
+        kid_i=state.kid,
+        eph_i=state.ephemeral.public,
+        procedure=state.procedure,
+        pn_id=challenge.pn_id,
+        need_local=state.need_local,
+        pan_secure=state.pan_secure,
+        rand_r=challenge.rand,
+        kid_r=challenge.kid,
+        eph_r=challenge.eph,
+    )
+    th0 = transcript.th0()
+    schedule = Schedule(state.key, th0, agree_as_initiator(state.ephemeral, challenge.eph))
+    local_eukey = schedule.unwrap(challenge.wrapped) if challenge.wrapped is not None else None
+    proofs = schedule.proofs(state.rand, challenge.rand, challenge.wrapped)
+    hash_pne = proofs.hash_i()
+    return AwaitingOutcome(transcript, th0, hash_pne, local_eukey, proofs), Proof(state.own_id, hash_pne)
+
+
+def finish(state: AwaitingOutcome, outcome: SetupResponse | PnEstablishmentNotify) -> Joined:
+    """Take hash_server, from the SETUP Response or, at an invited PNE, the PNEstablishmentNotify.
+
+    Raises:
+        AuthenticationFailed: refused, another PN, or a wrong hash_server.
+    """
+    transcript = state.transcript
+    if outcome.result != 0 or outcome.proof is None:
+        raise AuthenticationFailed(f"refused_with_{outcome.result}")
+    if outcome.pn_id != transcript.pn_id or transcript.gw is None:
+        raise AuthenticationFailed("outcome_names_another_pn")
+    state.proofs.verify_r(state.hash_pne, outcome.proof)
+    session = Established(
+        Profile.PNE_SERVER,
+        transcript.initiator,
+        transcript.responder,
+        transcript.kid_i,
+        transcript.kid_r,
+        state.proofs.session_keys(state.hash_pne, outcome.proof),
+        state.th0,
+    )
+    return Joined(session, transcript.gw, outcome.pn_id, transcript.pan_secure, state.local_eukey)

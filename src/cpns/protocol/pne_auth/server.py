@@ -1,0 +1,193 @@
+"""The server's part of 7.5.4, for up to 64 PNEs at once.
+
+    screen    which entries may go on; the others have their result already
+    challenge -> AwaitingProofs   sends one AUTHENTICATE Request    (AUTH-S1, AUTH-S2)
+    verify    -> list of Verdict  for one SETUP Response            (AUTH-S3, AUTH-S4)
+
+`verify` does the same work for every entry, known PNE or not, and does not stop at a bad one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cpns.crypto.ephemeral import Responder
+from cpns.crypto.local_eukey import wrap_for_gateway
+from cpns.crypto.schedule import Profile, Proofs, Schedule, Transcript
+from cpns.crypto.secret import Secret
+from cpns.errors import AuthenticationFailed, Refused, Result
+from cpns.ids import EntityId, PnId
+from cpns.protocol.established import Established
+from cpns.wire.messages import ChallengeEntry, GatewayChallenge, GatewayProofs, GatewaySetupRequest, SetupEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """The entries that go on, and the results of those that don't."""
+
+    entries: tuple[SetupEntry, ...]
+    refused: Mapping[EntityId, Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The random values of one AUTHENTICATE Request; `kids` and `local_eukeys` have one for each entry."""
+
+    rand: bytes
+    eph_seed: bytes
+    kids: Sequence[bytes]
+    local_eukeys: Sequence[Secret]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    entry: SetupEntry
+    th0: bytes
+    kid: bytes
+    proofs: Proofs = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingProofs:
+    """The AUTHENTICATE Request is on its way; good for one answer."""
+
+    txn: bytes
+    server_id: EntityId
+    pending: tuple[_Pending, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How it ended for one PNE: with result 0 there are its session and hash_server.
+
+    Attributes:
+        reason: for the audit log where the result is not 0.
+    """
+
+    entry: SetupEntry
+    result: Result
+    reason: str
+    session: Established | None = None
+    hash_server: bytes | None = None
+
+
+def screen(request: GatewaySetupRequest, lowest_suite: int) -> Screened:
+    """Sort out the entries that no key could help: ID twice, PAN mismatch, suite too low, invalid ephemeral size."""
+    counts: dict[EntityId, int] = {}
+    for entry in request.entries:
+        counts[entry.entity_id] = counts.get(entry.entity_id, 0) + 1
+    entries: list[SetupEntry] = []
+    refused: dict[EntityId, Result] = {}
+    for entry in request.entries:
+        if counts[entry.entity_id] > 1:
+            refused[entry.entity_id] = Result.BAD_REQUEST
+        elif entry.pan_secure != request.pan_secure:
+            refused[entry.entity_id] = Result.PAN_MISMATCH
+        elif entry.suite < lowest_suite:
+            refused[entry.entity_id] = Result.SUITE_REFUSED
+        else:
+            entries.append(entry)
+    return Screened(tuple(entries), refused)
+
+
+def challenge(
+    screened: Screened,
+    *,
+    txn: bytes,
+    server_id: EntityId,
+    gateway_id: EntityId,
+    pn_id: PnId,
+    keys: Mapping[EntityId, Secret],
+    gateway_prk: Secret,
+    drawn: Drawn,
+) -> tuple[AwaitingProofs, GatewayChallenge | None, dict[EntityId, Result]]:
+    """Return the state, the AUTHENTICATE Request (None when no entry is left), and entries refused on the way.
+
+    Args:
+        screened: what `screen` returned.
+        txn: of the SETUP Request.
+        server_id: this server.
+        gateway_id: the PN GW that the session proved, never a field of the message.
+        pn_id: as the server names it.
+        keys: EUKey, or a stand-in, for every entry.
+        gateway_prk: wraps the PN GW's LocalEUKey copies.
+        drawn: fresh random values.
+    """
+    responder = Responder(drawn.eph_seed)
+    pending: list[_Pending] = []
+    entries: list[ChallengeEntry] = []
+    refused: dict[EntityId, Result] = {}
+    shared_eph = False
+    for entry, kid, local_eukey in zip(screened.entries, drawn.kids, drawn.local_eukeys, strict=True):
+        try:
+            ss, eph = responder.agree(entry.suite, entry.eph)
+        except AuthenticationFailed:
+            refused[entry.entity_id] = Result.AUTHENTICATION_FAILED
+            continue
+        th0 = Transcript(
+            Profile.PNE_SERVER,
+            entry.suite,
+            server_id,
+            entry.entity_id,
+            entry.rand,
+            entry.kid,
+            entry.eph,
+            drawn.rand,
+            kid,
+            eph,
+            gateway_id,
+            entry.procedure,
+            pn_id,
+            entry.need_local,
+            entry.pan_secure,
+        ).th0()
+        schedule = Schedule(keys[entry.entity_id], th0, ss)
+        wrapped = wrapped_gateway = None
+        if entry.need_local:
+            wrapped = schedule.wrap(local_eukey)
+            wrapped_gateway = wrap_for_gateway(gateway_prk, th0, local_eukey)
+        pending.append(_Pending(entry, th0, kid, schedule.proofs(entry.rand, drawn.rand, wrapped)))
+        shared_eph = shared_eph or entry.suite == 2
+        own_eph = eph if entry.suite == 3 else None
+        entries.append(ChallengeEntry(entry.entity_id, kid, own_eph, wrapped, wrapped_gateway))
+    message = None
+    if entries:
+        eph = responder.x25519 if shared_eph else None
+        message = GatewayChallenge(txn, server_id, drawn.rand, tuple(entries), pn_id, eph)
+    return AwaitingProofs(txn, server_id, tuple(pending)), message, refused
+
+
+def verify(state: AwaitingProofs, message: GatewayProofs) -> list[Verdict]:
+    """Take the AUTHENTICATE Response and return a verdict on every PNE that was challenged.
+
+    Raises:
+        Refused: another txn, or a PNE that was not challenged or comes twice: an honest PN GW sends neither.
+    """
+    if message.txn != state.txn:
+        raise Refused(Result.BAD_REQUEST, "txn_not_outstanding")
+    known = {item.entry.entity_id for item in state.pending}
+    answers = {entry.entity_id: entry for entry in message.entries}
+    if len(answers) != len(message.entries) or not answers.keys() <= known:
+        raise Refused(Result.BAD_REQUEST, "proof_for_a_pne_not_challenged")
+    verdicts = []
+    for item in state.pending:
+        answer = answers.get(item.entry.entity_id)
+        if answer is None or answer.proof is None:
+            verdicts.append(Verdict(item.entry, Result.NO_ANSWER, "no_answer"))
+            continue
+        hash_server = item.proofs.hash_r(answer.proof)
+        try:
+            item.proofs.verify_i(answer.proof)
+        except AuthenticationFailed as error:
+            verdicts.append(Verdict(item.entry, error.result, error.reason))
+            continue
+        session = Established(
+            Profile.PNE_SERVER,
+            state.server_id,
+            item.entry.entity_id,
+            item.kid,
+            item.entry.kid,
+            item.proofs.session_keys(answer.proof, hash_server),
+            item.th0,
+        )
+        verdicts.append(Verdict(item.entry, Result.SUCCESS, "", session, hash_server))
+    return verdicts

@@ -1,0 +1,31 @@
+"""What a CPNS Server is told at its start."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cpns.ids import EntityId
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """See ``cpns server run --help`` for the meaning of each.
+
+    Attributes:
+        data: the folder with store, key-encryption key and admin socket.
+        lowest_suite: 1, 2 or 3; nobody is let in with less.
+        answer_timeout: seconds that a PN GW has for an AUTHENTICATE Response, its PNEs included.
+        half_open: seconds after which a session that no message of the peer confirmed is ended.
+        session_age: seconds after which any session is ended.
+    """
+
+    server_id: EntityId
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 5683
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    lowest_suite: int = 1
+    answer_timeout: float = 8.0
+    half_open: float = 60.0
+    session_age: float = 86400.0
+    trace: Path | None = None

@@ -1,0 +1,43 @@
+"""Readings: committed, then acknowledged, then told to whoever watches."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+from cpns.domain.inventory import StoredReading
+from cpns.ids import EntityId
+from cpns.ports import Clock, Store
+from cpns.session.table import Session
+from cpns.wire.application import Reading
+
+_PAGE = 200
+
+
+class Readings:
+    """The readings of one server process."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._committed = asyncio.Event()
+
+    async def take(self, session: Session, reading: Reading) -> None:
+        """Store *reading* with the entity that *session* proved; returns when it is committed.
+
+        A reading that was stored before is not stored again, and acknowledged again.
+        """
+        body = json.dumps(reading.body, ensure_ascii=False, separators=(",", ":"))
+        via = session.via if session.via is not None else session.peer_id
+        await self._store.add_reading(session.peer_id, via, reading.reading_id, body, "e2e", self._clock.now())
+        self._committed.set()
+
+    async def follow(self, after: int, pne_id: EntityId | None = None) -> AsyncIterator[StoredReading]:
+        """Yield every reading with a number over *after*, first the stored ones, then as they are committed."""
+        while True:
+            self._committed.clear()
+            page = await self._store.readings(after, _PAGE, pne_id)
+            for reading in page:
+                after = reading.number
+                yield reading
+            if not page:
+                await self._committed.wait()

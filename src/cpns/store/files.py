@@ -1,0 +1,74 @@
+"""Small files that nobody else may read."""
+
+import os
+import stat
+from pathlib import Path
+
+from cpns.errors import BadInput, Conflict, NotFound
+
+_MOST_BYTES = 65536
+
+
+def create_private(path: Path, content: bytes) -> None:
+    """Write *content* to a new file with mode 0600; durable on return, or there is no such file.
+
+    Raises:
+        Conflict: code ``file_exists``; it is left as it is.
+        BadInput: code ``file_not_written``.
+    """
+    try:
+        # O_EXCL: a key is never written over. O_NOFOLLOW: nor to where somebody's link points.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError as error:
+        raise Conflict("file_exists", f"{path} exists already: move it away first") from error
+    except OSError as error:
+        raise _not_written(path, error) from error
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_folder(path.parent)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise _not_written(path, error) from error
+
+
+def read_private(path: Path, code: str, if_missing: str) -> bytes:
+    """Return the content of *path*, at most 64 KiB.
+
+    Raises:
+        NotFound: code ``{code}_missing``, with the sentence *if_missing*.
+        BadInput: code ``{code}_readable_by_others``: group or others have a permission, or it is another user's;
+            ``{code}_unreadable``: it can't be read, or is too long.
+    """
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())  # of what was opened, whatever the path names by now
+            content = file.read(_MOST_BYTES + 1)
+    except FileNotFoundError as error:
+        raise NotFound(f"{code}_missing", if_missing) from error
+    except OSError as error:
+        raise BadInput(f"{code}_unreadable", f"{path} can't be read: {error.strerror}") from error
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise BadInput(f"{code}_readable_by_others", f"{path} is open to other users: run chmod 600 {path}")
+    if status.st_uid != os.geteuid():
+        raise BadInput(
+            f"{code}_readable_by_others",
+            f"{path} belongs to another user: give it to the one that runs cpns (chown), then run chmod 600 {path}",
+        )
+    if len(content) > _MOST_BYTES:
+        raise BadInput(f"{code}_unreadable", f"{path} is longer than {_MOST_BYTES} bytes: name another file")
+    return content
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _not_written(path: Path, error: OSError) -> BadInput:
+    return BadInput("file_not_written", f"{path} can't be written: {error.strerror}")

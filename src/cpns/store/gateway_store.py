@@ -1,0 +1,77 @@
+"""What a PN GW keeps over a restart: `cpns.ports.GatewayStore` on `Database`."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy import Connection, bindparam, delete, select
+
+from cpns.domain.inventory import HeldLocalEukey
+from cpns.ids import EntityId, PnId
+from cpns.store.database import Database
+from cpns.store.dialect import insert_or_update
+from cpns.store.schema import local_eukeys, meta
+
+_PN_KEY = "pn_id"
+
+_PN = select(meta.c.value).where(meta.c.key == _PN_KEY)
+_PUT_PN = insert_or_update(meta, "key")
+_PUT_KEY = insert_or_update(local_eukeys, "pne_id")
+_KEYS = select(local_eukeys.c.pne_id, local_eukeys.c.pn_id, local_eukeys.c.th0, local_eukeys.c.sealed_key).order_by(
+    local_eukeys.c.pne_id
+)
+_FORGET = delete(local_eukeys).where(local_eukeys.c.pne_id == bindparam("id"))
+
+
+class GatewayStore:
+    """`cpns.ports.GatewayStore` in one SQLite file. All methods raise as `Database.run` does."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the store at *path*, made when missing. Blocks; raises as `Database` does."""
+        return cls(Database(path))
+
+    async def pn(self) -> PnId | None:
+        """See `cpns.ports.GatewayStore`."""
+
+        def read(connection: Connection) -> PnId | None:
+            pn_id: PnId | None = connection.execute(_PN).scalar_one_or_none()
+            return pn_id
+
+        return await self._database.run(read, write=False)
+
+    async def keep(self, pn_id: PnId, keys: Iterable[HeldLocalEukey]) -> None:
+        """See `cpns.ports.GatewayStore`."""
+        rows = [{"pne_id": k.pne_id, "pn_id": k.pn_id, "th0": k.th0, "sealed_key": k.sealed_key} for k in keys]
+
+        def write(connection: Connection) -> None:
+            connection.execute(_PUT_PN, {"key": _PN_KEY, "value": pn_id})
+            if rows:
+                connection.execute(_PUT_KEY, rows)
+
+        await self._database.run(write)
+
+    async def local_eukeys(self) -> list[HeldLocalEukey]:
+        """See `cpns.ports.GatewayStore`; by PNE ID."""
+
+        def read(connection: Connection) -> list[HeldLocalEukey]:
+            return [HeldLocalEukey(*row) for row in connection.execute(_KEYS)]
+
+        return await self._database.run(read, write=False)
+
+    async def forget(self, pne_ids: Sequence[EntityId]) -> None:
+        """See `cpns.ports.GatewayStore`."""
+        rows = [{"id": pne_id} for pne_id in pne_ids]
+
+        def write(connection: Connection) -> None:
+            if rows:
+                connection.execute(_FORGET, rows)
+
+        await self._database.run(write)
+
+    async def close(self) -> None:
+        """See `cpns.ports.GatewayStore`."""
+        await self._database.close()

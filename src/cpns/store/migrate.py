@@ -1,0 +1,25 @@
+"""Bringing a database to the schema of this version."""
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection
+
+from cpns.errors import Unavailable
+
+
+def upgrade(connection: Connection) -> None:
+    """Run the migrations that *connection*'s database lacks, inside the transaction that is open on it.
+
+    Raises:
+        Unavailable: code ``store_too_new``: a newer cpns wrote it.
+    """
+    config = Config()
+    config.set_main_option("script_location", "cpns.store:migrations")
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise Unavailable(
+            "store_too_new", f"a newer cpns wrote this store: run that version or restore a backup ({error})"
+        ) from error

@@ -1,0 +1,1 @@
+"""The alembic environment, as package data; `cpns.store.migrate` runs it."""

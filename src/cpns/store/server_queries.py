@@ -1,0 +1,257 @@
+"""What the server asks of its tables: functions of a connection and values, inside a transaction of `Database`.
+
+Statements are built once, so that SQLAlchemy compiles each once. The three that every SETUP or reading runs go to the
+driver as text (see `dialect.driver_sql`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import TypeVar
+
+from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, func, insert, or_, select, update
+
+from cpns.domain.inventory import (
+    Credential,
+    Entity,
+    Establishment,
+    Kind,
+    NewEntity,
+    Outcome,
+    PersonalNetwork,
+    State,
+    StoredReading,
+)
+from cpns.errors import Conflict, NotFound, Result
+from cpns.ids import EntityId, PnId
+from cpns.store.dialect import driver_sql, insert_once, insert_or_update
+from cpns.store.schema import audit, entities, members, networks, readings
+
+T = TypeVar("T")
+
+_IDS_AT_ONCE = 500
+"""Parameters per statement: SQLite and PostgreSQL take at most 32766 and 65535."""
+
+_NO_PROCEDURES = ("provisioned", "revoked")
+"""Events of the audit log that the operator caused, not the entity; they don't show as its last result."""
+
+_KINDS = {kind.value: kind for kind in Kind}
+_STATES = {state.value: state for state in State}
+
+_READING_COLUMNS = ("pne_id", "reading_id", "gateway_id", "verified", "received_at", "body")
+_ADD_READING = driver_sql(insert_once(readings, ("pne_id", "reading_id")), _READING_COLUMNS)
+_ADD_AUDIT = driver_sql(insert(audit), ("at", "event", "entity_id", "via", "result", "reason"))
+_PUT_MEMBER = driver_sql(insert_or_update(members, "pne_id"), ("pne_id", "pn_id", "pan_secure"))
+
+_CREDENTIALS = select(
+    entities.c.entity_id, entities.c.kind, entities.c.state, entities.c.only_via, entities.c.sealed_eukey
+).where(entities.c.entity_id.in_(bindparam("ids", expanding=True)))
+_TAKEN = select(entities.c.entity_id, entities.c.fingerprint).where(
+    or_(
+        entities.c.entity_id.in_(bindparam("ids", expanding=True)),
+        entities.c.fingerprint.in_(bindparam("fingerprints", expanding=True)),
+    )
+)
+_ADD_ENTITY = insert(entities)
+
+_newer = audit.alias("newer")
+_newest = (
+    select(_newer.c.number)
+    .where(_newer.c.entity_id == entities.c.entity_id, _newer.c.event.not_in(_NO_PROCEDURES))
+    .order_by(_newer.c.number.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_ENTITIES = select(
+    *(column for column in entities.c if column.name != "sealed_eukey"),
+    audit.c.result.label("last_result"),
+    audit.c.reason.label("last_reason"),
+    audit.c.via.label("last_via"),
+    audit.c.at.label("last_at"),
+    func.coalesce(members.c.pn_id, networks.c.pn_id).label("pn_id"),
+).select_from(
+    entities.outerjoin(audit, audit.c.number == _newest)
+    .outerjoin(members, members.c.pne_id == entities.c.entity_id)
+    .outerjoin(networks, networks.c.gateway_id == entities.c.entity_id)
+)
+_ENTITY = _ENTITIES.where(entities.c.entity_id == bindparam("entity_id"))
+_ENTITIES_OF_KIND = _ENTITIES.where(entities.c.kind == bindparam("kind")).order_by(entities.c.entity_id)
+
+_STATE = select(entities.c.state).where(entities.c.entity_id == bindparam("id"))
+_REVOKE = (
+    update(entities)
+    .where(entities.c.entity_id == bindparam("id"))
+    .values(state=State.REVOKED.value, revoked_at=bindparam("at"))
+)
+_LEAVE = delete(members).where(members.c.pne_id == bindparam("id"))
+
+_PN = select(networks.c.pn_id, networks.c.gateway_id).where(
+    or_(networks.c.pn_id == bindparam("pn_id"), networks.c.gateway_id == bindparam("gateway_id"))
+)
+_PN_OF_GATEWAY = select(networks.c.pn_id).where(networks.c.gateway_id == bindparam("gateway_id"))
+_ADD_PN = insert(networks)
+_NETWORKS = select(networks.c.pn_id, networks.c.gateway_id, networks.c.alias, networks.c.created_at).order_by(
+    networks.c.pn_id
+)
+_MEMBERS = select(members.c.pn_id, members.c.pne_id).order_by(members.c.pn_id, members.c.pne_id)
+
+_READINGS = (
+    select(readings).where(readings.c.number > bindparam("after")).order_by(readings.c.number).limit(bindparam("limit"))
+)
+_READINGS_OF_PNE = _READINGS.where(readings.c.pne_id == bindparam("pne_id"))
+_LAST_READING = select(func.coalesce(func.max(readings.c.number), 0))
+_AUDIT = (
+    select(audit.c.at, audit.c.event, audit.c.entity_id, audit.c.via, audit.c.result, audit.c.reason)
+    .order_by(audit.c.number.desc())
+    .limit(bindparam("limit"))
+)
+_AUDIT_OF_ENTITY = _AUDIT.where(audit.c.entity_id == bindparam("entity_id"))
+
+
+def credentials(connection: Connection, ids: Sequence[EntityId]) -> Mapping[EntityId, Credential]:
+    """See `cpns.ports.Store.credentials`."""
+    found: dict[EntityId, Credential] = {}
+    for some in _in_parts(ids):
+        for entity_id, kind, state, only_via, sealed in connection.execute(_CREDENTIALS, {"ids": some}):
+            found[entity_id] = Credential(entity_id, _KINDS[kind], _STATES[state], only_via, sealed)
+    return found
+
+
+def add_entities(connection: Connection, new: Sequence[NewEntity]) -> None:
+    """See `cpns.ports.Store.add_entities`."""
+    if not new:
+        return
+    ids: set[str] = set()
+    fingerprints: set[bytes] = set()
+    for some in _in_parts(new):
+        taken = connection.execute(
+            _TAKEN, {"ids": [e.entity_id for e in some], "fingerprints": [e.fingerprint for e in some]}
+        )
+        for entity_id, fingerprint in taken:
+            ids.add(entity_id)
+            fingerprints.add(fingerprint)
+    for e in new:
+        if e.entity_id in ids:
+            raise Conflict("id_exists", f"{e.entity_id} exists already: choose another ID")
+        if e.fingerprint in fingerprints:
+            raise Conflict("key_exists", f"the key of {e.entity_id} belongs to another entity: make a key of its own")
+        ids.add(e.entity_id)
+        fingerprints.add(e.fingerprint)
+    connection.execute(_ADD_ENTITY, [_entity_row(e) for e in new])
+    record(connection, [Outcome(e.created_at, "provisioned", e.entity_id, None, Result.SUCCESS) for e in new])
+
+
+def entity(connection: Connection, entity_id: EntityId) -> Entity | None:
+    """See `cpns.ports.Store.entity`."""
+    row = connection.execute(_ENTITY, {"entity_id": entity_id}).mappings().one_or_none()
+    return None if row is None else _entity(row)
+
+
+def entities_of(connection: Connection, kind: Kind) -> list[Entity]:
+    """See `cpns.ports.Store.entities`."""
+    return [_entity(row) for row in connection.execute(_ENTITIES_OF_KIND, {"kind": kind.value}).mappings()]
+
+
+def revoke(connection: Connection, entity_id: EntityId, at: float) -> bool:
+    """See `cpns.ports.Store.revoke`."""
+    state = connection.execute(_STATE, {"id": entity_id}).scalar_one_or_none()
+    if state is None:
+        raise NotFound("unknown_entity", f"there is no entity {entity_id}: look for its ID in the list")
+    if state == State.REVOKED:
+        return False
+    connection.execute(_REVOKE, {"id": entity_id, "at": at})
+    connection.execute(_LEAVE, {"id": entity_id})
+    record(connection, [Outcome(at, "revoked", entity_id, None, Result.SUCCESS)])
+    return True
+
+
+def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    """See `cpns.ports.Store.record`; an entity's last result is its newest row."""
+    if outcomes:
+        rows = [(o.at, o.event, o.entity_id, o.via, int(o.result), o.reason) for o in outcomes]
+        connection.exec_driver_sql(_ADD_AUDIT, rows)
+
+
+def establish(connection: Connection, finished: Establishment) -> None:
+    """See `cpns.ports.Store.establish`."""
+    pn_id, gateway_id = finished.pn_id, finished.gateway_id
+    known = connection.execute(_PN, {"pn_id": pn_id, "gateway_id": gateway_id}).all()
+    for known_pn, known_gateway in known:
+        if known_gateway != gateway_id:
+            raise Conflict("pn_of_another_gateway", f"{pn_id} is served by {known_gateway}, not by {gateway_id}")
+        if known_pn != pn_id:
+            raise Conflict("gateway_of_another_pn", f"{gateway_id} serves {known_pn}, not {pn_id}")
+    if not known:
+        row = {"pn_id": pn_id, "gateway_id": gateway_id, "alias": finished.alias, "created_at": finished.at}
+        connection.execute(_ADD_PN, row)
+    if finished.members:
+        connection.exec_driver_sql(_PUT_MEMBER, [(m.pne_id, pn_id, m.pan_secure) for m in finished.members])
+    record(connection, finished.outcomes)
+
+
+def pn_of_gateway(connection: Connection, gateway_id: EntityId) -> PnId | None:
+    """See `cpns.ports.Store.pn_of_gateway`."""
+    pn_id: PnId | None = connection.execute(_PN_OF_GATEWAY, {"gateway_id": gateway_id}).scalar_one_or_none()
+    return pn_id
+
+
+def networks_of_all(connection: Connection) -> list[PersonalNetwork]:
+    """See `cpns.ports.Store.networks`."""
+    members_of = {
+        pn_id: tuple(pne_id for _, pne_id in rows)
+        for pn_id, rows in groupby(connection.execute(_MEMBERS), key=lambda row: row[0])
+    }
+    return [PersonalNetwork(*row, members_of.get(row[0], ())) for row in connection.execute(_NETWORKS)]
+
+
+def add_reading(connection: Connection, row: tuple[EntityId, bytes, EntityId, str, float, str]) -> bool:
+    """Add *row*, in the order of `_READING_COLUMNS`; see `cpns.ports.Store.add_reading`."""
+    return connection.exec_driver_sql(_ADD_READING, row).rowcount == 1
+
+
+def readings_after(connection: Connection, after: int, limit: int, pne_id: EntityId | None) -> list[StoredReading]:
+    """See `cpns.ports.Store.readings`."""
+    statement: Select[tuple[object, ...]] = _READINGS if pne_id is None else _READINGS_OF_PNE
+    rows = connection.execute(statement, {"after": after, "limit": limit, "pne_id": pne_id})
+    return [StoredReading(**row) for row in rows.mappings()]
+
+
+def last_reading_number(connection: Connection) -> int:
+    """See `cpns.ports.Store.last_reading_number`."""
+    number: int = connection.execute(_LAST_READING).scalar_one()
+    return number
+
+
+def newest_audit(connection: Connection, entity_id: EntityId | None, limit: int) -> list[Outcome]:
+    """See `cpns.ports.Store.audit`."""
+    statement = _AUDIT if entity_id is None else _AUDIT_OF_ENTITY
+    rows = connection.execute(statement, {"limit": limit, "entity_id": entity_id})
+    return [Outcome(at, event, who, via, Result(result), reason) for at, event, who, via, result, reason in rows]
+
+
+def _in_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), _IDS_AT_ONCE):
+        yield items[start : start + _IDS_AT_ONCE]
+
+
+def _entity(row: RowMapping) -> Entity:
+    fields = dict(row)
+    result = fields["last_result"]
+    fields.update(
+        kind=_KINDS[fields["kind"]],
+        state=_STATES[fields["state"]],
+        last_result=None if result is None else Result(result),
+    )
+    return Entity(**fields)
+
+
+def _entity_row(e: NewEntity) -> dict[str, object]:
+    return {
+        "entity_id": e.entity_id,
+        "kind": e.kind.value,
+        "state": State.ACTIVE.value,
+        "only_via": e.only_via,
+        "note": e.note,
+        "sealed_eukey": e.sealed_eukey,
+        "fingerprint": e.fingerprint,
+        "created_at": e.created_at,
+    }

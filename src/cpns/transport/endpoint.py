@@ -1,0 +1,371 @@
+"""An endpoint: one entity on one network, sending and taking CoAP requests under its sessions.
+
+Incoming, in this order: destination is another entity -> relay; OSCORE option -> session by key ID, open; without it
+the message reaches the handler with no source, and the handler lets in only what may come before a session stands.
+Identity is what the session proved: an `Inbound` has no other.
+"""
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from aiocoap import Message
+from aiocoap.numbers.codes import POST
+
+from cpns.errors import AuthenticationFailed, CpnsError, NoAnswer, Refused
+from cpns.ids import EntityId
+from cpns.session.table import Session, Sessions
+from cpns.transport import oscore, pan, uplink
+from cpns.transport.errors import UNIFORM_REFUSAL, Answer, to_answer
+from cpns.transport.limits import RateLimit
+from cpns.transport.relay import Relay, Sealed
+from cpns.transport.stack import PAN_TUNING, Tokens
+from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH, MessageType
+
+_log = logging.getLogger("cpns.transport")
+
+T = TypeVar("T")
+
+MAX_TASKS: Final = 2048
+"""Requests of others that one endpoint works on at once; more are dropped, and the peer repeats them."""
+HINT_GRACE: Final = 0.3
+"""Seconds to wait on for a protected answer after an unprotected error, which anyone could have sent."""
+PAN_RATE: Final = (2000.0, 4000.0)
+UPLINK_RATE: Final = (20000.0, 40000.0)
+"""Messages a second, and at once, that one host may send to a UDP or TCP socket."""
+
+
+class Hinted(NoAnswer):
+    """A protected request got nothing but an unprotected error: a hint, as nobody vouches for it."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"unprotected_answer_{answer.code >> 5}.{answer.code & 31:02}")
+        self.answer = answer
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A request for this entity.
+
+    Attributes:
+        source: the session that protected it, or None.
+        link: where it came from, and where requests the other way go.
+        path: the first Uri-Path segment.
+    """
+
+    source: Session | None
+    link: "Link"
+    path: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """One message that this endpoint sent, for whoever watches: the ladder of the demo, the tests.
+
+    Attributes:
+        peer: the entity it went to, as far as this end knows; else its address.
+        what: the name of the CPNS message, or code or path of an application message.
+        session: the profile that protected it, or ``-``.
+    """
+
+    sender: EntityId
+    peer: str
+    what: str
+    session: str
+
+
+Watch = Callable[[Passed], None]
+Handler = Callable[[Inbound], Awaitable[Answer | None]]
+"""Takes a request; None drops it without a word, which is for forgeries on an open PAN."""
+
+
+class Link:
+    """The way to one peer: an address on the PAN, or a connection."""
+
+    __slots__ = ("_endpoint", "_tokens", "remote")
+
+    def __init__(self, endpoint: "Endpoint", tokens: Tokens, remote: Any) -> None:
+        self._endpoint = endpoint
+        self._tokens = tokens
+        self.remote = remote
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Link) and self.remote == other.remote
+
+    def __hash__(self) -> int:
+        return hash(self.remote)
+
+    def __repr__(self) -> str:
+        return f"<Link {self.remote!r}>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether a connection is closed; an address never is."""
+        return bool(getattr(self.remote, "closed", False))
+
+    def close(self) -> None:
+        """Close a connection; an address has nothing to close."""
+        if isinstance(self.remote, uplink.Connection):
+            self.remote.close()
+
+    async def request(
+        self,
+        path: str,
+        payload: bytes,
+        *,
+        timeout: float,  # noqa: ASYNC109  # one deadline over several answers, shortened by a hint
+        session: Session | None = None,
+        accept: Callable[[Answer], T],
+    ) -> T:
+        """Send ``POST /path`` and return what *accept* makes of its answer.
+
+        Args:
+            path: the resource.
+            payload: its body.
+            timeout: seconds to wait for an answer that *accept* takes.
+            session: protects the request; its peer is the destination.
+            accept: judges an answer. Where it raises `Refused` over an unprotected answer from the PAN, that answer
+                may be forged: it is dropped and the next is waited for.
+
+        Raises:
+            NoAnswer: none came that was accepted; `Hinted` where only an unprotected error did.
+            Refused: *accept* did so over an answer that nobody else can have sent.
+        """
+        message = _request(path, payload)
+        request_id = None
+        if session is not None:
+            message.opt.uri_host = session.peer_id
+            message, request_id = oscore.protect_request(session, message)
+        message.remote = self.remote
+        self._endpoint.passed(self.remote, session, path, payload)
+        why: CpnsError | None = None
+        hint: Answer | None = None
+        try:
+            exchange = self._tokens.open(message)
+        except ConnectionError as error:
+            raise NoAnswer("connection_gone") from error
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                while True:
+                    reply = await exchange.next()
+                    answer = Answer(int(reply.code), reply.payload)
+                    if session is None:
+                        try:
+                            return accept(answer)
+                        except Refused as error:
+                            if isinstance(self.remote, uplink.Connection):
+                                raise  # nobody can put a second answer into the connection: this one is final
+                            why = error
+                    elif reply.opt.oscore is None:
+                        hint = answer
+                        soon = asyncio.get_running_loop().time() + HINT_GRACE
+                        limit.reschedule(min(soon, limit.when() or soon))
+                    else:
+                        try:
+                            inner = oscore.unprotect_response(session, reply, request_id)
+                        except AuthenticationFailed as error:
+                            why = error
+                            continue
+                        session.confirmed = True
+                        return accept(Answer(int(inner.code), inner.payload))
+        except TimeoutError:
+            if hint is not None:
+                raise Hinted(hint) from None
+            raise NoAnswer(why.reason if isinstance(why, Refused) else "no_answer") from why
+        except ConnectionError as error:
+            raise NoAnswer("connection_gone") from error
+        finally:
+            self._tokens.close(exchange)
+
+    async def carry(self, destination: str, sealed: Sealed) -> Sealed:
+        """Send a sealed message on, untouched (the relay's way out).
+
+        Raises:
+            NoAnswer: nothing came back.
+        """
+        message = Message(code=sealed.code, payload=sealed.payload, uri_host=destination, transport_tuning=PAN_TUNING)
+        message.opt.oscore = sealed.oscore
+        message.remote = self.remote
+        try:
+            exchange = self._tokens.open(message)
+        except ConnectionError as error:
+            raise NoAnswer("connection_gone") from error
+        try:
+            async with asyncio.timeout(self._endpoint.relay_timeout):
+                reply = await exchange.next()
+        except (TimeoutError, ConnectionError) as error:
+            raise NoAnswer("relayed_without_answer") from error
+        finally:
+            self._tokens.close(exchange)
+        return Sealed(int(reply.code), reply.opt.oscore, reply.payload)
+
+
+class Endpoint:
+    """See the module.
+
+    Args:
+        own_id: the entity that messages must name as destination, or name none.
+        sessions: its sessions with the peers on this network.
+        handler: takes what is for it.
+        relay: takes what is for others; None: nothing is.
+        on_lost: is told of a link whose connection is gone.
+        watch: is told of every message that this endpoint sends, relayed ones left out.
+    """
+
+    relay_timeout: float = 8.0
+
+    def __init__(
+        self,
+        own_id: EntityId,
+        sessions: Sessions,
+        handler: Handler,
+        relay: Relay | None = None,
+        on_lost: Callable[[Link], None] = lambda link: None,
+        watch: Watch | None = None,
+    ) -> None:
+        self.own_id = own_id
+        self._sessions = sessions
+        self._handler = handler
+        self._relay = relay
+        self._on_lost = on_lost
+        self._watch = watch
+        self.names: dict[Any, str] = {}
+        self._tokens = Tokens(self._receive, self._lost)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pan: pan.PanSocket | None = None
+
+    async def open_pan(self, host: str, port: int, rate: tuple[float, float] = PAN_RATE) -> str:
+        """Bind a UDP socket; return ``host:port``. Raises OSError where that address can't be had."""
+        self._pan = await pan.open_pan(self._tokens, host, port, RateLimit(*rate, time.monotonic))
+        return self._pan.hostinfo
+
+    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
+        """Accept TCP connections; return the address bound. Raises OSError where it can't be had."""
+        return await uplink.listen(self._tokens, host, port, tls, lambda: RateLimit(*UPLINK_RATE, time.monotonic))
+
+    async def connect(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> Link:
+        """Connect over TCP. Raises OSError where that fails."""
+        return Link(self, self._tokens, await uplink.connect(self._tokens, host, port, tls))
+
+    async def link_to(self, host: str, port: int) -> Link:
+        """Return the link to an address on the PAN. Raises OSError where the host has no address."""
+        if self._pan is None:
+            raise OSError("no PAN socket is open")
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port)
+        return Link(self, self._tokens, pan.PanAddress(self._pan, found[0][4]))
+
+    async def close(self) -> None:
+        """Close sockets and connections, and end what is being worked on."""
+        for task in list(self._tasks):
+            task.cancel()
+        if hasattr(self._tokens, "token_interface"):
+            await self._tokens.shutdown()
+
+    def passed(self, remote: Any, session: Session | None, path: str, payload: bytes) -> None:
+        """Tell the watcher, if there is one, of a message that leaves."""
+        if self._watch is None:
+            return
+        peer = session.peer_id if session is not None else self.names.get(remote, repr(remote))
+        self._watch(Passed(self.own_id, peer, _name(path, payload), session.profile.value if session else "-"))
+
+    def _lost(self, remote: Any) -> None:
+        self.names.pop(remote, None)
+        if isinstance(remote, uplink.Connection):
+            self._on_lost(Link(self, self._tokens, remote))
+
+    def _receive(self, tokens: Tokens, request: Message) -> None:
+        if len(self._tasks) >= MAX_TASKS:
+            return
+        task = tokens.loop.create_task(self._serve(tokens, request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, tokens: Tokens, request: Message) -> None:
+        link = Link(self, tokens, request.remote)
+        try:
+            response = await self._respond(link, request)
+        except Exception:
+            _log.error("a request could not be answered", exc_info=True)
+            return
+        if response is not None:
+            response.transport_tuning = PAN_TUNING
+            try:
+                tokens.respond(request, response)
+            except ConnectionError:
+                return
+
+    async def _respond(self, link: Link, request: Message) -> Message | None:
+        host = request.opt.uri_host
+        option = request.opt.oscore
+        if host is not None and host != self.own_id:
+            return await self._relayed(link, host, request)
+        if option is None:
+            answer = await self._handled(Inbound(None, link, _path(request), request.payload))
+            if answer is not None:
+                self.passed(link.remote, None, _path(request), answer.payload)
+            return _response(answer)
+        kid = oscore.key_id(option)
+        session = self._sessions.of_kid(kid) if kid is not None else None
+        if session is None:
+            return _response(UNIFORM_REFUSAL)
+        try:
+            inner, request_id = oscore.unprotect_request(session, request)
+        except AuthenticationFailed:
+            return _response(UNIFORM_REFUSAL)
+        session.confirmed = True
+        answer = await self._handled(Inbound(session, link, _path(inner), inner.payload))
+        if answer is not None:
+            self.passed(link.remote, session, f"{_path(inner)} answered", answer.payload)
+        response = _response(answer)
+        return None if response is None else oscore.protect_response(session, response, request_id)
+
+    async def _handled(self, inbound: Inbound) -> Answer | None:
+        try:
+            return await self._handler(inbound)
+        except CpnsError as error:
+            return to_answer(error, protected=inbound.source is not None)
+        except Exception as error:
+            _log.error("a handler failed", exc_info=True)
+            return to_answer(error, protected=inbound.source is not None)
+
+    async def _relayed(self, link: Link, host: str, request: Message) -> Message | None:
+        if self._relay is None:
+            return _response(UNIFORM_REFUSAL)
+        sealed = Sealed(int(request.code), request.opt.oscore, request.payload)
+        try:
+            answer = await self._relay.forward(link, host, sealed)
+        except CpnsError as error:
+            return _response(to_answer(error, protected=False))
+        response = Message(code=answer.code, payload=answer.payload)
+        response.opt.oscore = answer.oscore
+        return response
+
+
+def _path(request: Message) -> str:
+    return request.opt.uri_path[0] if len(request.opt.uri_path) == 1 and request.code == POST else ""
+
+
+def _request(path: str, payload: bytes) -> Message:
+    message = Message(code=POST, uri_path=(path,), payload=payload, transport_tuning=PAN_TUNING)
+    if path == CPNS_PATH:
+        message.opt.content_format = CONTENT_FORMAT
+    return message
+
+
+def _name(path: str, payload: bytes) -> str:
+    if path.split(" ")[0] != CPNS_PATH or len(payload) < 2:
+        return f"/{path}"
+    try:
+        return MessageType(payload[1]).title
+    except ValueError:
+        return f"/{path}"
+
+
+def _response(answer: Answer | None) -> Message | None:
+    return None if answer is None else Message(code=answer.code, payload=answer.payload)

@@ -1,0 +1,85 @@
+"""Errors as CoAP answers: the one table (PROTOCOL section 8)."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeVar
+
+from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result, Unavailable, WireError, uniform
+from cpns.wire import codec
+from cpns.wire.messages import ErrorBody
+from cpns.wire.registry import MAX_BODY
+
+M = TypeVar("M")
+
+
+class Code(IntEnum):
+    """The CoAP response codes in use (RFC 7252 12.1.2, RFC 8516)."""
+
+    CHANGED = 0x44  # 2.04
+    BAD_REQUEST = 0x80  # 4.00
+    UNAUTHORIZED = 0x81  # 4.01
+    FORBIDDEN = 0x83  # 4.03
+    NOT_FOUND = 0x84  # 4.04
+    TOO_MANY_REQUESTS = 0x9D  # 4.29
+    INTERNAL_SERVER_ERROR = 0xA0  # 5.00
+    SERVICE_UNAVAILABLE = 0xA3  # 5.03
+    GATEWAY_TIMEOUT = 0xA4  # 5.04
+
+    def __str__(self) -> str:
+        return f"{self >> 5}.{self & 0x1F:02}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back: a code and a body."""
+
+    code: int
+    payload: bytes = b""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the code is a success, 2.xx."""
+        return self.code >> 5 == 2
+
+
+def read(answer: Answer, *shapes: type[M], limit: int = MAX_BODY) -> M:
+    """Return the message in *answer*.
+
+    Raises:
+        Refused: the peer answered with an error; its result is the peer's.
+        WireError: it is none of *shapes*.
+    """
+    if not answer.ok:
+        result = codec.decode(answer.payload, ErrorBody, limit=limit).result
+        known = Result(result) if result in set(Result) else Result.AUTHENTICATION_FAILED
+        raise Refused(known, f"peer_answered_{known.name.lower()}")
+    return codec.decode(answer.payload, *shapes, limit=limit)
+
+
+UNIFORM_REFUSAL = Answer(Code.UNAUTHORIZED, codec.encode(ErrorBody(Result.AUTHENTICATION_FAILED)))
+"""What anyone gets whose message a session or proof should have protected."""
+
+
+def to_answer(error: Exception, *, protected: bool) -> Answer:
+    """Return the answer to a request that ended in *error*; an unprotected one learns no cause."""
+    if isinstance(error, WireError):
+        code = Code.TOO_MANY_REQUESTS if error.result is Result.TOO_MANY else Code.BAD_REQUEST
+    elif isinstance(error, AuthenticationFailed):
+        return UNIFORM_REFUSAL
+    elif isinstance(error, NoAnswer):
+        code = Code.GATEWAY_TIMEOUT
+    elif isinstance(error, Refused):
+        if error.result is Result.OUT_OF_REACH:
+            return Answer(Code.SERVICE_UNAVAILABLE, codec.encode(ErrorBody(Result.NO_ANSWER)))
+        if error.result is Result.TOO_MANY:
+            code = Code.TOO_MANY_REQUESTS
+        elif not protected:
+            return UNIFORM_REFUSAL
+        else:
+            code = Code.FORBIDDEN
+    elif isinstance(error, Unavailable):
+        return Answer(Code.SERVICE_UNAVAILABLE, codec.encode(ErrorBody(Result.NO_ANSWER)))
+    else:
+        result = Result.SERVER_ERROR if protected else Result.AUTHENTICATION_FAILED
+        return Answer(Code.INTERNAL_SERVER_ERROR, codec.encode(ErrorBody(result)))
+    return Answer(code, codec.encode(ErrorBody(error.result if protected else uniform(error.result))))

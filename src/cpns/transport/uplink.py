@@ -1,0 +1,153 @@
+"""CoAP over TCP, TLS optional, the uplink between PN GW and server (RFC 8323): both ends take and send requests."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiocoap import Message, interfaces
+from aiocoap.transports.tcp import TcpConnection, _TCPPooling
+
+from cpns.transport.limits import RateLimit
+from cpns.transport.stack import Tokens
+from cpns.wire.registry import MAX_BODY
+
+MAX_FRAME: Final = MAX_BODY + 1024
+"""A body of 64 KiB, OSCORE's share and the options."""
+MAX_UNREAD: Final = 1024 * 1024
+"""Bytes that a peer may leave unread before it is cut off."""
+MAX_CONNECTIONS: Final = 4096
+
+
+class Connection(TcpConnection):  # type: ignore[misc]
+    """One TCP connection; it is also the remote of its messages. Equal to itself alone."""
+
+    _my_max_message_size = MAX_FRAME
+
+    def __init__(self, pool: "_Pool", tokens: Tokens, *, is_server: bool, limit: RateLimit | None) -> None:
+        super().__init__(pool, tokens.log, tokens.loop, is_server=is_server)
+        self._limit = limit
+        self.host = ""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Say our settings (CSM), if the peer is still there."""
+        self._transport = transport
+        try:
+            self.host = transport.get_extra_info("peername")[0]
+            transport.set_write_buffer_limits(high=MAX_UNREAD)
+            super().connection_made(transport)
+        except (TypeError, OSError):
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; whatever can't be a message ends the connection."""
+        if self.closed or (self._limit is not None and not self._limit.allows(self.host)):
+            self.close()
+            return
+        try:
+            super().data_received(data)
+        except Exception:  # options decode in many ways, and none may reach the event loop
+            self.close()
+
+    def pause_writing(self) -> None:
+        """The peer does not read: memory is not spent on it."""
+        self.close()
+
+    def _send_message(self, msg: Message) -> None:
+        if self.closed:
+            raise ConnectionError("closed")
+        super()._send_message(msg)
+
+    def abort(self, errormessage: str | None = None, bad_csm_option: int | None = None) -> None:
+        """Close without a word: the peer broke the framing."""
+        self.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed or closing."""
+        return self._transport is None or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close at once; what is unsent is dropped."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class _Pool(_TCPPooling, interfaces.TokenInterface):  # type: ignore[misc]
+    """The connections of one endpoint, as aiocoap's token layer wants them."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokenmanager: Tokens | None = tokens
+        self.log = tokens.log
+        self.connections: set[Connection] = set()
+        self.server: asyncio.Server | None = None
+
+    def _evict_from_pool(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+
+    async def fill_or_recognize_remote(self, message: Message) -> bool:
+        return message.remote in self.connections
+
+    async def shutdown(self) -> None:
+        self._tokenmanager = None
+        if self.server is not None:
+            self.server.close()
+        for connection in list(self.connections):
+            connection.close()
+        self.connections.clear()
+        await asyncio.sleep(0)
+
+
+async def listen(
+    tokens: Tokens, host: str, port: int, tls: ssl.SSLContext | None, limit: Callable[[], RateLimit]
+) -> tuple[str, int]:
+    """Accept PN GWs at *host*:*port* (0: any); return the address bound.
+
+    Raises:
+        OSError: the address is not ours, or the port is taken.
+    """
+    pool = _Pool(tokens)
+    shared = limit()
+
+    def accept() -> asyncio.Protocol:
+        connection = Connection(pool, tokens, is_server=True, limit=shared)
+        if len(pool.connections) >= MAX_CONNECTIONS:
+            return _Refusal()
+        pool.connections.add(connection)
+        return connection
+
+    pool.server = await tokens.loop.create_server(accept, host, port, ssl=tls, backlog=1024)
+    tokens.token_interface = pool
+    bound: tuple[Any, ...] = pool.server.sockets[0].getsockname()
+    return str(bound[0]), int(bound[1])
+
+
+class _Refusal(asyncio.Protocol):
+    """A connection over the limit."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        with contextlib.suppress(AttributeError):
+            transport.abort()  # type: ignore[attr-defined]
+
+
+async def connect(tokens: Tokens, host: str, port: int, tls: ssl.SSLContext | None) -> Connection:
+    """Connect to the server; an older connection of these *tokens* is closed.
+
+    Raises:
+        OSError: it can't be reached, or (TLS) its certificate does not fit.
+    """
+    pool = getattr(tokens, "token_interface", None)
+    if not isinstance(pool, _Pool):
+        pool = tokens.token_interface = _Pool(tokens)
+    for older in list(pool.connections):
+        older.close()
+    _, connection = await tokens.loop.create_connection(
+        lambda: Connection(pool, tokens, is_server=False, limit=None),
+        host,
+        port,
+        ssl=tls,
+        server_hostname=host if tls is not None else None,
+    )
+    pool.connections.add(connection)
+    return connection

@@ -1,0 +1,108 @@
+"""Payloads of application messages: what travels end to end once sessions stand.
+
+These are CoAP requests to ordinary resources inside a session (PROTOCOL section 3), so a constrained device may write
+its CBOR as it can: lengths definite, keys unique, depth and size bounded, but no deterministic order is asked for.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import cbor2
+
+from cpns.errors import WireError
+from cpns.wire.codec import load
+
+READINGS_PATH: Final = "readings"
+STATUS_PATH: Final = "status"
+INBOX_PATH: Final = "inbox"
+PING_PATH: Final = "ping"
+PRESENCE_PATH: Final = "presence"
+
+READING_ID_BYTES: Final = 12
+MAX_APPLICATION_BYTES: Final = 4 * 1024
+MAX_TEXT_CHARS: Final = 1024
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One reading of a PNE.
+
+    Attributes:
+        reading_id: 12 bytes that the PNE never gives to another reading; a repetition is stored once.
+        body: a JSON object.
+    """
+
+    reading_id: bytes
+    body: dict[str, Json]
+
+
+def _is_json(value: object) -> bool:
+    if value is None or type(value) in (bool, str):
+        return True
+    if type(value) is int:
+        return -(2**63) <= value < 2**64
+    if type(value) is float:
+        return math.isfinite(value)  # JSON has no NaN and no infinity: whoever reads it later would stumble
+    if type(value) is list:
+        return all(map(_is_json, value))
+    return type(value) is dict and all(type(key) is str and _is_json(item) for key, item in value.items())
+
+
+def encode_reading(reading: Reading) -> bytes:
+    """Return the payload of ``POST /readings``: ``[reading_id, body]``.
+
+    Raises:
+        WireError: the body is no JSON object, is deeper than 6, or is over 4 KiB.
+    """
+    try:
+        data = cbor2.dumps([reading.reading_id, reading.body])
+    except Exception as error:
+        raise WireError("bad_reading") from error
+    decode_reading(data)
+    return data
+
+
+def decode_reading(data: bytes) -> Reading:
+    """Return the reading in *data*.
+
+    Raises:
+        WireError: it is not one.
+    """
+    item = load(data, MAX_APPLICATION_BYTES, max_depth=8)
+    if type(item) is not list or len(item) != 2:
+        raise WireError("bad_reading")
+    reading_id, body = item
+    if type(reading_id) is not bytes or len(reading_id) != READING_ID_BYTES:
+        raise WireError("bad_reading_id")
+    if type(body) is not dict or not _is_json(body):
+        raise WireError("bad_reading_body")
+    return Reading(reading_id, body)
+
+
+def encode_text(text: str) -> bytes:
+    """Return the payload of ``POST /inbox`` and of the answers to it and to ``POST /ping``.
+
+    Raises:
+        WireError: over 1024 characters or 4 KiB, or no text that UTF-8 can carry.
+    """
+    try:
+        data = cbor2.dumps(text)
+    except Exception as error:
+        raise WireError("bad_text") from error
+    decode_text(data)
+    return data
+
+
+def decode_text(data: bytes) -> str:
+    """Return the text in *data*.
+
+    Raises:
+        WireError: it is none, or over 1024 characters.
+    """
+    item = load(data, MAX_APPLICATION_BYTES)
+    if type(item) is not str or len(item) > MAX_TEXT_CHARS:
+        raise WireError("bad_text")
+    return item

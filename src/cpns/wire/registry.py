@@ -1,0 +1,108 @@
+"""Numbers of the wire: the one place where types, labels, suites, procedures and limits are given out.
+
+Source: PROTOCOL section 3. Labels from 24 on are free for this project; none is taken yet.
+"""
+
+from enum import IntEnum
+from typing import Final
+
+
+class MessageType(IntEnum):
+    """First element of every body."""
+
+    SETUP_REQUEST = 1
+    SETUP_RESPONSE = 2
+    AUTHENTICATE_REQUEST = 3
+    AUTHENTICATE_RESPONSE = 4
+    PN_ESTABLISHMENT_NOTIFY = 5
+    ACTIVATE_REQUEST = 6
+    ACTIVATE_RESPONSE = 7
+    ERROR = 8
+    CM_ASSIGN_REQUEST = 16
+    CM_ASSIGN_RESPONSE = 17
+    CM_ID_REQUEST = 18
+    CM_ID_RESPONSE = 19
+    CM_CONFIRM_REQUEST = 20
+    CM_CONFIRM_RESPONSE = 21
+    CM_KEY_REQUEST = 22
+    CM_KEY_RESPONSE = 23
+
+    @property
+    def title(self) -> str:
+        """The message's name as the seeds write it: ``SETUP Request``, ``PNEstablishmentNotify``."""
+        if self is MessageType.PN_ESTABLISHMENT_NOTIFY:
+            return "PNEstablishmentNotify"
+        verb, _, kind = self.name.rpartition("_")
+        return f"{verb.replace('_', '-')} {kind.capitalize()}" if verb else "Error"
+
+
+class Label(IntEnum):
+    """Keys of a body's map."""
+
+    SUITE = 1
+    ENTITY_ID = 2
+    GATEWAY_ID = 3
+    SERVER_ID = 4
+    PN_ID = 5
+    RAND = 6
+    KID = 7
+    EPH = 8
+    NEED_LOCAL = 9
+    PAN_SECURE = 10
+    PROCEDURE = 11
+    WRAPPED = 12
+    WRAPPED_GATEWAY = 13
+    PROOF = 14
+    TXN = 15
+    ENTRIES = 16
+    RESULT = 17
+    SETUP_TYPE = 18
+    INVITE = 19
+    ALIAS = 20
+    KEY_SEED = 21
+    CM_DEVICE_ID = 22
+    CM_DEVICE_KEY = 23
+
+
+class Suite(IntEnum):
+    """Key agreement added to the pre-shared key (PROTOCOL section 1). 2 and 3 give forward secrecy, 1 does not."""
+
+    PSK = 1
+    X25519 = 2
+    X25519_MLKEM768 = 3
+
+
+class Procedure(IntEnum):
+    """Label 11: which procedure the PNE authenticates for (AUTH-0); 0 outside `pne-server`."""
+
+    NONE = 0
+    ESTABLISH = 1
+    INVITE = 2
+    JOIN = 3
+
+
+class SetupType(IntEnum):
+    """Label 18: whom a PN Establishment takes in."""
+
+    GATEWAY_ONLY = 1
+    ALL_IN_REACH = 2
+    LISTED = 3
+
+
+# Specification constants (PROTOCOL sections 1, 3 and 4).
+CONTENT_FORMAT: Final = 65060
+CPNS_PATH: Final = "cpns"
+KEY_BYTES: Final = 32
+RAND_BYTES: Final = 16
+PROOF_BYTES: Final = 16
+TXN_BYTES: Final = 8
+WRAPPED_BYTES: Final = 40
+KID_MAX_BYTES: Final = 7
+X25519_BYTES: Final = 32
+MLKEM768_EK_BYTES: Final = 1184
+MLKEM768_CT_BYTES: Final = 1088
+MAX_BATCH: Final = 64
+MAX_DEPTH: Final = 6
+MAX_BODY: Final = 64 * 1024
+MAX_PAN_BODY: Final = 8 * 1024
+MAX_ALIAS_BYTES: Final = 64

@@ -1,0 +1,80 @@
+"""Hypothesis strategies for every message, entry and application payload of cpns.wire."""
+
+import string
+from dataclasses import MISSING, fields
+from typing import Any, get_args, get_type_hints
+
+from hypothesis import strategies as st
+
+from cpns.wire import messages as m
+from cpns.wire.registry import MAX_ALIAS_BYTES
+
+NAMES = st.text(string.ascii_letters + string.digits + "._:-", min_size=1, max_size=64)
+_SUITES = st.integers(1, 3)
+_PRINTABLE = st.characters(blacklist_categories=["C", "Z"], whitelist_characters=" ")
+_ALIASES = st.text(_PRINTABLE, min_size=1, max_size=16).filter(
+    lambda text: text.isprintable() and len(text.encode()) <= MAX_ALIAS_BYTES
+)
+
+
+def _octets(size: int) -> st.SearchStrategy[bytes]:
+    return st.binary(min_size=size, max_size=size)
+
+
+def _long_octets(size: int) -> st.SearchStrategy[bytes]:
+    return _octets(8).map(lambda seed: (seed * (size // 8 + 1))[:size])
+
+
+_VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "suite": _SUITES,
+    "entity_id": NAMES,
+    "gateway_id": NAMES,
+    "server_id": NAMES,
+    "pn_id": NAMES,
+    "rand": _octets(16),
+    "kid": st.binary(min_size=1, max_size=7),
+    "eph": st.one_of(_long_octets(32), _long_octets(32 + 1184), _long_octets(32 + 1088)),
+    "need_local": st.booleans(),
+    "pan_secure": st.booleans(),
+    "procedure": st.integers(1, 3),
+    "wrapped": _octets(40),
+    "wrapped_gateway": _octets(40),
+    "proof": _octets(16),
+    "txn": _octets(8),
+    "result": st.integers(0, 255),
+    "setup_type": st.integers(1, 3),
+    "invite": st.lists(NAMES, min_size=1, max_size=4).map(tuple),
+    "alias": _ALIASES,
+    "key_seed": _octets(32),
+    "cm_device_id": NAMES,
+    "cm_device_key": _octets(32),
+}
+
+
+def messages(shape: type[Any]) -> st.SearchStrategy[Any]:
+    """Return valid messages (or entries) of *shape*, optional fields now there, now not."""
+    hints = get_type_hints(shape)
+    arguments: dict[str, st.SearchStrategy[Any]] = {}
+    for field in fields(shape):
+        if field.name == "entries":
+            (entry, _ellipsis) = get_args(hints["entries"])
+            arguments["entries"] = st.lists(messages(entry), min_size=1, max_size=3).map(tuple)
+        elif field.default is MISSING:
+            arguments[field.name] = _VALUES[field.name]
+        else:
+            arguments[field.name] = st.none() | _VALUES[field.name]
+    return st.builds(shape, **arguments)
+
+
+any_message: st.SearchStrategy[Any] = st.one_of([messages(shape) for shape in m.SHAPES])
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+json_objects: st.SearchStrategy[Any] = st.dictionaries(st.text(max_size=8), json_values, max_size=4)

@@ -1,0 +1,499 @@
+"""The stores: what is committed is there, all of it or nothing, once."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from cpns.domain.inventory import (
+    Establishment,
+    HeldLocalEukey,
+    Kind,
+    Membership,
+    NewEntity,
+    Outcome,
+    PersonalNetwork,
+    State,
+)
+from cpns.errors import Conflict, NotFound, Result, Unavailable
+from cpns.ids import EntityId, PnId
+from cpns.store.database import Database
+from cpns.store.gateway_store import GatewayStore
+from cpns.store.schema import metadata
+from cpns.store.server_store import ServerStore
+
+GW1, GW2 = EntityId("gw-1"), EntityId("gw-2")
+PN1, PN2 = PnId("pn-1"), PnId("pn-2")
+
+
+def pne(number: int) -> EntityId:
+    return EntityId(f"pne-{number}")
+
+
+def new(entity_id: EntityId, kind: Kind = Kind.PNE, fingerprint: bytes | None = None) -> NewEntity:
+    return NewEntity(
+        entity_id=entity_id,
+        kind=kind,
+        only_via=None,
+        note="a note",
+        sealed_eukey=b"sealed " + entity_id.encode(),
+        fingerprint=fingerprint or entity_id.encode(),
+        created_at=100.0,
+    )
+
+
+def refused(entity_id: EntityId, at: float, reason: str = "wrong_hash") -> Outcome:
+    return Outcome(at, "refused", entity_id, GW1, Result.AUTHENTICATION_FAILED, reason)
+
+
+def establishment(
+    pn_id: PnId, gateway_id: EntityId, *pnes: EntityId, alias: str | None = None, at: float = 200.0
+) -> Establishment:
+    return Establishment(
+        pn_id=pn_id,
+        gateway_id=gateway_id,
+        alias=alias,
+        at=at,
+        members=tuple(Membership(pne_id, True) for pne_id in pnes),
+        outcomes=tuple(Outcome(at, "pne_established", pne_id, gateway_id, Result.SUCCESS) for pne_id in pnes),
+    )
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(tmp_path / "store.db")
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[ServerStore]:
+    store = ServerStore.open(tmp_path / "server.db")
+    await store.add_entities(
+        [new(GW1, Kind.GATEWAY), new(GW2, Kind.GATEWAY), *(new(pne(number)) for number in range(1, 5))]
+    )
+    yield store
+    await store.close()
+
+
+class Gate:
+    """Holds the store's thread, so that what is queued meanwhile makes one group."""
+
+    def __init__(self, database: Database) -> None:
+        self._open = threading.Event()
+        self._entered = threading.Event()
+        self._task = asyncio.ensure_future(database.run(self._wait))
+
+    def _wait(self, _connection: Connection) -> None:
+        self._entered.set()
+        self._open.wait(10)
+
+    async def closed(self) -> None:
+        await asyncio.to_thread(self._entered.wait, 10)
+
+    async def open(self) -> None:
+        await asyncio.sleep(0)  # whoever was started before has queued by now
+        self._open.set()
+        await self._task
+
+
+def put(key: str) -> Callable[[Connection], str]:
+    def operation(connection: Connection) -> str:
+        connection.execute(text("INSERT INTO meta (key, value) VALUES (:key, 'x')"), {"key": key})
+        return key
+
+    return operation
+
+
+def keys(connection: Connection) -> list[str]:
+    return list(connection.execute(text("SELECT key FROM meta ORDER BY key")).scalars())
+
+
+# --- the schema and the file
+
+
+async def test_the_migrations_make_the_schema(database: Database) -> None:
+    def compare(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, metadata))
+
+    assert await database.run(compare, write=False) == []
+
+
+async def test_opening_is_silent_and_keeps_what_is_there(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a %(b)s?c.db"
+    for expected in (["one"], ["one", "two"]):
+        database = Database(path)
+        await database.run(put(expected[-1]))
+        assert await database.run(keys, write=False) == expected
+        await database.close()
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_only_the_owner_reads_the_files(database: Database, tmp_path: Path) -> None:
+    await database.run(put("a"))
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"store.db": 0o600, "store.db-wal": 0o600, "store.db-shm": 0o600}
+
+
+async def test_it_is_durable_by_its_settings(database: Database) -> None:
+    def settings(connection: Connection) -> list[object]:
+        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names]
+
+    assert await database.run(settings, write=False) == ["wal", 2, 1, 5000]
+
+
+async def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.write_bytes(b"not a database at all " * 100)
+    with pytest.raises(Unavailable, match="no cpns store") as caught:
+        Database(path)
+    assert caught.value.code == "store_unavailable"
+
+
+async def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="check that its folder exists"):
+        Database(tmp_path / "missing" / "store.db")
+
+
+async def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    await Database(path).close()
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+    raw.close()
+    with pytest.raises(Unavailable) as caught:
+        Database(path)
+    assert caught.value.code == "store_too_new"
+
+
+# --- group commit
+
+
+async def test_one_that_fails_does_not_undo_its_neighbours(database: Database) -> None:
+    await database.run(put("taken"))
+
+    def half(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO meta (key, value) VALUES ('half', 'x')"))
+        raise NotFound("gone", "gone")
+
+    gate = Gate(database)
+    await gate.closed()
+    group = asyncio.gather(
+        *(database.run(operation) for operation in (put("a"), half, put("taken"), put("b"))),
+        database.run(keys, write=False),
+        return_exceptions=True,
+    )
+    await gate.open()
+    a, gone, conflict, b, seen = await group
+    assert (a, b, seen) == ("a", "b", ["a", "b", "taken"])
+    assert isinstance(gone, NotFound)
+    assert isinstance(conflict, Conflict)
+    assert conflict.code == "store_conflict"
+    assert await database.run(keys, write=False) == ["a", "b", "taken"]
+
+
+async def test_what_is_queued_together_is_committed_together(database: Database) -> None:
+    ran: list[str] = []
+
+    def trace(connection: Connection) -> None:
+        raw = connection.connection.dbapi_connection
+        assert isinstance(raw, sqlite3.Connection)
+        raw.set_trace_callback(ran.append)
+
+    gate = Gate(database)
+    await gate.closed()
+    first = asyncio.ensure_future(database.run(trace))
+    group = asyncio.gather(*(database.run(put(f"{number:03}")) for number in range(50)))
+    await gate.open()
+    await asyncio.gather(first, group)
+    assert len(ran) == 51
+    assert ran[-1] == "COMMIT"
+    assert not any(line.startswith(("BEGIN", "SAVEPOINT")) for line in ran)
+
+
+async def test_a_failing_commit_fails_its_group_and_no_other(database: Database) -> None:
+    def orphan(connection: Connection) -> None:
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")  # the commit finds it, not the INSERT
+        connection.execute(text("INSERT INTO members VALUES ('nobody', 'nowhere', 1)"))
+
+    gate = Gate(database)
+    await gate.closed()
+    group = asyncio.gather(database.run(put("a")), database.run(orphan), return_exceptions=True)
+    await gate.open()
+    assert [type(error) for error in await group] == [Conflict, Conflict]
+    await database.run(put("b"))
+    assert await database.run(keys, write=False) == ["b"]
+
+
+async def test_a_full_disk_is_told_and_left_behind(database: Database) -> None:
+    def limit(pages: int) -> Callable[[Connection], object]:
+        return lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}").scalar()
+
+    def much(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO meta (key, value) VALUES ('much', hex(zeroblob(1000000)))"))
+
+    await database.run(limit(1), write=False)  # SQLite takes what it has now as the least
+    with pytest.raises(Unavailable, match="the disk is full: free some space") as caught:
+        await database.run(much)
+    assert caught.value.code == "store_unavailable"
+    await database.run(limit(100_000), write=False)
+    await database.run(much)
+    assert await database.run(keys, write=False) == ["much"]
+
+
+async def test_a_cancelled_wait_does_not_stop_the_others(database: Database) -> None:
+    gate = Gate(database)
+    await gate.closed()
+    given_up = asyncio.ensure_future(database.run(put("given up")))
+    kept = asyncio.ensure_future(database.run(put("kept")))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await gate.open()
+    assert await kept == "kept"
+    assert given_up.cancelled()
+    assert await database.run(keys, write=False) == ["given up", "kept"]
+
+
+async def test_200_at_once(database: Database) -> None:
+    done = await asyncio.gather(*(database.run(put(f"{number:03}")) for number in range(200)))
+    assert done == await database.run(keys, write=False)
+
+
+async def test_close_finishes_what_is_queued_and_takes_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    database = Database(path)
+    waiting = [asyncio.ensure_future(database.run(put(f"{number:03}"))) for number in range(20)]
+    await asyncio.sleep(0)
+    await asyncio.gather(database.close(), database.close())
+    assert len(await asyncio.gather(*waiting)) == 20
+    with pytest.raises(Unavailable, match="is closed"):
+        await database.run(keys)
+    again = Database(path)
+    assert len(await again.run(keys, write=False)) == 20
+    await again.close()
+
+
+def test_a_loop_that_ends_early_leaves_a_store_that_closes(tmp_path: Path) -> None:
+    database = Database(tmp_path / "store.db")
+
+    async def leave() -> None:
+        gate = Gate(database)
+        await gate.closed()
+        gates.append(gate)
+
+    gates: list[Gate] = []
+    asyncio.run(leave())
+    gates[0]._open.set()
+    asyncio.run(database.close())
+
+
+_CHILD = """
+import asyncio, sys
+from pathlib import Path
+from cpns.ids import EntityId
+from cpns.store.server_store import ServerStore
+
+async def main():
+    store = ServerStore.open(Path(sys.argv[1]))
+    async def one(number):
+        await store.add_reading(EntityId("pne"), EntityId("gw"), number.to_bytes(4, "big"), "{}", "e2e", 1.0)
+        print(number, flush=True)
+    for start in range(0, 1_000_000, 8):
+        await asyncio.gather(*(one(start + more) for more in range(8)))
+
+asyncio.run(main())
+"""
+
+
+async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    path = tmp_path / "server.db"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", _CHILD, path], stdout=subprocess.PIPE, env=environment) as child:
+        assert child.stdout is not None
+        acknowledged = [int(child.stdout.readline()) for _ in range(100)]
+        child.send_signal(signal.SIGKILL)
+        acknowledged += [int(line) for line in child.stdout.read().splitlines(keepends=True) if line.endswith(b"\n")]
+    store = ServerStore.open(path)
+    stored = await store.readings(0, 1_000_000)
+    await store.close()
+    assert {number.to_bytes(4, "big") for number in acknowledged} <= {reading.reading_id for reading in stored}
+
+
+# --- the server's inventory
+
+
+async def test_entities_are_added_with_their_credentials_and_audited(store: ServerStore) -> None:
+    found = await store.credentials([pne(1), GW1, EntityId("stranger")])
+    assert set(found) == {pne(1), GW1}
+    assert found[GW1].kind is Kind.GATEWAY
+    assert found[pne(1)].sealed_eukey == b"sealed pne-1"
+    assert await store.credentials([]) == {}
+
+    shown = await store.entity(pne(1))
+    assert shown is not None
+    assert (shown.kind, shown.state, shown.note, shown.fingerprint) == (Kind.PNE, State.ACTIVE, "a note", b"pne-1")
+    assert (shown.last_result, shown.last_reason, shown.last_via, shown.last_at) == (None, None, None, None)
+    assert await store.entity(EntityId("stranger")) is None
+    assert [entity.entity_id for entity in await store.entities(Kind.GATEWAY)] == [GW1, GW2]
+    assert await store.audit(pne(1), 9) == [Outcome(100.0, "provisioned", pne(1), None, Result.SUCCESS)]
+
+
+@pytest.mark.parametrize(
+    ("second", "code"),
+    [
+        (new(pne(1), fingerprint=b"fresh"), "id_exists"),
+        (new(EntityId("fresh"), fingerprint=b"pne-1"), "key_exists"),
+        (new(EntityId("first")), "id_exists"),
+        (new(EntityId("fresh"), fingerprint=b"first"), "key_exists"),
+    ],
+)
+async def test_a_taken_id_or_key_adds_nothing(store: ServerStore, second: NewEntity, code: str) -> None:
+    with pytest.raises(Conflict, match=second.entity_id) as caught:
+        await store.add_entities([new(EntityId("first")), second])
+    assert caught.value.code == code
+    assert await store.entity(EntityId("first")) is None
+    assert await store.audit(EntityId("first"), 9) == []
+
+
+async def test_many_are_added_and_found_at_once(store: ServerStore) -> None:
+    many = [new(EntityId(f"many-{number}")) for number in range(1200)]
+    await store.add_entities(many)
+    await store.add_entities([])
+    assert len(await store.credentials([entity.entity_id for entity in many])) == 1200
+    with pytest.raises(Conflict, match="many-1100"):
+        await store.add_entities([*(new(EntityId(f"more-{number}")) for number in range(1100)), many[1100]])
+
+
+async def test_record_sets_the_last_result_and_takes_strangers(store: ServerStore) -> None:
+    await store.record([refused(pne(1), 1.0), refused(EntityId("stranger"), 2.0), refused(pne(1), 3.0, "replayed")])
+    await store.record([])
+    shown = await store.entity(pne(1))
+    assert shown is not None
+    assert (shown.last_result, shown.last_reason) == (Result.AUTHENTICATION_FAILED, "replayed")
+    assert (shown.last_via, shown.last_at) == (GW1, 3.0)
+    assert [outcome.at for outcome in await store.audit(pne(1), 2)] == [3.0, 1.0]
+    assert [outcome.entity_id for outcome in await store.audit(None, 2)] == [pne(1), "stranger"]
+
+
+async def test_a_gateway_activation_has_no_via(store: ServerStore) -> None:
+    await store.record([Outcome(5.0, "gateway_activated", GW1, None, Result.SUCCESS)])
+    shown = await store.entity(GW1)
+    assert shown is not None
+    assert (shown.last_result, shown.last_reason, shown.last_via, shown.last_at) == (Result.SUCCESS, "", None, 5.0)
+
+
+async def test_establish_makes_the_network_once(store: ServerStore) -> None:
+    assert await store.pn_of_gateway(GW1) is None
+    await store.establish(establishment(PN1, GW1, pne(2), pne(1), alias="home"))
+    await store.establish(establishment(PN1, GW1, pne(3), alias="other", at=300.0))
+    await store.establish(establishment(PN2, GW2))
+    assert await store.networks() == [
+        PersonalNetwork(PN1, GW1, "home", 200.0, (pne(1), pne(2), pne(3))),
+        PersonalNetwork(PN2, GW2, None, 200.0, ()),
+    ]
+    assert await store.pn_of_gateway(GW1) == PN1
+    member, gateway = await store.entity(pne(1)), await store.entity(GW1)
+    assert member is not None
+    assert gateway is not None
+    assert (member.pn_id, gateway.pn_id) == (PN1, PN1)
+    assert (member.last_result, member.last_via, member.last_at) == (Result.SUCCESS, GW1, 200.0)
+
+
+async def test_a_pne_moves_to_another_pn(store: ServerStore) -> None:
+    await store.establish(establishment(PN1, GW1, pne(1), pne(2)))
+    await store.establish(establishment(PN2, GW2, pne(2)))
+    assert [network.members for network in await store.networks()] == [(pne(1),), (pne(2),)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        (establishment(PN2, GW1, pne(1)), "gateway_of_another_pn"),
+        (establishment(PN1, GW2, pne(1)), "pn_of_another_gateway"),
+        (establishment(PN2, GW2, pne(1), EntityId("stranger")), "store_conflict"),
+    ],
+)
+async def test_an_establishment_that_contradicts_leaves_nothing(
+    store: ServerStore, wrong: Establishment, code: str
+) -> None:
+    await store.establish(establishment(PN1, GW1, pne(2)))
+    with pytest.raises(Conflict) as caught:
+        await store.establish(wrong)
+    assert caught.value.code == code
+    assert [network.members for network in await store.networks()] == [(pne(2),)]
+    assert len(await store.audit(pne(1), 9)) == 1
+
+
+async def test_revoke_ends_the_membership_once(store: ServerStore) -> None:
+    await store.establish(establishment(PN1, GW1, pne(1), pne(2)))
+    assert await store.revoke(pne(1), 400.0) is True
+    assert await store.revoke(pne(1), 500.0) is False
+    assert (await store.credentials([pne(1)]))[pne(1)].state is State.REVOKED
+    shown = await store.entity(pne(1))
+    assert shown is not None
+    assert (shown.state, shown.revoked_at, shown.pn_id, shown.last_at) == (State.REVOKED, 400.0, None, 200.0)
+    assert [outcome.event for outcome in await store.audit(pne(1), 9)] == ["revoked", "pne_established", "provisioned"]
+    assert [network.members for network in await store.networks()] == [(pne(2),)]
+    with pytest.raises(NotFound) as caught:
+        await store.revoke(EntityId("stranger"), 400.0)
+    assert caught.value.code == "unknown_entity"
+
+
+# --- readings
+
+
+async def test_a_reading_is_stored_once(store: ServerStore) -> None:
+    added = await asyncio.gather(
+        *(store.add_reading(pne(1), GW1, b"r1", f'{{"try":{number}}}', "e2e", float(number)) for number in range(200))
+    )
+    assert added.count(True) == 1
+    assert await store.add_reading(pne(2), GW1, b"r1", "{}", "e2e", 7.0)
+    stored = await store.readings(0, 9)
+    assert [(reading.pne_id, reading.body) for reading in stored] == [(pne(1), '{"try":0}'), (pne(2), "{}")]
+    assert (stored[1].reading_id, stored[1].verified, stored[1].received_at) == (b"r1", "e2e", 7.0)
+
+
+async def test_readings_are_read_on_from_a_number(store: ServerStore) -> None:
+    assert await store.last_reading_number() == 0
+    for number in range(6):
+        await store.add_reading(pne(1 + number % 2), GW1, bytes([number]), "{}", "e2e", float(number))
+    everything = await store.readings(0, 9)
+    numbers = [reading.number for reading in everything]
+    assert numbers == sorted(set(numbers))
+    assert await store.last_reading_number() == numbers[-1]
+    assert await store.readings(numbers[1], 2) == everything[2:4]
+    assert await store.readings(numbers[1], 9, pne(2)) == everything[3::2]
+
+
+# --- the gateway
+
+
+async def test_a_gateway_keeps_its_pn_and_keys(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.db"
+    store = GatewayStore.open(path)
+    assert await store.pn() is None
+    held = [HeldLocalEukey(pne(number), PN1, bytes([number]) * 32, b"sealed") for number in range(1, 4)]
+    await store.keep(PN1, held)
+    renewed = HeldLocalEukey(pne(2), PN2, b"new", b"sealed anew")
+    await store.keep(PN2, [renewed])
+    await store.keep(PN2, [])
+    await store.forget([pne(3), EntityId("stranger")])
+    await store.forget([])
+    await store.close()
+
+    store = GatewayStore.open(path)
+    assert await store.pn() == PN2
+    assert await store.local_eukeys() == [held[0], renewed]
+    await store.close()
