@@ -3,21 +3,23 @@
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 from cpns.crypto.secret import Secret
-from cpns.domain.inventory import Kind
+from cpns.domain.inventory import Kind, Outcome
 from cpns.gateway.app import Gateway
 from cpns.gateway.config import GatewayConfig, PanConfig
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
+from cpns.ports import Randomness
 from cpns.server.app import Server
 from cpns.server.config import ServerConfig
 from cpns.service.provisioning import Provisioning
 from cpns.service.system import SystemClock, random_bytes
+from cpns.store.gateway_store import GatewayStore
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
 from cpns.transport.endpoint import Passed
@@ -26,23 +28,37 @@ SERVER = EntityId("server.example")
 CLOCK = SystemClock()
 
 
+async def until(holds: Callable[[], Any], seconds: float = 5.0) -> Any:
+    """Return what *holds* returns as soon as it is true; fail when it is not within *seconds*."""
+    async with asyncio.timeout(seconds):
+        while not (value := holds()):
+            await asyncio.sleep(0.01)
+    return value
+
+
 class World:
-    """Provisions and starts parties, and closes them all in the end."""
+    """Provisions and starts parties, stops and restarts them, and closes them all in the end."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.passed: list[Passed] = []
-        self.tasks: list[asyncio.Task[None]] = []
-        self._closers: list[Any] = []
         self.keys: dict[str, Secret] = {}
+        self.inboxes: dict[str, list[str]] = {}
+        self._kek = Secret(random_bytes(32))
+        self._port = 0
+        self._closers: list[tuple[object, Any]] = []
+        self._running: dict[int, asyncio.Task[None]] = {}
 
     async def start_server(self, **options: Any) -> Server:
-        self.vault = FileVault(Secret(random_bytes(32)), random_bytes)
+        """Start the server; after `stop`, again on the same store and port."""
+        self.vault = FileVault(self._kek, random_bytes)
         self.store = ServerStore.open(self.folder / "server.db")
-        config = ServerConfig(SERVER, self.folder, port=0, **options)
+        config = ServerConfig(SERVER, self.folder, **{"port": self._port, **options})
         self.server = Server(config, self.store, self.vault, CLOCK, random_bytes, self.passed.append)
+        self._closers.append((self.server, self.store.close))
+        self._closers.append((self.server, self.server.close))
         self.address = await self.server.start()
-        self._closers += [self.server.close, self.store.close]
+        self._port = self.address[1]
         self.provisioning = Provisioning(SERVER, self.store, self.vault, CLOCK, random_bytes, self.server.end)
         return self.server
 
@@ -51,12 +67,14 @@ class World:
         self.keys[name] = credential.eukey
         return credential.eukey
 
+    async def key(self, kind: Kind, name: str) -> Secret:
+        return self.keys[name] if name in self.keys else await self.provision(kind, name)
+
     async def gateway_config(self, name: str, *, secure: bool = False, **options: Any) -> GatewayConfig:
-        key = self.keys[name] if name in self.keys else await self.provision(Kind.GATEWAY, name)
         config = GatewayConfig(
             EntityId(name),
             SERVER,
-            key,
+            await self.key(Kind.GATEWAY, name),
             *self.address,
             pans=(PanConfig("127.0.0.1", 0, secure),),
             announce=False,
@@ -64,40 +82,106 @@ class World:
         )
         return dataclasses.replace(config, **options)
 
-    async def start_gateway(self, name: str = "gw-1", *, secure: bool = False, **options: Any) -> Gateway:
+    async def start_gateway(
+        self,
+        name: str = "gw-1",
+        *,
+        secure: bool = False,
+        kept: bool = False,
+        kind: type[Gateway] = Gateway,
+        wait: bool = True,
+        random: Randomness = random_bytes,
+        **options: Any,
+    ) -> Any:
+        """Start a gateway; *kept*: with a store of its own, which is there again after `stop`."""
         config = await self.gateway_config(name, secure=secure, **options)
-        gateway = Gateway(
-            config, None, FileVault(Secret(random_bytes(32)), random_bytes), CLOCK, random_bytes, self.passed.append
-        )
-        self.pans = await gateway.start()
-        self._closers.append(gateway.close)
-        await gateway.uplink.wait(5)
+        store = GatewayStore.open(self.folder / f"{name}.db") if kept else None
+        vault = FileVault(config.eukey, random_bytes)
+        gateway = kind(config, store, vault, CLOCK, random, self.passed.append)
+        if store is not None:
+            self._closers.append((gateway, store.close))
+        self._closers.append((gateway, gateway.close))
+        await gateway.start()
+        if wait:
+            await gateway.uplink.wait(5)
         return gateway
 
     def pan(self, gateway: Gateway, index: int = 0) -> tuple[str, int]:
-        host, _, port = gateway.pans[index].endpoint._pan.hostinfo.rpartition(":")  # type: ignore[union-attr]
-        return host, int(port)
+        return address_of(gateway.pans[index].endpoint)
 
     async def pne_config(self, name: str, gateway: tuple[str, int], **options: Any) -> PneConfig:
-        key = self.keys[name] if name in self.keys else await self.provision(Kind.PNE, name)
+        key = await self.key(Kind.PNE, name)
         config = PneConfig(EntityId(name), SERVER, key, gateway, suite=1)
         return dataclasses.replace(config, **options)
 
-    async def start_pne(self, name: str, gateway: Gateway | tuple[str, int], **options: Any) -> Pne:
+    async def make_pne(
+        self, name: str, gateway: Gateway | tuple[str, int], *, random: Randomness = random_bytes, **options: Any
+    ) -> Pne:
+        """Return a PNE on its socket that has not begun to join."""
         where = self.pan(gateway) if isinstance(gateway, Gateway) else gateway
         config = await self.pne_config(name, where, **options)
-        pne = Pne(config, CLOCK, random_bytes, lambda text: f"{name} got {text}", self.passed.append)
+        got = self.inboxes.setdefault(name, [])
+
+        def inbox(text: str) -> str:
+            got.append(text)
+            return f"{name} got {text}"
+
+        pne = Pne(config, CLOCK, random, inbox, self.passed.append)
         await pne.start()
-        self._closers.append(pne.close)
-        self.tasks.append(asyncio.create_task(pne.run()))
+        self._closers.append((pne, pne.close))
         return pne
 
-    async def close(self) -> None:
-        for task in self.tasks:
+    def run(self, pne: Pne) -> None:
+        """Let *pne* join and stay joined."""
+        self._running[id(pne)] = asyncio.create_task(pne.run())
+
+    async def start_pne(self, name: str, gateway: Gateway | tuple[str, int], **options: Any) -> Pne:
+        pne = await self.make_pne(name, gateway, **options)
+        self.run(pne)
+        return pne
+
+    async def joined_pne(self, name: str, gateway: Gateway | tuple[str, int], **options: Any) -> Pne:
+        """Return a PNE whose sessions stand."""
+        pne = await self.start_pne(name, gateway, **options)
+        async with asyncio.timeout(10):
+            await pne.wait_established()
+        return pne
+
+    async def stop(self, party: object) -> None:
+        """Stop one party as a process ends: its sockets and its store are closed, its sessions are gone."""
+        task = self._running.pop(id(party), None)
+        if task is not None:
             task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        for close in reversed(self._closers):
+            await asyncio.gather(task, return_exceptions=True)
+        mine = [close for owner, close in self._closers if owner is party]
+        self._closers = [(owner, close) for owner, close in self._closers if owner is not party]
+        for close in reversed(mine):
             await close()
+
+    def closes(self, party: Any) -> None:
+        """Close *party* with the world."""
+        self._closers.append((party, party.close))
+
+    async def audit(self, name: str, event: str = "refused") -> list[Outcome]:
+        """Return the rows of one entity and event in the audit log, newest first."""
+        return [row for row in await self.store.audit(EntityId(name), 100) if row.event == event]
+
+    async def refusal(self, name: str, seconds: float = 5.0) -> Outcome:
+        """Return the newest refusal of one entity, as soon as there is one."""
+        async with asyncio.timeout(seconds):
+            while not (rows := await self.audit(name)):
+                await asyncio.sleep(0.02)
+        return rows[0]
+
+    async def close(self) -> None:
+        for owner in [owner for owner, _ in reversed(self._closers)]:
+            await self.stop(owner)
+
+
+def address_of(endpoint: Any) -> tuple[str, int]:
+    """Return host and port of an endpoint's UDP socket."""
+    host, _, port = endpoint._pan.hostinfo.rpartition(":")
+    return host, int(port)
 
 
 @contextlib.asynccontextmanager

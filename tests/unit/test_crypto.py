@@ -36,10 +36,8 @@ def test_key_schedule_vector(case: dict[str, Any]) -> None:
 
 
 def test_every_kind_of_case_is_among_the_vectors() -> None:
-    seen = set()
-    for case in (parameters.values[0] for parameters in CASES):
-        inputs: dict[str, Any] = case["inputs"]  # type: ignore[index,assignment,call-overload]
-        seen.add(next(name for name, _compute in check._KINDS if name in inputs))
+    cases: list[Any] = [parameters.values[0] for parameters in CASES]
+    seen = {next(name for name, _compute in check._KINDS if name in case["inputs"]) for case in cases}
     assert seen == {name for name, _compute in check._KINDS}
 
 

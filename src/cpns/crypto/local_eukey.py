@@ -42,3 +42,9 @@ def stand_in_prk(server_secret: Secret) -> Secret:
 def stand_in(prk: Secret, entity: EntityId) -> Secret:
     """Return the key with which the server goes on for an unknown, revoked or not admitted PNE (PROTOCOL 4.3)."""
     return Secret(p.expand(prk.reveal(), p.enc("cpns1 unknown", entity), 32))
+
+
+def gateway_vault_key(gateway_eukey: Secret, gateway: EntityId) -> Secret:
+    """Return the key under which a PN GW seals at rest the LocalEUKeys that it was given (DEF-8); 32 bytes."""
+    prk = p.extract(b"cpns1 gateway vault", gateway_eukey.reveal())
+    return Secret(p.expand(prk, p.enc("cpns1 gateway vault", gateway), 32))

@@ -1,9 +1,9 @@
-"""The credential that a gateway or device is given once, as one line of text: for a file, a QR code, or the keyboard.
+"""The credential that a gateway or device is given once: a line of text for a file, a QR code, or the keyboard.
 
     cpns1/pne/pne-1/server.example/GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQGEZA/K5XW2ZI
 
-Parts: form, kind, entity ID, server ID, EUKey (base32 of 32 bytes), check (base32 of 4 bytes of SHA-256 over what stands
-before it, so that a typing mistake is told from a wrong key).
+Parts: form, kind, entity ID, server ID, EUKey (base32 of 32 bytes), check (base32 of 4 bytes of SHA-256 over what
+stands before it, so that a typing mistake is told from a wrong key).
 """
 
 import base64

@@ -103,9 +103,7 @@ class Gateway:
                 ) from error
         self._tasks = [asyncio.create_task(self.uplink.stay()), asyncio.create_task(self._sweep())]
         if self.config.announce:
-            open_pans = [
-                (address, pan.config.secure) for address, pan in zip(bound, self.pans, strict=True)
-            ]
+            open_pans = [(address, pan.config.secure) for address, pan in zip(bound, self.pans, strict=True)]
             self._announcement = await discovery.announce(self.config.gateway_id, open_pans)
         return bound
 

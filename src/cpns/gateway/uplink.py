@@ -168,5 +168,9 @@ class Uplink:
                     await self._lost.wait()
                     return
             await standing.link.request(
-                application.PING_PATH, b"", timeout=self._config.keepalive, session=standing.session, accept=lambda _: None
+                application.PING_PATH,
+                b"",
+                timeout=self._config.keepalive,
+                session=standing.session,
+                accept=lambda _: None,
             )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cpns.errors import NoAnswer, Refused, Result
-from cpns.ids import EntityId
+from cpns.ids import EntityId, PnId
 from cpns.pne.config import PneConfig
 from cpns.pne.join import Join
 from cpns.ports import Clock, Randomness
@@ -40,15 +40,23 @@ class Pne:
         config: see `PneConfig`.
         inbox: takes what the server sends to ``/inbox``.
         watch: is told of every message sent.
+        on_established: is told of PN GW and PN each time the sessions stand.
     """
 
     def __init__(
-        self, config: PneConfig, clock: Clock, random: Randomness, inbox: Inbox, watch: Watch | None = None
+        self,
+        config: PneConfig,
+        clock: Clock,
+        random: Randomness,
+        inbox: Inbox,
+        watch: Watch | None = None,
+        on_established: Callable[[EntityId, PnId], None] = lambda gateway, pn: None,
     ) -> None:
         self.config = config
         self._clock = clock
         self._random = random
         self._inbox = inbox
+        self._on_established = on_established
         self.sessions = Sessions()
         self._join = Join(config, self.sessions, clock, random)
         self._endpoint = Endpoint(config.pne_id, self.sessions, self._handle, watch=watch)
@@ -57,6 +65,7 @@ class Pne:
         self.joined: Joined | None = None
         self._ready = asyncio.Event()
         self._lost = asyncio.Event()
+        self._doubt = asyncio.Event()
         self._serial = 0
         self._boot = random(application.READING_ID_BYTES - 4)
 
@@ -112,13 +121,15 @@ class Pne:
         self._ready.set()
         await self._status("connected")
         _log.info("%s: established through %s in %s", self.config.pne_id, joined.gateway_id, joined.pn_id)
+        self._on_established(joined.gateway_id, joined.pn_id)
 
     async def _stay(self) -> None:
         """Return when the sessions are lost or due for renewal; give signs of life until then."""
         while True:
+            self._doubt.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.config.presence):
-                    await self._lost.wait()
+                    await self._doubt.wait()
             if self._lost.is_set() or self._server is None:
                 return
             too_old = self._clock.monotonic() - self._server.since > self.config.session_age
@@ -181,17 +192,12 @@ class Pne:
             try:
                 answer = await self._exchange(application.READINGS_PATH, payload)
             except Hinted as hint:
-                if hint.answer.code == Code.UNAUTHORIZED:
-                    self._lost.set()
-                    self._ready.clear()
+                self._suspect(lost=hint.answer.code == Code.UNAUTHORIZED)
                 await asyncio.sleep(BACKOFF[0])
                 continue
             except NoAnswer:
                 silences += 1
-                if silences >= SILENCES:
-                    silences = 0
-                    self._lost.set()
-                    self._ready.clear()
+                self._suspect(lost=silences % SILENCES == 0)
                 continue
             if answer.ok:
                 return
@@ -200,6 +206,13 @@ class Pne:
                 await asyncio.sleep(BACKOFF[0])
                 continue
             raise Refused(Result.BAD_REQUEST, f"server_refused_with_{result}")
+
+    def _suspect(self, *, lost: bool) -> None:
+        """Something on the way failed: look after the PN GW at once, or (*lost*) join anew."""
+        if lost:
+            self._lost.set()
+            self._ready.clear()
+        self._doubt.set()
 
     async def _handle(self, inbound: Inbound) -> Answer | None:
         source = inbound.source

@@ -66,9 +66,7 @@ class Join:
         self._challenged.clear()
         self.last_refusal = ""
         run = asyncio.create_task(
-            link.request(
-                registry.CPNS_PATH, codec.encode(request), timeout=2 * config.timer, accept=self._outcome
-            )
+            link.request(registry.CPNS_PATH, codec.encode(request), timeout=2 * config.timer, accept=self._outcome)
         )
         try:
             await self._within_timer(asyncio.create_task(self._challenged.wait()), run)

@@ -73,9 +73,7 @@ class Server:
             clock,
             random,
         )
-        self._endpoint = Endpoint(
-            config.server_id, self.sessions, self._handle, on_lost=self._gone, watch=watch
-        )
+        self._endpoint = Endpoint(config.server_id, self.sessions, self._handle, on_lost=self._gone, watch=watch)
         self._gateways: dict[EntityId, tuple[GatewayPeer, Link]] = {}
         self._runs = 0
         self._sweeper: asyncio.Task[None] | None = None
@@ -205,7 +203,8 @@ class Server:
             return await link.request(path, payload, timeout=PUSH_TIMEOUT, session=session, accept=_text_of)
         except Hinted as error:
             raise Unavailable(
-                "asleep", f"{pne_id} does not answer its gateway {session.via} ({error.reason}): asleep or out of reach."
+                "asleep",
+                f"{pne_id} does not answer its gateway {session.via} ({error.reason}): asleep or out of reach.",
             ) from error
         except NoAnswer as error:
             code = "gateway_away" if error.reason == "connection_gone" else "asleep"

@@ -225,9 +225,7 @@ class Authentication:
                 outcomes.append(Outcome(now, "refused", entity, via, result, reason))
         if established:
             members = tuple(Membership(v.entry.entity_id, v.entry.pan_secure) for v in established)
-            await self._store.establish(
-                Establishment(pn_id, via, request.alias, now, members, tuple(outcomes))
-            )
+            await self._store.establish(Establishment(pn_id, via, request.alias, now, members, tuple(outcomes)))
         elif outcomes:
             await self._store.record(outcomes)
         since = self._clock.monotonic()

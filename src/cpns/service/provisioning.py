@@ -99,7 +99,9 @@ class Provisioning:
                 if new.entity_id in lines:
                     raise BadInput("id_twice", f"{new.entity_id} stands in line {lines[new.entity_id]} already.")
                 if new.fingerprint in keys:
-                    raise BadInput("key_twice", f"This key is that of {keys[new.fingerprint]}: each device has its own.")
+                    raise BadInput(
+                        "key_twice", f"This key is that of {keys[new.fingerprint]}: each device has its own."
+                    )
                 lines[new.entity_id], keys[new.fingerprint] = line, new.entity_id
                 news.append(new)
                 credentials.append(credential)
@@ -139,4 +141,3 @@ def _read_csv(text: str) -> Sequence[tuple[int, dict[str, str]]]:
         clean = {name: (row.get(name) or "").strip() for name in header}
         rows.append((reader.line_num, clean))
     return rows
-

@@ -1,22 +1,25 @@
-"""One SQLite file, one thread that writes it, and group commit.
+"""One SQLite file and group commit.
 
 A durable commit costs a flush of the disk, and SQLite has one writer at a time. So callers queue what they want done;
-the thread takes all that is queued, runs it in one transaction, commits once, and tells all of them. While it commits,
-the next group gathers: the busier the server, the more each flush carries.
+all that is queued runs in one transaction, is committed once, and then all of them are told. While it commits, the next
+group gathers: the busier the server, the more each flush carries.
 
     queued ......... in a transaction ......... committed ......... awaiters resume
                      | one raises: all is undone and run again, each in a savepoint; only that one fails
                      | the commit fails: nothing was stored, all of the group fail
+
+The SQL runs in the loop's own thread, as it takes microseconds; the flush runs in another, as it may take milliseconds.
+(A thread for both was tried: SQLite's driver hands the interpreter lock over at every row, and a busy loop is slow to
+give it back.)
 """
 
 import asyncio
 import os
 import sqlite3
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -68,7 +71,8 @@ class Database:
         self._path = path
         self._closed = False
         self._begin = "BEGIN IMMEDIATE"
-        self._queue: SimpleQueue[_Queued[Any] | None] = SimpleQueue()
+        self._queue: list[_Queued[Any]] = []
+        self._settling: asyncio.Task[None] | None = None
         try:
             # SQLite gives -wal and -shm the mode of the file itself.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -76,14 +80,13 @@ class Database:
             self._connection = self._open()
         except (OSError, DBAPIError, sqlite3.Error) as error:
             raise self._translate(error) from error
-        self._thread = threading.Thread(target=self._work, name=f"store {path.name}", daemon=True)
-        self._thread.start()
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix=f"store {path.name}")
 
     async def run(self, operation: Callable[[Connection], T], *, write: bool = True) -> T:
         """Return what *operation* returns, once all that it wrote is durable.
 
-        *operation* runs in the store's thread, inside a transaction that others share. It may be run twice, so it
-        changes rows and nothing else. ``write=False`` says that it only reads. Cancelling the wait does not undo it.
+        *operation* runs inside a transaction that others share. It may be run twice, so it changes rows and nothing
+        else. ``write=False`` says that it only reads. Cancelling the wait does not undo it.
 
         Raises:
             Unavailable: code ``store_unavailable``: nothing of it was stored.
@@ -92,21 +95,28 @@ class Database:
         """
         if self._closed:
             raise Unavailable("store_unavailable", f"the store {self._path} is closed: start the process again")
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Queued(operation, write, future))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._queue.append(_Queued(operation, write, future))
+        if self._settling is None:
+            self._settling = loop.create_task(self._work())
         return await future
 
     async def close(self) -> None:
         """Finish what is queued, take no more, let go of the file. May be called again."""
-        if not self._closed:
-            self._closed = True
-            self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
+        if self._closed:
+            return
+        self._closed = True
+        while self._settling is not None:
+            await asyncio.wait([self._settling])
+        self._disk.shutdown()
+        self._connection.close()
+        self._engine.dispose()
 
     def _make_engine(self) -> Engine:
         engine = create_engine(
             URL.create("sqlite", database=str(self._path)),
-            connect_args={"timeout": BUSY_SECONDS},
+            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},  # the commit has its own
             hide_parameters=True,  # no row's content in a traceback
         )
 
@@ -133,62 +143,63 @@ class Database:
             raise
         return connection
 
-    # What follows runs in the store's thread.
-
-    def _work(self) -> None:
-        stop = False
-        while not stop:
-            taken = [self._queue.get()]
-            taken += [self._queue.get() for _ in range(self._queue.qsize())]
-            group = [queued for queued in taken if queued is not None]
-            stop = len(group) < len(taken)
-            if group:
-                self._settle(group)
-        self._connection.close()
-        self._engine.dispose()
-
-    def _settle(self, group: list[_Queued[Any]]) -> None:
-        # Who only reads must not wait for another process that writes.
-        self._begin = "BEGIN IMMEDIATE" if any(queued.write for queued in group) else "BEGIN"
+    async def _work(self) -> None:
+        """Settle what is queued, group after group, until nothing is."""
         try:
-            try:
-                self._together(group)
-            except _OperationRaised:
+            while self._queue:
+                group, self._queue = self._queue, []
+                await self._settle(group)
+        finally:
+            self._settling = None
+
+    async def _settle(self, group: list[_Queued[Any]]) -> None:
+        writes = any(queued.write for queued in group)
+        # Who only reads must not wait for another process that writes.
+        self._begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+        try:
+            self._connection.begin()
+            if not self._together(group):
+                self._connection.rollback()
+                self._connection.begin()
                 self._apart(group)
+            if writes:
+                await asyncio.get_running_loop().run_in_executor(self._disk, self._connection.commit)
+            else:
+                self._connection.rollback()
         except Exception as error:
             for queued in group:
                 queued.error = self._translate(error)
+            with suppress(DBAPIError):
+                self._connection.rollback()
             with suppress(sqlite3.Error):  # SQLAlchemy leaves a transaction open whose commit failed
                 self._connection.connection.rollback()
-        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
-            group[0].future.get_loop().call_soon_threadsafe(_resolve, group)
+        _resolve(group)
 
-    def _together(self, group: list[_Queued[Any]]) -> None:
-        """Run and commit *group*, or undo all of it."""
-        with self._connection.begin():
-            for queued in group:
-                try:
-                    queued.result = queued.operation(self._connection)
-                except Exception as error:
-                    raise _OperationRaised from error
+    def _together(self, group: list[_Queued[Any]]) -> bool:
+        """Run *group*; False when one of it raised."""
+        for queued in group:
+            try:
+                queued.result = queued.operation(self._connection)
+            except Exception:
+                return False
+        return True
 
     def _apart(self, group: list[_Queued[Any]]) -> None:
-        """Run each of *group* in its own savepoint, and commit those that pass.
+        """Run each of *group* in its own savepoint, so that one that raises undoes itself alone.
 
         In plain SQL, as SQLAlchemy's own savepoints cost four times as much.
         """
-        with self._connection.begin():
-            for queued in group:
-                self._connection.exec_driver_sql("SAVEPOINT operation")
+        for queued in group:
+            self._connection.exec_driver_sql("SAVEPOINT operation")
+            try:
+                queued.result = queued.operation(self._connection)
+            except Exception as error:
+                queued.error = self._translate(error)
                 try:
-                    queued.result = queued.operation(self._connection)
-                except Exception as error:
-                    queued.error = self._translate(error)
-                    try:
-                        self._connection.exec_driver_sql("ROLLBACK TO SAVEPOINT operation")
-                    except DBAPIError:  # SQLite undid the whole transaction by itself, as it may on a full disk
-                        raise error from None
-                self._connection.exec_driver_sql("RELEASE SAVEPOINT operation")
+                    self._connection.exec_driver_sql("ROLLBACK TO SAVEPOINT operation")
+                except DBAPIError:  # SQLite undid the whole transaction by itself, as it may on a full disk
+                    raise error from None
+            self._connection.exec_driver_sql("RELEASE SAVEPOINT operation")
 
     def _translate(self, error: Exception) -> Exception:
         """Return what the caller is told of *error*: the store's own failures as a `UserError`, others as they are."""
@@ -208,17 +219,13 @@ class Database:
         )
 
 
-class _OperationRaised(Exception):
-    """One of a group raised; nothing is committed yet."""
-
-
 def _caused_by(cause: Exception, error: Exception) -> Exception:
     error.__cause__ = cause
     return error
 
 
 def _resolve(group: list[_Queued[Any]]) -> None:
-    """Wake all who wait for *group*, in their own thread; some may have been cancelled."""
+    """Wake all who wait for *group*; some may have been cancelled."""
     for queued in group:
         if queued.future.done():
             continue

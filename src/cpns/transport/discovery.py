@@ -76,7 +76,7 @@ def _own_addresses() -> Sequence[str]:
     return sorted({"127.0.0.1", *map(str, found)})
 
 
-async def find(timeout: float, gateway_id: EntityId | None, secure: bool) -> Found | None:  # noqa: ASYNC109
+async def find(timeout: float, gateway_id: EntityId | None, secure: bool) -> Found | None:
     """Return the first PN GW heard within *timeout* seconds that is *gateway_id* (None: any) on such a PAN."""
     try:
         zeroconf = AsyncZeroconf(interfaces=list(_own_addresses()), ip_version=IPVersion.V4Only)

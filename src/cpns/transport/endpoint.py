@@ -23,7 +23,7 @@ from cpns.transport import oscore, pan, uplink
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, to_answer
 from cpns.transport.limits import RateLimit
 from cpns.transport.relay import Relay, Sealed
-from cpns.transport.stack import PAN_TUNING, Tokens
+from cpns.transport.stack import PAN_TUNING, Exchange, Tokens
 from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH, MessageType
 
 _log = logging.getLogger("cpns.transport")
@@ -37,6 +37,14 @@ HINT_GRACE: Final = 0.3
 PAN_RATE: Final = (2000.0, 4000.0)
 UPLINK_RATE: Final = (20000.0, 40000.0)
 """Messages a second, and at once, that one host may send to a UDP or TCP socket."""
+
+
+class _MayBeForgedError(Exception):
+    """An answer that does not fit, and that others than the peer could have sent: dropped, and the next is awaited."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Hinted(NoAnswer):
@@ -118,7 +126,7 @@ class Link:
         path: str,
         payload: bytes,
         *,
-        timeout: float,  # noqa: ASYNC109  # one deadline over several answers, shortened by a hint
+        timeout: float,  # one deadline over several answers, shortened by a hint
         session: Session | None = None,
         accept: Callable[[Answer], T],
     ) -> T:
@@ -141,46 +149,52 @@ class Link:
         if session is not None:
             message.opt.uri_host = session.peer_id
             message, request_id = oscore.protect_request(session, message)
-        message.remote = self.remote
         self._endpoint.passed(self.remote, session, path, payload)
-        why: CpnsError | None = None
+        why = "no_answer"
         hint: Answer | None = None
-        try:
-            exchange = self._tokens.open(message)
-        except ConnectionError as error:
-            raise NoAnswer("connection_gone") from error
+        exchange = self._open(message)
         try:
             async with asyncio.timeout(timeout) as limit:
                 while True:
                     reply = await exchange.next()
-                    answer = Answer(int(reply.code), reply.payload)
-                    if session is None:
-                        try:
-                            return accept(answer)
-                        except Refused as error:
-                            if isinstance(self.remote, uplink.Connection):
-                                raise  # nobody can put a second answer into the connection: this one is final
-                            why = error
-                    elif reply.opt.oscore is None:
-                        hint = answer
+                    if session is not None and reply.opt.oscore is None:
+                        hint = Answer(int(reply.code), reply.payload)
                         soon = asyncio.get_running_loop().time() + HINT_GRACE
                         limit.reschedule(min(soon, limit.when() or soon))
-                    else:
-                        try:
-                            inner = oscore.unprotect_response(session, reply, request_id)
-                        except AuthenticationFailed as error:
-                            why = error
-                            continue
-                        session.confirmed = True
-                        return accept(Answer(int(inner.code), inner.payload))
+                        continue
+                    try:
+                        return self._judge(reply, session, request_id, accept)
+                    except _MayBeForgedError as dropped:
+                        why = dropped.reason
         except TimeoutError:
-            if hint is not None:
-                raise Hinted(hint) from None
-            raise NoAnswer(why.reason if isinstance(why, Refused) else "no_answer") from why
+            raise (NoAnswer(why) if hint is None else Hinted(hint)) from None
         except ConnectionError as error:
             raise NoAnswer("connection_gone") from error
         finally:
             self._tokens.close(exchange)
+
+    def _open(self, message: Message) -> Exchange:
+        message.remote = self.remote
+        try:
+            return self._tokens.open(message)
+        except ConnectionError as error:
+            raise NoAnswer("connection_gone") from error
+
+    def _judge(self, reply: Message, session: Session | None, request_id: Any, accept: Callable[[Answer], T]) -> T:
+        """Return what *accept* makes of *reply*; who could have sent it decides what a refusal means."""
+        if session is not None:
+            try:
+                inner = oscore.unprotect_response(session, reply, request_id)
+            except AuthenticationFailed as error:
+                raise _MayBeForgedError(error.reason) from error
+            session.confirmed = True
+            return accept(Answer(int(inner.code), inner.payload))
+        try:
+            return accept(Answer(int(reply.code), reply.payload))
+        except Refused as error:
+            if isinstance(self.remote, uplink.Connection):
+                raise  # nobody can put a second answer into the connection: this one is final
+            raise _MayBeForgedError(error.reason) from error
 
     async def carry(self, destination: str, sealed: Sealed) -> Sealed:
         """Send a sealed message on, untouched (the relay's way out).
@@ -190,11 +204,7 @@ class Link:
         """
         message = Message(code=sealed.code, payload=sealed.payload, uri_host=destination, transport_tuning=PAN_TUNING)
         message.opt.oscore = sealed.oscore
-        message.remote = self.remote
-        try:
-            exchange = self._tokens.open(message)
-        except ConnectionError as error:
-            raise NoAnswer("connection_gone") from error
+        exchange = self._open(message)
         try:
             async with asyncio.timeout(self._endpoint.relay_timeout):
                 reply = await exchange.next()

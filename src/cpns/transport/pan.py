@@ -134,9 +134,7 @@ async def open_pan(tokens: Tokens, host: str, port: int, limit: RateLimit) -> Pa
     """
     messages = BoundedMessages(tokens)
     interface = _Interface(messages, tokens.log, tokens.loop)
-    _, socket = await tokens.loop.create_datagram_endpoint(
-        lambda: PanSocket(interface, limit), local_addr=(host, port)
-    )
+    _, socket = await tokens.loop.create_datagram_endpoint(lambda: PanSocket(interface, limit), local_addr=(host, port))
     interface._pool = socket
     messages.message_interface = interface
     tokens.token_interface = messages

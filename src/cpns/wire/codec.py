@@ -26,6 +26,7 @@ class Message(Protocol):
 
 
 M = TypeVar("M")
+N = TypeVar("N")
 Check = Callable[[object], bool]
 
 
@@ -229,7 +230,19 @@ def parse(data: bytes, limit: int = r.MAX_BODY) -> tuple[MessageType, dict[int, 
     return MessageType(item[0]), item[1]
 
 
-def decode(data: bytes, *shapes: type[M], limit: int = r.MAX_BODY) -> M:
+@typing.overload
+def decode(data: bytes, shape: type[M], /, *, limit: int = r.MAX_BODY) -> M: ...
+
+
+@typing.overload
+def decode(data: bytes, one: type[M], other: type[N], /, *, limit: int = r.MAX_BODY) -> M | N: ...
+
+
+@typing.overload
+def decode(data: bytes, /, *shapes: type[M], limit: int = r.MAX_BODY) -> M: ...
+
+
+def decode(data: bytes, /, *shapes: type[Any], limit: int = r.MAX_BODY) -> object:
     """Return *data* as the first of *shapes* whose type and labels it has.
 
     Args:
@@ -241,7 +254,7 @@ def decode(data: bytes, *shapes: type[M], limit: int = r.MAX_BODY) -> M:
         WireError: it is no such message; `result` tells which of 10, 11, 12 and 61 it is.
     """
     kind, body = parse(data, limit)
-    candidates = [shape for shape in shapes if typing.cast(type[Any], shape).TYPE is kind]
+    candidates = [shape for shape in shapes if shape.TYPE is kind]
     if not candidates:
         raise WireError("unexpected_message", Result.UNKNOWN_MESSAGE)
     labels = frozenset(body)

@@ -1,8 +1,8 @@
 """The claimant of 7.5.5: a PN GW before the server, or a PNE before its PN GW.
 
-    begin  -> AwaitingChallenge   sends ACTIVATE Request        (M1)
-    answer -> AwaitingProof       sends AUTHENTICATE Response   (M2 -> M3)
-    finish -> Established                                       (M4)
+begin  -> AwaitingChallenge   sends ACTIVATE Request        (M1)
+answer -> AwaitingProof       sends AUTHENTICATE Response   (M2 -> M3)
+finish -> Established                                       (M4)
 """
 
 from dataclasses import dataclass, field
@@ -72,9 +72,7 @@ def answer(
     Raises:
         AuthenticationFailed: it names another responder, reuses our kid, or its ephemeral key does not fit.
     """
-    responder = (
-        challenge.server_id if isinstance(challenge, LinkChallengeFromServer) else challenge.gateway_id
-    )
+    responder = challenge.server_id if isinstance(challenge, LinkChallengeFromServer) else challenge.gateway_id
     if responder != state.responder_id:
         raise AuthenticationFailed("challenge_names_another_responder")
     if challenge.kid == state.kid:

@@ -1,8 +1,8 @@
 """The verifier of 7.5.5: the server before a PN GW, or a PN GW before its PNE.
 
-    (the caller reads the claimed ID off M1 and fetches that one key)
-    challenge -> AwaitingProof    sends AUTHENTICATE Request   (M1 -> M2)
-    verify    -> Established      sends ACTIVATE Response      (M3 -> M4)
+(the caller reads the claimed ID off M1 and fetches that one key)
+challenge -> AwaitingProof    sends AUTHENTICATE Request   (M1 -> M2)
+verify    -> Established      sends ACTIVATE Response      (M3 -> M4)
 """
 
 from dataclasses import dataclass, field

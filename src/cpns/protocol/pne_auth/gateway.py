@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cpns.crypto.local_eukey import open_at_gateway
-from cpns.crypto.schedule import Profile, Transcript
 from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed, Result, uniform
 from cpns.ids import EntityId, PnId
+from cpns.protocol.pne_auth.transcript import transcript_of
 from cpns.wire.messages import (
     Challenge,
     GatewayChallenge,
@@ -67,7 +67,8 @@ def gather(
 ) -> tuple[AwaitingChallenge, GatewaySetupRequest]:
     """Put the SETUP Requests of different PNEs, at most 64, into one for the server."""
     entries = tuple(
-        SetupEntry(r.suite, r.entity_id, r.rand, r.kid, r.need_local, r.pan_secure, r.procedure, r.eph) for r in requests
+        SetupEntry(r.suite, r.entity_id, r.rand, r.kid, r.need_local, r.pan_secure, r.procedure, r.eph)
+        for r in requests
     )
     message = GatewaySetupRequest(txn, pan_secure, entries, pn_id, alias=alias)
     return AwaitingChallenge(txn, {entry.entity_id: entry for entry in entries}), message
@@ -102,41 +103,13 @@ def distribute(
         if not (entry.wrapped is not None) == (entry.wrapped_gateway is not None) == asked.need_local:
             raise AuthenticationFailed("local_eukey_missing_or_uncalled_for")
         eph = entry.eph if entry.eph is not None else message.eph if asked.suite == 2 else None
-        th0 = _transcript(asked, own_id, server_id, message.pn_id, message.rand, entry.kid, eph).th0()
+        th0 = transcript_of(asked, server_id, own_id, message.pn_id, message.rand, entry.kid, eph).th0()
         local = open_at_gateway(prk, th0, entry.wrapped_gateway) if entry.wrapped_gateway is not None else None
         assigned[entry.entity_id] = Assigned(th0, local)
         challenges[entry.entity_id] = Challenge(
             own_id, server_id, message.pn_id, message.rand, entry.kid, eph, entry.wrapped
         )
     return AwaitingProofs(state.txn, tuple(challenges), assigned), challenges
-
-
-def _transcript(
-    asked: SetupEntry,
-    own_id: EntityId,
-    server_id: EntityId,
-    pn_id: PnId,
-    rand: bytes,
-    kid: bytes,
-    eph: bytes | None,
-) -> Transcript:
-    return Transcript(
-        profile=Profile.PNE_SERVER,
-        suite=asked.suite,
-        responder=server_id,
-        gw=own_id,
-        initiator=asked.entity_id,
-        rand_i=asked.rand,
-        kid_i=asked.kid,
-        eph_i=asked.eph,
-        procedure=asked.procedure,
-        pn_id=pn_id,
-        need_local=asked.need_local,
-        pan_secure=asked.pan_secure,
-        rand_r=rand,
-        kid_r=kid,
-        eph_r=eph,
-    )
 
 
 def collect(state: AwaitingProofs, proofs: Mapping[EntityId, bytes]) -> tuple[AwaitingProofs, GatewayProofs]:

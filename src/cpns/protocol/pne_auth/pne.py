@@ -83,9 +83,7 @@ def begin(
     state = AwaitingChallenge(
         own_id, server_id, gateway_id, key, rand, kid, ephemeral, need_local, pan_secure, procedure, pn_id
     )
-    request = SetupRequest(
-        suite, own_id, rand, kid, need_local, pan_secure, procedure, ephemeral.public, pn_id
-    )
+    request = SetupRequest(suite, own_id, rand, kid, need_local, pan_secure, procedure, ephemeral.public, pn_id)
     return state, request
 
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 from cpns.crypto.ephemeral import Responder
 from cpns.crypto.local_eukey import wrap_for_gateway
-from cpns.crypto.schedule import Profile, Proofs, Schedule, Transcript
+from cpns.crypto.schedule import Profile, Proofs, Schedule
 from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.protocol.established import Established
+from cpns.protocol.pne_auth.transcript import transcript_of
 from cpns.wire.messages import ChallengeEntry, GatewayChallenge, GatewayProofs, GatewaySetupRequest, SetupEntry
 
 
@@ -123,23 +124,7 @@ def challenge(
         except AuthenticationFailed:
             refused[entry.entity_id] = Result.AUTHENTICATION_FAILED
             continue
-        th0 = Transcript(
-            Profile.PNE_SERVER,
-            entry.suite,
-            server_id,
-            entry.entity_id,
-            entry.rand,
-            entry.kid,
-            entry.eph,
-            drawn.rand,
-            kid,
-            eph,
-            gateway_id,
-            entry.procedure,
-            pn_id,
-            entry.need_local,
-            entry.pan_secure,
-        ).th0()
+        th0 = transcript_of(entry, server_id, gateway_id, pn_id, drawn.rand, kid, eph).th0()
         schedule = Schedule(keys[entry.entity_id], th0, ss)
         wrapped = wrapped_gateway = None
         if entry.need_local:

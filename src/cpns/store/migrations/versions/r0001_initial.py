@@ -12,6 +12,11 @@ _NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
+    _inventory()
+    _records()
+
+
+def _inventory() -> None:
     op.create_table(
         "entities",
         sa.Column("entity_id", sa.Text, primary_key=True),
@@ -40,6 +45,9 @@ def upgrade() -> None:
         sa.Column("pan_secure", sa.Boolean, nullable=False),
     )
     op.create_index("members_by_pn", "members", ["pn_id"])
+
+
+def _records() -> None:
     op.create_table(
         "readings",
         sa.Column("number", _NUMBER, primary_key=True),

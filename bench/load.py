@@ -1,0 +1,258 @@
+"""The load: real PN GWs and PNEs of this process, on real sockets, against the server in a process of its own."""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import signal
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from bench import wire
+from bench.cpu import cpu_ns
+from bench.server_process import CLOCK, SERVER
+from cpns.crypto.secret import Secret
+from cpns.gateway.app import Gateway
+from cpns.gateway.config import GatewayConfig, PanConfig
+from cpns.ids import EntityId
+from cpns.pne.app import Pne
+from cpns.pne.config import PneConfig
+from cpns.service.system import random_bytes
+from cpns.store.vault import FileVault
+
+SETTLE = 0.01
+"""Seconds between the last answer and the reading of the server's CPU time."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shape:
+    """How PNEs come: *batch* at each of *gateways* PN GWs at once."""
+
+    suite: int
+    batch: int
+    gateways: int
+
+    @property
+    def pnes(self) -> int:
+        return self.batch * self.gateways
+
+    @property
+    def window(self) -> float:
+        """Seconds for which a PN GW gathers: enough for this process to send what all its PNEs have to say."""
+        return 0.02 + self.pnes * (0.0015 if self.suite == 1 else 0.003)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Traffic:
+    """Payload bytes and round trips: PAN for one PNE, uplink for one batch."""
+
+    bytes_pan: float
+    bytes_uplink: float
+    round_trips_pan: float
+    round_trips_uplink: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Exchanged:
+    """Readings end to end, each acknowledged after its commit."""
+
+    readings: int
+    server_cpu_us: float
+    seconds: float
+    latencies_ms: tuple[float, ...]
+
+
+class Load:
+    """One server process, and the PN GWs of this process with their uplinks to it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int, keys: dict[str, str]) -> None:
+        self.pid = process.pid
+        self.pan_wire, self.uplink_wire, self.gate = wire.install()
+        self._process = process
+        self._port = port
+        self._keys = {EntityId(name): Secret(bytes.fromhex(key)) for name, key in keys.items()}
+        self._fresh = iter([name for name in self._keys if name.startswith("pne-")])
+        self.gateways: list[Gateway] = []
+        self._addresses: list[tuple[str, int]] = []
+        self._batches: list[int] = []
+
+    async def open_gateways(self, count: int) -> None:
+        for number in range(count):
+            name = EntityId(f"gw-{number:05}")
+            config = GatewayConfig(
+                name,
+                SERVER,
+                self._keys[name],
+                "127.0.0.1",
+                self._port,
+                pans=(PanConfig("127.0.0.1", 0, secure=False),),
+                announce=False,
+                suite=1,
+                answer_timeout=20.0,
+                setup_timeout=25.0,
+                keepalive=3600.0,
+            )
+            vault = FileVault(Secret(random_bytes(32)), random_bytes)
+            gateway = Gateway(config, None, vault, CLOCK, random_bytes)
+            (bound,) = await gateway.start()
+            await gateway.uplink.wait(5)
+            self._note_batches(gateway)
+            host, _, port = bound.rpartition(":")
+            self.gateways.append(gateway)
+            self._addresses.append((host, int(port)))
+
+    def _note_batches(self, gateway: Gateway) -> None:
+        setup = gateway.pans[0].setup
+        establish = setup._establish
+
+        async def noted(batch):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            self._batches.append(len(batch))
+            return await establish(batch)
+
+        setup._establish = noted  # type: ignore[method-assign]
+
+    def _pne(self, address: tuple[str, int], suite: int) -> Pne:
+        name = next(self._fresh)
+        config = PneConfig(name, SERVER, self._keys[name], address, suite=suite, timer=30.0, presence=3600.0)
+        return Pne(config, CLOCK, random_bytes, lambda text: text)
+
+    # establishment
+
+    async def establish(self, shape: Shape) -> float:
+        """Run SETUP for ``shape.pnes`` PNEs that the server never saw; return its CPU microseconds for each.
+
+        A PNE counts when it has verified hash_server, and a round when every batch had the size asked for.
+        """
+        pnes = await self._gathered(shape)
+        try:
+            links = [await pne._endpoint.link_to(*address) for pne, address in pnes]
+            self._batches.clear()
+            self.gate.level = shape.gateways
+            before = cpu_ns(self.pid)
+            joined = await asyncio.gather(
+                *(pne._join.setup(link) for (pne, _), link in zip(pnes, links, strict=True))
+            )
+            await asyncio.sleep(SETTLE)
+            spent = cpu_ns(self.pid) - before
+        finally:
+            self.gate.level = 1
+            for pne, _ in pnes:
+                await pne.close()
+        if len(joined) != shape.pnes or any(item[0].local_eukey is None for item in joined):
+            raise AssertionError("a PNE did not join with a LocalEUKey")
+        if self._batches != [shape.batch] * shape.gateways:
+            raise WrongBatches(f"wanted {shape.gateways} batches of {shape.batch}, saw {self._batches}")
+        return spent / 1000 / shape.pnes
+
+    async def _gathered(self, shape: Shape) -> list[tuple[Pne, tuple[str, int]]]:
+        pnes = []
+        for gateway, address in list(zip(self.gateways, self._addresses, strict=True))[: shape.gateways]:
+            setup = gateway.pans[0].setup
+            setup._config = dataclasses.replace(setup._config, batch_window=shape.window)
+            for _ in range(shape.batch):
+                pne = self._pne(address, shape.suite)
+                await pne.start()
+                pnes.append((pne, address))
+        return pnes
+
+    async def traffic(self, suite: int, batch: int) -> Traffic:
+        """Record what one batch sends; not timed."""
+        with self.pan_wire.record() as pan, self.uplink_wire.record() as uplink:
+            await self.establish(Shape(suite, batch, 1))
+        (batch_passed,) = uplink.values()
+        own = {gateway.pans[0].endpoint._pan for gateway in self.gateways}
+        each = [passed for socket, passed in pan.items() if socket not in own]
+        return Traffic(
+            sum(map(wire.total, each)) / batch,
+            wire.total(batch_passed) / batch,
+            statistics.median(map(wire.round_trips, each)),
+            wire.round_trips(batch_passed),
+        )
+
+    # readings
+
+    @contextlib.asynccontextmanager
+    async def _established(self, count: int, gateways: int) -> AsyncIterator[list[Pne]]:
+        pnes = [self._pne(self._addresses[number % gateways], 1) for number in range(count)]
+        runs = []
+        try:
+            for pne in pnes:
+                await pne.start()
+                runs.append(asyncio.create_task(pne.run()))
+            await asyncio.gather(*(pne.wait_established() for pne in pnes))
+            await asyncio.sleep(0.2)
+            yield pnes
+        finally:
+            for run in runs:
+                run.cancel()
+            await asyncio.gather(*runs, return_exceptions=True)
+            for pne in pnes:
+                await pne.close()
+
+    async def exchange(self, in_flight: int, readings: int, gateways: int = 4) -> Exchanged:
+        """Let *in_flight* PNEs each send one reading after the other."""
+        latencies: list[float] = []
+
+        async def device(pne: Pne) -> None:
+            for number in range(readings // in_flight):
+                start = time.perf_counter()
+                await pne.send(pne.next_reading({"temperature": 21.5, "unit": "C", "n": number}))
+                latencies.append((time.perf_counter() - start) * 1000)
+
+        async with self._established(in_flight, gateways) as pnes:
+            before, start = cpu_ns(self.pid), time.perf_counter()
+            await asyncio.gather(*map(device, pnes))
+            seconds = time.perf_counter() - start
+            await asyncio.sleep(SETTLE)
+            spent = cpu_ns(self.pid) - before
+        return Exchanged(len(latencies), spent / 1000 / len(latencies), seconds, tuple(latencies))
+
+    # profile
+
+    @contextlib.contextmanager
+    def profiled(self) -> Iterator[None]:
+        """Have the server profile itself meanwhile."""
+        self._process.send_signal(signal.SIGUSR1)
+        time.sleep(0.1)
+        try:
+            yield
+        finally:
+            time.sleep(0.05)
+            self._process.send_signal(signal.SIGUSR2)
+
+    async def close(self) -> None:
+        for gateway in self.gateways:
+            await gateway.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        await self._process.wait()
+
+
+class WrongBatches(Exception):
+    """The PN GWs did not gather what the shape wants: the round says nothing."""
+
+
+@contextlib.asynccontextmanager
+async def load(folder: Path, gateways: int, pnes: int, profile: Path | None = None) -> AsyncIterator[Load]:
+    """A server on *folder* with *pnes* devices to use up, and the uplinks of *gateways* PN GWs."""
+    arguments = [str(folder), str(gateways), str(pnes), *([str(profile)] if profile else [])]
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.server_process", *arguments, stdin=pipe, stdout=pipe, limit=2**26
+    )
+    one = None
+    try:
+        line = await process.stdout.readline() if process.stdout is not None else b""
+        ready = json.loads(line)
+        one = Load(process, ready["port"], ready["keys"])
+        await one.open_gateways(gateways)
+        yield one
+    finally:
+        if one is not None:
+            await one.close()
+        elif process.returncode is None:
+            process.kill()
+            await process.wait()

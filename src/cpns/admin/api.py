@@ -1,0 +1,172 @@
+"""The HTTP API of a server, under ``/api/v1``.
+
+It is served on a Unix socket that only the server's own user may open (mode 0600): the file's permission is the
+authentication. There is no TCP and no token, so it must not be served anywhere else. Keys are write-only: a credential
+is in the answer to the POST that made it, and in no other.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from cpns.admin import models as m
+from cpns.admin import problems
+from cpns.admin.service import Admin
+from cpns.domain.inventory import Kind, StoredReading
+from cpns.errors import BadInput, UserError
+
+_log = logging.getLogger("cpns.admin")
+
+NDJSON = "application/x-ndjson"
+_NO_STORE = {"Cache-Control": "no-store"}
+
+Limit = Annotated[int | None, Query(ge=1, le=10_000)]
+
+
+def create_app(admin: Admin) -> FastAPI:
+    """Return the API over *admin*."""
+    app = FastAPI(title="cpns", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
+    router = APIRouter(prefix="/api/v1")
+    _add_entities(router, admin)
+    _add_devices(router, admin)
+    _add_rest(router, admin)
+    app.include_router(router)
+    _add_errors(app)
+    return app
+
+
+def _add_entities(router: APIRouter, admin: Admin) -> None:
+    """Add what gateways and devices have in common."""
+
+    def add(plural: str, kind: Kind) -> None:
+        @router.get(f"/{plural}", name=f"list_{plural}")
+        async def list_all() -> m.Entities:
+            found = await admin.entities(kind)
+            return m.Entities(items=[m.Entity(**_fields(admin, entity)) for entity in found])
+
+        @router.get(f"/{plural}/{{id}}", name=f"show_{plural}")
+        async def show(id: str) -> m.EntityWithAudit:
+            entity = await admin.entity(kind, id)
+            audit = [m.Event.of(row) for row in await admin.audit(entity.entity_id)]
+            return m.EntityWithAudit(**_fields(admin, entity), audit=audit)
+
+        @router.post(f"/{plural}/{{id}}/revoke", name=f"revoke_{plural}")
+        async def revoke(id: str) -> m.Revoked:
+            return m.Revoked(id=id, ended=await admin.revoke(kind, id))
+
+    add("gateways", Kind.GATEWAY)
+    add("devices", Kind.PNE)
+
+    @router.post("/gateways", status_code=201)
+    async def add_gateway(new: m.NewGateway, response: Response) -> m.Credential:
+        response.headers.update(_NO_STORE)
+        return m.Credential.of(await admin.add(Kind.GATEWAY, new.id, None, new.note))
+
+    @router.post("/devices", status_code=201)
+    async def add_device(new: m.NewDevice, response: Response) -> m.Credential:
+        response.headers.update(_NO_STORE)
+        return m.Credential.of(await admin.add(Kind.PNE, new.id, new.gateway, new.note))
+
+
+def _fields(admin: Admin, entity: m.inventory.Entity) -> dict[str, object]:
+    return m.Entity.fields_of(entity, admin.is_connected(entity.entity_id))
+
+
+def _add_devices(router: APIRouter, admin: Admin) -> None:
+    csv = {"requestBody": {"required": True, "content": {"text/csv": {"schema": {"type": "string"}}}}}
+
+    @router.post("/devices/import", openapi_extra=csv)
+    async def import_devices(request: Request, response: Response, dry_run: bool = False) -> m.Imported:
+        try:
+            text = (await request.body()).decode()
+        except UnicodeDecodeError as error:
+            raise BadInput("bad_csv", "The file is no UTF-8 text.") from error
+        report = await admin.import_csv(text, dry_run=dry_run)
+        done = () if dry_run or report.bad else report.credentials
+        response.headers.update(_NO_STORE)
+        return m.Imported(
+            rows=report.rows,
+            imported=len(done),
+            bad=[m.BadRow(line=row.line, code=row.code, detail=row.sentence) for row in report.bad],
+            credentials=[m.Credential.of(credential) for credential in done],
+        )
+
+    @router.post("/devices/{id}/send")
+    async def send(id: str, text: m.Text) -> m.Text:
+        return m.Text(text=await admin.send(id, text.text))
+
+    @router.post("/devices/{id}/ping")
+    async def ping(id: str) -> m.Pong:
+        return m.Pong(seconds=round(await admin.ping(id), 6))
+
+
+def _add_rest(router: APIRouter, admin: Admin) -> None:
+    @router.get("/readings", response_model=m.Readings)
+    async def readings(
+        after: Annotated[int | None, Query(ge=0)] = None,
+        limit: Limit = None,
+        device: str | None = None,
+        follow: bool = False,
+    ) -> Response:
+        """One page, oldest first; or with *follow* a line for each, those that are still to come included.
+
+        Without *after*, a page begins with the oldest reading, and following with the next one that comes.
+        """
+        if follow:
+            return StreamingResponse(_lines(await admin.follow(after, limit, device)), media_type=NDJSON)
+        found = await admin.readings(after or 0, limit or 100, device)
+        items = [m.Reading.of(reading) for reading in found]
+        page = m.Readings(items=items, next=items[-1].number if items else after or 0)
+        return JSONResponse(page.model_dump())
+
+    @router.get("/networks")
+    async def networks() -> m.Networks:
+        return m.Networks(items=[m.Network.of(network) for network in await admin.networks()])
+
+    @router.get("/status")
+    async def status() -> m.Status:
+        found = await admin.status()
+        return m.Status(
+            id=found.server_id,
+            running=found.sessions is not None,
+            sessions=found.sessions,
+            gateways=found.gateways,
+            devices=found.devices,
+            last_reading=found.last_reading,
+        )
+
+
+async def _lines(readings: AsyncIterator[StoredReading]) -> AsyncIterator[str]:
+    async for reading in readings:
+        yield m.Reading.of(reading).model_dump_json() + "\n"
+
+
+def _add_errors(app: FastAPI) -> None:
+    def answer(status: int, code: str, sentence: str) -> JSONResponse:
+        body = problems.problem(status, code, sentence)
+        return JSONResponse(body, status_code=status, media_type=problems.MEDIA_TYPE)
+
+    @app.exception_handler(UserError)
+    async def by_user(request: Request, error: UserError) -> JSONResponse:
+        return answer(problems.to_status(error), error.code, error.sentence)
+
+    @app.exception_handler(RequestValidationError)
+    async def misfit(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]  # its input is not repeated: it may be secret
+        where = ".".join(map(str, first["loc"]))
+        return answer(422, "bad_request", f"{where}: {first['msg']}.")
+
+    @app.exception_handler(HTTPException)
+    async def no_route(request: Request, error: HTTPException) -> JSONResponse:
+        code = {404: "no_such_resource", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+        return answer(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}.")
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return answer(500, "server_failed", "The server failed at this: its log says where.")

@@ -1,0 +1,158 @@
+"""The data folder of a server: what lies where, who may look in, and who works on it.
+
+    server.toml     the server's ID, and settings of ``cpns server run``
+    kek             opens the vault
+    server.db       the store
+    server.lock     held by who works on the store
+    admin.sock      the API of the running server
+"""
+
+import contextlib
+import fcntl
+import os
+import stat
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from cpns.crypto.secret import Secret
+from cpns.errors import BadInput, Conflict, NotFound, UserError
+from cpns.ids import EntityId, entity_id
+from cpns.ports import Randomness
+from cpns.store.files import create_private
+from cpns.store.server_store import ServerStore
+from cpns.store.vault import create_kek_file, create_passphrase_kek
+
+COMMAND_PATIENCE: Final = 5.0
+"""Seconds that a starting server waits for a command that works on the folder."""
+
+_TOML = """\
+# Settings of this server. A key is a flag of `cpns server run` with underscores; a flag or CPNS_SERVER_* goes before.
+id = "{id}"
+# listen = "0.0.0.0:5683"
+# lowest_suite = 2
+"""
+
+
+class Folder:
+    """The data folder at *path*."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings = path / "server.toml"
+        self.kek = path / "kek"
+        self.store = path / "server.db"
+        self.lock = path / "server.lock"
+        self.socket = path / "admin.sock"
+
+    async def create(self, server_id: str, passphrase: Secret | None, random: Randomness) -> EntityId:
+        """Set up a server here, in a folder that is open to its owner alone; return its ID.
+
+        Args:
+            server_id: the name that gateways and devices will know it by.
+            passphrase: opens the vault; None makes a key file instead.
+            random: makes the vault's key.
+
+        Raises:
+            BadInput: ``bad_id``, ``data_open_to_others`` or ``data_not_made``.
+            Conflict: ``exists``: there is one, or a part of one.
+        """
+        server = entity_id(server_id)
+        self._make()
+        if any(path.exists() for path in (self.settings, self.kek, self.store)):
+            raise Conflict("exists", f"{self.path} holds a server already: give another --data, or use that one.")
+        if passphrase is None:
+            create_kek_file(self.kek, random)
+        else:
+            create_passphrase_kek(self.kek, passphrase, random)
+        await ServerStore.open(self.store).close()
+        create_private(self.settings, _TOML.format(id=server).encode())
+        return server
+
+    def _make(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                self.path.mkdir(mode=0o700)
+            status = self.path.stat()
+            if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                if any(self.path.iterdir()) or status.st_uid != os.geteuid():
+                    raise BadInput(
+                        "data_open_to_others",
+                        f"{self.path} is open to other users and not empty: name a new folder, or run chmod 700.",
+                    )
+                self.path.chmod(0o700)
+        except OSError as error:
+            raise BadInput("data_not_made", f"The folder {self.path} can't be made: {error.strerror}.") from error
+
+    def server_id(self) -> EntityId:
+        """Return the ID of the server that was set up here.
+
+        Raises:
+            NotFound: ``no_server``.
+            BadInput: ``bad_settings``.
+        """
+        try:
+            found = tomllib.loads(self.settings.read_text(encoding="utf-8")).get("id")
+        except FileNotFoundError as error:
+            raise self._no_server() from error
+        except (OSError, ValueError) as error:
+            raise BadInput("bad_settings", f"{self.settings} can't be read: {error}.") from error
+        if not isinstance(found, str):
+            raise BadInput("bad_settings", f'{self.settings} names no server: it needs a line id = "server.example".')
+        return entity_id(found)
+
+    def _no_server(self) -> UserError:
+        return NotFound("no_server", f"There is no server in {self.path}: run cpns server init, or give --data.")
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep the folder to oneself while a server runs.
+
+        Raises:
+            Conflict: ``server_running``.
+            NotFound: ``no_server``.
+        """
+        with self._locked_file() as descriptor:
+            deadline = time.monotonic() + COMMAND_PATIENCE
+            while not _lock(descriptor, fcntl.LOCK_EX):
+                if not _lock(descriptor, fcntl.LOCK_SH) or time.monotonic() > deadline:
+                    raise Conflict(
+                        "server_running", f"A server runs on {self.path} already: stop that one, or give another --data."
+                    )
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+                time.sleep(0.05)  # a command holds it, not a server
+            yield
+
+    @contextlib.contextmanager
+    def visit(self) -> Iterator[bool]:
+        """Keep servers from starting here; False where one runs.
+
+        Raises:
+            NotFound: ``no_server``.
+        """
+        with self._locked_file() as descriptor:
+            yield _lock(descriptor, fcntl.LOCK_SH)
+
+    @contextlib.contextmanager
+    def _locked_file(self) -> Iterator[int]:
+        if not self.settings.exists():
+            raise self._no_server()
+        try:
+            descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise BadInput("data_not_yours", f"{self.lock} can't be opened: {error.strerror}.") from error
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

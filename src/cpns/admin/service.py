@@ -1,0 +1,219 @@
+"""What an operator can do with one server, whether it runs or not."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cpns.domain.credential import DeviceCredential
+from cpns.domain.inventory import Entity, Kind, Outcome, PersonalNetwork, StoredReading
+from cpns.errors import BadInput, Conflict, NotFound, Refused, Unavailable, WireError
+from cpns.ids import EntityId
+from cpns.ports import Clock, Store
+from cpns.server.app import Server
+from cpns.service.provisioning import ImportReport, Provisioning
+from cpns.wire import application
+
+AUDIT_TAIL: Final = 10
+"""Rows of the audit log that come with one entity."""
+
+NOUNS: Final = {Kind.PNE: "device", Kind.GATEWAY: "gateway"}
+"""What an operator calls each kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A server at a glance; `sessions` is None where it does not run."""
+
+    server_id: EntityId
+    sessions: int | None
+    gateways: int
+    devices: int
+    last_reading: int
+
+
+class Admin:
+    """The operator's actions on one server.
+
+    Args:
+        server_id: the server.
+        store: its store, opened.
+        provisioning: on that store; ends the sessions of a running server.
+        server: the running server, or None.
+        clock: measures a ping.
+    """
+
+    def __init__(
+        self, server_id: EntityId, store: Store, provisioning: Provisioning, server: Server | None, clock: Clock
+    ) -> None:
+        self.server_id = server_id
+        self._store = store
+        self._provisioning = provisioning
+        self._server = server
+        self._clock = clock
+        self._closing = asyncio.Event()
+
+    def close(self) -> None:
+        """End what follows the readings."""
+        self._closing.set()
+
+    async def status(self) -> Status:
+        """Return the server at a glance."""
+        return Status(
+            self.server_id,
+            None if self._server is None else len(self._server.sessions),
+            len(await self._store.entities(Kind.GATEWAY)),
+            len(await self._store.entities(Kind.PNE)),
+            await self._store.last_reading_number(),
+        )
+
+    async def networks(self) -> list[PersonalNetwork]:
+        """Return the PN Inventory (DEF-3)."""
+        return await self._store.networks()
+
+    # entities
+
+    async def entities(self, kind: Kind) -> list[Entity]:
+        """Return all of one kind, by ID."""
+        return await self._store.entities(kind)
+
+    async def entity(self, kind: Kind, name: str) -> Entity:
+        """Return one entity.
+
+        Raises:
+            NotFound: ``unknown_entity``: there is none, or it is of the other kind.
+        """
+        entity = await self._store.entity(EntityId(name))
+        if entity is None or entity.kind is not kind:
+            noun = NOUNS[kind]
+            raise NotFound("unknown_entity", f"There is no {noun} {name[:80]}: see `cpns {noun} list`.")
+        return entity
+
+    async def audit(self, entity: EntityId) -> Sequence[Outcome]:
+        """Return the newest rows of the audit log for one entity, newest first."""
+        return await self._store.audit(entity, AUDIT_TAIL)
+
+    def is_connected(self, entity: EntityId) -> bool | None:
+        """Whether *entity* has a session with the server; None where that does not run."""
+        return None if self._server is None else self._server.is_connected(entity)
+
+    async def add(self, kind: Kind, name: str, gateway: str | None, note: str) -> DeviceCredential:
+        """Provision one entity; the credential can't be had a second time.
+
+        Args:
+            kind: device or gateway.
+            name: its ID.
+            gateway: the one gateway through which a device is admitted; None for any.
+            note: for the operator.
+
+        Raises:
+            BadInput: an ID that can't name an entity.
+            Conflict: the ID exists.
+        """
+        return await self._provisioning.add(kind, name, gateway, note)
+
+    async def import_csv(self, text: str, *, dry_run: bool) -> ImportReport:
+        """Provision a device for each row of a CSV, all or none. Raises as `Provisioning.import_csv`."""
+        return await self._provisioning.import_csv(text, dry_run=dry_run)
+
+    async def revoke(self, kind: Kind, name: str) -> int:
+        """Revoke an entity, at once; return how many sessions ended.
+
+        Raises:
+            NotFound: ``unknown_entity``.
+        """
+        entity = await self.entity(kind, name)
+        return await self._provisioning.revoke(entity.entity_id)
+
+    # what needs the running server
+
+    def _running(self) -> Server:
+        if self._server is None:
+            raise Unavailable(
+                "server_not_running", f"The server {self.server_id} does not run: start it with `cpns server run`."
+            )
+        return self._server
+
+    async def send(self, name: str, text: str) -> str:
+        """Send a text to a device, end to end; return what it answers.
+
+        Raises:
+            BadInput: ``bad_text``.
+            NotFound: ``unknown_entity``.
+            Conflict: ``refused_by_device``.
+            Unavailable: ``server_not_running``, ``not_established``, ``gateway_away`` or ``asleep``.
+        """
+        try:
+            payload = application.encode_text(text)
+        except WireError as error:
+            raise BadInput("bad_text", f"A text has up to {application.MAX_TEXT_CHARS} characters.") from error
+        return await self._exchange(name, application.INBOX_PATH, payload)
+
+    async def ping(self, name: str) -> float:
+        """Return the seconds that a device took to answer, end to end. Raises as `send`."""
+        begun = self._clock.monotonic()
+        await self._exchange(name, application.PING_PATH, b"")
+        return self._clock.monotonic() - begun
+
+    async def _exchange(self, name: str, path: str, payload: bytes) -> str:
+        server = self._running()
+        device = await self.entity(Kind.PNE, name)
+        try:
+            return await server.send(device.entity_id, path, payload)
+        except Refused as error:
+            raise Conflict("refused_by_device", f"{name} does not take it ({error.reason}).") from error
+
+    # readings
+
+    async def readings(self, after: int, limit: int, device: str | None) -> list[StoredReading]:
+        """Return up to *limit* stored readings with a number over *after*, oldest first.
+
+        Raises:
+            NotFound: ``unknown_entity``: there is no such device.
+        """
+        return await self._store.readings(after, limit, await self._device(device))
+
+    async def follow(
+        self, after: int | None, limit: int | None, device: str | None
+    ) -> AsyncIterator[StoredReading]:
+        """Return the readings over *after* (None: those to come), and then each as it is committed.
+
+        Args:
+            after: a reading's number.
+            limit: ends the iterator after so many; None: it ends with the server.
+            device: of this one alone.
+
+        Raises:
+            NotFound: ``unknown_entity``.
+            Unavailable: ``server_not_running``.
+        """
+        server = self._running()
+        pne_id = await self._device(device)
+        start = await self._store.last_reading_number() if after is None else after
+        return self._until_closing(server.readings.follow(start, pne_id), limit)
+
+    async def _until_closing(
+        self, found: AsyncIterator[StoredReading], limit: int | None
+    ) -> AsyncIterator[StoredReading]:
+        closing = asyncio.ensure_future(self._closing.wait())
+        told = 0
+        try:
+            while limit is None or told < limit:
+                following = asyncio.ensure_future(anext(found))
+                try:
+                    await asyncio.wait({following, closing}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if not following.done():
+                        following.cancel()
+                        with contextlib.suppress(asyncio.CancelledError):
+                            await following
+                if following.cancelled():
+                    return
+                yield following.result()
+                told += 1
+        finally:
+            closing.cancel()
+
+    async def _device(self, name: str | None) -> EntityId | None:
+        return None if name is None else (await self.entity(Kind.PNE, name)).entity_id

@@ -1,0 +1,154 @@
+"""``cpns gateway``: provision gateways, and run one."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cpns.cli.options import Data, Note, Out, Output, PassphraseFile, Print, Yes, address, config, flag
+
+app = typer.Typer(name="gateway", help="Provision gateways, and run one.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(help="The gateway.", show_default=False)]
+
+
+@app.command()
+def add(
+    id: Id,
+    data: Data,
+    note: Note = "",
+    out: Out = None,
+    passphrase_file: PassphraseFile = None,
+    output: Print = Output.TABLE,
+) -> None:
+    """Provision a gateway, and show its credential once.
+
+    Example: cpns gateway add gw-1 --note "hall" --out gw-1.key
+    """
+    from cpns.cli import talk
+
+    talk.add("gateways", data, {"id": id, "note": note}, out, passphrase_file, output, qr=False)
+
+
+@app.command("list")
+def list_all(data: Data, output: Print = Output.TABLE) -> None:
+    """List the gateways.
+
+    Example: cpns gateway list --output json
+    """
+    from cpns.cli import talk
+
+    talk.list_all("gateways", data, output)
+
+
+@app.command()
+def show(id: Id, data: Data, output: Print = Output.TABLE) -> None:
+    """Show a gateway: its state, its PN, how its last authentication ended and why.
+
+    Example: cpns gateway show gw-1
+    """
+    from cpns.cli import talk
+
+    talk.show("gateways", data, id, output)
+
+
+@app.command()
+def revoke(id: Id, data: Data, yes: Yes = False, output: Print = Output.TABLE) -> None:
+    """Revoke a gateway for good: its sessions, and those of the devices behind it, end at once.
+
+    Example: cpns gateway revoke gw-1 --yes
+    """
+    from cpns.cli import talk
+
+    talk.revoke("gateways", data, id, yes, output)
+
+
+@app.command()
+def run(
+    server: Annotated[str, flag("gateway", "--server", "HOST:PORT of the server.", show_default=False)],
+    key: Annotated[Path, flag("gateway", "--key", "File (mode 0600) with the credential.", show_default=False)],
+    config: Annotated[Path | None, config("gateway")] = None,
+    pan: Annotated[
+        list[str] | None,
+        flag("gateway", "--pan", "HOST:PORT of a PAN to open, over UDP; may be repeated.", show_default=False),
+    ] = None,
+    secure_pan: Annotated[
+        list[str] | None,
+        flag("gateway", "--secure-pan", "The same, of a PAN that itself is secure (DEF-9).", show_default=False),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        flag("gateway", "--data", "Folder for what outlives a restart; without it nothing does.", show_default=False),
+    ] = None,
+    alias: Annotated[
+        str | None, flag("gateway", "--alias", "Name of the personal network, for people.", show_default=False)
+    ] = None,
+    suite: Annotated[int, flag("gateway", "--suite", "Suite for the uplink: 1, 2 or 3.", min=1, max=3)] = 2,
+    lowest_suite: Annotated[
+        int, flag("gateway", "--lowest-suite", "Accept no lower suite on a hop.", min=1, max=3)
+    ] = 1,
+    tls: Annotated[bool, flag("gateway", "--tls/--no-tls", "Use TLS below the uplink.")] = False,
+    tls_ca: Annotated[
+        Path | None, flag("gateway", "--tls-ca", "PEM file: who may sign the server's certificate.", show_default=False)
+    ] = None,
+    announce: Annotated[bool, flag("gateway", "--announce/--no-announce", "Tell the PANs by mDNS.")] = True,
+    batch_window: Annotated[
+        float, flag("gateway", "--batch-window", "Seconds that a SETUP waits for others.", min=0)
+    ] = 0.02,
+    answer_timeout: Annotated[
+        float, flag("gateway", "--answer-timeout", "Seconds that a device has to answer.", min=0.1)
+    ] = 5.0,
+    setup_timeout: Annotated[
+        float, flag("gateway", "--setup-timeout", "Seconds that the server has for a SETUP.", min=0.1)
+    ] = 9.0,
+    uplink_patience: Annotated[
+        float, flag("gateway", "--uplink-patience", "Seconds that a SETUP waits for the uplink.", min=0)
+    ] = 6.0,
+    keepalive: Annotated[
+        float, flag("gateway", "--keepalive", "Seconds between signs of life on the uplink.", min=0.1)
+    ] = 20.0,
+    half_open: Annotated[
+        float, flag("gateway", "--half-open", "Seconds after which an unconfirmed hop session ends.", min=0.1)
+    ] = 60.0,
+    trace: Annotated[
+        Path | None, flag("gateway", "--trace", "Append a JSON line for each message sent.", show_default=False)
+    ] = None,
+) -> None:
+    """Run a gateway until SIGTERM or Ctrl-C.
+
+    Example: cpns gateway run --server 192.0.2.1:5683 --key gw-1.key --pan 0.0.0.0:5683 --data ./gw
+    """
+    from cpns.cli.private import credential_of
+    from cpns.cli.run_gateway import run_gateway
+    from cpns.domain.inventory import Kind
+    from cpns.gateway.config import GatewayConfig, PanConfig
+
+    pans = [PanConfig(*address(text, "--pan"), secure=False) for text in pan or ()]
+    pans += [PanConfig(*address(text, "--secure-pan"), secure=True) for text in secure_pan or ()]
+    if not pans:
+        raise typer.BadParameter("give at least one --pan or --secure-pan", param_hint="--pan")
+    host, port = address(server, "--server")
+    credential = credential_of(key, Kind.GATEWAY)
+    settings = GatewayConfig(
+        credential.entity_id,
+        credential.server_id,
+        credential.eukey,
+        host,
+        port,
+        tuple(pans),
+        data,
+        alias,
+        suite,
+        lowest_suite,
+        tls,
+        tls_ca,
+        announce,
+        batch_window,
+        answer_timeout,
+        setup_timeout,
+        uplink_patience,
+        keepalive,
+        half_open,
+        trace,
+    )
+    raise typer.Exit(run_gateway(settings))

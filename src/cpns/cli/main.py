@@ -1,0 +1,74 @@
+"""The entry point: all nouns in one application, and how errors end."""
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from cpns.cli import device, gateway, network, pne, server
+from cpns.errors import CpnsError, Refused, UserError
+
+app = typer.Typer(
+    name="cpns",
+    help="Converged Personal Network Service: devices prove themselves to a server through gateways it need not trust.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "CPNS"},
+)
+for noun in (server, gateway, device, pne, network):
+    app.add_typer(noun.app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"cpns {version('cpns')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Take what stands before the noun."""
+
+
+def main() -> None:
+    """Run the command of ``sys.argv``.
+
+    Exit codes: 0, 1 for an error (``error[code]: sentence`` on stderr), 2 for wrong usage, 130 for Ctrl-C.
+    """
+    try:
+        app()
+    except CpnsError as error:
+        _fail(*_told(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        from cpns.cli.run import place_of
+
+        _fail("internal", f"cpns failed ({place_of(error)}): please report it with the command that you gave.")
+
+
+def _told(error: CpnsError) -> tuple[str, str]:
+    if isinstance(error, UserError):
+        return error.code, error.sentence
+    if isinstance(error, Refused):
+        return error.reason, f"The other side refused, or did not answer ({error})."
+    return "failed", str(error)
+
+
+def _fail(code: str, sentence: str) -> Any:
+    print(f"error[{code}]: {sentence}", file=sys.stderr)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Printing: tables for people, JSON for programs."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from cpns.cli.options import Output
+
+
+def plain(text: object) -> str:
+    """Return *text* without control characters: what a device sent must not steer the terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text))
+
+
+def cell(value: object) -> str:
+    """Return what a table shows for *value*."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return plain(", ".join(map(str, value))) or "-"
+    return plain(value)
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document."""
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under the names of *columns*."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell(value)) for value in row))
+    _print(table)
+
+
+def print_fields(fields: Mapping[str, object]) -> None:
+    """Print names and values, one pair a line."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in fields.items():
+        table.add_row(name, Text(cell(value)))
+    _print(table)
+
+
+def _print(what: Any) -> None:
+    from rich.console import Console
+
+    # A pipe has no width: nothing is to be folded there.
+    width = None if sys.stdout.isatty() else max(200, shutil.get_terminal_size().columns)
+    Console(width=width, highlight=False).print(what)
+
+
+def show(document: Any, output: Output, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print *document* as JSON, or *rows* as a table."""
+    if output is Output.JSON:
+        print_json(document)
+    else:
+        print_table(columns, rows)

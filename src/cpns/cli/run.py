@@ -1,0 +1,109 @@
+"""What the three ``run`` commands share: the event loop, signals, the log, the trace."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from cpns.errors import BadInput
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from cpns.transport.endpoint import Passed
+
+Role = Callable[[asyncio.Event], Awaitable[int]]
+"""Runs until the event is set, closes what it opened, and returns the exit code."""
+
+
+def run(role: Role) -> int:
+    """Run *role* on uvloop until it ends, or SIGTERM or SIGINT asks it to; return its exit code.
+
+    A second signal ends the process at once.
+    """
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        return runner.run(_with_signals(role))
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # not on this platform
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+async def _with_signals(role: Role) -> int:
+    stop = asyncio.Event()
+
+    def caught(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, caught, number)
+    return await role(stop)
+
+
+class _OneLine(logging.Formatter):
+    """A line for each event; of an exception no more than its kind and place, as its text may hold anything."""
+
+    def formatException(self, ei: "tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]") -> str:  # noqa: E501, N802  # as logging names it
+        return place_of(ei[1])
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).replace("\n", " ")
+
+
+def place_of(error: BaseException | None) -> str:
+    """Return kind and innermost place of an unexpected error, for a report of it."""
+    trace = None if error is None else error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None else f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+    return f"{type(error).__name__}{where}"
+
+
+def log_to_stderr() -> None:
+    """Write what cpns has to say, and warnings of others, to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("cpns").setLevel(logging.INFO)
+
+
+class Trace:
+    """Appends a JSON line to *path* for each message sent; also a `cpns.transport.endpoint.Watch`.
+
+    Raises:
+        BadInput: ``file_not_written``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file: TextIO = path.open("a", buffering=1, encoding="utf-8")
+        except OSError as error:
+            raise BadInput("file_not_written", f"{path} can't be written: {error.strerror}.") from error
+
+    def __call__(self, passed: "Passed") -> None:
+        line = {
+            "at": round(time.time(), 6),
+            "sender": passed.sender,
+            "peer": passed.peer,
+            "what": passed.what,
+            "session": passed.session,
+        }
+        self._file.write(json.dumps(line) + "\n")
+
+
+def trace_to(path: Path | None) -> Trace | None:
+    """Return the trace to *path*, None for none."""
+    return None if path is None else Trace(path)

@@ -1,0 +1,53 @@
+"""``cpns gateway run``."""
+
+import asyncio
+import logging
+
+from cpns.cli.run import log_to_stderr, run, trace_to
+from cpns.crypto.local_eukey import gateway_vault_key
+from cpns.errors import BadInput
+from cpns.gateway.app import Gateway
+from cpns.gateway.config import GatewayConfig
+from cpns.service.system import SystemClock, random_bytes
+from cpns.store.gateway_store import GatewayStore
+from cpns.store.vault import FileVault
+
+_log = logging.getLogger("cpns.gateway")
+
+
+def run_gateway(config: GatewayConfig) -> int:
+    """Run the PN GW of *config* until a signal; return the exit code."""
+    log_to_stderr()
+
+    async def role(stop: asyncio.Event) -> int:
+        store = _open_store(config)
+        try:
+            return await _serve(config, store, stop)
+        finally:
+            if store is not None:
+                await store.close()
+
+    return run(role)
+
+
+def _open_store(config: GatewayConfig) -> GatewayStore | None:
+    if config.data is None:
+        return None
+    try:
+        config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput("data_not_made", f"The folder {config.data} can't be made: {error.strerror}.") from error
+    return GatewayStore.open(config.data / "gateway.db")
+
+
+async def _serve(config: GatewayConfig, store: GatewayStore | None, stop: asyncio.Event) -> int:
+    vault = FileVault(gateway_vault_key(config.eukey, config.gateway_id), random_bytes)
+    gateway = Gateway(config, store, vault, SystemClock(), random_bytes, trace_to(config.trace))
+    try:
+        pans = await gateway.start()
+        print(f"cpns gateway {config.gateway_id} at {', '.join(pans)}", flush=True)
+        await stop.wait()
+        _log.info("closing")
+    finally:
+        await gateway.close()
+    return 0

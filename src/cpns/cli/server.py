@@ -1,0 +1,124 @@
+"""``cpns server``: set up, run and watch a server."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cpns.cli.options import Data, Output, PassphraseFile, Print, address, config, flag
+
+app = typer.Typer(name="server", help="Set up, run and watch a server.", no_args_is_help=True)
+
+
+@app.command()
+def init(
+    data: Data,
+    id: Annotated[str, flag("server", "--id", "The name that gateways and devices know it by.")] = "server.example",
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Set up a server in a new data folder.
+
+    Its vault opens with a key file in that folder, or with a passphrase where --passphrase-file is given.
+
+    Example: cpns server init --data ./srv --id server.example
+    """
+    import asyncio
+
+    from cpns.admin.folder import Folder
+    from cpns.cli.private import passphrase_of
+    from cpns.service.system import random_bytes
+
+    passphrase = None if passphrase_file is None else passphrase_of(passphrase_file)
+    server_id = asyncio.run(Folder(data).create(id, passphrase, random_bytes))
+    print(f"The server {server_id} is set up in {data}.")
+    print(f"Next: cpns server run --data {data}")
+    print(f"      cpns gateway add GATEWAY --data {data} --out gateway.key")
+    print(f"      cpns device add DEVICE --data {data} --out device.key")
+
+
+@app.command()
+def run(
+    data: Data,
+    config: Annotated[Path | None, config("server")] = None,
+    id: Annotated[str | None, flag("server", "--id", "The server's ID.", show_default="as set up")] = None,
+    listen: Annotated[
+        str, flag("server", "--listen", "HOST:PORT to listen at, over TCP; port 0 takes a free one.")
+    ] = "127.0.0.1:5683",
+    tls_certificate: Annotated[
+        Path | None, flag("server", "--tls-certificate", "PEM file: listen with TLS.", show_default=False)
+    ] = None,
+    tls_key: Annotated[
+        Path | None, flag("server", "--tls-key", "PEM file: the key of the certificate.", show_default=False)
+    ] = None,
+    lowest_suite: Annotated[
+        int, flag("server", "--lowest-suite", "Let nobody in with a lower suite: 1, 2 or 3.", min=1, max=3)
+    ] = 1,
+    answer_timeout: Annotated[
+        float, flag("server", "--answer-timeout", "Seconds that a gateway and its devices have to answer.", min=0.1)
+    ] = 8.0,
+    half_open: Annotated[
+        float, flag("server", "--half-open", "Seconds after which an unconfirmed session ends.", min=0.1)
+    ] = 60.0,
+    session_age: Annotated[
+        float, flag("server", "--session-age", "Seconds after which any session ends.", min=1)
+    ] = 86400.0,
+    passphrase_file: PassphraseFile = None,
+    trace: Annotated[
+        Path | None, flag("server", "--trace", "Append a JSON line for each message sent.", show_default=False)
+    ] = None,
+) -> None:
+    """Run the server until SIGTERM or Ctrl-C. Settings are also taken from DATA/server.toml.
+
+    Example: cpns server run --data ./srv --listen 0.0.0.0:5683
+    """
+    from cpns.admin.folder import Folder
+    from cpns.cli.run_server import run_server
+    from cpns.ids import entity_id
+    from cpns.server.config import ServerConfig
+
+    if (tls_certificate is None) != (tls_key is None):
+        raise typer.BadParameter("give both --tls-certificate and --tls-key, or none", param_hint="--tls-key")
+    host, port = address(listen, "--listen")
+    settings = ServerConfig(
+        entity_id(id) if id else Folder(data).server_id(),
+        data,
+        host,
+        port,
+        tls_certificate,
+        tls_key,
+        lowest_suite,
+        answer_timeout,
+        half_open,
+        session_age,
+        trace,
+    )
+    raise typer.Exit(run_server(settings, passphrase_file))
+
+
+@app.command()
+def tail(
+    data: Data,
+    device: Annotated[str | None, typer.Option("--device", help="Of this device alone.", show_default=False)] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", help="Begin after the reading with this number, or with 'all'.", show_default="new ones"),
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", help="End after so many.", min=1, show_default=False)
+    ] = None,
+    output: Print = Output.TABLE,
+) -> None:
+    """Print readings as they arrive; with --output json, a JSON object a line.
+
+    Example: cpns server tail --since all --output json
+    """
+    from cpns.cli.talk import tail as follow
+
+    after = 0 if since == "all" else None
+    if since is not None and since != "all":
+        if not since.isascii() or not since.isdigit():
+            raise typer.BadParameter("give a reading's number, or 'all'", param_hint="--since")
+        after = int(since)
+    follow(data, device, after, count, output)
+
+

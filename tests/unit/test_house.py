@@ -1,0 +1,121 @@
+"""Rules of the house that no linter of ours knows."""
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import conformance
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+MAX_FILE_LINES = 500
+MAX_FUNCTION_LINES = 60
+
+# In two halves each, so that this file is not its own finding.
+FOREIGN = [
+    "../" + "shared",
+    "/work" + "/",
+    "pypi" + ".org",
+    "python" + "hosted",
+    "registry." + "npmjs",
+    "crates" + ".io",
+]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def repository() -> list[Path]:
+    """Return the files that are, or would be, in the repository."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if listed.returncode == 0 and listed.stdout:
+        paths = [ROOT / name.decode() for name in listed.stdout.split(b"\0") if name]
+    else:
+        left_out = {".git", ".venv", "build", "dist", "__pycache__"}
+        paths = [p for p in ROOT.rglob("*") if not any(p_ in left_out or p_.endswith("_cache") for p_ in p.parts)]
+    return sorted(path for path in paths if path.is_file() and not path.is_symlink())
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_source(path: Path) -> None:
+    """A file answers one question, a function fits a screen, and nothing hangs on a statement that -O removes."""
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    assert len(text.splitlines()) <= MAX_FILE_LINES
+    long = {f.name: f.end_lineno - f.lineno + 1 for f in functions(tree) if f.end_lineno is not None}
+    assert {name: lines for name, lines in long.items() if lines > MAX_FUNCTION_LINES} == {}
+    assert [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)] == []
+
+
+def test_there_are_sources() -> None:
+    assert len(SOURCES) > 10
+    assert any(path.name == "test_house.py" for path in repository())
+
+
+def test_nothing_foreign_is_named() -> None:
+    found: list[str] = []
+    for path in repository():
+        text = path.read_bytes().decode(errors="ignore").lower()
+        found.extend(f"{name_of(path)}: {needle}" for needle in FOREIGN if needle in text)
+    assert found == []
+
+
+def test_the_locks_hold_hashes_and_no_addresses() -> None:
+    for name in ("requirements.lock", "requirements-dev.lock"):
+        lines = (ROOT / name).read_text().splitlines()
+        packages = [line for line in lines if not line.startswith((" ", "#"))]
+        assert len(packages) > 20
+        assert all("==" in line and line.endswith("\\") for line in packages), name
+        assert not any("://" in line or line.startswith("-") for line in lines), name
+
+
+def test_the_development_lock_holds_the_runtime_lock() -> None:
+    """So that `make test` tests what `make demo` runs."""
+    runtime, development = (
+        (ROOT / name).read_text().splitlines() for name in ("requirements.lock", "requirements-dev.lock")
+    )
+    assert set(runtime) <= set(development)
+
+
+# The table of clauses
+
+
+def numbered(prefix: str, last: int, first: int = 1) -> list[str]:
+    return [f"{prefix}{number}" for number in range(first, last + 1)]
+
+
+def test_every_clause_is_in_the_table_once() -> None:
+    clauses = conformance.read_clauses(conformance.REQUIREMENTS.read_text(encoding="utf-8"))
+    assert list(clauses) == [
+        *numbered("DEF-", 9),
+        *numbered("SES-", 6),
+        "AUTH-0",
+        *numbered("AUTH-P", 7),
+        *numbered("AUTH-G", 6),
+        *numbered("AUTH-S", 4),
+        "AUTH-7.5.5",
+        "CM-0",
+        "CM-A",
+        "CM-B",
+        *numbered("CM-", 18),
+        *numbered("FN-", 11),
+    ]
+    assert all(len(text) > 5 for text in clauses.values())
+
+
+def test_an_id_that_comes_twice_is_found() -> None:
+    with pytest.raises(ValueError, match="CM-1 comes twice"):
+        conformance.read_clauses("| CM-1 | one |\n| CM-1 | two |")
