@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.support.raw import ScriptedGateway, ScriptedPne, entry_of, result_of
+from tests.support.tap import body_of, one_body, scene
+from tests.support.world import World, until, world
 
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Kind, State
@@ -12,9 +15,6 @@ from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId
 from cpns.service.system import random_bytes
 from cpns.wire import messages as m
-from tests.support.raw import ScriptedGateway, ScriptedPne, entry_of, result_of
-from tests.support.tap import body_of, one_body, scene
-from tests.support.world import World, until, world
 
 
 @pytest.fixture
@@ -55,7 +55,8 @@ async def test_a_batch_of_64_with_bad_ones_in_it(here: World) -> None:
     told = {pne.name: (answer.result, answer.proof) for pne, answer in zip(bad, answers, strict=True)}
     failed = (Result.AUTHENTICATION_FAILED, None)
     assert told == {"silent": (Result.NO_ANSWER, None), "wrong": failed, "unknown": failed, "revoked": failed}
-    for name, reason in {"silent": "no_answer", "wrong": "wrong_hash", "unknown": "unknown", "revoked": "revoked"}.items():
+    reasons = {"silent": "no_answer", "wrong": "wrong_hash", "unknown": "unknown", "revoked": "revoked"}
+    for name, reason in reasons.items():
         (row,) = await here.audit(name)
         assert (row.reason, row.via) == (reason, "gw-1")
         assert here.server.sessions.with_peer(EntityId(name)) is None
@@ -74,15 +75,13 @@ async def test_an_id_twice_in_one_request_fails_alone(here: World) -> None:
     here.closes(gateway)
     await gateway.connect(here.address)
     twice, once = await scripted(here, "twice"), await scripted(here, "once")
-    request = once.begin()
-    entries = [entry_of(twice.begin()), entry_of(request), entry_of(twice.begin())]
+    entries = [entry_of(twice.begin()), entry_of(once.begin()), entry_of(twice.begin())]
 
     def answer(challenge: m.GatewayChallenge) -> m.GatewayProofs:
         (entry,) = challenge.entries
-        assert challenge.pn_id is not None
-        proof = once.answer(
-            m.Challenge(gateway.name, challenge.server_id, challenge.pn_id, challenge.rand, entry.kid, None, entry.wrapped)
-        )
+        c = challenge
+        assert c.pn_id is not None
+        proof = once.answer(m.Challenge(gateway.name, c.server_id, c.pn_id, c.rand, entry.kid, None, entry.wrapped))
         return m.GatewayProofs(challenge.txn, (m.ProofEntry(once.name, proof.proof),))
 
     gateway.answer_with = answer

@@ -1,5 +1,7 @@
 """PN Establishment over real sockets: what passes on the wire, what each party holds afterwards (AUTH, DEF)."""
 
+import asyncio
+import contextlib
 import dataclasses
 import os
 import sqlite3
@@ -9,20 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from aiocoap import Message
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap
+from tests.support import formula
+from tests.support.lossy import Datagram, Fates, flipped
+from tests.support.raw import Scripted, said
+from tests.support.tap import Scene, TcpTap, bodies, body_of, one_body, scene
+from tests.support.world import SERVER, World, until, world
 
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Kind
-from cpns.errors import Result
+from cpns.errors import NoAnswer, Result
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.transport.endpoint import Inbound
 from cpns.wire import codec
 from cpns.wire import messages as m
-from tests.support import formula
-from tests.support.lossy import Datagram, Fates, flipped
-from tests.support.raw import Scripted, said
-from tests.support.tap import Scene, Seen, TcpTap, bodies, one_body, scene
-from tests.support.world import SERVER, World, until, world
 
 SUITES = pytest.mark.parametrize("suite", [1, 2, 3])
 
@@ -66,7 +71,7 @@ def shared(drawn: Recorder, suite: int, eph_i: bytes | None, eph_r: bytes | None
     """Return ss of the run whose initiator's ephemeral key is *eph_i*, from whichever drawn seed gives it."""
     for seed in drawn.drawn:
         if len(seed) == 96 and eph_i is not None:
-            public = formula.X25519PrivateKey.from_private_bytes(seed[:32]).public_key().public_bytes_raw()
+            public = X25519PrivateKey.from_private_bytes(seed[:32]).public_key().public_bytes_raw()
             if public == eph_i[:32]:
                 return formula.shared(suite, seed, eph_r)
     return formula.shared(1, b"", None)
@@ -159,18 +164,21 @@ async def test_no_key_is_readable_at_rest(here: World) -> None:
 
 @pytest.mark.req("DEF-8")
 async def test_a_sealed_key_moved_to_another_row_does_not_open(here: World) -> None:
-    on = await scene(here)
+    """Who can write the store, but has not the KEK, can't give alice mallory's key; bob in that SETUP goes on."""
+    on = await scene(here, batch_window=0.2, answer_timeout=0.3)
     await here.provision(Kind.PNE, "mallory")
     await here.provision(Kind.PNE, "alice")
-    with sqlite3.connect(here.folder / "server.db") as database:
+    with contextlib.closing(sqlite3.connect(here.folder / "server.db")) as database, database:
         sealed = database.execute("select sealed_eukey from entities where entity_id = 'mallory'").fetchone()
         database.execute("update entities set sealed_eukey = ? where entity_id = 'alice'", sealed)
-    database.close()
     here.keys["alice"] = here.keys["mallory"]
-    pne = await here.make_pne("alice", on.gateway, timer=1.0)
-    with pytest.raises(Exception, match="no_answer|refused"):
-        await pne._establish()
+    alice = await here.make_pne("alice", on.pan.address, timer=0.8)
+    failed, _ = await asyncio.gather(alice._establish(), on.pnes(["bob"]), return_exceptions=True)
+    assert isinstance(failed, NoAnswer)
+    assert len(one_body(on.on_uplink(), m.GatewaySetupRequest).entries) == 2
+    assert (await here.refusal("alice")).reason == "stored_key_does_not_open"
     assert here.server.sessions.with_peer(EntityId("alice")) is None
+    assert here.server.sessions.with_peer(EntityId("bob")) is not None
 
 
 # The PNE's part
@@ -279,10 +287,8 @@ async def test_a_wrong_hash_server_is_not_taken(here: World) -> None:
     pne = await here.make_pne("pne-1", on.pan.address, timer=0.6)
 
     def change(datagram: Datagram) -> Fates:
-        body = Seen(datagram.up, None, datagram.data).body
-        at = datagram.data.find(b"\xff") if not datagram.up else -1
-        is_outcome = at >= 0 and datagram.data[at + 1 : at + 3] == b"\x82\x02"
-        return [(0.0, flipped(body, 8 * len(body) - 30) if is_outcome else body)]
+        is_outcome = isinstance(body_of(Message.decode(datagram.data).payload), m.SetupResponse)
+        return [(0.0, flipped(datagram.data, 8 * len(datagram.data) - 30) if is_outcome else datagram.data)]
 
     on.pan.policy = change
     with pytest.raises(Exception, match="wrong_hash"):
@@ -354,13 +360,13 @@ async def test_a_local_eukey_of_its_own_for_each(here: World, suite: int) -> Non
         assert local == on.gateway.members.get(one.name).local_eukey.reveal()  # type: ignore[union-attr]
         for other in joined:
             if other is not one:
-                with pytest.raises(formula.keywrap.InvalidUnwrap):
+                with pytest.raises(InvalidUnwrap):
                     _ = dataclasses.replace(other.run, wrapped=entry.wrapped).local_eukey
-                with pytest.raises(formula.keywrap.InvalidUnwrap):
+                with pytest.raises(InvalidUnwrap):
                     formula.gateway_copy(exporter, gateway_key, other.run.th0, entry.wrapped_gateway)
-        with pytest.raises(formula.keywrap.InvalidUnwrap):
+        with pytest.raises(InvalidUnwrap):
             formula.gateway_copy(exporter, gateway_key, one.run.th0, entry.wrapped)
-        with pytest.raises(formula.keywrap.InvalidUnwrap):
+        with pytest.raises(InvalidUnwrap):
             _ = dataclasses.replace(one.run, wrapped=entry.wrapped_gateway).local_eukey
     assert len(set(copies)) == 6
 
@@ -377,9 +383,7 @@ async def test_gateway_and_server_authenticate_each_other(here: World, suite: in
     assert [type(one.body).__name__ for one in tap.seen[:4]] == names
     assert [one.up for one in tap.seen[:4]] == [True, False, True, False]
     m1, m2 = one_body(tap.seen, m.ActivateRequest), one_body(tap.seen, m.LinkChallengeFromServer)
-    run = formula.Run(
-        "gw-server", m1, m2, SERVER, here.keys["gw-1"].reveal(), shared(drawn, suite, m1.eph, m2.eph)
-    )
+    run = formula.Run("gw-server", m1, m2, SERVER, here.keys["gw-1"].reveal(), shared(drawn, suite, m1.eph, m2.eph))
     assert one_body(tap.seen, m.Proof) == m.Proof(EntityId("gw-1"), run.hash_i)
     assert one_body(tap.seen, m.ActivateResponse) == m.ActivateResponse(0, run.hash_r)
     theirs = here.server.sessions.with_peer(EntityId("gw-1"))

@@ -1,6 +1,6 @@
 """A UDP proxy between PNEs and a PN GW, on real sockets: it watches, and loses, repeats, delays and damages datagrams.
 
-    PNE  <->  [one socket for all PNEs | one socket for each PNE]  <->  PN GW
+PNE  <->  [one socket for all PNEs | one socket for each PNE]  <->  PN GW
 """
 
 import asyncio

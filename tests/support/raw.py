@@ -95,7 +95,7 @@ class ScriptedPne(Scripted):
         self.proofs: list[m.Proof] = []
         self.state: Any = None
         self.answer_with: Callable[[m.Challenge], Any] = self.answer
-        self.hop_key: Secret | None = None
+        self.hop: Any = None
 
     def begin(self) -> m.SetupRequest:
         options = self.options
@@ -183,6 +183,7 @@ class ScriptedGateway(Scripted):
         self.answer_with: Callable[[m.GatewayChallenge], Any] = guesses
         self.to_server: Link
         self.session: Session
+        self.run: Any = None
 
     async def _asked(self, inbound: Inbound, body: Any) -> Any:
         if isinstance(body, m.LinkChallengeFromServer):

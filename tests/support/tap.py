@@ -19,7 +19,7 @@ from cpns.session.table import Session
 from cpns.transport import oscore
 from cpns.wire import codec
 from tests.support.lossy import Address, UdpProxy
-from tests.support.world import World, address_of
+from tests.support.world import World, address_of, until
 
 M = TypeVar("M")
 
@@ -190,8 +190,24 @@ class Scene:
             self.world.run(pne)
         async with asyncio.timeout(15):
             for pne in made:
-                await pne.wait_established()
+                await settled(pne)
         return made
+
+
+async def settled(pne: Pne) -> None:
+    """Wait until *pne* has joined and nothing that it sent waits for an answer."""
+    await pne.wait_established()
+    end = pne._server
+    await until(lambda: end is not None and oscore.sent(end) and not pne._endpoint._tokens._exchanges)
+
+
+def frames_of(stream: bytes) -> list[Any]:
+    """Return the CoAP messages in what came over TCP."""
+    found = []
+    while (parts := _extract_message_size(stream)) is not None and sum(parts) <= len(stream):
+        found.append(_decode_message(stream[: sum(parts)]))
+        stream = stream[sum(parts) :]
+    return found
 
 
 async def scene(world: World, *, server: dict[str, Any] | None = None, **gateway: Any) -> Scene:

@@ -47,13 +47,14 @@ def _add_entities(router: APIRouter, admin: Admin) -> None:
         @router.get(f"/{plural}", name=f"list_{plural}")
         async def list_all() -> m.Entities:
             found = await admin.entities(kind)
-            return m.Entities(items=[m.Entity(**_fields(admin, entity)) for entity in found])
+            return m.Entities(items=[m.Entity.of(entity, admin.is_connected(entity.entity_id)) for entity in found])
 
         @router.get(f"/{plural}/{{id}}", name=f"show_{plural}")
         async def show(id: str) -> m.EntityWithAudit:
             entity = await admin.entity(kind, id)
+            shown = m.Entity.of(entity, admin.is_connected(entity.entity_id))
             audit = [m.Event.of(row) for row in await admin.audit(entity.entity_id)]
-            return m.EntityWithAudit(**_fields(admin, entity), audit=audit)
+            return m.EntityWithAudit(**shown.model_dump(), audit=audit)
 
         @router.post(f"/{plural}/{{id}}/revoke", name=f"revoke_{plural}")
         async def revoke(id: str) -> m.Revoked:
@@ -71,10 +72,6 @@ def _add_entities(router: APIRouter, admin: Admin) -> None:
     async def add_device(new: m.NewDevice, response: Response) -> m.Credential:
         response.headers.update(_NO_STORE)
         return m.Credential.of(await admin.add(Kind.PNE, new.id, new.gateway, new.note))
-
-
-def _fields(admin: Admin, entity: m.inventory.Entity) -> dict[str, object]:
-    return m.Entity.fields_of(entity, admin.is_connected(entity.entity_id))
 
 
 def _add_devices(router: APIRouter, admin: Admin) -> None:
@@ -97,8 +94,8 @@ def _add_devices(router: APIRouter, admin: Admin) -> None:
         )
 
     @router.post("/devices/{id}/send")
-    async def send(id: str, text: m.Text) -> m.Text:
-        return m.Text(text=await admin.send(id, text.text))
+    async def send(id: str, text: m.Text) -> m.Answer:
+        return m.Answer(answer=await admin.send(id, text.text))
 
     @router.post("/devices/{id}/ping")
     async def ping(id: str) -> m.Pong:

@@ -13,9 +13,6 @@ from cpns.admin.problems import to_error
 from cpns.crypto.secret import Secret
 from cpns.errors import Unavailable
 from cpns.ports import Vault
-from cpns.service.provisioning import Provisioning
-from cpns.service.system import SystemClock, random_bytes
-from cpns.store.server_store import ServerStore
 
 START_PATIENCE: Final = 5.0
 """Seconds to wait for the socket of a server that is just starting."""
@@ -92,8 +89,11 @@ async def _wait_for(socket: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def _in_process(folder: Folder, open_vault: OpenVault) -> AsyncIterator[httpx.AsyncClient]:
-    from cpns.admin.api import create_app  # imports a web framework: needed here alone
+    from cpns.admin.api import create_app  # web framework and store take a second: only where no server runs
     from cpns.admin.service import Admin
+    from cpns.service.provisioning import Provisioning
+    from cpns.service.system import SystemClock, random_bytes
+    from cpns.store.server_store import ServerStore
 
     server_id = folder.server_id()
     store = ServerStore.open(folder.store)
@@ -108,8 +108,8 @@ async def _in_process(folder: Folder, open_vault: OpenVault) -> AsyncIterator[ht
         await store.close()
 
 
-def answer_of(response: httpx.Response) -> Any:
-    """Return the JSON of a response that was read.
+def answer_of(response: httpx.Response) -> dict[str, Any]:
+    """Return the JSON object of a response that was read.
 
     Raises:
         UserError: what the API answered with.
@@ -118,6 +118,6 @@ def answer_of(response: httpx.Response) -> Any:
         body = response.json()
     except ValueError:
         body = None
-    if response.is_error:
+    if response.is_error or not isinstance(body, dict):
         raise to_error(response.status_code, body)
     return body

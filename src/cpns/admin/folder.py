@@ -1,10 +1,10 @@
 """The data folder of a server: what lies where, who may look in, and who works on it.
 
-    server.toml     the server's ID, and settings of ``cpns server run``
-    kek             opens the vault
-    server.db       the store
-    server.lock     held by who works on the store
-    admin.sock      the API of the running server
+server.toml     the server's ID, and settings of ``cpns server run``
+kek             opens the vault
+server.db       the store
+server.lock     held by who works on the store
+admin.sock      the API of the running server
 """
 
 import contextlib
@@ -22,7 +22,6 @@ from cpns.errors import BadInput, Conflict, NotFound, UserError
 from cpns.ids import EntityId, entity_id
 from cpns.ports import Randomness
 from cpns.store.files import create_private
-from cpns.store.server_store import ServerStore
 from cpns.store.vault import create_kek_file, create_passphrase_kek
 
 COMMAND_PATIENCE: Final = 5.0
@@ -59,6 +58,8 @@ class Folder:
             BadInput: ``bad_id``, ``data_open_to_others`` or ``data_not_made``.
             Conflict: ``exists``: there is one, or a part of one.
         """
+        from cpns.store.server_store import ServerStore  # half a second, and most commands do without
+
         server = entity_id(server_id)
         self._make()
         if any(path.exists() for path in (self.settings, self.kek, self.store)):
@@ -120,7 +121,8 @@ class Folder:
             while not _lock(descriptor, fcntl.LOCK_EX):
                 if not _lock(descriptor, fcntl.LOCK_SH) or time.monotonic() > deadline:
                     raise Conflict(
-                        "server_running", f"A server runs on {self.path} already: stop that one, or give another --data."
+                        "server_running",
+                        f"A server runs on {self.path} already: stop that one, or give another --data.",
                     )
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
                 time.sleep(0.05)  # a command holds it, not a server

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from cpns.domain import inventory
 from cpns.domain.credential import DeviceCredential
@@ -35,9 +35,15 @@ class NewDevice(_Request):
 
 
 class Text(_Request):
-    """A text for a device, or its answer."""
+    """A text for a device."""
 
     text: str
+
+
+class Answer(BaseModel):
+    """What a device answered."""
+
+    answer: str
 
 
 class Credential(BaseModel):
@@ -73,50 +79,46 @@ class Event(BaseModel):
         )
 
 
-class Last(BaseModel):
-    """How the newest procedure of an entity ended."""
-
-    at: str
-    result: str
-    reason: str
-    via: str | None
-
-
 class Entity(BaseModel):
-    """A gateway or device. `connected` is null where the server does not run."""
+    """A gateway or device, and how the newest procedure it took part in ended.
+
+    Attributes:
+        gateway: the only gateway through which a device is admitted, null for any.
+        connected: null where the server does not run.
+        last_reason: what only the server knows, such as ``wrong_hash`` or ``revoked``.
+    """
 
     id: str
     state: str
-    gateway: str | None = Field(description="the only gateway through which it is admitted")
+    gateway: str | None
     note: str
     created_at: str
     revoked_at: str | None
-    pn: str | None
+    pn_id: str | None
     connected: bool | None
-    last: Last | None
+    last_result: str | None
+    last_reason: str | None
+    last_via: str | None
+    last_at: str | None
 
     @classmethod
-    def fields_of(cls, entity: inventory.Entity, connected: bool | None) -> dict[str, Any]:
-        """Return *entity* as the fields of this model."""
-        last = None
-        if entity.last_result is not None and entity.last_at is not None:
-            last = Last(
-                at=rfc3339(entity.last_at),
-                result=entity.last_result.name.lower(),
-                reason=entity.last_reason or "",
-                via=entity.last_via,
-            )
-        return {
-            "id": entity.entity_id,
-            "state": entity.state.value,
-            "gateway": entity.only_via,
-            "note": entity.note,
-            "created_at": rfc3339(entity.created_at),
-            "revoked_at": None if entity.revoked_at is None else rfc3339(entity.revoked_at),
-            "pn": entity.pn_id,
-            "connected": connected,
-            "last": last,
-        }
+    def of(cls, entity: inventory.Entity, connected: bool | None) -> Self:
+        """Return *entity* as it leaves."""
+        result, at = entity.last_result, entity.last_at
+        return cls(
+            id=entity.entity_id,
+            state=entity.state.value,
+            gateway=entity.only_via,
+            note=entity.note,
+            created_at=rfc3339(entity.created_at),
+            revoked_at=None if entity.revoked_at is None else rfc3339(entity.revoked_at),
+            pn_id=entity.pn_id,
+            connected=connected,
+            last_result=None if result is None else result.name.lower(),
+            last_reason=entity.last_reason,
+            last_via=entity.last_via,
+            last_at=None if at is None else rfc3339(at),
+        )
 
 
 class Entities(BaseModel):

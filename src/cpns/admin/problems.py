@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from cpns.errors import BadInput, Conflict, NotFound, Unavailable, UserError
 
@@ -14,8 +14,6 @@ STATUS: Final[Mapping[type[UserError], HTTPStatus]] = {
     BadInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-
-_ERRORS: Final = {status: error for error, status in STATUS.items()}
 
 
 def problem(status: int, code: str, sentence: str) -> dict[str, object]:
@@ -32,9 +30,9 @@ def to_status(error: UserError) -> HTTPStatus:
     return HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def to_error(status: int, body: Any) -> UserError:
+def to_error(status: int, body: object) -> UserError:
     """Return the error that a body made by `problem` tells of."""
-    family = _ERRORS.get(HTTPStatus(status), UserError)
+    family = next((error for error, known in STATUS.items() if known == status), UserError)
     fields = body if isinstance(body, dict) else {}
     code, sentence = fields.get("code"), fields.get("detail")
     return family(str(code or "server_failed"), str(sentence or f"The server answered with status {status}."))

@@ -4,16 +4,18 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cpns.domain.credential import DeviceCredential
 from cpns.domain.inventory import Entity, Kind, Outcome, PersonalNetwork, StoredReading
 from cpns.errors import BadInput, Conflict, NotFound, Refused, Unavailable, WireError
 from cpns.ids import EntityId
 from cpns.ports import Clock, Store
-from cpns.server.app import Server
 from cpns.service.provisioning import ImportReport, Provisioning
 from cpns.wire import application
+
+if TYPE_CHECKING:
+    from cpns.server.app import Server
 
 AUDIT_TAIL: Final = 10
 """Rows of the audit log that come with one entity."""
@@ -45,7 +47,7 @@ class Admin:
     """
 
     def __init__(
-        self, server_id: EntityId, store: Store, provisioning: Provisioning, server: Server | None, clock: Clock
+        self, server_id: EntityId, store: Store, provisioning: Provisioning, server: "Server | None", clock: Clock
     ) -> None:
         self.server_id = server_id
         self._store = store
@@ -128,7 +130,7 @@ class Admin:
 
     # what needs the running server
 
-    def _running(self) -> Server:
+    def _running(self) -> "Server":
         if self._server is None:
             raise Unavailable(
                 "server_not_running", f"The server {self.server_id} does not run: start it with `cpns server run`."
@@ -174,9 +176,7 @@ class Admin:
         """
         return await self._store.readings(after, limit, await self._device(device))
 
-    async def follow(
-        self, after: int | None, limit: int | None, device: str | None
-    ) -> AsyncIterator[StoredReading]:
+    async def follow(self, after: int | None, limit: int | None, device: str | None) -> AsyncIterator[StoredReading]:
         """Return the readings over *after* (None: those to come), and then each as it is committed.
 
         Args:

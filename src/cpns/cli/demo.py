@@ -1,4 +1,4 @@
-"""``cpns demo``: the whole system at work on this machine, told as a story. Nothing in it is simulated but the people."""
+"""``cpns demo``: the whole system at work on this machine, told as a story. Only the people are simulated."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from rich.table import Table
 from cpns.cli import ladder
 from cpns.errors import CpnsError
 
-SERVER, HOME, MALLORY = "server", "home", "mallory"
+SERVER, HOME, MALLORY = "cloud", "home", "mallory"
 WATCH, SCALE, RING = "watch", "scale", "ring"
 VICTIMS = ("lamp", "lock")
 COLUMNS = ("devices", HOME, SERVER)
@@ -147,12 +147,13 @@ class Story:
         """Start the gateway and three devices, and show every message until all sessions stand."""
         self.chapter(
             "2. Three devices prove themselves to the server, through a gateway",
-            f"{WATCH} and {SCALE} are on an open PAN and get a LocalEUKey; {RING} is on a Secure PAN and needs none.",
+            f"{WATCH} and {SCALE} are on an open PAN: they get a LocalEUKey each, and go up in one SETUP Request.",
+            f"{RING} is on a Secure PAN, and needs none.",
         )
         gateway = await self.stage.start(
             *(HOME, "gateway", "run", "--key", self.stage.data(f"{HOME}.key"), "--server", self.server_address),
             *("--pan", "127.0.0.1:0", "--secure-pan", "127.0.0.1:0", "--data", self.stage.data(HOME), "--no-announce"),
-            *("--trace", self.stage.data(f"{HOME}.trace")),
+            *("--trace", self.stage.data(f"{HOME}.trace"), "--batch-window", "1.5"),
         )
         self.pans = [word.strip(",") for word in (await gateway.line()).split() if ":" in word]
         devices = [
@@ -160,7 +161,7 @@ class Story:
             await self.device(SCALE, self.pans[0]),
             await self.device(RING, self.pans[1], "--secure-pan"),
         ]
-        self.console.print("  ", ladder.header(COLUMNS), sep="")
+        self.console.print("  ", ladder.header(COLUMNS), sep="", soft_wrap=True)
         waiting = [asyncio.create_task(self._established(device)) for device in devices]
         while not all(task.done() for task in waiting):
             await asyncio.sleep(0.2)
@@ -186,13 +187,13 @@ class Story:
         for one in self.traces.new():
             line = ladder.rung(one, COLUMNS, frozenset({RING}))
             if line is not None and one.what != (until or "/readings"):
-                self.console.print("  ", line, sep="")
+                self.console.print("  ", line, sep="", soft_wrap=True)
 
     async def readings(self, count: int) -> None:
         """Show live readings as the server commits them."""
         self.chapter(
             "3. Live readings of this machine, end to end",
-            "The server stores each with the device that its session proved; the gateway carried it and could not read it.",
+            "The server stores each with the device that its session proved. The gateway carried it, unread.",
         )
         async with self.tail("--count", str(count)) as tail:
             for _ in range(count):
@@ -203,7 +204,10 @@ class Story:
         body = json.dumps(one["body"]) if not isinstance(one["body"], str) else one["body"]
         self.console.print(
             f"  [green]{one['device']:<6}[/green] through {one['gateway']:<6} verified [bold]{one['verified']}[/bold]  "
-            f"[dim]{body[:110]}[/dim]"
+            f"[dim]{body}[/dim]",
+            soft_wrap=False,
+            no_wrap=True,
+            overflow="ellipsis",
         )
 
     @contextlib.asynccontextmanager
@@ -258,11 +262,13 @@ class Story:
         """Show that nothing was lost or doubled meanwhile."""
         self.chapter("6. Meanwhile, the honest devices")
         data = self.stage.data("server")
-        table = Table("device", "state", "gateway", "last result", "network", box=None, padding=(0, 2, 0, 2))
+        networks = json.loads(await self.stage.call("network", "list", "--data", data, "--output", "json"))["items"]
+        through = {pne: one["gateway"] for one in networks for pne in one["members"]}
+        table = Table("device", "state", "member through", "newest in the server's log", box=None, padding=(0, 2, 0, 2))
         for name in (WATCH, SCALE, RING, *VICTIMS):
             one = json.loads(await self.stage.call("device", "show", name, "--data", data, "--output", "json"))
-            connected = "connected" if one["connected"] else "away"
-            table.add_row(name, connected, one["last_via"], one["last_result"], one["pn_id"])
+            newest = f"{one['last_result']} through {one['last_via']} {one['last_reason'] or ''}"
+            table.add_row(name, "connected" if one["connected"] else "away", through.get(name, "-"), newest)
         self.console.print(table)
 
 

@@ -10,6 +10,43 @@ from cpns.cli.options import Data, Note, Out, Output, PassphraseFile, Print, Yes
 app = typer.Typer(name="gateway", help="Provision gateways, and run one.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(help="The gateway.", show_default=False)]
+Server = Annotated[str, flag("gateway", "--server", "HOST:PORT of the server.", show_default=False)]
+Key = Annotated[Path, flag("gateway", "--key", "File (mode 0600) with the credential.", show_default=False)]
+Pans = Annotated[
+    list[str] | None,
+    flag("gateway", "--pan", "HOST:PORT of a PAN to open, over UDP; may be repeated.", show_default=False),
+]
+SecurePans = Annotated[
+    list[str] | None,
+    flag("gateway", "--secure-pan", "The same, of a PAN that itself is secure (DEF-9).", show_default=False),
+]
+Keep = Annotated[
+    Path | None,
+    flag("gateway", "--data", "Folder for what outlives a restart; without it nothing does.", show_default=False),
+]
+Alias = Annotated[
+    str | None, flag("gateway", "--alias", "Name of the personal network, for people.", show_default=False)
+]
+Suite = Annotated[int, flag("gateway", "--suite", "Suite for the uplink: 1, 2 or 3.", min=1, max=3)]
+LowestSuite = Annotated[int, flag("gateway", "--lowest-suite", "Accept no lower suite on a hop.", min=1, max=3)]
+Tls = Annotated[bool, flag("gateway", "--tls/--no-tls", "Use TLS below the uplink.")]
+TlsCa = Annotated[
+    Path | None, flag("gateway", "--tls-ca", "PEM file: who may sign the server's certificate.", show_default=False)
+]
+Announce = Annotated[bool, flag("gateway", "--announce/--no-announce", "Tell the PANs by mDNS.")]
+BatchWindow = Annotated[float, flag("gateway", "--batch-window", "Seconds that a SETUP waits for others.", min=0)]
+AnswerTimeout = Annotated[float, flag("gateway", "--answer-timeout", "Seconds that a device has to answer.", min=0.1)]
+SetupTimeout = Annotated[float, flag("gateway", "--setup-timeout", "Seconds that the server has for a SETUP.", min=0.1)]
+UplinkPatience = Annotated[
+    float, flag("gateway", "--uplink-patience", "Seconds that a SETUP waits for the uplink.", min=0)
+]
+Keepalive = Annotated[float, flag("gateway", "--keepalive", "Seconds between signs of life on the uplink.", min=0.1)]
+HalfOpen = Annotated[
+    float, flag("gateway", "--half-open", "Seconds after which an unconfirmed hop session ends.", min=0.1)
+]
+TraceFile = Annotated[
+    Path | None, flag("gateway", "--trace", "Append a JSON line for each message sent.", show_default=False)
+]
 
 
 @app.command()
@@ -65,54 +102,25 @@ def revoke(id: Id, data: Data, yes: Yes = False, output: Print = Output.TABLE) -
 
 @app.command()
 def run(
-    server: Annotated[str, flag("gateway", "--server", "HOST:PORT of the server.", show_default=False)],
-    key: Annotated[Path, flag("gateway", "--key", "File (mode 0600) with the credential.", show_default=False)],
+    server: Server,
+    key: Key,
     config: Annotated[Path | None, config("gateway")] = None,
-    pan: Annotated[
-        list[str] | None,
-        flag("gateway", "--pan", "HOST:PORT of a PAN to open, over UDP; may be repeated.", show_default=False),
-    ] = None,
-    secure_pan: Annotated[
-        list[str] | None,
-        flag("gateway", "--secure-pan", "The same, of a PAN that itself is secure (DEF-9).", show_default=False),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        flag("gateway", "--data", "Folder for what outlives a restart; without it nothing does.", show_default=False),
-    ] = None,
-    alias: Annotated[
-        str | None, flag("gateway", "--alias", "Name of the personal network, for people.", show_default=False)
-    ] = None,
-    suite: Annotated[int, flag("gateway", "--suite", "Suite for the uplink: 1, 2 or 3.", min=1, max=3)] = 2,
-    lowest_suite: Annotated[
-        int, flag("gateway", "--lowest-suite", "Accept no lower suite on a hop.", min=1, max=3)
-    ] = 1,
-    tls: Annotated[bool, flag("gateway", "--tls/--no-tls", "Use TLS below the uplink.")] = False,
-    tls_ca: Annotated[
-        Path | None, flag("gateway", "--tls-ca", "PEM file: who may sign the server's certificate.", show_default=False)
-    ] = None,
-    announce: Annotated[bool, flag("gateway", "--announce/--no-announce", "Tell the PANs by mDNS.")] = True,
-    batch_window: Annotated[
-        float, flag("gateway", "--batch-window", "Seconds that a SETUP waits for others.", min=0)
-    ] = 0.02,
-    answer_timeout: Annotated[
-        float, flag("gateway", "--answer-timeout", "Seconds that a device has to answer.", min=0.1)
-    ] = 5.0,
-    setup_timeout: Annotated[
-        float, flag("gateway", "--setup-timeout", "Seconds that the server has for a SETUP.", min=0.1)
-    ] = 9.0,
-    uplink_patience: Annotated[
-        float, flag("gateway", "--uplink-patience", "Seconds that a SETUP waits for the uplink.", min=0)
-    ] = 6.0,
-    keepalive: Annotated[
-        float, flag("gateway", "--keepalive", "Seconds between signs of life on the uplink.", min=0.1)
-    ] = 20.0,
-    half_open: Annotated[
-        float, flag("gateway", "--half-open", "Seconds after which an unconfirmed hop session ends.", min=0.1)
-    ] = 60.0,
-    trace: Annotated[
-        Path | None, flag("gateway", "--trace", "Append a JSON line for each message sent.", show_default=False)
-    ] = None,
+    pan: Pans = None,
+    secure_pan: SecurePans = None,
+    data: Keep = None,
+    alias: Alias = None,
+    suite: Suite = 2,
+    lowest_suite: LowestSuite = 1,
+    tls: Tls = False,
+    tls_ca: TlsCa = None,
+    announce: Announce = True,
+    batch_window: BatchWindow = 0.02,
+    answer_timeout: AnswerTimeout = 5.0,
+    setup_timeout: SetupTimeout = 9.0,
+    uplink_patience: UplinkPatience = 6.0,
+    keepalive: Keepalive = 20.0,
+    half_open: HalfOpen = 60.0,
+    trace: TraceFile = None,
 ) -> None:
     """Run a gateway until SIGTERM or Ctrl-C.
 
@@ -133,22 +141,7 @@ def run(
         credential.entity_id,
         credential.server_id,
         credential.eukey,
-        host,
-        port,
-        tuple(pans),
-        data,
-        alias,
-        suite,
-        lowest_suite,
-        tls,
-        tls_ca,
-        announce,
-        batch_window,
-        answer_timeout,
-        setup_timeout,
-        uplink_patience,
-        keepalive,
-        half_open,
-        trace,
+        *(host, port, tuple(pans), data, alias, suite, lowest_suite, tls, tls_ca, announce),
+        *(batch_window, answer_timeout, setup_timeout, uplink_patience, keepalive, half_open, trace),
     )
     raise typer.Exit(run_gateway(settings))

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.text import Text
 
 COLUMNS = 3
-SPACING = 30
+SPACING = 25
 COLORS = {"-": "white", "gw-server": "blue", "pne-gw": "dark_orange", "pne-server": "green"}
 PROTECTION = {
     "-": "no session yet",
@@ -65,7 +65,7 @@ def rung(one: Traced, columns: tuple[str, str, str], secure: frozenset[str]) -> 
         secure: the PNEs on a Secure PAN.
     """
     sender, peer = _column(one.sender, columns), _column(one.peer, columns)
-    if sender == peer or "answered" in one.what:
+    if sender == peer or one.what.endswith("answered"):
         return None
     left, right = sorted((sender, peer))
     width = (right - left) * SPACING - 1
@@ -79,7 +79,7 @@ def rung(one: Traced, columns: tuple[str, str, str], secure: frozenset[str]) -> 
     if one.session == "-" and pne in secure:
         protection = "the Secure PAN itself"
     text = Text("".join(line), style=COLORS[one.session])
-    text.append(f"  {pne:<7} {protection}", style="dim")
+    text.append(f" {pne:<6} {protection}", style="dim")
     return text
 
 

@@ -2,11 +2,11 @@
 
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated, NoReturn
 
 import typer
 
-from cpns.cli import device, gateway, network, pne, server
+from cpns.cli import demo, device, gateway, network, pne, server
 from cpns.errors import CpnsError, Refused, UserError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 for noun in (server, gateway, device, pne, network):
     app.add_typer(noun.app)
+app.command()(demo.demo)
 
 
 def _version(wanted: bool) -> None:
@@ -32,7 +33,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Take what stands before the noun."""
 
@@ -65,7 +68,7 @@ def _told(error: CpnsError) -> tuple[str, str]:
     return "failed", str(error)
 
 
-def _fail(code: str, sentence: str) -> Any:
+def _fail(code: str, sentence: str) -> NoReturn:
     print(f"error[{code}]: {sentence}", file=sys.stderr)
     sys.exit(1)
 

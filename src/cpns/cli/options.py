@@ -19,7 +19,7 @@ class Output(StrEnum):
     JSON = "json"
 
 
-def flag(role: str, name: str, help: str, **more: Any) -> Any:
+def flag(role: str, name: str, help: str, **more: Any) -> Any:  # noqa: ANN401  # as typer.Option
     """Return the option *name*, also taken from ``CPNS_ROLE_NAME`` where it is not given."""
     long = name.split("/")[0]
     return typer.Option(name, help=help, envvar=env(role, long), **more)
@@ -30,7 +30,7 @@ def env(role: str, name: str) -> str:
     return f"CPNS_{role}_{name.lstrip('-')}".upper().replace("-", "_")
 
 
-def config(role: str) -> Any:
+def config(role: str) -> Any:  # noqa: ANN401  # as typer.Option
     """Return the option ``--config`` of a role."""
     help = "TOML file of settings: flags by name, with underscores. A flag or environment variable goes before it."
     return flag(role, "--config", help, is_eager=True, callback=settings.load, show_default=False)

@@ -4,9 +4,12 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cpns.cli.options import Output
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def plain(text: object) -> str:
@@ -56,7 +59,7 @@ def print_fields(fields: Mapping[str, object]) -> None:
     _print(table)
 
 
-def _print(what: Any) -> None:
+def _print(what: "Table") -> None:
     from rich.console import Console
 
     # A pipe has no width: nothing is to be folded there.
@@ -64,7 +67,7 @@ def _print(what: Any) -> None:
     Console(width=width, highlight=False).print(what)
 
 
-def show(document: Any, output: Output, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def show(document: object, output: Output, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print *document* as JSON, or *rows* as a table."""
     if output is Output.JSON:
         print_json(document)

@@ -11,6 +11,11 @@ from cpns.cli.options import Output, Print, address, config, flag
 app = typer.Typer(name="pne", help="Run a device (PNE).", no_args_is_help=True)
 
 
+@app.callback()
+def pne() -> None:
+    """Run a device (PNE)."""
+
+
 class Source(StrEnum):
     """Where readings come from."""
 
@@ -24,7 +29,8 @@ Gateway = Annotated[
     str | None, flag("pne", "--gateway", "HOST:PORT of the gateway.", show_default="looked for on the PAN, by mDNS")
 ]
 GatewayId = Annotated[
-    str | None, flag("pne", "--gateway-id", "Go through this gateway alone.", show_default="any that the server vouches for")
+    str | None,
+    flag("pne", "--gateway-id", "Go through this gateway alone.", show_default="any that the server vouches for"),
 ]
 SecurePan = Annotated[
     bool, flag("pne", "--secure-pan/--no-secure-pan", "The PAN itself is secure (DEF-9); both ends must say so.")
@@ -38,7 +44,9 @@ Timer = Annotated[float, flag("pne", "--timer", "Seconds to wait for each step o
 RequestTimeout = Annotated[float, flag("pne", "--request-timeout", "Seconds to wait for an answer.", min=0.1)]
 Presence = Annotated[float, flag("pne", "--presence", "Seconds between signs of life to the gateway.", min=0.1)]
 SessionAge = Annotated[float, flag("pne", "--session-age", "Seconds after which it sets up anew.", min=1)]
-TraceFile = Annotated[Path | None, flag("pne", "--trace", "Append a JSON line for each message sent.", show_default=False)]
+TraceFile = Annotated[
+    Path | None, flag("pne", "--trace", "Append a JSON line for each message sent.", show_default=False)
+]
 
 
 @app.command()

@@ -56,10 +56,14 @@ async def _with_signals(role: Role) -> int:
 class _OneLine(logging.Formatter):
     """A line for each event; of an exception no more than its kind and place, as its text may hold anything."""
 
-    def formatException(self, ei: "tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]") -> str:  # noqa: E501, N802  # as logging names it
+    def formatException(
+        self, ei: "tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]"
+    ) -> str:
+        """Return kind and place."""
         return place_of(ei[1])
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
         return super().format(record).replace("\n", " ")
 
 
@@ -94,6 +98,7 @@ class Trace:
             raise BadInput("file_not_written", f"{path} can't be written: {error.strerror}.") from error
 
     def __call__(self, passed: "Passed") -> None:
+        """Append a line for *passed*."""
         line = {
             "at": round(time.time(), 6),
             "sender": passed.sender,

@@ -4,7 +4,6 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
-from typing import Any
 
 from cpns.cli.options import Output
 from cpns.cli.output import plain
@@ -43,18 +42,25 @@ class _Run:
     def __init__(self, config: PneConfig, output: Output) -> None:
         self._id = config.pne_id
         self._json = output is Output.JSON
-        self._pne = Pne(
-            config, SystemClock(), random_bytes, self._received, trace_to(config.trace), self._established
-        )
+        self._pne = Pne(config, SystemClock(), random_bytes, self._received, trace_to(config.trace), self._established)
         self._refused = 0
+        self._unheard = asyncio.Event()
 
     async def until(self, stop: asyncio.Event, source: str, interval: float) -> int:
-        """Run until *stop* or the end of the source."""
+        """Run until *stop* or the end of the source.
+
+        Raises:
+            BrokenPipeError: nobody reads our standard output any more.
+        """
         try:
             await self._pne.start()
         except OSError as error:
             raise Unavailable("no_network", f"No socket to reach the gateway ({error.strerror or error}).") from error
-        tasks = [asyncio.create_task(self._pne.run()), asyncio.create_task(stop.wait())]
+        tasks: list[asyncio.Task[object]] = [
+            asyncio.create_task(self._pne.run()),
+            asyncio.create_task(stop.wait()),
+            asyncio.create_task(self._unheard.wait()),
+        ]
         if source != "none":
             found = sources.host(interval) if source == "host" else sources.lines(sys.stdin.fileno(), self._bad_line)
             tasks.append(asyncio.create_task(self._send(found)))
@@ -67,6 +73,8 @@ class _Run:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._pne.close()
+        if self._unheard.is_set():
+            raise BrokenPipeError
         return 1 if self._refused else 0
 
     async def _send(self, bodies: AsyncIterator[sources.Body]) -> None:
@@ -92,6 +100,9 @@ class _Run:
     def _bad_line(self, number: int, why: str) -> None:
         print(f"error[bad_line]: Line {number} is no reading: {why}.", file=sys.stderr, flush=True)
 
-    def _tell(self, text: str, event: str, **fields: Any) -> None:
-        line = json.dumps({"event": event, "device": self._id, **fields}) if self._json else plain(text)
-        print(line, flush=True)
+    def _tell(self, line: str, event: str, **fields: object) -> None:
+        shown = json.dumps({"event": event, "device": self._id, **fields}) if self._json else plain(line)
+        try:
+            print(shown, flush=True)
+        except BrokenPipeError:  # raised here, it would end in the PNE's own care for lost sockets
+            self._unheard.set()

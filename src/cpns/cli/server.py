@@ -101,11 +101,11 @@ def tail(
     device: Annotated[str | None, typer.Option("--device", help="Of this device alone.", show_default=False)] = None,
     since: Annotated[
         str | None,
-        typer.Option("--since", help="Begin after the reading with this number, or with 'all'.", show_default="new ones"),
+        typer.Option(
+            "--since", help="Begin after the reading with this number, or with 'all'.", show_default="new ones"
+        ),
     ] = None,
-    count: Annotated[
-        int | None, typer.Option("--count", help="End after so many.", min=1, show_default=False)
-    ] = None,
+    count: Annotated[int | None, typer.Option("--count", help="End after so many.", min=1, show_default=False)] = None,
     output: Print = Output.TABLE,
 ) -> None:
     """Print readings as they arrive; with --output json, a JSON object a line.
@@ -120,5 +120,3 @@ def tail(
             raise typer.BadParameter("give a reading's number, or 'all'", param_hint="--since")
         after = int(since)
     follow(data, device, after, count, output)
-
-

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Final
 
-from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
+from cpns.errors import AuthenticationFailed, CpnsError, NoAnswer, Refused, Result
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.members import Member, Members
 from cpns.gateway.uplink import Standing, Uplink
@@ -120,7 +120,7 @@ class Setup:
     async def _run(self, batch: list[_Waiting]) -> None:
         try:
             ended = await self._establish(batch)
-        except Refused as error:
+        except CpnsError as error:
             for waiting in batch:
                 if not waiting.done.done():
                     waiting.done.set_exception(error)

@@ -41,7 +41,7 @@ def sample() -> Body:
         "network_sent_bytes": network.bytes_sent,
         "network_received_bytes": network.bytes_recv,
     }
-    sensors = getattr(psutil, "sensors_temperatures", dict)()  # not on every platform
+    sensors = psutil.sensors_temperatures() if hasattr(psutil, "sensors_temperatures") else {}  # not on every platform
     temperatures: Body = {name: found[0].current for name, found in list(sensors.items())[:8] if found}
     if temperatures:
         body["temperatures_celsius"] = temperatures

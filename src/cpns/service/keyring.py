@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from cpns.crypto.local_eukey import stand_in, stand_in_prk
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Credential, Kind, State
+from cpns.errors import AuthenticationFailed
 from cpns.ids import EntityId
 from cpns.ports import Randomness, Store, Vault
 
@@ -41,7 +42,10 @@ class Keyring:
     def _open(self, entity: EntityId, credential: Credential | None, kind: Kind, via: EntityId | None) -> Opened:
         substitute = stand_in(self._prk, entity)  # made for every ID, so that the work does not tell
         sealed, owner = (self._decoy, "") if credential is None else (credential.sealed_eukey, str(entity))
-        key = self._vault.open(EUKEY_PURPOSE, owner, sealed)
+        try:
+            key = self._vault.open(EUKEY_PURPOSE, owner, sealed)
+        except AuthenticationFailed:  # a damaged row is that entity's failure, not that of its batch
+            return Opened(substitute, "stored_key_does_not_open")
         if credential is None:
             return Opened(substitute, "unknown")
         if credential.kind is not kind:

@@ -84,9 +84,12 @@ class Provisioning:
         A ``key`` is 64 hex digits; without one a fresh key is made. All rows are taken, or none.
 
         Raises:
-            BadInput: ``bad_csv``: no header, or a column that is not known.
+            BadInput: ``bad_csv``: no CSV, no header, or a column that is not known.
         """
-        rows = _read_csv(text)
+        try:
+            rows = _read_csv(text)
+        except csv.Error as error:
+            raise BadInput("bad_csv", f"This is no CSV: {error}.") from error
         bad: list[BadRow] = []
         news: list[NewEntity] = []
         credentials: list[DeviceCredential] = []

@@ -29,15 +29,16 @@ class Readings:
         body = json.dumps(reading.body, ensure_ascii=False, separators=(",", ":"))
         via = session.via if session.via is not None else session.peer_id
         await self._store.add_reading(session.peer_id, via, reading.reading_id, body, "e2e", self._clock.now())
-        self._committed.set()
+        committed, self._committed = self._committed, asyncio.Event()
+        committed.set()
 
     async def follow(self, after: int, pne_id: EntityId | None = None) -> AsyncIterator[StoredReading]:
         """Yield every reading with a number over *after*, first the stored ones, then as they are committed."""
         while True:
-            self._committed.clear()
+            committed = self._committed  # of before the look: what is committed meanwhile wakes us
             page = await self._store.readings(after, _PAGE, pne_id)
             for reading in page:
                 after = reading.number
                 yield reading
             if not page:
-                await self._committed.wait()
+                await committed.wait()

@@ -318,7 +318,7 @@ class Endpoint:
         if option is None:
             answer = await self._handled(Inbound(None, link, _path(request), request.payload))
             if answer is not None:
-                self.passed(link.remote, None, _path(request), answer.payload)
+                self.passed(link.remote, None, f"{_path(request)} answered", answer.payload)
             return _response(answer)
         kid = oscore.key_id(option)
         session = self._sessions.of_kid(kid) if kid is not None else None

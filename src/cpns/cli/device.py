@@ -1,0 +1,132 @@
+"""``cpns device``: provision devices, and talk to them."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cpns.cli.options import Data, Note, Out, Output, PassphraseFile, Print, Yes
+
+app = typer.Typer(name="device", help="Provision devices (PNEs), and talk to them.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(help="The device.", show_default=False)]
+
+
+@app.command()
+def add(
+    id: Id,
+    data: Data,
+    gateway: Annotated[
+        str | None, typer.Option("--gateway", help="Admit it through this gateway alone.", show_default="any")
+    ] = None,
+    note: Note = "",
+    out: Out = None,
+    qr: Annotated[
+        bool | None, typer.Option("--qr/--no-qr", help="Show a QR code too.", show_default="on a terminal")
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+    output: Print = Output.TABLE,
+) -> None:
+    """Provision a device, and show its credential once: as text and as a QR code, or in a file.
+
+    Example: cpns device add pne-1 --gateway gw-1 --note "kitchen"
+    """
+    from cpns.cli import talk
+
+    new = {"id": id, "gateway": gateway, "note": note}
+    shown = sys.stdout.isatty() if qr is None else qr
+    talk.add("devices", data, new, out, passphrase_file, output, qr=shown)
+
+
+@app.command("list")
+def list_all(data: Data, output: Print = Output.TABLE) -> None:
+    """List the devices.
+
+    Example: cpns device list --output json
+    """
+    from cpns.cli import talk
+
+    talk.list_all("devices", data, output)
+
+
+@app.command()
+def show(id: Id, data: Data, output: Print = Output.TABLE) -> None:
+    """Show a device: its state, its gateway and PN, how its last authentication ended and why.
+
+    Example: cpns device show pne-1
+    """
+    from cpns.cli import talk
+
+    talk.show("devices", data, id, output)
+
+
+@app.command()
+def revoke(id: Id, data: Data, yes: Yes = False, output: Print = Output.TABLE) -> None:
+    """Revoke a device for good: its session ends at once, and it can't come back.
+
+    Example: cpns device revoke pne-1 --yes
+    """
+    from cpns.cli import talk
+
+    talk.revoke("devices", data, id, yes, output)
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="CSV with a header: id, and gateway, note, key as wanted.")],
+    data: Data,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is wrong with it.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="New CSV (mode 0600) for the credentials: id,credential.", show_default=False),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+    output: Print = Output.TABLE,
+) -> None:
+    """Provision a device for each row of a file: all, or with any bad row none.
+
+    Example: cpns device import devices.csv --out credentials.csv
+    """
+    from cpns.cli.imports import import_devices
+
+    if out is None and not dry_run:
+        raise typer.BadParameter("give a file for the credentials, or --dry-run", param_hint="--out")
+    raise typer.Exit(import_devices(data, file, None if dry_run else out, passphrase_file, output))
+
+
+@app.command()
+def send(
+    id: Id,
+    text: Annotated[str, typer.Argument(help="Up to 1024 characters.", show_default=False)],
+    data: Data,
+    output: Print = Output.TABLE,
+) -> None:
+    """Send a text to a device, end to end, and print what it answers.
+
+    Example: cpns device send pne-1 "water the plants"
+    """
+    from cpns.cli import talk
+    from cpns.cli.output import plain, print_json
+
+    answer = talk.post(data, talk.resource("devices", id, "/send"), {"text": text})
+    if output is Output.JSON:
+        print_json(answer)
+    else:
+        print(plain(answer["answer"]))
+
+
+@app.command()
+def ping(id: Id, data: Data, output: Print = Output.TABLE) -> None:
+    """Ask a device whether it is there, end to end.
+
+    Example: cpns device ping pne-1
+    """
+    from cpns.cli import talk
+    from cpns.cli.output import plain, print_json
+
+    answer = talk.post(data, talk.resource("devices", id, "/ping"))
+    if output is Output.JSON:
+        print_json(answer)
+    else:
+        print(f"{plain(id)} answered in {answer['seconds'] * 1000:.1f} ms")

@@ -1,0 +1,208 @@
+"""What the nouns say to the admin API, and how its answers are printed."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from cpns.admin.client import answer_of, open_client
+from cpns.admin.folder import Folder
+from cpns.cli import output as o
+from cpns.cli import private
+from cpns.cli.options import Output
+from cpns.errors import BadInput, Unavailable
+from cpns.ports import Vault
+
+T = TypeVar("T")
+
+
+def ask(data: Path, talk: Callable[[httpx.AsyncClient], Awaitable[T]], passphrase_file: Path | None = None) -> T:
+    """Return what *talk* makes of a client of the server in *data*.
+
+    Raises:
+        UserError: what the API answered, or ``server_gone``.
+    """
+
+    def open_vault() -> Vault:
+        return private.open_server_vault(Folder(data).kek, passphrase_file)
+
+    async def run() -> T:
+        async with open_client(data, open_vault) as client:
+            try:
+                return await talk(client)
+            except httpx.TransportError as error:
+                raise Unavailable("server_gone", f"The server in {data} closed the connection: try again.") from error
+
+    return asyncio.run(run())
+
+
+def get(data: Path, path: str) -> dict[str, Any]:
+    """Return the JSON object of a GET."""
+
+    async def talk(client: httpx.AsyncClient) -> dict[str, Any]:
+        return answer_of(await client.get(path))
+
+    return ask(data, talk)
+
+
+def post(data: Path, path: str, body: object = None, passphrase_file: Path | None = None) -> dict[str, Any]:
+    """Return the JSON object of a POST of *body* as JSON."""
+
+    async def talk(client: httpx.AsyncClient) -> dict[str, Any]:
+        return answer_of(await client.post(path, json=body))
+
+    return ask(data, talk, passphrase_file)
+
+
+def resource(plural: str, id: str, action: str = "") -> str:
+    """Return the path of an entity, or of an action on it."""
+    name = quote(id, safe="").replace(".", "%2E")  # an entity may be called "..", which a path would lose
+    return f"/{plural}/{name}{action}"
+
+
+# entities
+
+
+def add(
+    plural: str,
+    data: Path,
+    new: dict[str, Any],
+    out: Path | None,
+    passphrase_file: Path | None,
+    output: Output,
+    *,
+    qr: bool,
+) -> None:
+    """Make an entity, and show its credential once, or write it to *out*."""
+    if out is None:
+        made = post(data, f"/{plural}", new, passphrase_file)
+        if output is Output.JSON:
+            o.print_json(made)
+            return
+        print(made["credential"])
+        if qr:
+            print_qr(made["credential"])
+        print("Shown once: keep it, or put it into the device now.", file=sys.stderr)
+        return
+    with private.new_private_file(out) as write:
+        made = post(data, f"/{plural}", new, passphrase_file)
+        write(made["credential"] + "\n")
+    if output is Output.JSON:
+        o.print_json({"id": made["id"], "file": str(out)})
+    else:
+        print(f"{made['id']}: credential in {out}")
+
+
+def print_qr(text: str) -> None:
+    """Print *text* as a QR code for the camera of a device."""
+    import segno
+
+    segno.make(text, error="m", micro=False).terminal(compact=True)
+
+
+COLUMNS = ("id", "state", "connected", "last result", "reason", "via", "when", "pn", "note")
+
+
+def list_all(plural: str, data: Path, output: Output) -> None:
+    """Print all entities of a kind."""
+    found = get(data, f"/{plural}")
+    o.show(found, output, COLUMNS, (_row(entity) for entity in found["items"]))
+
+
+def _row(one: dict[str, Any]) -> tuple[object, ...]:
+    last = (one["last_result"], one["last_reason"], one["last_via"], one["last_at"])
+    return (one["id"], one["state"], one["connected"], *last, one["pn_id"], one["note"])
+
+
+def show(plural: str, data: Path, id: str, output: Output) -> None:
+    """Print one entity and its newest audit rows."""
+    entity = get(data, resource(plural, id))
+    if output is Output.JSON:
+        o.print_json(entity)
+        return
+    fields = {
+        "id": entity["id"],
+        "state": entity["state"],
+        "connected": "the server does not run" if entity["connected"] is None else entity["connected"],
+        "gateway": entity["gateway"] or "any",
+        "last result": entity["last_result"],
+        "reason": entity["last_reason"],
+        "via": entity["last_via"],
+        "when": entity["last_at"],
+        "pn": entity["pn_id"],
+        "note": entity["note"],
+        "created": entity["created_at"],
+        "revoked": entity["revoked_at"],
+    }
+    if plural == "gateways":
+        del fields["gateway"]
+    o.print_fields(fields)
+    print()
+    rows = ((row["at"], row["event"], row["result"], row["reason"], row["via"]) for row in entity["audit"])
+    o.print_table(("when", "event", "result", "reason", "via"), rows)
+
+
+def revoke(plural: str, data: Path, id: str, yes: bool, output: Output) -> None:
+    """Revoke an entity, after asking.
+
+    Raises:
+        BadInput: ``not_confirmed``.
+    """
+    if not yes:
+        if not sys.stdin.isatty():
+            raise BadInput("not_confirmed", f"Nobody is there to confirm that {id} is revoked for good: give --yes.")
+        print(f"Revoke {o.plain(id)} for good? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise BadInput("not_confirmed", f"{id} is left as it is.")
+    revoked = post(data, resource(plural, id, "/revoke"))
+    if output is Output.JSON:
+        o.print_json(revoked)
+    else:
+        print(f"{revoked['id']} is revoked; sessions ended: {revoked['ended']}")
+
+
+# readings
+
+
+def tail(data: Path, device: str | None, after: int | None, count: int | None, output: Output) -> None:
+    """Print readings as they come, until *count* or Ctrl-C.
+
+    Raises:
+        Unavailable: ``server_not_running``, or ``server_gone`` where the server ended first.
+    """
+    query = {"follow": "true", "device": device, "after": after, "limit": count}
+    params = {name: value for name, value in query.items() if value is not None}
+
+    async def talk(client: httpx.AsyncClient) -> None:
+        told = 0
+        async with contextlib.aclosing(_lines(client, params)) as lines:
+            async for line in lines:
+                print(line if output is Output.JSON else _reading(line), flush=True)
+                told += 1
+        if told != count:
+            raise Unavailable("server_gone", f"The server in {data} was stopped.")
+
+    ask(data, talk)
+
+
+async def _lines(client: httpx.AsyncClient, params: dict[str, Any]) -> AsyncGenerator[str, None]:
+    async with client.stream("GET", "/readings", params=params, timeout=None) as response:
+        if response.is_error:
+            await response.aread()
+            answer_of(response)
+        async for line in response.aiter_lines():
+            yield line
+
+
+def _reading(line: str) -> str:
+    import json
+
+    reading = json.loads(line)
+    body = json.dumps(reading["body"], ensure_ascii=False)
+    via = f"{reading['device']} via {reading['gateway']}"
+    return o.plain(f"{reading['number']}  {reading['received_at']}  {via}  {reading['verified']}  {body}")
