@@ -135,6 +135,8 @@ def run(
     pans += [PanConfig(*address(text, "--secure-pan"), secure=True) for text in secure_pan or ()]
     if not pans:
         raise typer.BadParameter("give at least one --pan or --secure-pan", param_hint="--pan")
+    if tls_ca is not None and not tls:
+        raise typer.BadParameter("give --tls too", param_hint="--tls-ca")
     host, port = address(server, "--server")
     credential = credential_of(key, Kind.GATEWAY)
     settings = GatewayConfig(

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 
 from cpns.cli.run import log_to_stderr, run, trace_to
 from cpns.crypto.local_eukey import gateway_vault_key
@@ -18,6 +19,7 @@ _log = logging.getLogger("cpns.gateway")
 def run_gateway(config: GatewayConfig) -> int:
     """Run the PN GW of *config* until a signal; return the exit code."""
     log_to_stderr()
+    _check_authority(config)
 
     async def role(stop: asyncio.Event) -> int:
         store = _open_store(config)
@@ -28,6 +30,13 @@ def run_gateway(config: GatewayConfig) -> int:
                 await store.close()
 
     return run(role)
+
+
+def _check_authority(config: GatewayConfig) -> None:
+    try:
+        ssl.create_default_context(cafile=config.tls_ca)
+    except OSError as error:
+        raise BadInput("bad_certificate", f"{config.tls_ca} can't be used ({error.strerror}).") from error
 
 
 def _open_store(config: GatewayConfig) -> GatewayStore | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 from pathlib import Path
 
 from cpns.admin.folder import Folder
@@ -10,6 +11,7 @@ from cpns.admin.service import Admin
 from cpns.cli import private
 from cpns.cli.options import at
 from cpns.cli.run import log_to_stderr, run, trace_to
+from cpns.errors import BadInput
 from cpns.server.app import Server
 from cpns.server.config import ServerConfig
 from cpns.service.provisioning import Provisioning
@@ -24,6 +26,7 @@ def run_server(config: ServerConfig, passphrase_file: Path | None) -> int:
     """Run the server of *config* until a signal; return the exit code."""
     folder = Folder(config.data)
     log_to_stderr()
+    _check_certificate(config)
     with folder.hold():
         vault = private.open_server_vault(folder.kek, passphrase_file)
 
@@ -31,6 +34,17 @@ def run_server(config: ServerConfig, passphrase_file: Path | None) -> int:
             return await _serve(config, folder, vault, stop)
 
         return run(role)
+
+
+def _check_certificate(config: ServerConfig) -> None:
+    if config.tls_certificate is None:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(config.tls_certificate, config.tls_key)
+    except OSError as error:
+        raise BadInput(
+            "bad_certificate", f"{config.tls_certificate} and {config.tls_key} can't be used ({error.strerror})."
+        ) from error
 
 
 async def _serve(config: ServerConfig, folder: Folder, vault: FileVault, stop: asyncio.Event) -> int:
