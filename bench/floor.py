@@ -44,7 +44,20 @@ def measure(suite: int, batch: int, pnes: int, database: sqlite3.Connection) -> 
             local_eukey, kid_r = Secret(random_bytes(32)), random_bytes(4)
             ss, eph_r = responder.agree(suite, eph_i)
             th0 = Transcript(
-                Profile.PNE_SERVER, suite, _SERVER, entity, rand_i, kid_i, eph_i, rand, kid_r, eph_r, _GATEWAY, 1, _PN, True
+                Profile.PNE_SERVER,
+                suite,
+                _SERVER,
+                entity,
+                rand_i,
+                kid_i,
+                eph_i,
+                rand,
+                kid_r,
+                eph_r,
+                _GATEWAY,
+                1,
+                _PN,
+                True,
             ).th0()
             schedule = Schedule(eukey, th0, ss)
             wrapped = schedule.wrap(local_eukey)

@@ -132,9 +132,7 @@ class Load:
             self._batches.clear()
             self.gate.level = shape.gateways
             before = cpu_ns(self.pid)
-            joined = await asyncio.gather(
-                *(pne._join.setup(link) for (pne, _), link in zip(pnes, links, strict=True))
-            )
+            joined = await asyncio.gather(*(pne._join.setup(link) for (pne, _), link in zip(pnes, links, strict=True)))
             await asyncio.sleep(SETTLE)
             spent = cpu_ns(self.pid) - before
         finally:

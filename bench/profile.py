@@ -13,7 +13,11 @@ import uvloop
 
 from bench.load import Load, Shape, load
 
-ESTABLISH = {"establish-64": (Shape(1, 64, 4), 6), "establish-8": (Shape(1, 8, 16), 12), "establish-1": (Shape(1, 1, 32), 40)}
+ESTABLISH = {
+    "establish-64": (Shape(1, 64, 4), 6),
+    "establish-8": (Shape(1, 8, 16), 12),
+    "establish-1": (Shape(1, 1, 32), 40),
+}
 SCENARIOS = (*ESTABLISH, "readings")
 
 

@@ -12,12 +12,14 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any
 
+from aiocoap import Message
+
 from cpns.gateway.app import Gateway
 from cpns.transport.endpoint import Endpoint, Inbound, Link
 from cpns.transport.errors import Answer, Code
 from cpns.transport.relay import Carrier, Sealed
+from cpns.transport.stack import PAN_TUNING
 from cpns.wire import codec
-from cpns.wire import messages as m
 from cpns.wire.registry import CPNS_PATH
 from tests.support.tap import body_of
 
@@ -49,12 +51,10 @@ class _Link(Link):
 
     __slots__ = ("edge", "gateway")
 
-    @classmethod
-    def of(cls, link: Link, gateway: "HostileGateway", edge: str) -> "_Link":
-        self = cls(link._endpoint, link._tokens, link.remote)
+    def __init__(self, link: Link, gateway: "HostileGateway", edge: str) -> None:
+        super().__init__(link._endpoint, link._tokens, link.remote)
         self.gateway = gateway
         self.edge = edge
-        return self
 
     async def request(self, path: str, payload: bytes, *, accept: Any, **options: Any) -> Any:
         if path != CPNS_PATH:
@@ -75,15 +75,16 @@ class HostileGateway(Gateway):
         self.hook: Hook = unchanged
         self.seal: Seal | None = None
         self.log: list[tuple[Way, str, Any]] = []
-        self.twice: set[type[Any]] = set()
+        self.twice: dict[type[Any], str] = {}
+        self.links: dict[str, Link] = {}
         self._names: dict[Any, str] = {}
         self._wrap(self._upward, "uplink")
         for pan in self.pans:
             self._wrap(pan.endpoint, "pan")
         connect = self._upward.connect
 
-        async def connected(*where: Any) -> Link:
-            return _Link.of(await connect(*where), self, "uplink")
+        async def connected(host: str, port: int, tls: Any = None) -> Link:
+            return _Link(await connect(host, port, tls), self, "uplink")
 
         self._upward.connect = connected  # type: ignore[method-assign]
 
@@ -91,12 +92,13 @@ class HostileGateway(Gateway):
         handler = endpoint._handler
 
         async def handle(inbound: Inbound) -> Answer | None:
-            link = _Link.of(inbound.link, self, edge)
+            link = _Link(inbound.link, self, edge)
             if inbound.path != CPNS_PATH:
                 return await handler(replace(inbound, link=link))
             name = getattr(body_of(inbound.payload), "entity_id", None)
             if edge == "pan" and name is not None:
                 self._names[inbound.link.remote] = name
+                self.links[name] = inbound.link
             payload = self.hooked(IN, edge, link, Answer(0, inbound.payload)).payload
             answer = await handler(replace(inbound, link=link, payload=payload))
             return self.hooked(OUT, edge, link, answer) if answer is not None and answer.ok else answer
@@ -114,12 +116,14 @@ class HostileGateway(Gateway):
         respond = endpoint._tokens.respond
 
         def respond_twice(request: Any, response: Any) -> None:
-            """Send an answer, and where it is to come twice, once more with every byte of its end changed."""
-            body = type(body_of(response.payload))
-            respond(request, response)
-            if body in self.twice:
-                again = response.copy(payload=response.payload[:-1] + bytes([response.payload[-1] ^ 1]), mtype=None, mid=None)
-                respond(request, again)
+            """Send an answer; where two are to come, one of them with its last byte changed."""
+            order = self.twice.get(type(body_of(response.payload)))
+            if order is None:
+                respond(request, response)
+                return
+            forged = Message(code=response.code, payload=flip(response.payload), transport_tuning=PAN_TUNING)
+            for one in (forged, response) if order == "forged first" else (response, forged):
+                respond(request, one)
 
         endpoint._tokens.respond = respond_twice  # type: ignore[method-assign]
 
@@ -171,9 +175,7 @@ def altered(body: Any, **fields: Any) -> Any:
 
 def entries(body: Any, peer: str, **fields: Any) -> Any:
     """Return *body* with *fields* changed in the entry of one PNE."""
-    return replace(
-        body, entries=tuple(altered(e, **fields) if e.entity_id == peer else e for e in body.entries)
-    )
+    return replace(body, entries=tuple(altered(e, **fields) if e.entity_id == peer else e for e in body.entries))
 
 
 def in_entry(way: Way, shape: type[Any], peer: str = "alice", **fields: Any) -> Hook:
@@ -201,7 +203,6 @@ def flip(value: bytes | None) -> bytes | None:
     return None if value is None else value[:-1] + bytes([value[-1] ^ 1])
 
 
-def proof_of(body: Any, peer: str) -> m.ProofEntry:
+def entry(body: Any, peer: str) -> Any:
     """Return one PNE's entry."""
-    found: m.ProofEntry = next(entry for entry in body.entries if entry.entity_id == peer)
-    return found
+    return next(one for one in body.entries if one.entity_id == peer)

@@ -155,7 +155,7 @@ class Gateway:
         message: SetupRequest | ActivateRequest = codec.decode(
             inbound.payload, SetupRequest, ActivateRequest, limit=registry.MAX_PAN_BODY
         )
-        pan.endpoint.names[inbound.link.remote] = message.entity_id
+        pan.endpoint.name(inbound.link, message.entity_id)
         if isinstance(message, SetupRequest):
             response = await pan.setup.request(message, inbound.link)
             return Answer(Code.CHANGED, codec.encode(response))

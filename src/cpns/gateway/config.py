@@ -31,6 +31,7 @@ class GatewayConfig:
         uplink_patience: seconds that a SETUP Request waits for an uplink that is away.
         keepalive: seconds between signs of life on the uplink.
         half_open: seconds after which a hop session that its PNE did not confirm is ended.
+        session_age: seconds after which it authenticates to the server anew.
     """
 
     gateway_id: EntityId
@@ -53,3 +54,4 @@ class GatewayConfig:
     keepalive: float = 20.0
     half_open: float = 60.0
     trace: Path | None = None
+    session_age: float = 43200.0

@@ -20,6 +20,7 @@ from cpns.service.sessions import session_of
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Endpoint, Inbound, Link
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, read
+from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.wire import application, codec, registry
 from cpns.wire.messages import ActivateResponse, LinkChallengeFromServer
 
@@ -113,7 +114,7 @@ class Uplink:
         config = self._config
         tls = ssl.create_default_context(cafile=config.tls_ca) if config.tls else None
         link = await self._endpoint.connect(config.server_host, config.server_port, tls)
-        self._endpoint.names[link.remote] = config.server_id
+        self._endpoint.name(link, config.server_id)
         kid = self._sessions.reserve((self._random(1) for _ in range(64)), b"")
         try:
             self._run, request = claimant.begin(
@@ -160,13 +161,16 @@ class Uplink:
         return Answer(Code.CHANGED, codec.encode(proof))
 
     async def _watch(self) -> None:
-        """Return when the connection is gone, or the server gives no sign of life."""
+        """Return when the connection is gone or its session worn out; raise when the server gives no sign of life."""
         standing = self._standing
         while standing is not None and not standing.link.closed:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._config.keepalive):
                     await self._lost.wait()
                     return
+            worn_out = self._clock.monotonic() - standing.session.since > self._config.session_age
+            if worn_out or sent(standing.session) > MESSAGE_LIMIT:
+                return
             await standing.link.request(
                 application.PING_PATH,
                 b"",

@@ -111,9 +111,9 @@ class Pne:
 
     async def _establish(self) -> None:
         link = await self._endpoint.link_to(*await self._find())
-        self._endpoint.names[link.remote] = self.config.gateway_id or "PN GW"
+        self._endpoint.name(link, self.config.gateway_id or "PN GW")
         joined, server = await self._join.setup(link)
-        self._endpoint.names[link.remote] = joined.gateway_id
+        self._endpoint.name(link, joined.gateway_id)
         if not joined.pan_secure:
             await self._join.hop(link, joined)
         self._link, self._server, self.joined = link, server, joined
@@ -189,26 +189,31 @@ class Pne:
         silences = 0
         while True:
             await self._ready.wait()
+            used = self._server
             try:
                 answer = await self._exchange(application.READINGS_PATH, payload)
             except Hinted as hint:
-                self._suspect(lost=hint.answer.code == Code.UNAUTHORIZED)
+                self._suspect(used, lost=hint.answer.code == Code.UNAUTHORIZED)
                 await asyncio.sleep(BACKOFF[0])
                 continue
             except NoAnswer:
                 silences += 1
-                self._suspect(lost=silences % SILENCES == 0)
+                self._suspect(used, lost=silences % SILENCES == 0)
                 continue
             if answer.ok:
                 return
-            result = codec.decode(answer.payload, ErrorBody).result
-            if answer.code == Code.SERVICE_UNAVAILABLE:
-                await asyncio.sleep(BACKOFF[0])
-                continue
-            raise Refused(Result.BAD_REQUEST, f"server_refused_with_{result}")
+            if answer.code == Code.UNAUTHORIZED:  # the session does not hold where we are
+                self._suspect(used, lost=True)
+            elif answer.code != Code.SERVICE_UNAVAILABLE:
+                raise Refused(
+                    Result.BAD_REQUEST, f"server_refused_with_{codec.decode(answer.payload, ErrorBody).result}"
+                )
+            await asyncio.sleep(BACKOFF[0])
 
-    def _suspect(self, *, lost: bool) -> None:
-        """Something on the way failed: look after the PN GW at once, or (*lost*) join anew."""
+    def _suspect(self, used: Session | None, *, lost: bool) -> None:
+        """Something failed under *used*: look after the PN GW at once, or (*lost*) join anew."""
+        if used is not self._server:
+            return  # joined anew meanwhile
         if lost:
             self._lost.set()
             self._ready.clear()

@@ -19,6 +19,7 @@ from cpns.service.readings import Readings
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, read
+from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.wire import application, codec
 from cpns.wire.messages import (
     ActivateRequest,
@@ -114,7 +115,7 @@ class Server:
 
     async def _activate(self, inbound: Inbound) -> Answer:
         request = codec.decode(inbound.payload, ActivateRequest)
-        self._endpoint.names[inbound.link.remote] = request.entity_id
+        self._endpoint.name(inbound.link, request.entity_id)
 
         async def ask(challenge: LinkChallengeFromServer | LinkChallengeFromGateway) -> Proof:
             return await inbound.link.request(
@@ -128,6 +129,7 @@ class Server:
             peer, response = await self._authentication.gateway(request, ask)
         older = self._gateways.get(peer.gateway_id)
         self._gateways[peer.gateway_id] = (peer, inbound.link)
+        inbound.link.keep()
         if older is not None and older[1] != inbound.link:
             older[1].close()
         _log.info("gateway %s is authenticated", peer.gateway_id)
@@ -241,7 +243,8 @@ class Server:
             now = self._clock.monotonic()
             for session in self.sessions:
                 age = now - session.since
-                if age > self.config.session_age or (not session.confirmed and age > self.config.half_open):
+                worn_out = age > self.config.session_age or sent(session) > MESSAGE_LIMIT
+                if worn_out or (not session.confirmed and age > self.config.half_open):
                     self.sessions.remove(session)
 
 

@@ -176,6 +176,9 @@ class Authentication:
                 if challenge is not None:
                     verdicts = pne_auth.verify(state, await ask(challenge))
             return await self._conclude(request, gateway, pn_id, verdicts, opened, refused)
+        except Refused as error:
+            await self._audit_refusal(gateway.gateway_id, error.reason)
+            raise
         finally:
             self._sessions.release(kids)
 

@@ -116,6 +116,11 @@ class Link:
         """Whether a connection is closed; an address never is."""
         return bool(getattr(self.remote, "closed", False))
 
+    def keep(self) -> None:
+        """The peer has proven itself: its connection may stay."""
+        if isinstance(self.remote, uplink.Connection):
+            self.remote.proven = True
+
     def close(self) -> None:
         """Close a connection; an address has nothing to close."""
         if isinstance(self.remote, uplink.Connection):
@@ -244,7 +249,7 @@ class Endpoint:
         self._relay = relay
         self._on_lost = on_lost
         self._watch = watch
-        self.names: dict[Any, str] = {}
+        self._names: dict[Any, str] = {}
         self._tokens = Tokens(self._receive, self._lost)
         self._tasks: set[asyncio.Task[None]] = set()
         self._pan: pan.PanSocket | None = None
@@ -271,21 +276,25 @@ class Endpoint:
         return Link(self, self._tokens, pan.PanAddress(self._pan, found[0][4]))
 
     async def close(self) -> None:
-        """Close sockets and connections, and end what is being worked on."""
+        """Close sockets and connections, and end what is being worked on. May be called again."""
         for task in list(self._tasks):
             task.cancel()
-        if hasattr(self._tokens, "token_interface"):
-            await self._tokens.shutdown()
+        await self._tokens.shutdown()
+
+    def name(self, link: Link, entity: str) -> None:
+        """Say who *link* is believed to lead to; for the watcher alone."""
+        if self._watch is not None:
+            self._names[link.remote] = entity
 
     def passed(self, remote: Any, session: Session | None, path: str, payload: bytes) -> None:
         """Tell the watcher, if there is one, of a message that leaves."""
         if self._watch is None:
             return
-        peer = session.peer_id if session is not None else self.names.get(remote, repr(remote))
+        peer = session.peer_id if session is not None else self._names.get(remote, repr(remote))
         self._watch(Passed(self.own_id, peer, _name(path, payload), session.profile.value if session else "-"))
 
     def _lost(self, remote: Any) -> None:
-        self.names.pop(remote, None)
+        self._names.pop(remote, None)
         if isinstance(remote, uplink.Connection):
             self._on_lost(Link(self, self._tokens, remote))
 

@@ -83,9 +83,12 @@ class Tokens(TokenManager):  # type: ignore[misc]
         self._exchanges: dict[tuple[bytes, Any], Exchange] = {}
 
     client_credentials = None
+    token_interface: Any = None
 
     def open(self, message: Message) -> Exchange:
-        """Send *message* and return its exchange; `close` it when done."""
+        """Send *message* and return its exchange; `close` it when done. Raises ConnectionError where that can't be."""
+        if self.token_interface is None:
+            raise ConnectionError("closed")
         exchange = Exchange()
         message.token = self.next_token()
         exchange.key = (message.token, message.remote)
@@ -99,7 +102,9 @@ class Tokens(TokenManager):  # type: ignore[misc]
             self._exchanges.pop(exchange.key, None)
 
     def respond(self, request: Message, response: Message) -> None:
-        """Answer *request*."""
+        """Answer *request*. Raises ConnectionError where the way back is gone."""
+        if self.token_interface is None:
+            raise ConnectionError("closed")
         response.token = request.token
         response.remote = request.remote.as_response_address()
         response.request = request
@@ -126,10 +131,12 @@ class Tokens(TokenManager):  # type: ignore[misc]
         self._lost(remote)
 
     async def shutdown(self) -> None:
-        """Fail what is open and close the layers below."""
+        """Fail what is open and close the layers below, where there are any."""
         for exchange in list(self._exchanges.values()):
             exchange.fail(ConnectionError("shutdown"))
-        await self.token_interface.shutdown()
+        below, self.token_interface = self.token_interface, None
+        if below is not None:
+            await below.shutdown()
 
 
 class BoundedMessages(MessageManager):  # type: ignore[misc]

@@ -18,6 +18,8 @@ MAX_FRAME: Final = MAX_BODY + 1024
 MAX_UNREAD: Final = 1024 * 1024
 """Bytes that a peer may leave unread before it is cut off."""
 MAX_CONNECTIONS: Final = 4096
+UNPROVEN_SECONDS: Final = 20.0
+"""How long a connection may stay whose peer has not proven itself."""
 
 
 class Connection(TcpConnection):  # type: ignore[misc]
@@ -29,6 +31,7 @@ class Connection(TcpConnection):  # type: ignore[misc]
         super().__init__(pool, tokens.log, tokens.loop, is_server=is_server)
         self._limit = limit
         self.host = ""
+        self.proven = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Say our settings (CSM), if the peer is still there."""
@@ -39,6 +42,12 @@ class Connection(TcpConnection):  # type: ignore[misc]
             super().connection_made(transport)
         except (TypeError, OSError):
             transport.abort()
+        if self._local_is_server:
+            self.loop.call_later(UNPROVEN_SECONDS, self._expire)
+
+    def _expire(self) -> None:
+        if not self.proven:
+            self.close()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; whatever can't be a message ends the connection."""
@@ -137,7 +146,7 @@ async def connect(tokens: Tokens, host: str, port: int, tls: ssl.SSLContext | No
     Raises:
         OSError: it can't be reached, or (TLS) its certificate does not fit.
     """
-    pool = getattr(tokens, "token_interface", None)
+    pool = tokens.token_interface
     if not isinstance(pool, _Pool):
         pool = tokens.token_interface = _Pool(tokens)
     for older in list(pool.connections):

@@ -1,0 +1,247 @@
+"""``python -m bench``: server CPU, bytes and round trips per PNE, and server CPU per reading; saved under bench/results.
+
+Batch sizes take turns, so that a disturbance hits all of them; what is told is the median over the turns. The floor
+(`bench.floor`) is measured within each turn.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bench import floor
+from bench.cpu import machine, others_s, yardstick
+from bench.load import Exchanged, Load, Shape, Traffic, WrongBatches, load
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "results"
+BATCHES = (Shape(1, 1, 32), Shape(1, 8, 16), Shape(1, 64, 4))
+SUITES = (Shape(1, 64, 4), Shape(2, 64, 4), Shape(3, 40, 4))
+"""Suite 3 has 40 PNEs in a batch: more would pass the 64 KiB of a body, and the PN GW does not gather them."""
+GATEWAYS = max(shape.gateways for shape in BATCHES)
+IN_FLIGHT = 32
+ATTEMPTS = 3
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured: PNEs and readings in one turn, and the number of turns."""
+
+    pnes: int
+    readings: int
+    turns: int
+
+    def rounds(self, shape: Shape) -> int:
+        return -(-self.pnes // shape.pnes)
+
+    def devices(self) -> int:
+        """Return how many devices a run can use up, with some to spare for rounds that are done again."""
+        shapes = (*BATCHES, *SUITES)
+        counted = sum(self.rounds(shape) * shape.pnes for shape in shapes) * self.turns
+        once = sum(shape.pnes + shape.batch for shape in shapes)
+        return counted + once + IN_FLIGHT * (self.turns + 1) + 10 * max(shape.pnes for shape in shapes)
+
+
+FULL = Plan(pnes=512, readings=960, turns=5)
+QUICK = Plan(pnes=64, readings=64, turns=1)
+
+
+@dataclasses.dataclass(slots=True)
+class Measured:
+    """What the turns gave, by shape."""
+
+    server: dict[Shape, list[float]] = dataclasses.field(default_factory=lambda: defaultdict(list))
+    floor: dict[Shape, list[float]] = dataclasses.field(default_factory=lambda: defaultdict(list))
+    traffic: dict[Shape, Traffic] = dataclasses.field(default_factory=dict)
+    exchanged: list[Exchanged] = dataclasses.field(default_factory=list)
+    yardsticks: list[float] = dataclasses.field(default_factory=list)
+    repeated_rounds: int = 0
+    others_s: float = 0.0
+    wall_s: float = 0.0
+
+
+async def _turn(one: Load, shape: Shape, plan: Plan, measured: Measured) -> None:
+    own = {os.getpid(), one.pid}
+    busy, start = others_s(own), time.monotonic()
+    each = [await _round(one, shape, measured) for _ in range(plan.rounds(shape))]
+    measured.others_s += others_s(own) - busy
+    measured.wall_s += time.monotonic() - start
+    measured.server[shape].append(statistics.mean(each))
+
+
+async def _round(one: Load, shape: Shape, measured: Measured) -> float:
+    for _ in range(ATTEMPTS):
+        try:
+            return await one.establish(shape)
+        except WrongBatches:
+            measured.repeated_rounds += 1
+    raise WrongBatches(f"{ATTEMPTS} times in a row: this machine is too busy to gather {shape.batch} PNEs")
+
+
+async def measure(plan: Plan, folder: Path, progress: Progress) -> Measured:
+    measured = Measured()
+    shapes = list(dict.fromkeys((*BATCHES, *SUITES)))
+    bar = progress.add_task("starting the server", total=len(shapes) * (plan.turns + 1) + plan.turns + 1)
+    async with load(folder, GATEWAYS, plan.devices()) as one:
+        for shape in shapes:
+            progress.update(bar, description=f"warming up, suite {shape.suite}, batch {shape.batch}", advance=1)
+            await _round(one, shape, measured)
+            measured.traffic[shape] = await one.traffic(shape.suite, shape.batch)
+        await one.exchange(IN_FLIGHT, IN_FLIGHT)
+        progress.advance(bar)
+        for turn in range(1, plan.turns + 1):
+            measured.yardsticks.append(yardstick())
+            for shape in shapes:
+                text = f"turn {turn}/{plan.turns}: suite {shape.suite}, batch {shape.batch}"
+                progress.update(bar, description=text)
+                await _turn(one, shape, plan, measured)
+                measured.floor[shape].append(floor.run(folder, shape.suite, shape.batch, plan.pnes))
+                progress.advance(bar)
+            progress.update(bar, description=f"turn {turn}/{plan.turns}: readings")
+            measured.exchanged.append(await one.exchange(IN_FLIGHT, plan.readings))
+            progress.advance(bar)
+    return measured
+
+
+def _percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def _row(shape: Shape, measured: Measured) -> dict[str, float]:
+    traffic = measured.traffic[shape]
+    return {
+        "batch": shape.batch,
+        "server_cpu_us_per_pne": round(statistics.median(measured.server[shape]), 1),
+        "floor_us_per_pne": round(statistics.median(measured.floor[shape]), 1),
+        "bytes_pan": round(traffic.bytes_pan, 1),
+        "bytes_uplink": round(traffic.bytes_uplink, 1),
+        "round_trips_pan": traffic.round_trips_pan,
+        "round_trips_uplink": traffic.round_trips_uplink,
+    }
+
+
+def _exchange(measured: Measured) -> dict[str, float]:
+    latencies = [value for item in measured.exchanged for value in item.latencies_ms]
+    return {
+        "server_cpu_us_per_reading": round(statistics.median(item.server_cpu_us for item in measured.exchanged), 1),
+        "p50_ms": round(_percentile(latencies, 0.50), 2),
+        "p95_ms": round(_percentile(latencies, 0.95), 2),
+        "p99_ms": round(_percentile(latencies, 0.99), 2),
+        "readings": sum(item.readings for item in measured.exchanged),
+        "in_flight": IN_FLIGHT,
+    }
+
+
+def _file_system(folder: Path) -> str:
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    inside = [(len(point), kind) for point, kind in mounts if folder.resolve().is_relative_to(point)]
+    return max(inside)[1] if inside else "unknown"
+
+
+def _run(plan: Plan, measured: Measured, file_system: str) -> dict[str, object]:
+    return {
+        "date": datetime.datetime.fromtimestamp(time.time(), datetime.UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "file_system": file_system,
+        "plan": dataclasses.asdict(plan),
+        "yardstick_us_per_sha256_of_1_kib": [round(value, 3) for value in measured.yardsticks],
+        "cores_busy_with_others": round(measured.others_s / measured.wall_s, 2),
+        "rounds_done_again": measured.repeated_rounds,
+        "establish": [
+            {
+                **dataclasses.asdict(shape),
+                "server_cpu_us_per_pne": [round(value, 1) for value in measured.server[shape]],
+                "floor_us_per_pne": [round(value, 1) for value in measured.floor[shape]],
+            }
+            for shape in measured.server
+        ],
+        "exchange": [round(item.server_cpu_us, 1) for item in measured.exchanged],
+    }
+
+
+def save(folder: Path, plan: Plan, measured: Measured, file_system: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    files: dict[str, object] = {
+        "establish": [_row(shape, measured) for shape in BATCHES],
+        "establish-suites": [{"suite": shape.suite, **_row(shape, measured)} for shape in SUITES],
+        "exchange": _exchange(measured),
+        "run": _run(plan, measured, file_system),
+    }
+    for name, content in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.0f} [{min(values):.0f}-{max(values):.0f}]"
+
+
+def _establish_table(measured: Measured) -> Table:
+    table = Table(title="one PNE established through a PN GW, LocalEUKey and durable commit included")
+    for name in ("suite", "batch", "server CPU us", "floor us", "ratio", "PNEs / CPU-s", "PAN B", "uplink B"):
+        table.add_column(name, justify="right")
+    table.add_column("round trips\nPAN, uplink*", justify="right")
+    for shape in measured.server:
+        row = _row(shape, measured)
+        server, bare = row["server_cpu_us_per_pne"], row["floor_us_per_pne"]
+        table.add_row(
+            str(shape.suite),
+            str(shape.batch),
+            _spread(measured.server[shape]),
+            _spread(measured.floor[shape]),
+            f"{server / bare:.1f}",
+            f"{1e6 / server:,.0f}",
+            f"{row['bytes_pan']:.0f}",
+            f"{row['bytes_uplink']:.0f}",
+            f"{row['round_trips_pan']:.0f}, {row['round_trips_uplink']:.0f}",
+        )
+    return table
+
+
+def show(console: Console, plan: Plan, measured: Measured) -> None:
+    console.print(_establish_table(measured))
+    exchange = _exchange(measured)
+    console.print(
+        f"one reading end to end, committed: {_spread([item.server_cpu_us for item in measured.exchanged])} us of server "
+        f"CPU; {IN_FLIGHT} PNEs at once: {exchange['p50_ms']} / {exchange['p95_ms']} / {exchange['p99_ms']} ms "
+        "(p50 / p95 / p99, this whole system on one machine)"
+    )
+    low, high = min(measured.yardsticks), max(measured.yardsticks)
+    console.print(
+        f"* for the whole batch. Median [min-max] of {plan.turns} turns of {plan.pnes} PNEs. "
+        f"Noise: SHA-256 of 1 KiB took {low:.2f} to {high:.2f} us, others kept "
+        f"{measured.others_s / measured.wall_s:.2f} of {os.cpu_count()} cores busy, "
+        f"{measured.repeated_rounds} rounds were done again. Ratios under 1.3 say nothing.",
+        highlight=False,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a smoke test: one short turn, saved under build/bench")
+    arguments = parser.parse_args()
+    plan, results = (QUICK, ROOT / "build" / "bench" / "results") if arguments.quick else (FULL, RESULTS)
+    console = Console()
+    disk = ROOT / "build" / "bench"  # not /tmp, which may be memory: commits must be durable
+    disk.mkdir(parents=True, exist_ok=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with tempfile.TemporaryDirectory(dir=disk) as folder:
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            measured = uvloop.run(measure(plan, Path(folder), progress))
+        save(results, plan, measured, _file_system(Path(folder)))
+    show(console, plan, measured)
+    console.print(f"saved in {results.relative_to(ROOT)}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,491 @@
+"""The command line as people and scripts use it: real processes, real sockets, real files."""
+
+import contextlib
+import csv
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "cpns"]
+PATIENCE = 30.0
+
+
+def environment(more: dict[str, str] | None = None) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("CPNS_")}
+    return clean | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"} | (more or {})
+
+
+def cpns(
+    *arguments: str | Path, stdin: str | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        input="" if stdin is None else stdin,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env=environment(env),
+    )
+
+
+def good(*arguments: str | Path, **more: Any) -> str:
+    """Run a command that must succeed; return what it printed."""
+    done = cpns(*arguments, **more)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def data_of(*arguments: str | Path, **more: Any) -> Any:
+    """Run a command that must succeed; return the JSON that it printed."""
+    return json.loads(good(*arguments, "--output", "json", **more))
+
+
+def fails(code: str, *arguments: str | Path, **more: Any) -> str:
+    """Run a command that must end with the error *code*; return the line."""
+    done = cpns(*arguments, **more)
+    assert done.returncode == 1, (done.stdout, done.stderr)
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"error[{code}]: "), line
+    return line
+
+
+def misused(*arguments: str | Path, **more: Any) -> str:
+    """Run a command that must end as wrong usage; return what it said."""
+    done = cpns(*arguments, **more)
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+class Running:
+    """A command that goes on."""
+
+    def __init__(self, folder: Path, name: str, *arguments: str | Path, env: dict[str, str] | None = None) -> None:
+        self.out, self.err = folder / f"{name}.out", folder / f"{name}.err"
+        with self.out.open("w") as out, self.err.open("w") as err:
+            self.process = subprocess.Popen(
+                [*COMMAND, *map(str, arguments)],
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=err,
+                text=True,
+                env=environment(env),
+            )
+
+    def lines(self) -> list[str]:
+        return self.out.read_text().splitlines()
+
+    def wait(self, text: str, count: int = 1) -> list[str]:
+        """Wait until *text* stands in *count* lines of its output, and return those."""
+        deadline = time.monotonic() + PATIENCE
+        while len(found := [line for line in self.lines() if text in line]) < count:
+            assert self.process.poll() is None, self.err.read_text()
+            assert time.monotonic() < deadline, (self.lines(), self.err.read_text())
+            time.sleep(0.02)
+        return found
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal; return the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(10)
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        return code
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+class Site:
+    """A server and a gateway that run, and the credentials of some devices."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = folder / "srv"
+        good("server", "init", "--data", self.data, "--id", "server.test")
+        self.server = Running(
+            *(folder, "server", "server", "run", "--data", self.data, "--listen", "127.0.0.1:0"),
+            *("--trace", folder / "server.trace"),
+        )
+        self.address = self.server.wait("listening at")[0].rsplit(" ", 1)[-1]
+        names = [("gateway", "gw-1"), *(("device", f"pne-{number}") for number in range(1, 7))]
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda one: self.add(*one), names))
+        self.gateway = Running(
+            *(folder, "gateway", "gateway", "run", "--server", self.address, "--key", self.key("gw-1")),
+            *("--pan", "127.0.0.1:0", "--data", folder / "gw", "--no-announce"),
+        )
+        [line] = self.gateway.wait("cpns gateway gw-1 at ")
+        self.pan = line.rsplit(" ", 1)[-1]
+        self.started: list[Running] = [self.server, self.gateway]
+
+    def add(self, noun: str, name: str) -> None:
+        good(noun, "add", name, "--data", self.data, "--out", self.key(name))
+
+    def key(self, name: str) -> Path:
+        return self.folder / f"{name}.key"
+
+    def device(self, name: str, *more: str | Path) -> Running:
+        """Start a device and wait until it is established."""
+        run = ("pne", "run", "--key", self.key(name), "--gateway", self.pan, "--output", "json", "--suite", "1")
+        device = Running(self.folder, name, *run, *more)
+        self.started.append(device)
+        device.wait('"established"')
+        return device
+
+    def ask(self, *arguments: str) -> tuple[str, ...]:
+        return (*arguments, "--data", str(self.data))
+
+    def close(self) -> None:
+        for running in reversed(self.started):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.end()
+            running.process.kill()
+            running.process.wait()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    one = Site(tmp_path_factory.mktemp("site"))
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Path:
+    """The data folder of a server that does not run."""
+    data = tmp_path / "srv"
+    good("server", "init", "--data", data)
+    return data
+
+
+# help and usage
+
+
+def test_help_is_quick_and_every_command_has_an_example() -> None:
+    from typer.main import get_command
+
+    from cpns.cli.main import app
+
+    best = 9.0
+    for _ in range(3):
+        begun = time.perf_counter()
+        assert "gateway" in good("--help")
+        best = min(best, time.perf_counter() - begun)
+    assert best < 0.8  # 0.2 on a machine that has nothing else to do
+
+    found = 0
+    for noun, group in get_command(app).commands.items():  # type: ignore[attr-defined]
+        for verb, command in getattr(group, "commands", {noun: group}).items():
+            assert f"Example: cpns {noun}" in command.help, (noun, verb)
+            found += 1
+    assert found >= 18
+
+
+def test_wrong_usage_ends_with_2(tmp_path: Path) -> None:
+    calls: list[tuple[str, tuple[str, ...]]] = [
+        ("No such command", ("server", "dance")),
+        ("No such option", ("server", "run", "--dance")),
+        ("Missing argument", ("device", "add")),
+        ("Missing option", ("pne", "run")),
+        ("--pan", ("gateway", "run", "--server", "x:1", "--key", "none")),
+        ("HOST:PORT", ("server", "run", "--data", str(tmp_path), "--id", "a", "--listen", "1.2.3.4:x")),
+        ("--out", ("device", "import", "some.csv", "--data", str(tmp_path))),
+        ("--since", ("server", "tail", "--since", "monday", "--data", str(tmp_path))),
+        ("suite", ("pne", "run", "--key", "none", "--suite", "4")),
+        ("--tls-key", ("server", "run", "--data", str(tmp_path), "--tls-certificate", "x.pem")),
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        for (expected, _), said in zip(calls, pool.map(lambda call: misused(*call[1]), calls), strict=True):
+            assert expected in said
+
+
+# a server that does not run
+
+
+def test_init_makes_a_private_folder_once(tmp_path: Path) -> None:
+    data = tmp_path / "srv"
+    said = good("server", "init", "--data", data, "--id", "server.test")
+    assert "cpns server run" in said
+    assert mode(data) == 0o700
+    assert {path.name: mode(path) for path in data.iterdir()} == dict.fromkeys(
+        ["kek", "server.db", "server.toml"], 0o600
+    )
+    fails("exists", "server", "init", "--data", data)
+    fails("no_server", "device", "list", "--data", tmp_path / "nowhere")
+
+
+def test_provisioning_without_a_running_server(alone: Path, tmp_path: Path) -> None:
+    shown = cpns("device", "add", "pne-1", "--gateway", "gw-1", "--data", alone, "--qr")
+    credential = shown.stdout.splitlines()[0]
+    assert credential.startswith("cpns1/pne/pne-1/server.example/")
+    assert "█" in shown.stdout
+    assert credential not in shown.stderr
+
+    out = tmp_path / "gw-1.key"
+    said = good("gateway", "add", "gw-1", "--note", "[red]hall\x1b[31m", "--data", alone, "--out", out)
+    assert mode(out) == 0o600
+    assert out.read_text().strip() not in said
+    fails("file_exists", "gateway", "add", "gw-2", "--data", alone, "--out", out)
+    fails("id_exists", "gateway", "add", "gw-1", "--data", alone, "--out", tmp_path / "again.key")
+    assert not (tmp_path / "again.key").exists()
+
+    table = good("gateway", "list", "--data", alone)
+    assert "[red]hall\\x1b[31m" in table
+    assert "gw-2" not in table
+    [device] = data_of("device", "list", "--data", alone)["items"]
+    assert (device["id"], device["gateway"], device["connected"]) == ("pne-1", "gw-1", None)
+    assert credential.split("/")[4] not in good("device", "show", "pne-1", "--data", alone)
+
+
+def test_revoking_asks_first(alone: Path) -> None:
+    good("device", "add", "pne-1", "--data", alone)
+    assert "--yes" in fails("not_confirmed", "device", "revoke", "pne-1", "--data", alone)
+    assert data_of("device", "revoke", "pne-1", "--data", alone, "--yes") == {"id": "pne-1", "ended": 0}
+    assert "revoked" in good("device", "show", "pne-1", "--data", alone)
+    fails("unknown_entity", "gateway", "revoke", "pne-1", "--data", alone, "--yes")
+
+
+def test_import_is_all_or_nothing(alone: Path, tmp_path: Path) -> None:
+    file, out = tmp_path / "devices.csv", tmp_path / "credentials.csv"
+    file.write_text("id,gateway,note\npne-1,gw-1,hall\nno id,,\npne-1,,\n")
+    done = cpns("device", "import", file, "--data", alone, "--out", out)
+    assert done.returncode == 1
+    assert "bad_id" in done.stdout
+    assert "id_twice" in done.stdout
+    assert "nothing is imported" in done.stdout
+    assert not out.exists()
+
+    file.write_text("id,gateway,note\npne-1,gw-1,hall\npne-2,,\n")
+    assert data_of("device", "import", file, "--data", alone, "--dry-run") == {"rows": 2, "imported": 0, "bad": []}
+    said = good("device", "import", file, "--data", alone, "--out", out)
+    assert mode(out) == 0o600
+    with out.open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert [row["id"] for row in rows] == ["pne-1", "pne-2"]
+    assert all(row["credential"].startswith(f"cpns1/pne/{row['id']}/") for row in rows)
+    assert "cpns1/" not in said
+    fails("file_missing", "device", "import", tmp_path / "none.csv", "--data", alone, "--dry-run")
+
+
+def test_what_needs_a_running_server_says_so(alone: Path) -> None:
+    good("device", "add", "pne-1", "--data", alone)
+    calls = [("device", "send", "pne-1", "hi"), ("device", "ping", "pne-1"), ("server", "tail")]
+    with ThreadPoolExecutor(3) as pool:
+        for line in pool.map(lambda call: fails("server_not_running", *call, "--data", alone), calls):
+            assert "cpns server run" in line
+
+
+def test_a_vault_with_a_passphrase(tmp_path: Path) -> None:
+    data, file = tmp_path / "srv", tmp_path / "passphrase"
+    file.write_text("correct horse\n")
+    line = fails("passphrase_file_readable_by_others", "server", "init", "--data", data, "--passphrase-file", file)
+    assert "correct horse" not in line
+    file.chmod(0o600)
+    good("server", "init", "--data", data, "--passphrase-file", file)
+    fails("passphrase_needed", "device", "add", "pne-1", "--data", data)
+    good("device", "add", "pne-1", "--data", data, "--passphrase-file", file)
+    assert "pne-1" in good("device", "list", "--data", data)
+    file.write_text("wrong\n")
+    fails("wrong_passphrase", "server", "run", "--data", data, "--passphrase-file", file)
+
+
+# settings
+
+
+def test_settings_come_from_flag_environment_file_and_default_in_this_order(alone: Path, tmp_path: Path) -> None:
+    settings = alone / "server.toml"
+    file = settings.read_text()
+    settings.write_text(file + 'listen = "256.0.0.1:1"\n')
+    run = ("server", "run", "--data", alone)
+    env = {"CPNS_SERVER_LISTEN": "256.0.0.2:2"}
+    assert "256.0.0.1:1" in settled(*run)
+    assert "256.0.0.2:2" in settled(*run, env=env)
+    assert "256.0.0.3:3" in settled(*run, "--listen", "256.0.0.3:3", env=env)
+    other = tmp_path / "other.toml"
+    other.write_text(f'data = "{alone}"\nlisten = "256.0.0.4:4"\n')
+    assert "256.0.0.4:4" in settled("server", "run", "--config", other)
+    assert "256.0.0.4:4" in settled("server", "run", env={"CPNS_SERVER_CONFIG": str(other)})
+
+
+def settled(*arguments: str | Path, env: dict[str, str] | None = None) -> str:
+    """Return where a server would listen: it can't, as there is no such address."""
+    done = cpns(*arguments, env=env)
+    assert done.returncode == 1
+    assert "error[address_taken]" in done.stderr
+    return done.stderr
+
+
+def test_bad_settings(alone: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.toml"
+    run = ("gateway", "run", "--config", settings)
+    fails("config_missing", *run)
+    settings.write_text("server =")
+    fails("bad_config", *run)
+    settings.write_text('sever = "x"\n')
+    line = fails("unknown_setting", *run)
+    assert "'sever'" in line
+    assert "lowest_suite" in line
+    settings.write_text('server = "x:1"\nkey = "none"\npan = ["127.0.0.1:0"]\nsuite = 2\nannounce = false\n')
+    fails("key_file_missing", *run)
+    settings.write_text('suite = "high"\n')
+    assert "--suite" in misused(*run, "--server", "x", "--key", "none")
+    settings.write_text("")
+    fails("key_file_missing", "pne", "run", "--config", settings, env={"CPNS_PNE_KEY": "none"})
+
+
+def test_key_files_are_checked(alone: Path, tmp_path: Path) -> None:
+    key = tmp_path / "pne-1.key"
+    good("device", "add", "pne-1", "--data", alone, "--out", key)
+    secret = key.read_text().split("/")[4]
+    run = ("gateway", "run", "--server", "127.0.0.1:1", "--pan", "127.0.0.1:0", "--key", key)
+    assert secret not in fails("bad_credential", *run)
+    key.chmod(0o640)
+    assert secret not in fails("key_file_readable_by_others", "pne", "run", "--key", key)
+
+
+# a server that runs
+
+
+def test_a_second_server_is_refused_and_the_socket_is_private(site: Site) -> None:
+    fails("server_running", "server", "run", "--data", site.data, "--listen", "127.0.0.1:0")
+    assert mode(site.data / "admin.sock") == 0o600
+    assert mode(site.folder / "gw") == 0o700
+    assert mode(site.folder / "gw" / "gateway.db") == 0o600
+    done = cpns("server", "tail", "--data", site.data, "--device", "nobody")
+    assert (done.returncode, done.stderr[:22]) == (1, "error[unknown_entity]:")
+
+
+def test_readings_arrive_live(site: Site) -> None:
+    tail = Running(
+        *(site.folder, "tail", *site.ask("server", "tail", "--device", "pne-1", "--since", "0", "--count", "3")),
+        *("--output", "json"),
+    )
+    trace = site.folder / "pne-1.trace"
+    device = site.device("pne-1", "--source", "host", "--interval", "0.2", "--trace", trace)
+    assert tail.process.wait(PATIENCE) == 0
+    tail.end()
+    readings = [json.loads(line) for line in tail.lines()]
+    assert len(readings) == 3
+    for reading in readings:
+        assert (reading["device"], reading["gateway"], reading["verified"]) == ("pne-1", "gw-1", "e2e")
+        assert {"load_1m", "memory_percent", "network_sent_bytes"} <= set(reading["body"])
+    acknowledged = [json.loads(line) for line in device.wait('"acknowledged"', 3)]
+    assert [one["id"] for one in acknowledged[:3]] == [one["id"] for one in readings]
+
+    shown = data_of(*site.ask("device", "show", "pne-1"))
+    assert (shown["state"], shown["connected"], shown["last_result"]) == ("active", True, "success")
+    assert shown["audit"][0]["event"] == "pne_established"
+    [network] = data_of(*site.ask("network", "list"))["items"]
+    assert (network["id"], network["gateway"]) == (shown["pn_id"], "gw-1")
+    assert "pne-1" in network["members"]
+    assert shown["pn_id"] in good(*site.ask("device", "show", "pne-1"))
+
+    assert device.end() == 0
+    passed = [json.loads(line) for line in trace.read_text().splitlines()]
+    assert {"at", "sender", "peer", "what", "session"} == set(passed[0])
+    assert (passed[0]["sender"], passed[0]["what"], passed[0]["session"]) == ("pne-1", "SETUP Request", "-")
+    assert "/readings" in {one["what"] for one in passed}
+    assert (site.folder / "server.trace").stat().st_size > 0
+
+
+def test_a_device_is_reached_and_each_silence_is_explained(site: Site) -> None:
+    device = site.device("pne-2")
+    answer = data_of(*site.ask("device", "send", "pne-2", "water\x1b[31m the plants"))
+    assert answer == {"answer": "received"}
+    assert json.loads(device.wait('"received"')[0])["text"] == "water\x1b[31m the plants"
+    assert " ms" in good(*site.ask("device", "ping", "pne-2"))
+    device.process.kill()  # it does not say goodbye
+    device.end()
+    calls = {
+        "asleep": ("device", "ping", "pne-2"),
+        "not_established": ("device", "ping", "pne-6"),
+        "unknown_entity": ("device", "send", "nobody", "hi"),
+        "bad_text": ("device", "send", "pne-2", "x" * 2000),
+    }
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda call: fails(call[0], *site.ask(*call[1])), calls.items()))
+
+
+def test_a_live_device_is_cut_off_at_once(site: Site) -> None:
+    device = site.device("pne-3", "--source", "host", "--interval", "0.1")
+    device.wait('"acknowledged"', 2)
+    assert data_of(*site.ask("device", "revoke", "pne-3", "--yes")) == {"id": "pne-3", "ended": 1}
+    told = data_of(*site.ask("device", "show", "pne-3"))
+    before = len(device.lines())
+    time.sleep(0.5)
+    assert len(device.lines()) - before <= 1  # one may have been acknowledged when the command ended
+    stored = sum('"acknowledged"' in line for line in device.lines())
+    readings = Running(
+        *(site.folder, "tail-3", *site.ask("server", "tail", "--device", "pne-3", "--since", "all")),
+        "--count",
+        str(stored),
+    )
+    assert readings.process.wait(PATIENCE) == 0
+    readings.end()
+    assert (told["state"], told["connected"]) == ("revoked", False)
+    assert "not established" in device.err.read_text() or device.process.poll() is None
+    assert device.end() == 0
+
+
+def test_lines_from_stdin_are_all_acknowledged(site: Site) -> None:
+    run = ("pne", "run", "--key", site.key("pne-4"), "--gateway", site.pan, "--source", "-")
+    lines = ['{"n": 1}', "no json", "", "[2]", '{"n": NaN}', '{"n": 2, "text": "grün"}', '{"n": 3}']
+    done = cpns(*run, stdin="\n".join(lines))
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert "established through gw-1 in pn-" in said[0]
+    assert said[1:] == ['acknowledged {"n": 1}', 'acknowledged {"n": 2, "text": "grün"}', 'acknowledged {"n": 3}']
+    bad = [line for line in done.stderr.splitlines() if line.startswith("error[bad_line]")]
+    assert [line.split(" is ")[0] for line in bad] == [f"error[bad_line]: Line {number}" for number in (2, 4, 5)]
+    printed = cpns(*site.ask("server", "tail", "--device", "pne-4", "--since", "all", "--count", "3")).stdout
+    assert [line[line.index("{") :] for line in printed.splitlines()] == [
+        '{"n": 1}',
+        '{"n": 2, "text": "grün"}',
+        '{"n": 3}',
+    ]
+
+
+def test_ctrl_c_and_closed_pipes_are_quiet(site: Site) -> None:
+    tail = Running(site.folder, "tail-4", *site.ask("server", "tail"))
+    device = site.device("pne-5", "--source", "host", "--interval", "0.1")
+    tail.wait("pne-5")
+    assert tail.end(signal.SIGINT) == 130
+    assert tail.err.read_text() == ""
+    assert device.end(signal.SIGINT) == 0
+
+    with subprocess.Popen(
+        [*COMMAND, *site.ask("device", "list")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    ) as listing:
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        listing.stdout.close()
+        assert listing.stderr.read() == b""
+        assert listing.wait(PATIENCE) == 1
+
+
+def test_a_server_ends_cleanly_and_tells_who_follows(alone: Path, tmp_path: Path) -> None:
+    server = Running(tmp_path, "server", "server", "run", "--data", alone, "--listen", "127.0.0.1:0")
+    server.wait("listening at")
+    tail = Running(tmp_path, "tail", "server", "tail", "--data", alone)
+    time.sleep(1.5)
+    assert server.end() == 0
+    assert not (alone / "admin.sock").exists()
+    assert tail.process.wait(PATIENCE) == 1
+    tail.end()
+    assert tail.err.read_text().startswith("error[server_")
+    assert "Traceback" not in server.err.read_text()

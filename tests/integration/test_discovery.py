@@ -1,0 +1,42 @@
+"""Discovery of the gateway on the PAN by mDNS: it finds, and proves nothing."""
+
+import asyncio
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from cpns.ids import EntityId
+from cpns.pne.app import Pne
+from cpns.service.system import random_bytes
+from cpns.transport import discovery
+from tests.support.world import CLOCK, world
+
+
+async def test_a_pne_finds_its_gateway_and_the_right_kind_of_pan(tmp_path: Path) -> None:
+    announcement = await discovery.announce(
+        EntityId("gw.home:1"), [("127.0.0.1:5999", False), ("127.0.0.1:6000", True)]
+    )
+    if announcement is None:
+        pytest.skip("this machine has no multicast")
+    try:
+        found = await discovery.find(5, None, False)
+        assert found == discovery.Found(EntityId("gw.home:1"), "127.0.0.1", 5999, False)
+        found = await discovery.find(5, EntityId("gw.home:1"), True)
+        assert found == discovery.Found(EntityId("gw.home:1"), "127.0.0.1", 6000, True)
+        assert await discovery.find(0.5, EntityId("another"), False) is None
+    finally:
+        await announcement.close()
+
+
+async def test_a_found_gateway_serves(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.start_server()
+        await w.start_gateway("gw-mdns", announce=True)
+        config = await w.pne_config("pne-1", ("", 0))
+        config = dataclasses.replace(config, gateway=None, gateway_id=EntityId("gw-mdns"))
+        pne = Pne(config, CLOCK, random_bytes, lambda text: text)
+        w.closes(pne)
+        await pne.start()
+        w.run(pne)
+        assert await asyncio.wait_for(pne.wait_established(), 20) == "gw-mdns"

@@ -1,0 +1,94 @@
+"""The uplink: TLS as an option, the newest session of a gateway, and what a server takes before a session stands."""
+
+import asyncio
+import datetime
+import ipaddress
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from tests.support.world import world
+
+from cpns.errors import NoAnswer
+
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+def certificate(folder: Path, address: str) -> tuple[Path, Path]:
+    """Write a self-signed certificate for *address*, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "cpns test")])
+    one = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + datetime.timedelta(days=36500))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    cert, private = folder / f"{address}.pem", folder / f"{address}.key"
+    cert.write_bytes(one.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return cert, private
+
+
+@pytest.mark.req("AUTH-7.5.5")
+async def test_the_uplink_runs_under_tls(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path, "127.0.0.1")
+    async with world(tmp_path) as w:
+        await w.start_server(tls_certificate=cert, tls_key=key)
+        gateway = await w.start_gateway(tls=True, tls_ca=cert)
+        pne = await w.start_pne("pne-1", gateway)
+        await asyncio.wait_for(pne.wait_established(), 15)
+        await asyncio.wait_for(pne.send(pne.next_reading({"t": 1})), 10)
+        assert [row.pne_id for row in await w.store.readings(0, 10)] == ["pne-1"]
+
+
+async def test_a_gateway_refuses_a_server_with_another_certificate(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path, "127.0.0.1")
+    other, _ = certificate(tmp_path, "127.0.0.2")
+    async with world(tmp_path) as w:
+        await w.start_server(tls_certificate=cert, tls_key=key)
+        with pytest.raises(NoAnswer, match="uplink_away"):
+            await w.start_gateway(tls=True, tls_ca=other)
+
+
+@pytest.mark.req("AUTH-7.5.5")
+async def test_the_newest_session_of_a_gateway_replaces_the_older(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.start_server()
+        first = await w.start_gateway("gw-1", keepalive=0.3)
+        before = first.uplink.standing
+        assert before is not None
+        second = await w.start_gateway("gw-1")  # the same credential on another machine
+        standing = second.uplink.standing
+        assert standing is not None
+        session = w.server.sessions.with_peer(standing.session.own_id)
+        assert session is not None
+        assert session.keys.th2 == standing.session.keys.th2
+        assert before.link.closed or first.uplink.standing is not before
+
+
+@pytest.mark.req("AUTH-7.5.5", "SES-1")
+async def test_every_connection_runs_the_authentication_again(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.start_server()
+        gateway = await w.start_gateway()
+        before = gateway.uplink.standing
+        assert before is not None
+        before.link.close()
+        while gateway.uplink.standing in (before, None):
+            await asyncio.sleep(0.02)
+        after = gateway.uplink.standing
+        assert after is not None
+        assert after.session.keys.th2 != before.session.keys.th2
+        assert sum(one.what == "ACTIVATE Request" for one in w.passed) == 2
