@@ -127,8 +127,9 @@ class Provisioning:
         entity = EntityId(name)
         if await self._store.entity(entity) is None:
             raise NotFound("unknown_entity", f"There is no {name}: see `cpns device list` and `cpns gateway list`.")
+        ended = self._end_sessions(entity)  # first, so that no run under way can bring it back behind the commit
         await self._store.revoke(entity, self._clock.now())
-        return self._end_sessions(entity)
+        return ended
 
 
 def _read_csv(text: str) -> Sequence[tuple[int, dict[str, str]]]:
