@@ -1,7 +1,7 @@
-"""``python -m bench``: server CPU, bytes and round trips per PNE, and server CPU per reading; saved under bench/results.
+"""``python -m bench``: server CPU, bytes and round trips per PNE, and server CPU per reading.
 
-Batch sizes take turns, so that a disturbance hits all of them; what is told is the median over the turns. The floor
-(`bench.floor`) is measured within each turn.
+Saved under bench/results. Batch sizes take turns, so that a disturbance hits all of them; what is told is the median
+over the turns. The floor (`bench.floor`) is measured within each turn.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import uvloop
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -183,14 +184,14 @@ def save(folder: Path, plan: Plan, measured: Measured, file_system: str) -> None
 
 
 def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.0f} [{min(values):.0f}-{max(values):.0f}]"
+    return f"{statistics.median(values):.0f} ({min(values):.0f}-{max(values):.0f})"
 
 
 def _establish_table(measured: Measured) -> Table:
-    table = Table(title="one PNE established through a PN GW, LocalEUKey and durable commit included")
-    for name in ("suite", "batch", "server CPU us", "floor us", "ratio", "PNEs / CPU-s", "PAN B", "uplink B"):
-        table.add_column(name, justify="right")
-    table.add_column("round trips\nPAN, uplink*", justify="right")
+    table = Table(title="One PNE established through a PN GW: LocalEUKey, durable commit", box=SIMPLE, padding=(0, 1))
+    for name in ("suite", "batch", "server\nCPU us", "floor\nus", "ratio", "PNEs /\nCPU-s", "PAN\nB", "uplink\nB"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("round trips\nPAN, uplink*", justify="right", no_wrap=True)
     for shape in measured.server:
         row = _row(shape, measured)
         server, bare = row["server_cpu_us_per_pne"], row["floor_us_per_pne"]
@@ -209,21 +210,19 @@ def _establish_table(measured: Measured) -> Table:
 
 
 def show(console: Console, plan: Plan, measured: Measured) -> None:
-    console.print(_establish_table(measured))
     exchange = _exchange(measured)
-    console.print(
-        f"one reading end to end, committed: {_spread([item.server_cpu_us for item in measured.exchanged])} us of server "
-        f"CPU; {IN_FLIGHT} PNEs at once: {exchange['p50_ms']} / {exchange['p95_ms']} / {exchange['p99_ms']} ms "
-        "(p50 / p95 / p99, this whole system on one machine)"
-    )
     low, high = min(measured.yardsticks), max(measured.yardsticks)
-    console.print(
-        f"* for the whole batch. Median [min-max] of {plan.turns} turns of {plan.pnes} PNEs. "
-        f"Noise: SHA-256 of 1 KiB took {low:.2f} to {high:.2f} us, others kept "
-        f"{measured.others_s / measured.wall_s:.2f} of {os.cpu_count()} cores busy, "
-        f"{measured.repeated_rounds} rounds were done again. Ratios under 1.3 say nothing.",
-        highlight=False,
+    lines = (
+        f"One reading end to end, committed: {_spread([item.server_cpu_us for item in measured.exchanged])} us of "
+        f"server CPU. {IN_FLIGHT} PNEs at once waited {exchange['p50_ms']} / {exchange['p95_ms']} / "
+        f"{exchange['p99_ms']} ms (p50 / p95 / p99), all parties on this machine.",
+        f"* for a whole batch. Median (min-max) of {plan.turns} turns of {plan.pnes} PNEs. Noise: SHA-256 of 1 KiB "
+        f"took {low:.2f}-{high:.2f} us, others kept {measured.others_s / measured.wall_s:.2f} of {os.cpu_count()} "
+        f"cores busy, {measured.repeated_rounds} rounds were done again. Ratios under 1.3 say nothing.",
     )
+    console.print(_establish_table(measured))
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
 
 
 def main() -> None:
@@ -231,7 +230,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a smoke test: one short turn, saved under build/bench")
     arguments = parser.parse_args()
     plan, results = (QUICK, ROOT / "build" / "bench" / "results") if arguments.quick else (FULL, RESULTS)
-    console = Console()
+    console = Console(width=max(Console().width, 110))
     disk = ROOT / "build" / "bench"  # not /tmp, which may be memory: commits must be durable
     disk.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -30,7 +30,7 @@ def yardstick() -> float:
 
 
 def others_s(own: set[int]) -> float:
-    """Return CPU seconds so far of everything on this machine but the processes *own*; the difference of two is load."""
+    """Return CPU seconds so far of all on this machine but the processes *own*; the difference of two is load."""
     ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
     user, nice, system, _idle, _wait, irq, soft, steal = map(int, ticks)
     busy = (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")

@@ -1,7 +1,8 @@
-"""What no server can save: PROTOCOL's derivations for one PNE, and one committed row. ``python -m bench.floor FOLDER SUITE BATCH PNES``.
+"""What no server can save: PROTOCOL's derivations for one PNE, and one committed row.
 
-One thread, no sockets, no messages, no sessions: `cpns.crypto` alone, then SQLite as the driver of Python has it, WAL and
-synchronous=FULL, one transaction for each batch. Prints CPU microseconds per PNE.
+One thread, no sockets, no messages, no sessions: `cpns.crypto` alone, then SQLite as Python's driver has it, WAL and
+synchronous=FULL, one transaction for each batch. ``python -m bench.floor FOLDER SUITE BATCH PNES`` prints CPU
+microseconds per PNE.
 """
 
 import sqlite3

@@ -1,6 +1,7 @@
-"""Where the server's time goes: ``python -m bench.profile [establish-64 establish-8 establish-1 readings] [--lines N]``.
+"""Where the server's time goes: ``python -m bench.profile [establish-64 establish-8 establish-1 readings]``.
 
-cProfile runs in both threads of the server process, so times are longer than without it: read the order, not the figures.
+cProfile runs in the loop's thread of the server process and counts CPU time; it makes calls dearer than they are, so
+read the order more than the figures. The thread that commits is not in it.
 """
 
 import argparse

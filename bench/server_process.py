@@ -1,13 +1,12 @@
-"""The server under measurement, in a process of its own: ``python -m bench.server_process FOLDER GATEWAYS PNES [PROFILE]``.
+"""The server under measurement: ``python -m bench.server_process FOLDER GATEWAYS PNES [PROFILE]``.
 
-Provisions, listens, prints one line of JSON (port, keys in hex), and serves until its standard input ends. With PROFILE,
-SIGUSR1 starts cProfile in both threads, and SIGUSR2 stops it and writes the file.
+Provisions, listens, prints one line of JSON (port, keys in hex), and serves until its standard input ends. With
+PROFILE, SIGUSR1 starts cProfile, and SIGUSR2 stops it and writes the file.
 """
 
 import asyncio
 import cProfile
 import json
-import pstats
 import signal
 import sys
 import time
@@ -24,7 +23,6 @@ from cpns.server.app import Server
 from cpns.server.config import ServerConfig
 from cpns.service.keyring import EUKEY_PURPOSE
 from cpns.service.system import SystemClock, random_bytes
-from cpns.store.database import Database
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
 
@@ -45,39 +43,19 @@ def _entities(vault: FileVault, kind: Kind, ids: list[EntityId], keys: dict[str,
 
 
 class Profiler:
-    """cProfile over the loop's thread and the store's, between two signals."""
+    """cProfile over the loop's thread, in CPU time, between two signals. What the disk's thread does is not in it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._loop, self._store = cProfile.Profile(time.thread_time), cProfile.Profile(time.thread_time)
-        self._on = False
-        settle = Database._settle
-
-        def profiled(database: Database, group: list[object]) -> None:
-            if not self._on:
-                return settle(database, group)  # type: ignore[arg-type]
-            self._store.enable()
-            try:
-                settle(database, group)  # type: ignore[arg-type]
-            finally:
-                self._store.disable()
-
-        Database._settle = profiled  # type: ignore[method-assign,assignment]
+        self._profile = cProfile.Profile(time.thread_time)
 
     def start(self) -> None:
-        self._loop, self._store = cProfile.Profile(time.thread_time), cProfile.Profile(time.thread_time)
-        self._on = True
-        self._loop.enable()
+        self._profile.enable()
 
     def stop(self) -> None:
-        self._loop.disable()
-        self._on = False
-        stats = pstats.Stats(self._loop)
-        self._store.create_stats()
-        if self._store.stats:  # type: ignore[attr-defined]
-            stats.add(self._store)
+        self._profile.disable()
         partial = self._path.with_suffix(".part")
-        stats.dump_stats(partial)
+        self._profile.dump_stats(partial)
         partial.rename(self._path)
 
 

@@ -1,4 +1,4 @@
-"""Between the driver's objects and their sockets: payload bytes, round trips, and a gate that lets messages go at once."""
+"""Between the driver's objects and their sockets: payload bytes, round trips, and a gate for bursts."""
 
 import asyncio
 import contextlib
@@ -63,10 +63,10 @@ class Gate:
     def __init__(self) -> None:
         self.level = 1
         self.timeouts = 0
-        self._held: list[tuple[Any, bytes]] = []
+        self._held: list[tuple[asyncio.Transport, bytes]] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def write(self, transport: Any, data: bytes) -> None:
+    def write(self, transport: asyncio.Transport, data: bytes) -> None:
         self._held.append((transport, data))
         if len(self._held) >= self.level:
             self._open()
@@ -90,14 +90,14 @@ class Gate:
 class _Gated:
     """A transport whose writes pass the gate."""
 
-    def __init__(self, transport: Any, connection: Connection, uplink: Wire, gate: Gate) -> None:
+    def __init__(self, transport: asyncio.Transport, connection: Connection, uplink: Wire, gate: Gate) -> None:
         self._transport, self._connection, self._uplink, self._gate = transport, connection, uplink, gate
 
     def write(self, data: bytes) -> None:
         self._uplink.note(self._connection, OUT, data)
         self._gate.write(self._transport, data)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         return getattr(self._transport, name)
 
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.hostile_gateway import HostileGateway, Seal, flip
+from tests.support.hostile_gateway import Seal, flip
 from tests.support.stage import stage, unharmed
 from tests.support.tap import settled
 from tests.support.world import SERVER, World, world
 
-from cpns.errors import NoAnswer, Result, Unavailable
+from cpns.errors import NoAnswer, Unavailable
 from cpns.transport.endpoint import Hinted
 from cpns.transport.errors import UNIFORM_REFUSAL, Code
 from cpns.transport.relay import Sealed
@@ -66,11 +66,6 @@ def once(way: bool, change: Change) -> Seal:
         return change(sealed)
 
     return seal
-
-
-async def alone(here: World) -> tuple[HostileGateway, object]:
-    """Return the evil gateway, and bob behind it."""
-    return await stage(here)
 
 
 async def bodies(here: World, name: str) -> list[str]:
@@ -272,4 +267,3 @@ async def test_a_reading_delivered_to_another(here: World, other: str) -> None:
     assert here.inboxes == {"alice": [], "bob": []}
     relay._route = route
     await unharmed(here, bob)
-    assert Result.NO_ANSWER == 51

@@ -44,6 +44,7 @@ Keepalive = Annotated[float, flag("gateway", "--keepalive", "Seconds between sig
 HalfOpen = Annotated[
     float, flag("gateway", "--half-open", "Seconds after which an unconfirmed hop session ends.", min=0.1)
 ]
+SessionAge = Annotated[float, flag("gateway", "--session-age", "Seconds after which it authenticates anew.", min=1)]
 TraceFile = Annotated[
     Path | None, flag("gateway", "--trace", "Append a JSON line for each message sent.", show_default=False)
 ]
@@ -120,6 +121,7 @@ def run(
     uplink_patience: UplinkPatience = 6.0,
     keepalive: Keepalive = 20.0,
     half_open: HalfOpen = 60.0,
+    session_age: SessionAge = 43200.0,
     trace: TraceFile = None,
 ) -> None:
     """Run a gateway until SIGTERM or Ctrl-C.
@@ -144,6 +146,6 @@ def run(
         credential.server_id,
         credential.eukey,
         *(host, port, tuple(pans), data, alias, suite, lowest_suite, tls, tls_ca, announce),
-        *(batch_window, answer_timeout, setup_timeout, uplink_patience, keepalive, half_open, trace),
+        *(batch_window, answer_timeout, setup_timeout, uplink_patience, keepalive, half_open, session_age, trace),
     )
     raise typer.Exit(run_gateway(settings))

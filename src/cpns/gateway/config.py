@@ -53,5 +53,5 @@ class GatewayConfig:
     uplink_patience: float = 6.0
     keepalive: float = 20.0
     half_open: float = 60.0
-    trace: Path | None = None
     session_age: float = 43200.0
+    trace: Path | None = None

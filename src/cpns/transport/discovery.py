@@ -49,7 +49,8 @@ def _split(address: str) -> tuple[str, int]:
 async def announce(gateway_id: EntityId, pans: Sequence[tuple[str, bool]]) -> Announcement | None:
     """Announce ``host:port`` and secure of each PAN; None where the machine has no multicast."""
     hosts = [_split(address)[0] for address, _ in pans]
-    specific = [host for host in hosts if not ipaddress.ip_address(host).is_unspecified]
+    here = [ipaddress.ip_address(host) for host in hosts]
+    specific = [str(address) for address in here if address.version == 4 and not address.is_unspecified]
     try:
         zeroconf = AsyncZeroconf(interfaces=specific or list(_own_addresses()), ip_version=IPVersion.V4Only)
     except OSError:
@@ -60,7 +61,7 @@ async def announce(gateway_id: EntityId, pans: Sequence[tuple[str, bool]]) -> An
         info = AsyncServiceInfo(
             SERVICE,
             f"{gateway_id.replace('.', '-')[:50]}-{index}-{port}.{SERVICE}",
-            addresses=[socket.inet_aton(item) for item in addresses],
+            addresses=[ipaddress.ip_address(item).packed for item in addresses],
             port=port,
             properties={"id": str(gateway_id), "secure": "1" if secure else "0"},
         )

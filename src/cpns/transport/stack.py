@@ -35,9 +35,10 @@ PAN_TUNING: Final = PanTuning()
 class Exchange:
     """A request of ours, and the answers that came so far."""
 
-    __slots__ = ("_answers", "_arrived", "_failure", "key")
+    __slots__ = ("_answers", "_arrived", "_failure", "key", "request")
 
-    def __init__(self) -> None:
+    def __init__(self, request: Message) -> None:
+        self.request = request
         self.key: tuple[bytes, Any] | None = None
         self._answers: list[Message] = []
         self._failure: Exception | None = None
@@ -89,7 +90,7 @@ class Tokens(TokenManager):  # type: ignore[misc]
         """Send *message* and return its exchange; `close` it when done. Raises ConnectionError where that can't be."""
         if self.token_interface is None:
             raise ConnectionError("closed")
-        exchange = Exchange()
+        exchange = Exchange(message)
         message.token = self.next_token()
         exchange.key = (message.token, message.remote)
         self._exchanges[exchange.key] = exchange
@@ -97,9 +98,10 @@ class Tokens(TokenManager):  # type: ignore[misc]
         return exchange
 
     def close(self, exchange: Exchange) -> None:
-        """No more answers are wanted."""
-        if exchange.key is not None:
-            self._exchanges.pop(exchange.key, None)
+        """No more answers are wanted; the request is not repeated, and blocks no other."""
+        if exchange.key is not None and self._exchanges.pop(exchange.key, None) is not None:
+            if isinstance(self.token_interface, BoundedMessages):
+                self.token_interface.withdraw(exchange.request)
 
     def respond(self, request: Message, response: Message) -> None:
         """Answer *request*. Raises ConnectionError where the way back is gone."""
@@ -146,3 +148,19 @@ class BoundedMessages(MessageManager):  # type: ignore[misc]
         if len(self._recent_messages) >= MAX_REMEMBERED:
             return True
         return bool(super()._deduplicate_message(message))
+
+    def withdraw(self, message: Message) -> None:
+        """Repeat *message* no more, whether it was sent or waits in line.
+
+        A peer has one confirmable message under way at a time (RFC 7252 4.7): one that nobody waits for would hold up
+        those behind it for as long as it is repeated, and each new attempt would add another.
+        """
+        if self._active_exchanges is None:
+            return
+        waiting = self._backlogs.get(message.remote)
+        if waiting:
+            waiting[:] = [item for item in waiting if item[0] is not message]
+        _, repetition = self._active_exchanges.pop((message.remote, message.mid), (None, None))
+        if repetition is not None:
+            repetition.cancel()
+            self._continue_backlog(message.remote)

@@ -1,0 +1,159 @@
+"""A PAN that loses, repeats, delays and damages datagrams as a seed says, over real sockets (`tests.support.lossy`).
+
+Every run ends either established, with the same keys at all ends, or failed, with nothing left half open.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.lossy import Losses, UdpProxy
+from tests.support.world import SERVER, World, until, world
+
+from cpns.errors import Refused
+from cpns.gateway.app import Gateway
+from cpns.ids import EntityId
+from cpns.pne.app import Pne
+from cpns.server.app import Server
+
+GATEWAY = EntityId("gw-1")
+HALF_OPEN = 2.0
+SETTINGS: dict[str, dict[str, float]] = {
+    "20 % lost": {"drop": 0.2},
+    "half lost": {"drop": 0.5},
+    "repeated": {"repeat": 0.6, "late": 0.5},
+    "late": {"late": 0.7, "longest": 0.8},
+    "damaged": {"flip": 0.25},
+    "all of it": {"drop": 0.15, "repeat": 0.3, "late": 0.3, "flip": 0.1},
+}
+SEEDS = (1, 2, 3)
+
+
+async def attempt(pne: Pne) -> bool:
+    """Let *pne* try to join once; return whether it says that it has."""
+    try:
+        await pne._establish()
+    except Refused:
+        pass  # also where only the first message to the server was lost
+    return pne._ready.is_set()
+
+
+def assert_same_keys(server: Server, gateway: Gateway, pne: Pne) -> None:
+    name = pne.config.pne_id
+    mine, theirs = pne.sessions.with_peer(SERVER), server.sessions.with_peer(name)
+    assert mine is not None
+    assert theirs is not None
+    assert mine.keys.exporter() == theirs.keys.exporter()
+    assert (mine.own_kid, mine.peer_kid) == (theirs.peer_kid, theirs.own_kid)
+    joined, held = pne.joined, gateway.members.get(name)
+    assert joined is not None
+    assert held is not None
+    assert joined.local_eukey is not None
+    assert (joined.local_eukey, joined.session.th0, joined.pn_id) == (held.local_eukey, held.th0, held.pn_id)
+    hop, other = pne.sessions.with_peer(GATEWAY), gateway.pans[0].hops.with_peer(name)
+    assert hop is not None
+    assert other is not None
+    assert hop.keys.th2 == other.keys.th2
+    assert hop.keys.oscore_master_secret() == other.keys.oscore_master_secret()
+
+
+def assert_nothing_pending(server: Server, gateway: Gateway, pnes: list[Pne]) -> None:
+    pan = gateway.pans[0]
+    assert server._runs == 0
+    assert server.sessions._reserved == set()
+    assert (pan.setup._runs, pan.setup._waiting, pan.setup._count.total(), pan.hop._runs) == ({}, [], 0, 0)
+    assert pan.hops._reserved == set()
+    for pne in pnes:
+        assert (pne._join._setup, pne._join._hop, pne.sessions._reserved) == (None, None, set())
+
+
+async def one_seed(folder: Path, seed: int, losses: dict[str, float], pnes: int) -> int:
+    """Let *pnes* PNEs try once each; check both outcomes; return how many joined."""
+    folder.mkdir()
+    async with world(folder) as here:
+        server = await here.start_server(half_open=HALF_OPEN, answer_timeout=2.5)
+        gateway = await here.start_gateway(half_open=HALF_OPEN, answer_timeout=1.5)
+        proxy = UdpProxy(here.pan(gateway), Losses(seed, **losses))
+        here.closes(proxy)
+        made = [
+            await here.make_pne(f"pne-{number}", proxy.address, timer=2.0, request_timeout=1.0)
+            for number in range(pnes)
+        ]
+        joined = dict(zip(made, await asyncio.gather(*map(attempt, made)), strict=True))
+        for pne, stands in joined.items():
+            if stands:
+                assert_same_keys(server, gateway, pne)
+        hopes = [pne for pne, stands in joined.items() if not stands]
+        names = {pne.config.pne_id for pne in hopes}
+        if hopes:
+            await until(lambda: not names & {session.peer_id for session in server.sessions}, 2 * HALF_OPEN + 3)
+        await until(lambda: not gateway.pans[0].hop._runs and not gateway.pans[0].setup._count.total(), 10)
+        for pne in hopes:
+            left = gateway.pans[0].hops.with_peer(pne.config.pne_id)
+            mine = pne.sessions.with_peer(GATEWAY)
+            unconfirmed = left is not None and not left.confirmed
+            if unconfirmed:
+                await until(lambda pne=pne: gateway.pans[0].hops.with_peer(pne.config.pne_id) is None)
+            elif left is not None:  # its answer was lost: both ends hold the same
+                assert mine is not None
+                assert left.keys.th2 == mine.keys.th2
+        assert_nothing_pending(server, gateway, made)
+        return sum(joined.values())
+
+
+@pytest.mark.req("AUTH-P7", "AUTH-S3")
+@pytest.mark.parametrize("setting", SETTINGS)
+async def test_established_at_both_ends_or_at_none(tmp_path: Path, setting: str) -> None:
+    runs = (one_seed(tmp_path / str(seed), seed, SETTINGS[setting], 5) for seed in SEEDS)
+    joined = await asyncio.gather(*runs)
+    if setting != "half lost":
+        assert sum(joined) > 0, joined
+
+
+async def store_burst(here: World, pne: Pne, readings: int) -> None:
+    await asyncio.gather(*(pne.send(pne.next_reading({"n": number})) for number in range(readings)))
+    assert here.store
+
+
+@pytest.mark.parametrize(
+    ("seed", "losses"),
+    [(11, {"drop": 0.2}), (12, {"drop": 0.2, "repeat": 0.2, "late": 0.2}), (13, {"drop": 0.15, "flip": 0.1})],
+    ids=["lost", "lost, repeated, late", "lost, damaged"],
+)
+async def test_all_get_through_in_the_end(tmp_path: Path, seed: int, losses: dict[str, Any]) -> None:
+    """With a fifth of all datagrams lost every PNE is established, and every reading is stored exactly once."""
+    async with world(tmp_path) as here:
+        server = await here.start_server(half_open=10.0, answer_timeout=2.5)
+        gateway = await here.start_gateway(half_open=10.0, answer_timeout=1.5)
+        proxy = UdpProxy(here.pan(gateway), Losses(seed, **losses))
+        here.closes(proxy)
+        pnes = [
+            await here.start_pne(f"pne-{number}", proxy.address, timer=2.5, request_timeout=1.5) for number in range(5)
+        ]
+        async with asyncio.timeout(60):
+            for pne in pnes:
+                await pne.wait_established()
+            await asyncio.gather(*(store_burst(here, pne, 10) for pne in pnes))
+        stored = [(reading.pne_id, reading.body) for reading in await here.store.readings(0, 1000)]
+        expected = {(f"pne-{number}", f'{{"n":{n}}}') for number in range(5) for n in range(10)}
+        assert len(stored) == len(expected) == 50
+        assert set(stored) == expected
+        assert len(proxy.seen) > 100
+        proxy.policy = lambda datagram: [(0.0, datagram.data)]
+        async with asyncio.timeout(30):
+            for pne in pnes:
+                await pne.send(pne.next_reading({"last": True}))
+                assert_same_keys(server, gateway, pne)
+
+
+async def test_the_same_seed_gives_the_same_fates() -> None:
+    from tests.support.lossy import Datagram
+
+    def fates(seed: int) -> list[Any]:
+        policy = Losses(seed, drop=0.2, repeat=0.3, late=0.3, flip=0.2)
+        return [policy(Datagram(("127.0.0.1", 1), True, bytes(range(number, number + 20)))) for number in range(99)]
+
+    assert fates(5) == fates(5)
+    assert fates(5) != fates(6)
+    assert {len(fate) for fate in fates(5)} == {0, 1, 2}
