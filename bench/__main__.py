@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bench import floor
+from bench import floor, report
 from bench.cpu import machine, others_s, yardstick
 from bench.load import Exchanged, Load, Shape, Traffic, WrongBatches, load
 
@@ -68,6 +68,7 @@ class Measured:
     exchanged: list[Exchanged] = dataclasses.field(default_factory=list)
     yardsticks: list[float] = dataclasses.field(default_factory=list)
     repeated_rounds: int = 0
+    gate_timeouts: int = 0
     others_s: float = 0.0
     wall_s: float = 0.0
 
@@ -112,6 +113,7 @@ async def measure(plan: Plan, folder: Path, progress: Progress) -> Measured:
             progress.update(bar, description=f"turn {turn}/{plan.turns}: readings")
             measured.exchanged.append(await one.exchange(IN_FLIGHT, plan.readings))
             progress.advance(bar)
+        measured.gate_timeouts = one.gate.timeouts
     return measured
 
 
@@ -159,6 +161,7 @@ def _run(plan: Plan, measured: Measured, file_system: str) -> dict[str, object]:
         "yardstick_us_per_sha256_of_1_kib": [round(value, 3) for value in measured.yardsticks],
         "cores_busy_with_others": round(measured.others_s / measured.wall_s, 2),
         "rounds_done_again": measured.repeated_rounds,
+        "bursts_let_go_early": measured.gate_timeouts,
         "establish": [
             {
                 **dataclasses.asdict(shape),
@@ -225,6 +228,35 @@ def show(console: Console, plan: Plan, measured: Measured) -> None:
         console.print(line, highlight=False, markup=False)
 
 
+def document(page: Path, measured: Measured, run: dict[str, object]) -> None:
+    """Write the tables of *page*."""
+    rows = []
+    for shape in measured.server:
+        row = _row(shape, measured)
+        trips = f"{row['round_trips_pan']:.0f} / {row['round_trips_uplink']:.0f}"
+        server, bare = row["server_cpu_us_per_pne"], row["floor_us_per_pne"]
+        cells = [_spread(measured.server[shape]), _spread(measured.floor[shape]), f"{server / bare:.1f}"]
+        wire = [f"{row['bytes_pan']:.0f}", f"{row['bytes_uplink']:.0f}", trips]
+        rows.append([str(shape.suite), str(shape.batch), *cells, *wire])
+    head = ["suite", "PNEs in a batch", "server CPU, us", "floor, us", "ratio", "PAN, bytes", "uplink, bytes"]
+    exchange = _exchange(measured)
+    spread = _spread([item.server_cpu_us for item in measured.exchanged])
+    readings = (
+        f"One reading, end to end and committed: {spread} us of server CPU. {IN_FLIGHT} PNEs that each send one after "
+        f"the other wait {exchange['p50_ms']} ms (p50), {exchange['p95_ms']} ms (p95), {exchange['p99_ms']} ms (p99), "
+        "with gateways and PNEs in one Python process on the same machine."
+    )
+    details = machine()
+    where = (
+        f"{str(run['date'])[:10]}, {details['cores']} cores of {details['cpu']}, Linux {details['kernel']}, "
+        f"Python {details['python']}, store on {run['file_system']}; others kept {run['cores_busy_with_others']} cores "
+        f"busy; SHA-256 of 1 KiB took {min(measured.yardsticks):.2f}-{max(measured.yardsticks):.2f} us."
+    )
+    report.put(
+        page, "establish", f"{where}\n\n{report.table([*head, 'round trips, PAN / uplink'], rows)}\n\n{readings}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smoke test: one short turn, saved under build/bench")
@@ -237,7 +269,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=disk) as folder:
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             measured = uvloop.run(measure(plan, Path(folder), progress))
-        save(results, plan, measured, _file_system(Path(folder)))
+        file_system = _file_system(Path(folder))
+    save(results, plan, measured, file_system)
+    if not arguments.quick:
+        document(report.PAGE, measured, _run(plan, measured, file_system))
     show(console, plan, measured)
     console.print(f"saved in {results.relative_to(ROOT)}", highlight=False)
 

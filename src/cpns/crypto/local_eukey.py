@@ -15,9 +15,22 @@ def gateway_wrap_key(prk: Secret, th0: bytes) -> Secret:
     return Secret(p.expand(prk.reveal(), p.enc("cpns1 wrap gw", th0), 32))
 
 
+class GatewayWrap:
+    """Wraps all LocalEUKeys of one AUTHENTICATE Request for the PN GW (AUTH-S2)."""
+
+    __slots__ = ("_prk",)
+
+    def __init__(self, prk: Secret) -> None:
+        self._prk = p.Keyed(prk.reveal())
+
+    def wrap(self, th0: bytes, local_eukey: Secret) -> bytes:
+        """Return W_G, 40 bytes."""
+        return p.wrap_key(self._prk.expand(_WRAP_GW + th0), local_eukey.reveal())
+
+
 def wrap_for_gateway(prk: Secret, th0: bytes, local_eukey: Secret) -> bytes:
-    """Return W_G, 40 bytes (AUTH-S2)."""
-    return p.wrap_key(gateway_wrap_key(prk, th0).reveal(), local_eukey.reveal())
+    """Return W_G, 40 bytes, where there is one alone."""
+    return GatewayWrap(prk).wrap(th0, local_eukey)
 
 
 def open_at_gateway(prk: Secret, th0: bytes, wrapped: bytes) -> Secret:
@@ -34,17 +47,20 @@ def rand_server(process_key: Secret, fresh: bytes, txn: bytes) -> bytes:
     return p.mac16(process_key.reveal(), p.enc("cpns1 rand", fresh, txn))
 
 
-def stand_in_prk(server_secret: Secret) -> Secret:
+def stand_in_prk(server_secret: Secret) -> p.Keyed:
     """Return the key from which `stand_in` derives; made once."""
-    return Secret(p.extract(b"cpns1 unknown", server_secret.reveal()))
+    return p.Keyed(p.extract(b"cpns1 unknown", server_secret.reveal()))
 
 
-def stand_in(prk: Secret, entity: EntityId) -> Secret:
+def stand_in(prk: p.Keyed, entity: EntityId) -> Secret:
     """Return the key with which the server goes on for an unknown, revoked or not admitted PNE (PROTOCOL 4.3)."""
-    return Secret(p.expand(prk.reveal(), p.enc("cpns1 unknown", entity), 32))
+    return Secret(prk.expand(p.enc("cpns1 unknown", entity)))
 
 
 def gateway_vault_key(gateway_eukey: Secret, gateway: EntityId) -> Secret:
     """Return the key under which a PN GW seals at rest the LocalEUKeys that it was given (DEF-8); 32 bytes."""
     prk = p.extract(b"cpns1 gateway vault", gateway_eukey.reveal())
     return Secret(p.expand(prk, p.enc("cpns1 gateway vault", gateway), 32))
+
+
+_WRAP_GW = p.head("cpns1 wrap gw")

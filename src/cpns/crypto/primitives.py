@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from cpns.errors import AuthenticationFailed
 
@@ -28,9 +28,7 @@ def enc(*items: object) -> bytes:
 
 def digest(data: bytes) -> bytes:
     """H: SHA-256."""
-    state = hashes.Hash(_SHA256)
-    state.update(data)
-    return state.finalize()
+    return hashes.Hash.hash(_SHA256, data)
 
 
 def mac(key: bytes, data: bytes) -> bytes:
@@ -45,14 +43,42 @@ def mac16(key: bytes, data: bytes) -> bytes:
     return mac(key, data)[:16]
 
 
+class Keyed:
+    """MAC and Expand under a key that serves more than once: it is scheduled once, and copied for each use."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, key: bytes) -> None:
+        self._state = hmac.HMAC(key, _SHA256)
+
+    def mac(self, data: bytes) -> bytes:
+        """MAC: 32 bytes."""
+        state = self._state.copy()
+        state.update(data)
+        return state.finalize()
+
+    def expand(self, info: bytes) -> bytes:
+        """Expand to 32 bytes, which is one block (RFC 5869 2.3)."""
+        state = self._state.copy()
+        state.update(info + b"\x01")
+        return state.finalize()
+
+
 def extract(salt: bytes, ikm: bytes) -> bytes:
     """Extract of HKDF-SHA-256 (RFC 5869 2.2)."""
-    return HKDF.extract(_SHA256, salt, ikm)
+    return mac(salt, ikm)
 
 
 def expand(prk: bytes, info: bytes, length: int) -> bytes:
     """Expand of HKDF-SHA-256 (RFC 5869 2.3)."""
+    if 0 < length <= 32:
+        return mac(prk, info + b"\x01")[:length]  # one block, and half the work of the library's object
     return HKDFExpand(_SHA256, length, info).derive(prk)
+
+
+def head(label: str) -> bytes:
+    """Return what stands before *x* in ``enc(label, x)`` for every *x* of 32 bytes."""
+    return enc(label, bytes(32))[:-32]
 
 
 def wrap_key(key: bytes, plaintext: bytes) -> bytes:

@@ -93,14 +93,15 @@ class SessionKeys:
 class Schedule:
     """es, hs, SK, WK of one run; then, with W known, th1 and the proofs."""
 
-    __slots__ = ("_es", "_hs", "_key", "_sk", "th0")
+    __slots__ = ("_es", "_hs", "_key", "_prk", "_sk", "th0")
 
     def __init__(self, key: Secret, th0: bytes, ss: bytes) -> None:
         self._key = key
         self.th0 = th0
-        self._es = p.extract(b"cpns1 es", key.reveal())
-        self._hs = p.extract(p.expand(self._es, p.enc("cpns1 derived", th0), 32), ss)
-        self._sk = p.expand(self._hs, p.enc("cpns1 sk", th0), 32)
+        self._es = _ES.mac(key.reveal())
+        self._hs = p.extract(p.expand(self._es, _DERIVED + th0, 32), ss)
+        self._prk = p.Keyed(self._hs)
+        self._sk = self._prk.expand(_SK + th0)
 
     @property
     def session_key(self) -> Secret:
@@ -109,7 +110,7 @@ class Schedule:
 
     def wrap_key(self) -> Secret:
         """WK, 32 bytes; it wraps one LocalEUKey and nothing else."""
-        return Secret(p.expand(self._hs, p.enc("cpns1 wrap", self.th0), 32))
+        return Secret(self._prk.expand(_WRAP + self.th0))
 
     def wrap(self, local_eukey: Secret) -> bytes:
         """Return W, 40 bytes: the LocalEUKey for the initiator (AUTH-S2)."""
@@ -126,7 +127,7 @@ class Schedule:
     def proofs(self, rand_i: bytes, rand_r: bytes, wrapped: bytes | None) -> "Proofs":
         """Return the proofs of this run; *wrapped* is W as delivered, so that hash_I confirms the delivery."""
         th1 = p.digest(p.enc("cpns1 th1", self.th0, wrapped))
-        return Proofs(self._sk, p.extract(self._sk, self._key.reveal()), rand_i, rand_r, th1)
+        return Proofs(self._sk, p.Keyed(p.extract(self._sk, self._key.reveal())), rand_i, rand_r, th1)
 
     def intermediate(self) -> dict[str, bytes]:
         """Return es and hs, for known-answer tests alone."""
@@ -138,7 +139,7 @@ class Proofs:
 
     __slots__ = ("_ck", "_rands", "_sk", "th1")
 
-    def __init__(self, sk: bytes, ck: bytes, rand_i: bytes, rand_r: bytes, th1: bytes) -> None:
+    def __init__(self, sk: bytes, ck: p.Keyed, rand_i: bytes, rand_r: bytes, th1: bytes) -> None:
         self._sk = sk
         self._ck = ck
         self._rands = (rand_i, rand_r)
@@ -146,12 +147,12 @@ class Proofs:
 
     def hash_i(self) -> bytes:
         """Return hash_I, 16 bytes: hash_PNE, or the PN GW's proof."""
-        key = p.expand(self._ck, _CONFIRM_I, 32)
+        key = self._ck.expand(_CONFIRM_I)
         return p.mac16(key, p.enc("cpns1 hash I", *self._rands, self.th1))
 
     def hash_r(self, hash_i: bytes) -> bytes:
         """Return hash_R, 16 bytes: hash_server, or the responding PN GW's proof."""
-        key = p.expand(self._ck, _CONFIRM_R, 32)
+        key = self._ck.expand(_CONFIRM_R)
         return p.mac16(key, p.enc("cpns1 hash R", *self._rands, self.th1, hash_i))
 
     def verify_i(self, hash_i: bytes) -> None:
@@ -179,3 +180,7 @@ class Proofs:
 
 _CONFIRM_I = p.enc("cpns1 confirm I")
 _CONFIRM_R = p.enc("cpns1 confirm R")
+_ES = p.Keyed(b"cpns1 es")
+_DERIVED = p.head("cpns1 derived")
+_SK = p.head("cpns1 sk")
+_WRAP = p.head("cpns1 wrap")

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cpns.crypto.ephemeral import Responder
-from cpns.crypto.local_eukey import wrap_for_gateway
+from cpns.crypto.local_eukey import GatewayWrap
 from cpns.crypto.schedule import Profile, Proofs, Schedule
 from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed, Refused, Result
@@ -113,7 +113,7 @@ def challenge(
         gateway_prk: wraps the PN GW's LocalEUKey copies.
         drawn: fresh random values.
     """
-    responder = Responder(drawn.eph_seed)
+    responder, for_gateway = Responder(drawn.eph_seed), GatewayWrap(gateway_prk)
     pending: list[_Pending] = []
     entries: list[ChallengeEntry] = []
     refused: dict[EntityId, Result] = {}
@@ -129,7 +129,7 @@ def challenge(
         wrapped = wrapped_gateway = None
         if entry.need_local:
             wrapped = schedule.wrap(local_eukey)
-            wrapped_gateway = wrap_for_gateway(gateway_prk, th0, local_eukey)
+            wrapped_gateway = for_gateway.wrap(th0, local_eukey)
         pending.append(_Pending(entry, th0, kid, schedule.proofs(entry.rand, drawn.rand, wrapped)))
         shared_eph = shared_eph or entry.suite == 2
         own_eph = eph if entry.suite == 3 else None
