@@ -24,13 +24,13 @@ from cpns.transport import pan, stack
 from cpns.transport.endpoint import Endpoint
 from cpns.wire import application
 
-COUNT = 100_000
-WARM_UP = 5_000
+COUNT = 10_000
+WARM_UP = 500
 
 
 @pytest.fixture
 async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    """A world whose message IDs are forgotten soon, so that mutants are not taken for repetitions, and with no limits."""
+    """A world whose message IDs are forgotten soon, so that mutants are no repetitions, and without rate limits."""
     monkeypatch.setattr(stack.PanTuning, "ACK_TIMEOUT", 0.1)
     monkeypatch.setattr(stack.PanTuning, "MAX_LATENCY", 0.1)
     monkeypatch.setattr(endpoint_module, "UPLINK_RATE", (1e12, 1e12))
@@ -149,14 +149,16 @@ async def test_pne_pan(here: World, counted: Counter[str], caplog: pytest.LogCap
     health.check()
 
 
+def as_datagram(message: Any) -> bytes:
+    """Return a message from the uplink in the form of a datagram, which `framed` makes a frame of again."""
+    head = bytes([0x40 | len(message.token), int(message.code), 0, 1]) + message.token
+    return head + message.opt.encode() + (b"\xff" + message.payload if message.payload else b"")
+
+
 async def test_server_uplink(here: World, counted: Counter[str], caplog: pytest.LogCaptureFixture) -> None:
     on, pne, _, _ = await recorded(here)
     health = Health(caplog)
-    corpus = [b"\x40" + data[1:2] + bytes(2) + data for data in ()]
-    for seen in on.uplink.seen:
-        message = seen.message.copy(mid=1, mtype=0, token=seen.message.token)
-        corpus.append(message.encode())
-    mutants = Mutator(3, corpus)
+    mutants = Mutator(3, [as_datagram(seen.message) for seen in on.uplink.seen])
     counted.clear()
 
     async def connection(frames: int) -> None:

@@ -149,11 +149,7 @@ class Link:
             NoAnswer: none came that was accepted; `Hinted` where only an unprotected error did.
             Refused: *accept* did so over an answer that nobody else can have sent.
         """
-        message = _request(path, payload)
-        request_id = None
-        if session is not None:
-            message.opt.uri_host = session.peer_id
-            message, request_id = oscore.protect_request(session, message)
+        message, request_id = _request(session, path, payload)
         self._endpoint.passed(self.remote, session, path, payload)
         why = "no_answer"
         hint: Answer | None = None
@@ -339,10 +335,10 @@ class Endpoint:
             return _response(UNIFORM_REFUSAL)
         session.confirmed = True
         answer = await self._handled(Inbound(session, link, _path(inner), inner.payload))
-        if answer is not None:
-            self.passed(link.remote, session, f"{_path(inner)} answered", answer.payload)
-        response = _response(answer)
-        return None if response is None else oscore.protect_response(session, response, request_id)
+        if answer is None:
+            return None
+        self.passed(link.remote, session, f"{_path(inner)} answered", answer.payload)
+        return oscore.protect_response(session, answer.code, answer.payload, request_id)
 
     async def _handled(self, inbound: Inbound) -> Answer | None:
         try:
@@ -370,11 +366,17 @@ def _path(request: Message) -> str:
     return request.opt.uri_path[0] if len(request.opt.uri_path) == 1 and request.code == POST else ""
 
 
-def _request(path: str, payload: bytes) -> Message:
+def _request(session: Session | None, path: str, payload: bytes) -> tuple[Message, Any]:
+    """Return ``POST /path``, protected where there is a session, and what ties its answer to it."""
+    content_format = CONTENT_FORMAT if path == CPNS_PATH else None
+    if session is not None:
+        outer, request_id = oscore.protect_request(session, path, payload, content_format)
+        outer.transport_tuning = PAN_TUNING
+        return outer, request_id
     message = Message(code=POST, uri_path=(path,), payload=payload, transport_tuning=PAN_TUNING)
-    if path == CPNS_PATH:
-        message.opt.content_format = CONTENT_FORMAT
-    return message
+    if content_format is not None:
+        message.opt.content_format = content_format
+    return message, None
 
 
 def _name(path: str, payload: bytes) -> str:

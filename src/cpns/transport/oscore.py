@@ -4,9 +4,14 @@ AES-CCM-16-64-128, HKDF-SHA-256, replay window 32, no ID Context. A context is d
 session and lives with the session, in memory.
 """
 
-from typing import Any, Final
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
+import cbor2
 from aiocoap import Message, error, oscore
+from aiocoap.message import Direction
+from aiocoap.numbers.codes import CHANGED, POST
 from aiocoap.numbers.codes import Code as CoapCode
 
 from cpns.errors import AuthenticationFailed
@@ -18,30 +23,76 @@ MESSAGE_LIMIT: Final = 2**20
 
 _AEAD = oscore.algorithms["AES-CCM-16-64-128"]
 _HASH = oscore.hashfunctions["sha256"]
+_PIV_BYTES = 5
+_KID_FLAG = 0b1000
+_PAYLOAD = b"\xff"
 
 
-class _Context(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtils):  # type: ignore[misc]
-    """Sender and recipient context of one session; never stored."""
+@dataclass(slots=True)
+class RequestId:
+    """What ties a response to its request (RFC 8613 5.4): both go into the AAD of either.
+
+    Attributes:
+        answered: its nonce has served for a response, and must not serve for another.
+    """
+
+    kid: bytes
+    piv: bytes
+    answered: bool = False
+
+
+class _Context(oscore.SecurityContextUtils):  # type: ignore[misc]
+    """Sender and recipient context of one session; never stored.
+
+    The keys are derived by aiocoap; the messages are put together here, as `CanProtect` copies every message deeply and
+    writes it in hexadecimal for a log that nobody keeps.
+    """
 
     id_context = None
-    echo_recovery = None  # else aiocoap answers a replay with 5.00 instead of refusing it
-    authenticated_claims: tuple[str, ...] = ()
+    alg_aead = _AEAD
+    hashfun = _HASH
 
     def __init__(self, session: Session) -> None:
-        self.alg_aead = _AEAD
-        self.hashfun = _HASH
         self.sender_id = session.peer_kid
         self.recipient_id = session.own_kid
         self.derive_keys(session.keys.oscore_master_salt(), session.keys.oscore_master_secret().reveal())
         self.sender_sequence_number = 0
-        self.recipient_replay_window = oscore.ReplayWindow(REPLAY_WINDOW, lambda: None)
-        self.recipient_replay_window.initialize_empty()
+        self.window = oscore.ReplayWindow(REPLAY_WINDOW, lambda: None)
+        self.window.initialize_empty()
+        self._sender_iv = self._iv(self.sender_id)
+        self._recipient_iv = self._iv(self.recipient_id)
 
     def __repr__(self) -> str:
         return "<OSCORE context>"
 
-    def post_seqnoincrease(self) -> None:
-        """Nothing is kept: the context dies with the process, and so does its key."""
+    def _iv(self, kid: bytes) -> int:
+        """Return the nonce of Partial IV 0 (RFC 8613 5.2)."""
+        padded = bytes([len(kid)]) + kid.rjust(_AEAD.iv_bytes - 1 - _PIV_BYTES, b"\0") + bytes(_PIV_BYTES)
+        return int.from_bytes(padded, "big") ^ int.from_bytes(self.common_iv, "big")
+
+    def next_piv(self) -> bytes:
+        number = self.sender_sequence_number
+        if number >= oscore.MAX_SEQNO:
+            raise AuthenticationFailed("sequence_numbers_used_up")
+        self.sender_sequence_number = number + 1
+        return number.to_bytes((number.bit_length() + 7) // 8 or 1, "big")
+
+    def encrypt(self, plaintext: bytes, request: RequestId, piv: bytes, *, own_iv: bool) -> bytes:
+        sealed: bytes = _AEAD.encrypt(plaintext, _aad(request), self.sender_key, self._nonce(piv, own_iv))
+        return sealed
+
+    def decrypt(self, sealed: bytes, request: RequestId, piv: bytes, *, own_iv: bool) -> bytes:
+        opened: bytes = _AEAD.decrypt(sealed, _aad(request), self.recipient_key, self._nonce(piv, own_iv))
+        return opened
+
+    def _nonce(self, piv: bytes, own_iv: bool) -> bytes:
+        iv = self._sender_iv if own_iv else self._recipient_iv
+        return (iv ^ int.from_bytes(piv, "big")).to_bytes(_AEAD.iv_bytes, "big")
+
+
+def _aad(request: RequestId) -> bytes:
+    external = cbor2.dumps([1, [_AEAD.value], request.kid, request.piv, b""])
+    return cbor2.dumps(["Encrypt0", b"", external])
 
 
 def _context(session: Session) -> _Context:
@@ -64,19 +115,39 @@ def key_id(option: bytes) -> bytes | None:
     return option[start:] or None
 
 
-def protect_request(session: Session, message: Message) -> tuple[Message, Any]:
-    """Return the outer request, and what ties its response to it."""
-    outer, request_id = _context(session).protect(message)
-    return outer, request_id
+@lru_cache(maxsize=64)
+def _inner_options(path: str, content_format: int | None) -> bytes:
+    message = Message(code=POST, uri_path=(path,))
+    if content_format is not None:
+        message.opt.content_format = content_format
+    return bytes(message.opt.encode())
 
 
-def protect_response(session: Session, message: Message, request_id: Any) -> Message:
-    """Return the outer response to the request of *request_id*."""
-    outer, _ = _context(session).protect(message, request_id)
+def protect_request(
+    session: Session, path: str, payload: bytes, content_format: int | None
+) -> tuple[Message, RequestId]:
+    """Return ``POST /path`` to the session's peer as outer request, and what ties its response to it."""
+    context = _context(session)
+    piv = context.next_piv()
+    request = RequestId(context.sender_id, piv)
+    plaintext = bytes([POST]) + _inner_options(path, content_format) + (_PAYLOAD + payload if payload else b"")
+    outer = Message(code=POST, payload=context.encrypt(plaintext, request, piv, own_iv=True), uri_host=session.peer_id)
+    outer.opt.oscore = bytes([_KID_FLAG | len(piv)]) + piv + context.sender_id
+    return outer, request
+
+
+def protect_response(session: Session, code: int, payload: bytes, request: RequestId) -> Message:
+    """Return the outer response to *request*; one for each, as it uses the nonce of the request."""
+    if request.answered:
+        raise RuntimeError("a nonce is used once")
+    request.answered = True
+    plaintext = bytes([code]) + (_PAYLOAD + payload if payload else b"")
+    outer = Message(code=CHANGED, payload=_context(session).encrypt(plaintext, request, request.piv, own_iv=False))
+    outer.opt.oscore = b""
     return outer
 
 
-def unprotect_request(session: Session, outer: Message) -> tuple[Message, Any]:
+def unprotect_request(session: Session, outer: Message) -> tuple[Message, RequestId]:
     """Return the inner request, and what its response needs.
 
     The order is that of RFC 8613 8.2: window, open, strike out.
@@ -84,26 +155,60 @@ def unprotect_request(session: Session, outer: Message) -> tuple[Message, Any]:
     Raises:
         AuthenticationFailed: a replay, another key, or changed bytes.
     """
-    return _unprotect(session, outer, None)
+    context = _context(session)
+    kid, piv = _parse(outer.opt.oscore)
+    if kid != context.recipient_id or not piv:
+        raise AuthenticationFailed("protection_invalid")
+    number = int.from_bytes(piv, "big")
+    if not context.window.is_valid(number):
+        raise AuthenticationFailed("replay")
+    request = RequestId(kid, piv)
+    inner = _open(context, outer, request, piv, own_iv=False)
+    context.window.strike_out(number)
+    if not inner.code.is_request():
+        raise AuthenticationFailed("inner_code_does_not_fit")
+    return inner, request
 
 
-def unprotect_response(session: Session, outer: Message, request_id: Any) -> Message:
+def unprotect_response(session: Session, outer: Message, request: RequestId) -> Message:
     """Return the inner response.
 
     Raises:
         AuthenticationFailed: as for `unprotect_request`; also the response of another request.
     """
-    inner, _ = _unprotect(session, outer, request_id)
+    context = _context(session)
+    kid, piv = _parse(outer.opt.oscore)
+    if kid not in (None, context.recipient_id):
+        raise AuthenticationFailed("protection_invalid")
+    inner = _open(context, outer, request, piv or request.piv, own_iv=not piv)
+    if not inner.code.is_response():
+        raise AuthenticationFailed("inner_code_does_not_fit")
     return inner
 
 
-def _unprotect(session: Session, outer: Message, request_id: Any) -> tuple[Message, Any]:
+def _parse(option: bytes) -> tuple[bytes | None, bytes]:
+    """Return kid and Partial IV of an OSCORE option (RFC 8613 6.1); no kid context, no reserved bit."""
+    if not option:
+        return None, b""
+    size = option[0] & 0b111
+    if option[0] & 0b11110000 or size > _PIV_BYTES or len(option) < 1 + size:
+        raise AuthenticationFailed("protection_invalid")
+    rest = option[1 + size :]
+    if option[0] & _KID_FLAG:
+        return rest, option[1 : 1 + size]
+    if rest:
+        raise AuthenticationFailed("protection_invalid")
+    return None, option[1 : 1 + size]
+
+
+def _open(context: _Context, outer: Message, request: RequestId, piv: bytes, *, own_iv: bool) -> Message:
     try:
-        inner, request_id = _context(session).unprotect(outer, request_id)
-    except oscore.ReplayError as cause:
-        raise AuthenticationFailed("replay") from cause
-    except (oscore.ProtectionInvalid, oscore.NotAProtectedMessage, error.Error, ValueError, IndexError) as cause:
+        plaintext = context.decrypt(outer.payload, request, piv, own_iv=own_iv)
+        inner = Message(code=plaintext[0])
+        inner.payload = inner.opt.decode(plaintext[1:])
+    except (oscore.ProtectionInvalid, error.Error, ValueError, IndexError) as cause:
         raise AuthenticationFailed("protection_invalid") from cause
-    if not isinstance(inner.code, CoapCode) or inner.code.is_request() != outer.code.is_request():
+    inner.direction = Direction.INCOMING
+    if not isinstance(inner.code, CoapCode):
         raise AuthenticationFailed("inner_code_does_not_fit")
-    return inner, request_id
+    return inner
