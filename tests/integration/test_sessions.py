@@ -395,3 +395,28 @@ async def test_a_session_stays_on_the_connection_of_its_gateway(here: World) -> 
     _, answer = opened(passed, end, own_is_up=True)
     assert int(answer.inner.code) == Code.UNAUTHORIZED
     assert await stored(here) == []
+
+
+@pytest.mark.req("SES-2", "SES-6")
+async def test_a_silent_pne_is_asked_in_its_hop_session(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PN GW to PNE, the hop session protects too; a PNE that does not answer is out of reach, and a push says so."""
+    monkeypatch.setattr("cpns.gateway.app.SILENCE_SECONDS", 0.2)
+    await here.start_server()
+    gateway = await here.start_gateway(half_open=0.4, answer_timeout=0.5)
+    pne = await here.joined_pne("pne-1", gateway)
+    first = gateway.members.get(pne.config.pne_id).heard_at
+    async with asyncio.timeout(5):
+        while gateway.members.get(pne.config.pne_id).heard_at == first:
+            await asyncio.sleep(0.02)
+    asked = [one for one in here.passed if one.sender == "gw-1" and one.what == "/ping"]
+    assert asked
+    assert {one.session for one in asked} == {"pne-gw"}
+    await here.stop(pne)
+    async with asyncio.timeout(5):
+        while gateway.members.get(pne.config.pne_id).link is not None:
+            await asyncio.sleep(0.02)
+    begun = asyncio.get_running_loop().time()
+    with pytest.raises(Unavailable) as told:
+        await here.server.send(pne.config.pne_id, application.PING_PATH, b"")
+    assert told.value.code == "asleep"
+    assert asyncio.get_running_loop().time() - begun < 2

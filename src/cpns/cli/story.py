@@ -257,12 +257,15 @@ class Story:
             raise DemoFailed(f"an attack was not refused: {'; '.join(failed)}")
 
     async def end(self) -> None:
-        """Show that nothing was lost or doubled meanwhile."""
-        self.chapter("6. Meanwhile, the honest devices")
+        """Show that the honest devices have their sessions, and what the server wrote down."""
+        self.chapter(
+            "6. After all that",
+            f"Every device has its session. What failed is written down, with the gateway that brought it: {MALLORY}.",
+        )
         data = self.stage.data("server")
         networks = json.loads(await self.stage.call("network", "list", "--data", data, "--output", "json"))["items"]
         through = {pne: one["gateway"] for one in networks for pne in one["members"]}
-        table = Table("device", "state", "member through", "newest in the server's log", box=None, padding=(0, 2, 0, 2))
+        table = Table("device", "state", "member through", "newest attempt", box=None, padding=(0, 2, 0, 2))
         for name in (WATCH, SCALE, RING, *VICTIMS):
             one = json.loads(await self.stage.call("device", "show", name, "--data", data, "--output", "json"))
             newest = f"{one['last_result']} through {one['last_via']} {one['last_reason'] or ''}"

@@ -10,7 +10,7 @@ from cpns.crypto.schedule import Profile
 from cpns.errors import AuthenticationFailed, Unavailable
 from cpns.gateway.config import GatewayConfig, PanConfig
 from cpns.gateway.hop import Hop
-from cpns.gateway.members import Members
+from cpns.gateway.members import Member, Members
 from cpns.gateway.setup import Setup
 from cpns.gateway.uplink import Uplink
 from cpns.ids import EntityId
@@ -26,6 +26,8 @@ from cpns.wire.messages import ActivateRequest, GatewayChallenge, SetupRequest
 _log = logging.getLogger("cpns.gateway")
 
 SWEEP_SECONDS: Final = 2.0
+SILENCE_SECONDS: Final = 60.0
+"""After so long without a sign of life a PNE is asked for one, in its hop session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Gateway:
 
     def _pan(self, pan: PanConfig, clock: Clock, random: Randomness, watch: Watch | None) -> _Pan:
         hops = Sessions()
-        setup = Setup(self.config, self.uplink, self.members, hops, pan.secure, random)
+        setup = Setup(self.config, self.uplink, self.members, hops, pan.secure, clock, random)
         hop = Hop(self.config, self.members, hops, clock, random)
 
         async def handle(inbound: Inbound) -> Answer | None:
@@ -141,7 +143,7 @@ class Gateway:
         source = inbound.source
         if source is not None:
             if source.profile is Profile.PNE_GW and inbound.path == application.PRESENCE_PATH:
-                self.members.heard(source.peer_id, inbound.link)
+                self.members.heard(source.peer_id, inbound.link, self._clock.monotonic())
                 return Answer(Code.CHANGED)
             return UNIFORM_REFUSAL
         if inbound.path == registry.CPNS_PATH:
@@ -166,7 +168,10 @@ class Gateway:
     def _present_on_secure_pan(self, inbound: Inbound) -> Answer:
         """On a Secure PAN the PAN itself vouches for the source (DEF-9): the address that the PNE set up from."""
         member = self.members.get(EntityId(application.decode_text(inbound.payload)))
-        return Answer(Code.CHANGED) if member is not None and member.link == inbound.link else UNIFORM_REFUSAL
+        if member is None or member.link != inbound.link:
+            return UNIFORM_REFUSAL
+        self.members.heard(member.pne_id, inbound.link, self._clock.monotonic())
+        return Answer(Code.CHANGED)
 
     async def _sweep(self) -> None:
         while True:
@@ -176,3 +181,15 @@ class Gateway:
                 for session in pan.hops:
                     if not session.confirmed and now - session.since > self.config.half_open:
                         pan.hops.remove(session)
+            await asyncio.gather(*(self._look_after(member) for member in self.members.silent(now - SILENCE_SECONDS)))
+
+    async def _look_after(self, member: Member) -> None:
+        """Ask a silent PNE whether it is there, so that a push to one that is not ends at once."""
+        for pan in self.pans:
+            hop = pan.hops.with_peer(member.pne_id)
+            if hop is None or member.link is None:
+                continue
+            there = await pan.hop.ping(member.pne_id, member.link)
+            current = self.members.get(member.pne_id)
+            if current is not None and current.heard_at == member.heard_at:  # else it was heard meanwhile
+                self.members.heard(member.pne_id, member.link if there else None, self._clock.monotonic())

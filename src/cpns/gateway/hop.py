@@ -5,7 +5,7 @@ from typing import Final
 from cpns.crypto.ephemeral import SEED_BYTES
 from cpns.crypto.schedule import Profile
 from cpns.crypto.secret import Secret
-from cpns.errors import AuthenticationFailed, Refused, Result
+from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.members import Members
 from cpns.ids import EntityId
@@ -15,7 +15,7 @@ from cpns.service.sessions import session_of
 from cpns.session.table import Sessions
 from cpns.transport.endpoint import Link
 from cpns.transport.errors import Answer, Code, read
-from cpns.wire import codec, registry
+from cpns.wire import application, codec, registry
 from cpns.wire.messages import ActivateRequest, Proof
 
 KID_BYTES: Final = 2
@@ -58,7 +58,7 @@ class Hop:
         if self._runs >= MAX_RUNS:
             raise Refused(Result.TOO_MANY, "too_many_activations")
         member = self._members.get(request.entity_id)
-        key, binding = Secret(self._random(registry.KEY_BYTES)), self._random(32)  # for a stranger: fails at M3
+        key, binding = Secret(self._random(registry.KEY_BYTES)), self._random(32)  # a stranger's: fails at M3
         if member is not None and member.local_eukey is not None:
             key, binding = member.local_eukey, member.th0
         kid = self._hops.reserve((self._random(KID_BYTES) for _ in range(64)), request.kid)
@@ -82,11 +82,24 @@ class Hop:
                 accept=lambda answer: read(answer, Proof, limit=registry.MAX_PAN_BODY),
             )
             established, response = verifier.verify(state, proof)
-            if self.stands(request.entity_id) or self._members.get(request.entity_id) is not member:
+            if self.stands(request.entity_id) or self._members.binding(request.entity_id) != binding:
                 raise AuthenticationFailed("overtaken")
             self._hops.add(session_of(established, self._clock.monotonic()))
-            self._members.heard(request.entity_id, link)
+            self._members.heard(request.entity_id, link, self._clock.monotonic())
         finally:
             self._runs -= 1
             self._hops.release([kid])
         return Answer(Code.CHANGED, codec.encode(response))
+
+    async def ping(self, pne_id: EntityId, link: Link) -> bool:
+        """Ask a PNE in its hop session whether it is there; True where no session stands, and nothing can be said."""
+        session = self._hops.with_peer(pne_id)
+        if session is None:
+            return True
+        try:
+            await link.request(
+                application.PING_PATH, b"", timeout=self._config.answer_timeout, session=session, accept=lambda _: None
+            )
+        except NoAnswer:
+            return False
+        return True

@@ -20,7 +20,8 @@ class Member:
     Attributes:
         th0: of the run that assigned the LocalEUKey; `pne-gw` binds to it.
         local_eukey: None on a Secure PAN where the PNE did not ask for one.
-        link: where it was last heard under proof; None after our restart, until it is heard again.
+        link: where it was last heard under proof; None after our restart or its silence, until it is heard again.
+        heard_at: monotonic seconds of that.
     """
 
     pne_id: EntityId
@@ -28,6 +29,7 @@ class Member:
     th0: bytes
     local_eukey: Secret | None = field(repr=False)
     link: Link | None
+    heard_at: float = field(default=0.0, compare=False)
 
 
 class Members:
@@ -60,6 +62,11 @@ class Members:
         """Return the member, or None."""
         return self._members.get(pne_id)
 
+    def binding(self, pne_id: EntityId) -> bytes | None:
+        """Return th0 of the run that made *pne_id* a member, or None."""
+        member = self._members.get(pne_id)
+        return None if member is None else member.th0
+
     def __len__(self) -> int:
         return len(self._members)
 
@@ -68,11 +75,15 @@ class Members:
         member = self._members.get(EntityId(destination))
         return None if member is None else member.link
 
-    def heard(self, pne_id: EntityId, link: Link) -> None:
-        """A proven message of *pne_id* came from *link*."""
+    def heard(self, pne_id: EntityId, link: Link | None, now: float) -> None:
+        """A proven message of *pne_id* came from *link*; None: it is silent, and out of reach until it is heard."""
         member = self._members.get(pne_id)
-        if member is not None and member.link != link:
-            self._members[pne_id] = replace(member, link=link)
+        if member is not None:
+            self._members[pne_id] = replace(member, link=link, heard_at=now)
+
+    def silent(self, since: float) -> list[Member]:
+        """Return the members in reach that were last heard before *since*."""
+        return [member for member in self._members.values() if member.link is not None and member.heard_at < since]
 
     async def admit(self, pn_id: PnId, members: Sequence[Member]) -> None:
         """Take in PNEs that the server has just authenticated, each in place of an older membership."""

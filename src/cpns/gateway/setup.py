@@ -13,7 +13,7 @@ from cpns.gateway.config import GatewayConfig
 from cpns.gateway.members import Member, Members
 from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
-from cpns.ports import Randomness
+from cpns.ports import Clock, Randomness
 from cpns.protocol.pne_auth import gateway as pne_auth
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Link
@@ -68,6 +68,7 @@ class Setup:
         members: Members,
         hops: Sessions,
         pan_secure: bool,
+        clock: Clock,
         random: Randomness,
     ) -> None:
         self._config = config
@@ -75,6 +76,7 @@ class Setup:
         self._members = members
         self._hops = hops
         self._pan_secure = pan_secure
+        self._clock = clock
         self._random = random
         self._waiting: list[_Waiting] = []
         self._count: Counter[Link] = Counter()
@@ -161,7 +163,7 @@ class Setup:
 
     async def _admit(self, pn_id: PnId, run: _Run, ended: dict[EntityId, pne_auth.Concluded]) -> None:
         members = [
-            Member(pne, pn_id, end.assigned.th0, end.assigned.local_eukey, run.links[pne])
+            Member(pne, pn_id, end.assigned.th0, end.assigned.local_eukey, run.links[pne], self._clock.monotonic())
             for pne, end in ended.items()
             if end.assigned is not None
         ]

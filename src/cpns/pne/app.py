@@ -223,10 +223,10 @@ class Pne:
         source = inbound.source
         if source is None:
             return self._join.challenged(inbound) if inbound.path == registry.CPNS_PATH else UNIFORM_REFUSAL
-        if source.peer_id != self.config.server_id:
-            return UNIFORM_REFUSAL
         if inbound.path == application.PING_PATH:
             return Answer(Code.CHANGED, application.encode_text("here"))
+        if source.peer_id != self.config.server_id:
+            return UNIFORM_REFUSAL
         if inbound.path == application.INBOX_PATH:
             reply = self._inbox(application.decode_text(inbound.payload))
             return Answer(Code.CHANGED, application.encode_text(reply))

@@ -166,7 +166,7 @@ class Server:
             await self.readings.take(source, application.decode_reading(inbound.payload))
             return Answer(Code.CHANGED)
         if inbound.path == application.STATUS_PATH:
-            _log.info("PNE %s says it is %s", source.peer_id, application.decode_text(inbound.payload))
+            _log.info("PNE %s says it is %r", source.peer_id, application.decode_text(inbound.payload))
             return Answer(Code.CHANGED)
         raise Refused(Result.NOT_ALLOWED, "no_such_resource")
 

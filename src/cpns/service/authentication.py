@@ -4,6 +4,7 @@ State in flight lives in the coroutine that awaits the answer; what is not commi
 """
 
 import base64
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -35,6 +36,8 @@ from cpns.wire.messages import (
     OutcomeEntry,
     Proof,
 )
+
+_log = logging.getLogger("cpns.server")
 
 KID_BYTES: Final = 4
 """Length of the OSCORE IDs that the server hands out."""
@@ -138,6 +141,7 @@ class Authentication:
 
     async def _audit_refusal(self, gateway: EntityId, reason: str) -> None:
         if self._audited.allows("gateways"):
+            _log.warning("gateway %s refused: %s", gateway, reason)
             outcome = Outcome(self._clock.now(), "refused", gateway, None, Result.AUTHENTICATION_FAILED, reason)
             await self._store.record([outcome])
 
@@ -225,6 +229,7 @@ class Authentication:
         for entity, (result, reason) in reasons.items():
             entries.append(OutcomeEntry(entity, result))
             if self._audited.allows(via):
+                _log.warning("PNE %s through %s refused: %s", entity, via, reason)
                 outcomes.append(Outcome(now, "refused", entity, via, result, reason))
         if established:
             members = tuple(Membership(v.entry.entity_id, v.entry.pan_secure) for v in established)
