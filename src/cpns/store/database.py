@@ -124,8 +124,12 @@ class Database:
         @event.listens_for(engine, "connect")
         def _set_up(raw: sqlite3.Connection, _record: object) -> None:
             raw.isolation_level = None
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-                raw.execute(f"PRAGMA {pragma}")
+            try:
+                for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+                    raw.execute(f"PRAGMA {pragma}")
+            except sqlite3.Error:
+                raw.close()
+                raise
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
@@ -136,8 +140,12 @@ class Database:
     def _open(self) -> Connection:
         try:
             connection = self._engine.connect()
-            with connection.begin():
-                migrate.upgrade(connection)
+            try:
+                with connection.begin():
+                    migrate.upgrade(connection)
+            except BaseException:
+                connection.close()
+                raise
         except BaseException:
             self._engine.dispose()
             raise
