@@ -103,6 +103,10 @@ class Store(Protocol):
         """Return the PN that this PN GW serves, or None before its first."""
         ...
 
+    async def members_of(self, gateway_id: EntityId) -> list[EntityId]:
+        """Return the PNEs of the PN that this PN GW serves, by ID."""
+        ...
+
     async def networks(self) -> list[PersonalNetwork]:
         """Return the PN Inventory, by PN ID."""
         ...

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,10 @@ class Feeder:
             self._number += 1
             self.pnes[-1].write(f'{{"n": {self._number}}}')
 
+    def wait_for_more(self, count: int, what: str) -> None:
+        enough = len(self.acknowledged()) + count
+        until(lambda: len(self.acknowledged()) > enough, what)
+
     def stop(self) -> None:
         self._stop.set()
         self._thread.join()
@@ -52,11 +56,15 @@ class Feeder:
 @pytest.mark.timeout(300)
 def test_kill_9_of_any_party_at_any_moment(parties: Parties) -> None:
     parties.provision("pne-1")
-    starts = {"server": parties.server, "gateway": parties.gateway, "pne": lambda: parties.pne("pne-1")}
+    starts: dict[str, Callable[[], Process]] = {
+        "server": parties.server,
+        "gateway": parties.gateway,
+        "pne": lambda: parties.pne("pne-1"),
+    }
     running = {name: start() for name, start in starts.items()}
     feeder = Feeder()
     feeder.start(running["pne"])
-    until(lambda: len(feeder.acknowledged()) > 3, "first readings")
+    feeder.wait_for_more(3, "first readings")
     draw = random.Random(7)
     recoveries = []
     order = [name for _ in range(ROUNDS // 3) for name in draw.sample(list(starts), 3)]
@@ -67,8 +75,7 @@ def test_kill_9_of_any_party_at_any_moment(parties: Parties) -> None:
         running[name] = starts[name]()
         if name == "pne":
             feeder.start(running["pne"])
-        before = len(feeder.acknowledged())
-        until(lambda before=before: len(feeder.acknowledged()) > before + 3, f"readings after kill -9 of the {name}")
+        feeder.wait_for_more(3, f"readings after kill -9 of the {name}")
         recoveries.append((name, round(time.monotonic() - killed, 1)))
     feeder.stop()
     print("seconds from kill -9 to flowing readings, start of the process included:", recoveries)

@@ -88,7 +88,7 @@ class Mutator:
         return data
 
     def _grow(self, data: bytearray) -> bytearray:
-        return data + bytearray(self.random.randbytes(self.random.choice((1, 50, 1000, 8000))))
+        return data + bytearray(self.random.randbytes(self.random.choice((1, 50, 500, 2000))))
 
 
 def framed(datagram: bytes) -> bytes:
@@ -143,31 +143,24 @@ async def pour(
         source.connect(address)
     goal = taken() + count
     try:
-        sent = taken()
-        while sent < goal:
-            part = min(40, goal - sent)
+        while (have := taken()) < goal:
+            part = min(40, goal - have)
             for number in range(part):
-                await _send(sources[number % sockets], datagrams())
-            sent += part
-            await _caught_up(taken, sent)
+                _send(sources[number % sockets], datagrams())
+            for _ in range(2000):
+                await asyncio.sleep(0)
+                if taken() >= have + part:
+                    break
     finally:
         for source in sources:
             source.close()
 
 
-async def _send(source: socket.socket, data: bytes) -> None:
-    for _ in range(3):
-        try:
-            source.send(data)
-        except ConnectionError:
-            continue  # an ICMP error of an earlier one
-        return
-
-
-async def _caught_up(taken: Callable[[], int], sent: int) -> None:
-    async with asyncio.timeout(20):
-        while taken() < sent:
-            await asyncio.sleep(0)
+def _send(source: socket.socket, data: bytes) -> None:
+    try:
+        source.send(data)
+    except ConnectionError:  # an ICMP error of an earlier one
+        source.send(data)
 
 
 async def drained(done: Callable[[], bool], seconds: float = 20.0) -> None:

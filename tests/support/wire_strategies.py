@@ -48,6 +48,7 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "key_seed": _octets(32),
     "cm_device_id": NAMES,
     "cm_device_key": _octets(32),
+    "members": st.lists(NAMES, max_size=4).map(tuple),
 }
 
 

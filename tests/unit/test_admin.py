@@ -28,7 +28,7 @@ from cpns.gateway.app import Gateway
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.ports import Vault
-from cpns.service.provisioning import Provisioning
+from cpns.service.provisioning import Provisioning, no_sessions
 from cpns.service.system import random_bytes
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
@@ -60,7 +60,7 @@ class Offline:
 async def offline(tmp_path: Path) -> AsyncIterator[Offline]:
     store = ServerStore.open(tmp_path / "server.db")
     vault = FileVault(Secret(random_bytes(32)), random_bytes)
-    provisioning = Provisioning(SERVER, store, vault, CLOCK, random_bytes, lambda _: 0)
+    provisioning = Provisioning(SERVER, store, vault, CLOCK, random_bytes, no_sessions)
     async with client_of(Admin(SERVER, store, provisioning, None, CLOCK)) as client:
         yield Offline(client, store)
     await store.close()

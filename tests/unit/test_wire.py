@@ -68,13 +68,17 @@ def test_message_types_are_those_of_the_protocol() -> None:
         "CM_CONFIRM_RESPONSE": 21,
         "CM_KEY_REQUEST": 22,
         "CM_KEY_RESPONSE": 23,
+        "PN_CHANGE_NOTIFY": 24,
+        "INVENTORY_REQUEST": 25,
+        "INVENTORY_RESPONSE": 26,
     }
 
 
 def test_labels_are_those_of_the_protocol() -> None:
     names = (
         "SUITE ENTITY_ID GATEWAY_ID SERVER_ID PN_ID RAND KID EPH NEED_LOCAL PAN_SECURE PROCEDURE WRAPPED "
-        "WRAPPED_GATEWAY PROOF TXN ENTRIES RESULT SETUP_TYPE INVITE ALIAS KEY_SEED CM_DEVICE_ID CM_DEVICE_KEY"
+        "WRAPPED_GATEWAY PROOF TXN ENTRIES RESULT SETUP_TYPE INVITE ALIAS KEY_SEED CM_DEVICE_ID CM_DEVICE_KEY "
+        "MEMBERS"
     )
     assert [(label.name, label.value) for label in Label] == [(n, i) for i, n in enumerate(names.split(), start=1)]
 
@@ -286,7 +290,7 @@ def test_only_a_bool_is_a_flag(label: int, value: object) -> None:
     assert refusal(raw(1, {**body, label: value}), m.SetupRequest).reason == f"bad_value_label_{label}"
 
 
-@pytest.mark.parametrize("kind", [0, 9, 15, 24, 255, 2**32, -1])
+@pytest.mark.parametrize("kind", [0, 9, 15, 27, 255, 2**32, -1])
 def test_unknown_type(kind: int) -> None:
     assert refusal(raw(kind, {17: 21})).result is Result.UNKNOWN_MESSAGE
 

@@ -19,7 +19,7 @@ from cpns.errors import NoAnswer, Refused, Result
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.hop import Hop
 from cpns.gateway.members import Member, Members
-from cpns.gateway.uplink import Uplink
+from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
 from cpns.protocol.pne_auth import gateway as pne_auth
 from cpns.service.system import SystemClock, random_bytes
@@ -63,7 +63,7 @@ class HostileGateway:
         self._victims = victims
         sessions = Sessions()
         self._upward = Endpoint(config.gateway_id, sessions, self._from_server, Relay(self._way_down))
-        self.uplink = Uplink(config, self._upward, sessions, SystemClock(), random_bytes)
+        self.uplink = Uplink(config, self._upward, sessions, SystemClock(), random_bytes, self._ready)
         hops = Sessions()
         self._members = Members(None, FileVault(Secret(random_bytes(32)), random_bytes))
         self._hop = Hop(config, self._members, hops, SystemClock(), random_bytes)
@@ -79,6 +79,9 @@ class HostileGateway:
         self._pn: PnId | None = None
         self._state = pne_auth.AwaitingChallenge(b"", {})
         self._assigned: dict[EntityId, pne_auth.Assigned] = {}
+
+    async def _ready(self, standing: Standing) -> None:
+        """Nothing is asked before it serves: it does not care who its members are."""
 
     def _way_down(self, destination: str) -> Carrier | None:
         return self._links.get(EntityId(destination))

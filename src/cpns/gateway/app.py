@@ -3,25 +3,33 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from cpns.crypto.schedule import Profile
-from cpns.errors import AuthenticationFailed, Unavailable
+from cpns.errors import AuthenticationFailed, Refused, Result, Unavailable
 from cpns.gateway.config import GatewayConfig, PanConfig
 from cpns.gateway.hop import Hop
 from cpns.gateway.members import Member, Members
 from cpns.gateway.setup import Setup
-from cpns.gateway.uplink import Uplink
+from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId
 from cpns.ports import Clock, GatewayStore, Randomness, Vault
 from cpns.session.table import Sessions
 from cpns.transport import discovery
 from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
-from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
+from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, read
 from cpns.transport.relay import Carrier, Relay
 from cpns.wire import application, codec, registry
-from cpns.wire.messages import ActivateRequest, GatewayChallenge, SetupRequest
+from cpns.wire.messages import (
+    ActivateRequest,
+    GatewayChallenge,
+    InventoryRequest,
+    InventoryResponse,
+    PnChangeNotify,
+    SetupRequest,
+)
 
 _log = logging.getLogger("cpns.gateway")
 
@@ -70,7 +78,7 @@ class Gateway:
             on_lost=self._lost,
             watch=watch,
         )
-        self.uplink = Uplink(config, self._upward, uplink_sessions, clock, random)
+        self.uplink = Uplink(config, self._upward, uplink_sessions, clock, random, self._learn_members)
         self.pans = [self._pan(pan, clock, random, watch) for pan in config.pans]
         self._tasks: list[asyncio.Task[None]] = []
         self._announcement: discovery.Announcement | None = None
@@ -132,12 +140,45 @@ class Gateway:
             return UNIFORM_REFUSAL
         if inbound.source is None:
             return self.uplink.challenged(inbound)
-        message = codec.decode(inbound.payload, GatewayChallenge)
+        message = codec.decode(inbound.payload, GatewayChallenge, PnChangeNotify)
+        if isinstance(message, PnChangeNotify):
+            await self._expel(message.members)
+            return Answer(Code.CHANGED)
         for pan in self.pans:
             answer = await pan.setup.challenged(inbound.source, message)
             if answer is not None:
                 return answer
         raise AuthenticationFailed("txn_not_outstanding")
+
+    async def _learn_members(self, standing: Standing) -> None:
+        """Ask for the PN Inventory, and forget who left or was revoked while we were away."""
+        if self.members.pn_id is None:
+            return
+        try:
+            found = await standing.link.request(
+                registry.CPNS_PATH,
+                codec.encode(InventoryRequest(self.members.pn_id)),
+                timeout=self.config.answer_timeout,
+                session=standing.session,
+                accept=lambda answer: read(answer, InventoryResponse),
+            )
+        except Refused as error:
+            if error.result is Result.TOO_MANY:
+                return  # more members than one message lists: what changed while we were away stays unknown
+            if error.result is not Result.UNKNOWN_PN:
+                raise
+            self.members.pn_id = None  # the server was set up anew: it names a PN at the next SETUP
+            await self._expel(self.members.others_than(()))
+        else:
+            await self._expel(self.members.others_than(found.members))
+
+    async def _expel(self, pne_ids: Sequence[EntityId]) -> None:
+        for pan in self.pans:
+            for pne in pne_ids:
+                hop = pan.hops.with_peer(pne)
+                if hop is not None:
+                    pan.hops.remove(hop)
+        await self.members.expel(pne_ids)
 
     async def _from_pan(self, pan: _Pan, inbound: Inbound) -> Answer | None:
         source = inbound.source

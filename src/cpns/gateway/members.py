@@ -93,6 +93,17 @@ class Members:
         for member in members:
             self._members[member.pne_id] = member
 
+    async def expel(self, pne_ids: Sequence[EntityId]) -> None:
+        """Forget PNEs and their LocalEUKeys: the server no longer counts them as members."""
+        gone = [pne for pne in pne_ids if self._members.pop(pne, None) is not None]
+        if gone and self._store is not None:
+            await self._store.forget(gone)
+
+    def others_than(self, pne_ids: Sequence[EntityId]) -> list[EntityId]:
+        """Return the members that are not among *pne_ids*."""
+        kept = set(pne_ids)
+        return [pne for pne in self._members if pne not in kept]
+
     def _held(self, members: Iterable[Member]) -> Iterable[HeldLocalEukey]:
         for member in members:
             if member.local_eukey is not None:

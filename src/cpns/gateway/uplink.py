@@ -5,6 +5,7 @@ import contextlib
 import logging
 import random as jitter
 import ssl
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from cpns.crypto.ephemeral import SEED_BYTES
@@ -45,16 +46,24 @@ class Uplink:
     Args:
         endpoint: of this PN GW on the uplink; requests of the server come in there.
         sessions: the sessions of that endpoint.
+        prepare: is awaited when a session stands, before it serves anybody.
     """
 
     def __init__(
-        self, config: GatewayConfig, endpoint: Endpoint, sessions: Sessions, clock: Clock, random: Randomness
+        self,
+        config: GatewayConfig,
+        endpoint: Endpoint,
+        sessions: Sessions,
+        clock: Clock,
+        random: Randomness,
+        prepare: Callable[["Standing"], Awaitable[None]],
     ) -> None:
         self._config = config
         self._endpoint = endpoint
         self._sessions = sessions
         self._clock = clock
         self._random = random
+        self._prepare = prepare
         self._run: claimant.AwaitingChallenge | claimant.AwaitingProof | None = None
         self._standing: Standing | None = None
         self._stands = asyncio.Event()
@@ -141,7 +150,14 @@ class Uplink:
             self._sessions.release([kid])
         session = session_of(established, self._clock.monotonic())
         self._sessions.add(session)
-        self._standing = Standing(link, session, gateway_prk(established.keys.exporter(), config.eukey))
+        standing = Standing(link, session, gateway_prk(established.keys.exporter(), config.eukey))
+        try:
+            await self._prepare(standing)
+        except CpnsError:
+            self._sessions.remove(session)
+            link.close()
+            raise
+        self._standing = standing
         self._stands.set()
         self.last_refusal = ""
         _log.info("uplink to %s stands", config.server_id)

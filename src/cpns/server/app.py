@@ -26,11 +26,14 @@ from cpns.wire.messages import (
     GatewayChallenge,
     GatewayProofs,
     GatewaySetupRequest,
+    InventoryRequest,
+    InventoryResponse,
     LinkChallengeFromGateway,
     LinkChallengeFromServer,
+    PnChangeNotify,
     Proof,
 )
-from cpns.wire.registry import CPNS_PATH
+from cpns.wire.registry import CPNS_PATH, MAX_MEMBERS
 
 _log = logging.getLogger("cpns.server")
 
@@ -38,6 +41,7 @@ MAX_HALF_OPEN: Final = 256
 """ACTIVATE and SETUP runs under way at once; one more is answered with 61, TOO_MANY."""
 SWEEP_SECONDS: Final = 2.0
 PUSH_TIMEOUT: Final = 10.0
+NOTIFY_TIMEOUT: Final = 2.0
 
 
 class Server:
@@ -73,11 +77,13 @@ class Server:
             self.sessions,
             clock,
             random,
+            self._moved,
         )
         self._endpoint = Endpoint(config.server_id, self.sessions, self._handle, on_lost=self._gone, watch=watch)
         self._gateways: dict[EntityId, tuple[GatewayPeer, Link]] = {}
         self._runs = 0
         self._sweeper: asyncio.Task[None] | None = None
+        self._telling: set[asyncio.Task[None]] = set()
 
     async def start(self) -> tuple[str, int]:
         """Listen; return the address. Raises `Unavailable` where it can't be had."""
@@ -143,7 +149,9 @@ class Server:
             return Answer(Code.CHANGED)
         if inbound.path != CPNS_PATH:
             raise Refused(Result.NOT_ALLOWED, "no_such_resource")
-        request = codec.decode(inbound.payload, GatewaySetupRequest)
+        request = codec.decode(inbound.payload, GatewaySetupRequest, InventoryRequest)
+        if isinstance(request, InventoryRequest):
+            return await self._inventory(request, peer)
 
         async def ask(challenge: GatewayChallenge) -> GatewayProofs:
             return await inbound.link.request(
@@ -157,6 +165,14 @@ class Server:
         with self._half_open():
             response = await self._authentication.pnes(request, peer, ask)
         return Answer(Code.CHANGED, codec.encode(response))
+
+    async def _inventory(self, request: InventoryRequest, peer: GatewayPeer) -> Answer:
+        if request.pn_id != peer.pn_id:
+            raise Refused(Result.UNKNOWN_PN, "pn_of_another_gateway_or_none")
+        members = await self.store.members_of(peer.gateway_id)
+        if len(members) > MAX_MEMBERS:
+            raise Refused(Result.TOO_MANY, "inventory_too_long")
+        return Answer(Code.CHANGED, codec.encode(InventoryResponse(Result.SUCCESS, tuple(members))))
 
     async def _from_pne(self, source: Session, inbound: Inbound) -> Answer:
         _, link = self._gateways.get(source.via, (None, None)) if source.via is not None else (None, None)
@@ -217,8 +233,12 @@ class Server:
         session = self.sessions.with_peer(entity)
         return session is not None and (session.via is None or session.via in self._gateways)
 
-    def end(self, entity: EntityId) -> int:
-        """End every session of a revoked entity, and of those behind a revoked PN GW; return how many."""
+    async def end(self, entity: EntityId) -> int:
+        """End every session of a revoked entity, and of those behind a revoked PN GW; return how many.
+
+        The PN GW of a revoked PNE has forgotten its hop key when this returns, if it is connected and answers; one
+        that does not asks for the PN Inventory before it serves again.
+        """
         self._authentication.revoked(entity)
         ended = [session for session in self.sessions if entity in (session.peer_id, session.via)]
         for session in ended:
@@ -226,7 +246,24 @@ class Server:
         peer, link = self._gateways.pop(entity, (None, None))
         if peer is not None and link is not None:
             link.close()
+        await asyncio.gather(*(self._tell_gone(entity, one.via) for one in ended if one.via not in (None, entity)))
         return len(ended)
+
+    def _moved(self, pne: EntityId, gateway: EntityId) -> None:
+        task = asyncio.get_running_loop().create_task(self._tell_gone(pne, gateway))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell_gone(self, pne: EntityId, gateway: EntityId | None) -> None:
+        """Tell a PN GW that *pne* is no longer its member."""
+        peer, link = self._gateways.get(gateway, (None, None)) if gateway is not None else (None, None)
+        if peer is None or link is None or peer.pn_id is None:
+            return
+        notify = codec.encode(PnChangeNotify(peer.pn_id, (pne,)))
+        with contextlib.suppress(Refused):
+            await link.request(
+                CPNS_PATH, notify, timeout=NOTIFY_TIMEOUT, session=peer.session, accept=lambda answer: None
+            )
 
     # upkeep
 

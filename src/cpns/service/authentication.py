@@ -70,6 +70,7 @@ class Authentication:
         own_id: the server.
         lowest_suite: nothing below it is accepted.
         sessions: where established sessions go.
+        moved: is told of a PNE that has come through another PN GW than before, and of that older PN GW.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Authentication:
         sessions: Sessions,
         clock: Clock,
         random: Randomness,
+        moved: Callable[[EntityId, EntityId], None],
     ) -> None:
         self._own_id = own_id
         self._lowest_suite = lowest_suite
@@ -89,6 +91,7 @@ class Authentication:
         self._sessions = sessions
         self._clock = clock
         self._random = random
+        self._moved = moved
         self._process_key = Secret(random(r.KEY_BYTES))
         self._audited = RateLimit(*AUDITED_REFUSALS, clock.monotonic)
         self._revoked: set[EntityId] = set()
@@ -238,6 +241,11 @@ class Authentication:
             await self._store.record(outcomes)
         since = self._clock.monotonic()
         for verdict in established:
-            if verdict.session is not None and verdict.entry.entity_id not in self._revoked:
-                self._sessions.add(session_of(verdict.session, since, via))
+            pne = verdict.entry.entity_id
+            if verdict.session is None or pne in self._revoked:
+                continue
+            older = self._sessions.with_peer(pne)
+            if older is not None and older.via not in (None, via):
+                self._moved(pne, older.via)
+            self._sessions.add(session_of(verdict.session, since, via))
         return GatewaySetupResponse(request.txn, pn_id, tuple(entries))

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from cpns.domain.credential import KEY_BYTES, DeviceCredential, checked_eukey, fingerprint
@@ -33,6 +33,11 @@ class ImportReport:
     credentials: tuple[DeviceCredential, ...] = field(repr=False)
 
 
+async def no_sessions(entity: EntityId) -> int:
+    """Where no server runs, nobody has a session to end."""
+    return 0
+
+
 class Provisioning:
     """Adds, imports and revokes entities of one server.
 
@@ -47,7 +52,7 @@ class Provisioning:
         vault: Vault,
         clock: Clock,
         random: Randomness,
-        end_sessions: Callable[[EntityId], int],
+        end_sessions: Callable[[EntityId], Awaitable[int]],
     ) -> None:
         self._server_id = server_id
         self._store = store
@@ -127,7 +132,7 @@ class Provisioning:
         entity = EntityId(name)
         if await self._store.entity(entity) is None:
             raise NotFound("unknown_entity", f"There is no {name}: see `cpns device list` and `cpns gateway list`.")
-        ended = self._end_sessions(entity)  # first, so that no run under way can bring it back behind the commit
+        ended = await self._end_sessions(entity)  # first, so that no run under way can bring it back behind the commit
         await self._store.revoke(entity, self._clock.now())
         return ended
 

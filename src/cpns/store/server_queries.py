@@ -92,6 +92,12 @@ _ADD_PN = insert(networks)
 _NETWORKS = select(networks.c.pn_id, networks.c.gateway_id, networks.c.alias, networks.c.created_at).order_by(
     networks.c.pn_id
 )
+_MEMBERS_OF = (
+    select(members.c.pne_id)
+    .join(networks, networks.c.pn_id == members.c.pn_id)
+    .where(networks.c.gateway_id == bindparam("gateway_id"))
+    .order_by(members.c.pne_id)
+)
 _MEMBERS = select(members.c.pn_id, members.c.pne_id).order_by(members.c.pn_id, members.c.pne_id)
 
 _READINGS = (
@@ -192,6 +198,11 @@ def pn_of_gateway(connection: Connection, gateway_id: EntityId) -> PnId | None:
     """See `cpns.ports.Store.pn_of_gateway`."""
     pn_id: PnId | None = connection.execute(_PN_OF_GATEWAY, {"gateway_id": gateway_id}).scalar_one_or_none()
     return pn_id
+
+
+def members_of(connection: Connection, gateway_id: EntityId) -> list[EntityId]:
+    """See `cpns.ports.Store.members_of`."""
+    return [EntityId(pne) for pne in connection.execute(_MEMBERS_OF, {"gateway_id": gateway_id}).scalars()]
 
 
 def networks_of_all(connection: Connection) -> list[PersonalNetwork]:

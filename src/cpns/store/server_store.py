@@ -69,6 +69,10 @@ class ServerStore:
         """See `cpns.ports.Store`."""
         return await self._database.run(partial(q.pn_of_gateway, gateway_id=gateway_id), write=False)
 
+    async def members_of(self, gateway_id: EntityId) -> list[EntityId]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(q.members_of, gateway_id=gateway_id), write=False)
+
     async def networks(self) -> list[PersonalNetwork]:
         """See `cpns.ports.Store`."""
         return await self._database.run(q.networks_of_all, write=False)

@@ -94,7 +94,11 @@ class Tokens(TokenManager):  # type: ignore[misc]
         message.token = self.next_token()
         exchange.key = (message.token, message.remote)
         self._exchanges[exchange.key] = exchange
-        self.token_interface.send_message(message, lambda: exchange.fail(ConnectionError("reset by peer")))
+        try:
+            self.token_interface.send_message(message, lambda: exchange.fail(ConnectionError("reset by peer")))
+        except ConnectionError:
+            del self._exchanges[exchange.key]
+            raise
         return exchange
 
     def close(self, exchange: Exchange) -> None:

@@ -32,6 +32,7 @@ class Connection(TcpConnection):  # type: ignore[misc]
         self._limit = limit
         self.host = ""
         self.proven = False
+        self._expiry: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Say our settings (CSM), if the peer is still there."""
@@ -43,7 +44,13 @@ class Connection(TcpConnection):  # type: ignore[misc]
         except (TypeError, OSError):
             transport.abort()
         if self._local_is_server:
-            self.loop.call_later(UNPROVEN_SECONDS, self._expire)
+            self._expiry = self.loop.call_later(UNPROVEN_SECONDS, self._expire)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell those who wait; the timer must not keep what is closed."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        super().connection_lost(exc)
 
     def _expire(self) -> None:
         if not self.proven:

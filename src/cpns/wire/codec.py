@@ -47,6 +47,10 @@ def _names(value: object) -> bool:
     return type(value) is list and 0 < len(value) <= r.MAX_BATCH and all(map(is_name, value))
 
 
+def _members(value: object) -> bool:
+    return type(value) is list and len(value) <= r.MAX_MEMBERS and all(map(is_name, value))
+
+
 def _alias(value: object) -> bool:
     return type(value) is str and 0 < len(value.encode()) <= r.MAX_ALIAS_BYTES and value.isprintable()
 
@@ -81,6 +85,7 @@ FIELDS: dict[str, tuple[Label, Check]] = {
     "key_seed": (Label.KEY_SEED, _octets(r.KEY_BYTES)),
     "cm_device_id": (Label.CM_DEVICE_ID, is_name),
     "cm_device_key": (Label.CM_DEVICE_KEY, _octets(r.KEY_BYTES)),
+    "members": (Label.MEMBERS, _members),
 }
 """Attribute of a message to its label and to what its value must be."""
 

@@ -334,6 +334,32 @@ class CmKeyResponse:
     result: int
 
 
+@dataclass(frozen=True, slots=True)
+class PnChangeNotify:
+    """PNChangeNotify, server to PN GW: these PNEs are no longer members of its PN; answered by an empty 2.04."""
+
+    TYPE: ClassVar = MessageType.PN_CHANGE_NOTIFY
+    pn_id: PnId
+    members: tuple[EntityId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryRequest:
+    """INVENTORY Request, PN GW to server: who is a member of the PN that I serve?"""
+
+    TYPE: ClassVar = MessageType.INVENTORY_REQUEST
+    pn_id: PnId
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryResponse:
+    """INVENTORY Response: the members by the server's PN Inventory, which is the truth (DEF-3)."""
+
+    TYPE: ClassVar = MessageType.INVENTORY_RESPONSE
+    result: int
+    members: tuple[EntityId, ...]
+
+
 ENTRIES = (SetupEntry, ChallengeEntry, ProofEntry, OutcomeEntry)
 SHAPES = (
     SetupRequest,
@@ -362,4 +388,7 @@ SHAPES = (
     CmConfirmResponse,
     CmKeyRequest,
     CmKeyResponse,
+    PnChangeNotify,
+    InventoryRequest,
+    InventoryResponse,
 )

@@ -1,6 +1,6 @@
 """Numbers of the wire: the one place where types, labels, suites, procedures and limits are given out.
 
-Source: PROTOCOL section 3. Labels from 24 on are free for this project; none is taken yet.
+Source: PROTOCOL section 3; types and labels from 24 on are this project's own (section 10).
 """
 
 from enum import IntEnum
@@ -26,12 +26,17 @@ class MessageType(IntEnum):
     CM_CONFIRM_RESPONSE = 21
     CM_KEY_REQUEST = 22
     CM_KEY_RESPONSE = 23
+    PN_CHANGE_NOTIFY = 24
+    INVENTORY_REQUEST = 25
+    INVENTORY_RESPONSE = 26
 
     @property
     def title(self) -> str:
         """The message's name as the seeds write it: ``SETUP Request``, ``PNEstablishmentNotify``."""
         if self is MessageType.PN_ESTABLISHMENT_NOTIFY:
             return "PNEstablishmentNotify"
+        if self is MessageType.PN_CHANGE_NOTIFY:
+            return "PNChangeNotify"
         verb, _, kind = self.name.rpartition("_")
         return f"{verb.replace('_', '-')} {kind.capitalize()}" if verb else "Error"
 
@@ -62,6 +67,7 @@ class Label(IntEnum):
     KEY_SEED = 21
     CM_DEVICE_ID = 22
     CM_DEVICE_KEY = 23
+    MEMBERS = 24
 
 
 class Suite(IntEnum):
@@ -106,3 +112,5 @@ MAX_DEPTH: Final = 6
 MAX_BODY: Final = 64 * 1024
 MAX_PAN_BODY: Final = 8 * 1024
 MAX_ALIAS_BYTES: Final = 64
+MAX_MEMBERS: Final = 900
+"""PNEs that one message lists, so that it fits into a body of 64 KiB."""

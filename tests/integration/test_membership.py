@@ -1,0 +1,87 @@
+"""The end of a membership: revoked, or moved to another gateway; hop session and LocalEUKey end with it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.support.world import World, world
+
+from cpns.gateway.app import Gateway
+from cpns.ids import EntityId
+
+PNE = EntityId("pne-1")
+OTHER = EntityId("pne-2")
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as one:
+        await one.start_server()
+        yield one
+
+
+async def kept(gateway: Gateway) -> set[str]:
+    """Return the PNEs whose LocalEUKey is on the gateway's disk."""
+    store = gateway.members._store
+    assert store is not None
+    return {held.pne_id for held in await store.local_eukeys()}
+
+
+@pytest.mark.req("DEF-3", "DEF-8")
+async def test_a_revoked_pne_is_gone_at_the_gateway_when_the_command_returns(here: World) -> None:
+    gateway = await here.start_gateway(kept=True)
+    for name in (PNE, OTHER):
+        await here.joined_pne(name, gateway)
+    assert await kept(gateway) == {PNE, OTHER}
+    assert await here.provisioning.revoke(PNE) == 1
+    assert gateway.members.get(PNE) is None
+    assert gateway.pans[0].hops.with_peer(PNE) is None
+    assert await kept(gateway) == {OTHER}
+    assert gateway.pans[0].hops.with_peer(OTHER) is not None
+    assert await here.store.members_of(EntityId("gw-1")) == [OTHER]
+    notified = [one for one in here.passed if one.what == "PNChangeNotify"]
+    assert [one.session for one in notified] == ["gw-server"]
+
+
+@pytest.mark.req("DEF-3")
+async def test_a_gateway_that_was_away_learns_of_it_before_it_serves(here: World) -> None:
+    gateway = await here.start_gateway(kept=True)
+    for name in (PNE, OTHER):
+        await here.stop(await here.joined_pne(name, gateway))
+    await here.stop(gateway)
+    await here.provisioning.revoke(PNE)
+    gateway = await here.start_gateway(kept=True)
+    assert gateway.members.get(PNE) is None
+    assert gateway.members.get(OTHER) is not None
+    assert await kept(gateway) == {OTHER}
+
+
+@pytest.mark.req("DEF-3")
+async def test_the_older_gateway_of_a_pne_that_moved_forgets_it(here: World) -> None:
+    older = await here.start_gateway("gw-1", kept=True)
+    newer = await here.start_gateway("gw-2")
+    await here.stop(await here.joined_pne(PNE, older))
+    await here.joined_pne(PNE, newer)
+    async with asyncio.timeout(5):
+        while older.members.get(PNE) is not None:
+            await asyncio.sleep(0.02)
+    assert await kept(older) == set()
+    assert older.pans[0].hops.with_peer(PNE) is None
+    assert newer.members.get(PNE) is not None
+    assert await here.store.members_of(EntityId("gw-2")) == [PNE]
+
+
+async def test_a_gateway_of_a_server_that_was_set_up_anew_is_served(here: World) -> None:
+    gateway = await here.start_gateway(kept=True)
+    await here.stop(await here.joined_pne(PNE, gateway))
+    await here.stop(gateway)
+    again = await here.start_gateway(kept=True, wait=False)
+    await again.uplink.wait(5)
+    again.members.pn_id = "pn-of-another-life"
+    standing = again.uplink.standing
+    standing.link.close()
+    async with asyncio.timeout(5):
+        while again.uplink.standing in (standing, None):
+            await asyncio.sleep(0.02)
+    await here.joined_pne(PNE, again)
