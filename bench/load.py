@@ -116,7 +116,7 @@ class Load:
 
     def _pne(self, address: tuple[str, int], suite: int) -> Pne:
         name = next(self._fresh)
-        config = PneConfig(name, SERVER, self._keys[name], address, suite=suite, timer=30.0, presence=3600.0)
+        config = PneConfig(name, SERVER, self._keys[name], (address,), suite=suite, timer=30.0, presence=3600.0)
         return Pne(config, CLOCK, random_bytes, lambda text: text)
 
     # establishment

@@ -34,7 +34,7 @@ async def test_a_found_gateway_serves(tmp_path: Path) -> None:
         await w.start_server()
         await w.start_gateway("gw-mdns", announce=True)
         config = await w.pne_config("pne-1", ("", 0))
-        config = dataclasses.replace(config, gateway=None, gateway_id=EntityId("gw-mdns"))
+        config = dataclasses.replace(config, gateways=(), gateway_id=EntityId("gw-mdns"))
         pne = Pne(config, CLOCK, random_bytes, lambda text: text)
         w.closes(pne)
         await pne.start()

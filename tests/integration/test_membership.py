@@ -1,6 +1,7 @@
 """The end of a membership: revoked, or moved to another gateway; hop session and LocalEUKey end with it."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -85,3 +86,28 @@ async def test_a_gateway_of_a_server_that_was_set_up_anew_is_served(here: World)
         while again.uplink.standing in (standing, None):
             await asyncio.sleep(0.02)
     await here.joined_pne(PNE, again)
+
+
+@pytest.mark.req("SES-1", "DEF-3")
+async def test_a_pne_that_loses_its_gateway_turns_up_at_another(here: World) -> None:
+    """Readings go on through the other gateway, with no new provisioning; none is lost, none stored twice."""
+    first = await here.start_gateway("gw-1")
+    second = await here.start_gateway("gw-2")
+    pne = await here.joined_pne(
+        PNE, first, gateways=(here.pan(first), here.pan(second)), timer=1.0, request_timeout=0.8, presence=0.5
+    )
+
+    async def send() -> None:
+        for number in range(60):
+            await pne.send(pne.next_reading({"n": number}))
+            await asyncio.sleep(0.01)
+
+    sending = asyncio.create_task(send())
+    await asyncio.sleep(0.2)
+    await here.stop(first)
+    begun = asyncio.get_running_loop().time()
+    await asyncio.wait_for(sending, 30)
+    stored = await here.store.readings(0, 200)
+    assert sorted(json.loads(row.body)["n"] for row in stored) == list(range(60))
+    assert {row.gateway_id for row in stored} == {"gw-1", "gw-2"}
+    print(f"all readings there {asyncio.get_running_loop().time() - begun:.1f} s after the loss of the gateway")

@@ -111,7 +111,7 @@ class World:
 
     async def pne_config(self, name: str, gateway: tuple[str, int], **options: Any) -> PneConfig:
         key = await self.key(Kind.PNE, name)
-        config = PneConfig(EntityId(name), SERVER, key, gateway, suite=1)
+        config = PneConfig(EntityId(name), SERVER, key, (gateway,), suite=1)
         return dataclasses.replace(config, **options)
 
     async def make_pne(

@@ -26,7 +26,13 @@ class Source(StrEnum):
 
 Key = Annotated[Path, flag("pne", "--key", "File (mode 0600) with the credential.", show_default=False)]
 Gateway = Annotated[
-    str | None, flag("pne", "--gateway", "HOST:PORT of the gateway.", show_default="looked for on the PAN, by mDNS")
+    list[str] | None,
+    flag(
+        "pne",
+        "--gateway",
+        "HOST:PORT of a gateway; more than one are tried in turn.",
+        show_default="looked for on the PAN, by mDNS",
+    ),
 ]
 GatewayId = Annotated[
     str | None,
@@ -79,13 +85,13 @@ def run(
     from cpns.ids import entity_id
     from cpns.pne.config import PneConfig
 
-    where = None if gateway is None else address(gateway, "--gateway")
+    where = tuple(address(text, "--gateway") for text in gateway or ())
     credential = credential_of(key, Kind.PNE)
     settings = PneConfig(
         credential.entity_id,
         credential.server_id,
         credential.eukey,
-        gateway=where,
+        gateways=where,
         gateway_id=None if gateway_id is None else entity_id(gateway_id),
         pan_secure=secure_pan,
         suite=suite,

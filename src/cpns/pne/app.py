@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random as jitter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from cpns.errors import NoAnswer, Refused, Result
@@ -67,12 +67,12 @@ class Pne:
         self._lost = asyncio.Event()
         self._doubt = asyncio.Event()
         self._serial = 0
+        self._turn = 0
         self._boot = random(application.READING_ID_BYTES - 4)
 
     async def start(self) -> str:
         """Bind an own UDP port; return it. Call before `run`."""
-        host = "0.0.0.0" if self.config.gateway is None else await _own_side(self.config.gateway)  # noqa: S104
-        return await self._endpoint.open_pan(host, 0)
+        return await self._endpoint.open_pan(await _own_side(self.config.gateways), 0)
 
     async def close(self) -> None:
         """End the sessions and close the socket."""
@@ -90,6 +90,7 @@ class Pne:
             except (Refused, OSError) as error:
                 reason = error.reason if isinstance(error, Refused) else type(error).__name__
                 _log.warning("%s: not established: %s; trying again", self.config.pne_id, reason)
+                self._turn += 1
             finally:
                 self._ready.clear()
             await asyncio.sleep(pause * jitter.uniform(0.5, 1.0))  # noqa: S311  # spreads load, hides nothing
@@ -101,8 +102,8 @@ class Pne:
         return self.config.gateway_id if self.joined is None else self.joined.gateway_id  # type: ignore[return-value]
 
     async def _find(self) -> tuple[str, int]:
-        if self.config.gateway is not None:
-            return self.config.gateway
+        if self.config.gateways:
+            return self.config.gateways[self._turn % len(self.config.gateways)]
         found = await discovery.find(self.config.timer, self.config.gateway_id, self.config.pan_secure)
         if found is None:
             raise NoAnswer("no_gateway_found_on_the_pan")
@@ -125,7 +126,7 @@ class Pne:
 
     async def _stay(self) -> None:
         """Return when the sessions are lost or due for renewal; give signs of life until then."""
-        while True:
+        while not self._lost.is_set():
             self._doubt.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.config.presence):
@@ -151,7 +152,7 @@ class Pne:
     async def _present_again(self) -> None:
         try:
             await self._present()
-        except Refused:
+        except Hinted:  # it is there, and does not know our hop session
             link, joined = self._link, self.joined
             if link is None or joined is None or joined.pan_secure:
                 raise
@@ -238,7 +239,10 @@ def _accepted(answer: Answer) -> None:
         raise Refused(Result.NOT_AUTHENTICATED, "presence_refused")
 
 
-async def _own_side(gateway: tuple[str, int]) -> str:
-    """Return the any-address of the family in which *gateway* is reached."""
-    found = await asyncio.get_running_loop().getaddrinfo(*gateway)
-    return "::" if len(found[0][4]) == 4 else "0.0.0.0"  # noqa: S104  # one socket on whatever PAN leads there
+async def _own_side(gateways: Sequence[tuple[str, int]]) -> str:
+    """Return the any-address of the family in which *gateways* are reached."""
+    for gateway in gateways:
+        found = await asyncio.get_running_loop().getaddrinfo(*gateway)
+        if len(found[0][4]) == 4:
+            return "::"
+    return "0.0.0.0"  # noqa: S104  # one socket on whatever PAN leads there

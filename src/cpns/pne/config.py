@@ -12,7 +12,7 @@ class PneConfig:
     """See ``cpns pne run --help`` for the meaning of each.
 
     Attributes:
-        gateway: host and port of the PN GW, or None to look for one by mDNS.
+        gateways: host and port of each PN GW that it may go through, tried in turn; none: it looks for one by mDNS.
         gateway_id: the only PN GW to go through, or None for any: the server's proof tells which it is.
         pan_secure: what this PNE is configured to believe of its PAN.
         timer: seconds that it waits for the AUTHENTICATE Request, and again for the SETUP Response.
@@ -24,7 +24,7 @@ class PneConfig:
     pne_id: EntityId
     server_id: EntityId
     eukey: Secret
-    gateway: tuple[str, int] | None = None
+    gateways: tuple[tuple[str, int], ...] = ()
     gateway_id: EntityId | None = None
     pan_secure: bool = False
     suite: int = 2
