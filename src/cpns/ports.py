@@ -121,6 +121,10 @@ class Store(Protocol):
         """Return up to *limit* readings with a number over *after*, oldest first."""
         ...
 
+    async def last_reading(self, pne_id: EntityId) -> StoredReading | None:
+        """Return the newest reading of one PNE, or None."""
+        ...
+
     async def last_reading_number(self) -> int:
         """Return the newest number, 0 when there is none."""
         ...

@@ -61,6 +61,7 @@ class TcpTap:
         self.target = target
         self.seen: list[Seen] = []
         self.raw: list[bytes] = []
+        self.keep = True
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -81,12 +82,13 @@ class TcpTap:
         spool = b""
         try:
             while data := await reader.read(65536):
-                self.raw.append(data)
                 spool += data
+                if self.keep:
+                    self.raw.append(data)
                 while (parts := _extract_message_size(spool)) is not None and sum(parts) <= len(spool):
                     frame, spool = spool[: sum(parts)], spool[sum(parts) :]
                     message = _decode_message(frame)
-                    if not message.code.is_signalling():
+                    if self.keep and not message.code.is_signalling():
                         self.seen.append(Seen(up, message, body_of(message.payload)))
                 writer.write(data)
                 await writer.drain()

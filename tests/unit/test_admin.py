@@ -115,6 +115,7 @@ ROUTES = [
     ("GET", "/gateways/{id}", {}, 200),
     ("GET", "/devices", {}, 200),
     ("GET", "/devices/{id}", {}, 200),
+    ("GET", "/devices/{id}/explain", {}, 200),
     ("GET", "/readings", {}, 200),
     ("GET", "/networks", {}, 200),
     ("GET", "/status", {}, 200),

@@ -5,6 +5,7 @@ authentication. There is no TCP and no token, so it must not be served anywhere 
 is in the answer to the POST that made it, and in no other.
 """
 
+import dataclasses
 import logging
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -92,6 +93,11 @@ def _add_devices(router: APIRouter, admin: Admin) -> None:
             bad=[m.BadRow(line=row.line, code=row.code, detail=row.sentence) for row in report.bad],
             credentials=[m.Credential.of(credential) for credential in done],
         )
+
+    @router.get("/devices/{id}/explain")
+    async def explain(id: str) -> m.Explanation:
+        found = await admin.explain(id)
+        return m.Explanation(id=id, items=[m.Finding(**dataclasses.asdict(finding)) for finding in found])
 
     @router.post("/devices/{id}/send")
     async def send(id: str, text: m.Text) -> m.Answer:

@@ -40,6 +40,23 @@ class Text(_Request):
     text: str
 
 
+class Finding(BaseModel):
+    """One hop or step of an explanation; `good` is null where nothing can be said, `age` is seconds."""
+
+    step: str
+    good: bool | None
+    what: str
+    age: float | None
+    next_step: str
+
+
+class Explanation(BaseModel):
+    """Why a device is where it is, from the server outwards."""
+
+    id: str
+    items: list[Finding]
+
+
 class Answer(BaseModel):
     """What a device answered."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cpns.domain.credential import DeviceCredential
+from cpns.domain.explanation import Facts, Finding, explain
 from cpns.domain.inventory import Entity, Kind, Outcome, PersonalNetwork, StoredReading
 from cpns.errors import BadInput, Conflict, NotFound, Refused, Unavailable, WireError
 from cpns.ids import EntityId
@@ -127,6 +128,27 @@ class Admin:
         """
         entity = await self.entity(kind, name)
         return await self._provisioning.revoke(entity.entity_id)
+
+    async def explain(self, name: str) -> list[Finding]:
+        """Return why a device is where it is, hop by hop.
+
+        Raises:
+            NotFound: ``unknown_entity``.
+        """
+        device = await self.entity(Kind.PNE, name)
+        gateway = None if device.last_via is None else await self._store.entity(device.last_via)
+        session = None if self._server is None else self._server.session_state(device.entity_id)
+        facts = Facts(
+            now=self._clock.now(),
+            running=self._server is not None,
+            device=device,
+            gateway=gateway,
+            gateway_connected=gateway is not None and self.is_connected(gateway.entity_id) is True,
+            session_age=None if session is None else session[0],
+            confirmed=session is not None and session[1],
+            last_reading=await self._store.last_reading(device.entity_id),
+        )
+        return explain(facts)
 
     # what needs the running server
 

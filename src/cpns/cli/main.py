@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cpns.cli import demo, device, gateway, network, pne, server
+from cpns.cli import demo, device, explain, gateway, network, pne, server
 from cpns.errors import CpnsError, Refused, UserError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 for noun in (server, gateway, device, pne, network):
     app.add_typer(noun.app)
+app.command()(explain.explain)
 app.command()(demo.demo)
 
 

@@ -233,6 +233,11 @@ class Server:
         session = self.sessions.with_peer(entity)
         return session is not None and (session.via is None or session.via in self._gateways)
 
+    def session_state(self, entity: EntityId) -> tuple[float, bool] | None:
+        """Return age in seconds and whether it is confirmed, of the session with *entity*; None where there is none."""
+        session = self.sessions.with_peer(entity)
+        return None if session is None else (self._clock.monotonic() - session.since, session.confirmed)
+
     async def end(self, entity: EntityId) -> int:
         """End every session of a revoked entity, and of those behind a revoked PN GW; return how many.
 

@@ -104,6 +104,9 @@ _READINGS = (
     select(readings).where(readings.c.number > bindparam("after")).order_by(readings.c.number).limit(bindparam("limit"))
 )
 _READINGS_OF_PNE = _READINGS.where(readings.c.pne_id == bindparam("pne_id"))
+_LAST_OF_PNE = (
+    select(readings).where(readings.c.pne_id == bindparam("pne_id")).order_by(readings.c.number.desc()).limit(1)
+)
 _LAST_READING = select(func.coalesce(func.max(readings.c.number), 0))
 _AUDIT = (
     select(audit.c.at, audit.c.event, audit.c.entity_id, audit.c.via, audit.c.result, audit.c.reason)
@@ -224,6 +227,12 @@ def readings_after(connection: Connection, after: int, limit: int, pne_id: Entit
     statement: Select[tuple[object, ...]] = _READINGS if pne_id is None else _READINGS_OF_PNE
     rows = connection.execute(statement, {"after": after, "limit": limit, "pne_id": pne_id})
     return [StoredReading(**row) for row in rows.mappings()]
+
+
+def last_reading(connection: Connection, pne_id: EntityId) -> StoredReading | None:
+    """See `cpns.ports.Store.last_reading`."""
+    row = connection.execute(_LAST_OF_PNE, {"pne_id": pne_id}).mappings().one_or_none()
+    return None if row is None else StoredReading(**row)
 
 
 def last_reading_number(connection: Connection) -> int:

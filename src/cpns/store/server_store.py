@@ -92,6 +92,10 @@ class ServerStore:
         """See `cpns.ports.Store`."""
         return await self._database.run(partial(q.readings_after, after=after, limit=limit, pne_id=pne_id), write=False)
 
+    async def last_reading(self, pne_id: EntityId) -> StoredReading | None:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(q.last_reading, pne_id=pne_id), write=False)
+
     async def last_reading_number(self) -> int:
         """See `cpns.ports.Store`."""
         return await self._database.run(q.last_reading_number, write=False)
