@@ -5,7 +5,8 @@ No unhandled exception, no error in the log, bounded memory, and the party does 
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from cpns.transport.endpoint import Endpoint
 from cpns.wire import application
 
 COUNT = 100_000
-WARM_UP = 5_000
+WARM_UP = 20_000
 
 
 @pytest.fixture
@@ -199,4 +200,104 @@ async def test_server_uplink(here: World, counted: Counter[str], caplog: pytest.
     assert here.server._runs == 0
     await until(lambda: len(here.server._endpoint._tokens.token_interface.connections) == 1)
     await works(here, on.gateway, pne)
+    health.check()
+
+
+async def test_a_flood_is_remembered_up_to_a_bound(
+    here: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More fresh requests than the table of message IDs may hold: it stops there, and after their time all is well."""
+    monkeypatch.setattr(stack, "MAX_REMEMBERED", 4000)
+    await here.start_server()
+    gateway = await here.start_gateway()
+    unlimited(gateway.pans[0].endpoint)
+    health = Health(caplog)
+    messages = gateway.pans[0].endpoint._tokens.token_interface
+    numbers = iter(range(1 << 30))
+    sent = 0
+    longest = 0
+
+    def request() -> bytes:
+        nonlocal sent, longest
+        sent += 1
+        longest = max(longest, len(messages._recent_messages))
+        return b"\x50\x02" + (next(numbers) % 65536).to_bytes(2, "big") + b"\xb1x"
+
+    await pour(here.pan(gateway), request, 8000, lambda: sent)
+    await until(lambda: len(messages._recent_messages) == 4000)
+    assert longest <= 4000
+    await drained(lambda: not messages._recent_messages)
+    await here.joined_pne("newcomer", gateway)
+    health.check()
+
+
+# Mutants that are sealed: who has a session may lie inside it
+
+
+async def sealed(asked: Callable[[bytes], Awaitable[Answer]], mutants: Mutator, count: int) -> Counter[int]:
+    """Send *count* mutants as payloads inside a session; return the codes that came back."""
+    codes: Counter[int] = Counter()
+    for _ in range(0, count, 10):
+        answers = await asyncio.gather(*(asked(mutants()) for _ in range(10)))
+        codes.update(answer.code for answer in answers)
+    return codes
+
+
+REFUSALS = {Code.CHANGED, Code.BAD_REQUEST, Code.UNAUTHORIZED, Code.FORBIDDEN, Code.TOO_MANY_REQUESTS}
+
+
+async def test_inside_a_gateway_s_session(here: World, caplog: pytest.LogCaptureFixture) -> None:
+    """SETUP Requests and AUTHENTICATE Responses from a registered PN GW, mutated before they are sealed."""
+    await here.start_server()
+    gateway = ScriptedGateway("evil", await here.key(Kind.GATEWAY, "evil"))
+    here.closes(gateway)
+    await gateway.connect(here.address)
+    health = Health(caplog)
+    pnes = [ScriptedPne(f"pne-{suite}", await here.key(Kind.PNE, f"pne-{suite}"), suite=suite) for suite in (1, 2, 3)]
+    requests = [
+        codec.encode(m.GatewaySetupRequest(bytes(8), False, tuple(entry_of(pne.begin()) for pne in some)))
+        for some in (pnes[:1], pnes[1:2], pnes[:2], pnes)
+    ]
+    mutants = Mutator(4, requests)
+
+    async def setup(payload: bytes) -> Answer:
+        return await ask(gateway.to_server, payload, session=gateway.session)
+
+    codes = await sealed(setup, mutants, 3000)
+    assert set(codes) <= REFUSALS
+    assert codes[Code.CHANGED] > 20
+    assert codes[Code.BAD_REQUEST] > 500
+    proofs = Mutator(5, [codec.encode(m.GatewayProofs(bytes(8), (m.ProofEntry(pnes[0].name, bytes(16)),)))])
+    gateway.answer_with = lambda challenge: Answer(Code.CHANGED, proofs())
+    for _ in range(100):
+        answers = await asyncio.gather(*(gateway.setup(entry_of(pne.begin())) for pne in pnes))
+        assert {answer.code for answer in answers} <= REFUSALS
+    assert [session.peer_id for session in here.server.sessions] == ["evil"]
+    assert here.server._runs == 0
+    health.check()
+
+
+async def test_inside_a_pne_s_session(here: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Readings, states and pushes, mutated before they are sealed: stored or refused, never a failure."""
+    on = await scene(here)
+    (pne,) = await on.pnes(["pne-1"])
+    health = Health(caplog)
+    corpus = [application.encode_reading(pne.next_reading({"t": [1, 2.5, None, {"x": "y"}], "ü": True}))]
+    corpus.append(application.encode_text("hello"))
+    mutants = Mutator(6, corpus)
+    for path in ("readings", "status", "cpns", "ping"):
+        codes = await sealed(partial(pne._exchange, path), mutants, 1000)
+        assert set(codes) <= REFUSALS, path
+        assert sum(codes.values()) == 1000
+    kept = await here.store.readings(0, 10000)
+    assert {reading.pne_id for reading in kept} == {"pne-1"}
+    assert len({reading.reading_id for reading in kept}) == len(kept)
+    session, link = here.server.sessions.with_peer(EntityId("pne-1")), here.server._gateways[EntityId("gw-1")][1]
+    for path in ("inbox", "ping", "cpns"):
+
+        async def push(payload: bytes, path: str = path) -> Answer:
+            return await ask(link, payload, path=path, session=session)
+
+        assert set(await sealed(push, mutants, 500)) <= REFUSALS, path
+    await settled(pne)
     health.check()

@@ -15,7 +15,7 @@ NEXT: dict[str, str] = {
     "pan_mismatch": "gateway and device disagree whether the PAN is secure: start both with or without --secure-pan",
     "suite_refused": "it proposes a suite under the server's --lowest-suite: start it with a higher --suite",
     "bad_request": "its gateway named it twice in one SETUP Request",
-    "no_answer": "the gateway asked, and it did not answer: a bad link, or a LocalEUKey copy that did not open",
+    "no_answer": "the gateway asked, and it did not answer: a bad link, or its EUKey is not the server's",
 }
 """Reason of the audit log to what it means and what to do."""
 

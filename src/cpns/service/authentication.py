@@ -14,7 +14,7 @@ from cpns.crypto.local_eukey import gateway_prk, rand_server
 from cpns.crypto.schedule import Profile
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Establishment, Kind, Membership, Outcome
-from cpns.errors import AuthenticationFailed, Refused, Result
+from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, Randomness, Store
 from cpns.protocol.link_auth import verifier
@@ -183,6 +183,8 @@ class Authentication:
                 if challenge is not None:
                     verdicts = pne_auth.verify(state, await ask(challenge))
             return await self._conclude(request, gateway, pn_id, verdicts, opened, refused)
+        except NoAnswer:
+            raise
         except Refused as error:
             await self._audit_refusal(gateway.gateway_id, error.reason)
             raise
