@@ -15,15 +15,19 @@ from aiocoap import Message
 from aiocoap.transports import tcp
 from tests.support.fuzz import Health, Mutator, drained, framed, pour
 from tests.support.lossy import Datagram, Fates, UdpProxy, honest
-from tests.support.raw import CSM
-from tests.support.tap import scene
+from tests.support.raw import CSM, ScriptedGateway, ScriptedPne, ask, entry_of
+from tests.support.tap import scene, settled
 from tests.support.world import World, address_of, until, world
 
+from cpns.domain.inventory import Kind
+from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.transport import endpoint as endpoint_module
 from cpns.transport import pan, stack
 from cpns.transport.endpoint import Endpoint
-from cpns.wire import application
+from cpns.transport.errors import Answer, Code
+from cpns.wire import application, codec
+from cpns.wire import messages as m
 
 COUNT = 100_000
 WARM_UP = 20_000
@@ -204,29 +208,27 @@ async def test_server_uplink(here: World, counted: Counter[str], caplog: pytest.
 
 
 async def test_a_flood_is_remembered_up_to_a_bound(
-    here: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    here: World, counted: Counter[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More fresh requests than the table of message IDs may hold: it stops there, and after their time all is well."""
-    monkeypatch.setattr(stack, "MAX_REMEMBERED", 4000)
+    monkeypatch.setattr(stack, "MAX_REMEMBERED", 3000)
     await here.start_server()
     gateway = await here.start_gateway()
     unlimited(gateway.pans[0].endpoint)
     health = Health(caplog)
-    messages = gateway.pans[0].endpoint._tokens.token_interface
-    numbers = iter(range(1 << 30))
-    sent = 0
-    longest = 0
+    remembered = gateway.pans[0].endpoint._tokens.token_interface._recent_messages
+    longest = number = 0
 
     def request() -> bytes:
-        nonlocal sent, longest
-        sent += 1
-        longest = max(longest, len(messages._recent_messages))
-        return b"\x50\x02" + (next(numbers) % 65536).to_bytes(2, "big") + b"\xb1x"
+        nonlocal longest, number
+        number += 1
+        longest = max(longest, len(remembered))
+        return b"\x50\x02" + number.to_bytes(2, "big") + b"\xb1x"
 
-    await pour(here.pan(gateway), request, 8000, lambda: sent)
-    await until(lambda: len(messages._recent_messages) == 4000)
-    assert longest <= 4000
-    await drained(lambda: not messages._recent_messages)
+    await pour(here.pan(gateway), request, 9000, lambda: counted["decoded"])
+    assert longest == 3000
+    assert counted["served"] < 9000
+    await drained(lambda: not remembered)
     await here.joined_pne("newcomer", gateway)
     health.check()
 

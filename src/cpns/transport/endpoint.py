@@ -379,11 +379,14 @@ def _request(session: Session | None, path: str, payload: bytes) -> tuple[Messag
     return message, None
 
 
+_ONE_BYTE_MORE: Final = 0x18  # how CBOR begins a number from 24 on
+
+
 def _name(path: str, payload: bytes) -> str:
-    if path.split(" ")[0] != CPNS_PATH or len(payload) < 2:
+    if path.split(" ")[0] != CPNS_PATH or len(payload) < 3:
         return f"/{path}"
     try:
-        return MessageType(payload[1]).title
+        return MessageType(payload[2] if payload[1] == _ONE_BYTE_MORE else payload[1]).title
     except ValueError:
         return f"/{path}"
 
