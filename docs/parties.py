@@ -15,7 +15,9 @@ PARTIES = (
 BOX, TOP, TALL = 220, 62, 128
 
 
-def text(x: float, y: float, words: str, size: int = 14, color: str = INK, weight: str = "400", anchor: str = "middle") -> str:
+def text(
+    x: float, y: float, words: str, size: int = 14, color: str = INK, weight: str = "400", anchor: str = "middle"
+) -> str:
     """Return a line of text."""
     return (
         f'<text x="{x}" y="{y}" font-size="{size}" fill="{color}" font-weight="{weight}" '
@@ -67,7 +69,9 @@ def draw() -> str:
             for x in (pne, gateway, server)
         ),
         session(pne, gateway, 232, HOP, "hop session", "from the LocalEUKey", "none on a Secure PAN"),
-        session(gateway, server, 232, UPLINK, "gateway session", "from the PN GW's EUKey", "SETUP for up to 64 PNEs at once"),
+        session(
+            gateway, server, 232, UPLINK, "gateway session", "from the PN GW's EUKey", "SETUP for up to 64 PNEs at once"
+        ),
         session(
             pne,
             server,

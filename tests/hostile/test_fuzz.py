@@ -13,11 +13,6 @@ from typing import Any
 import pytest
 from aiocoap import Message
 from aiocoap.transports import tcp
-from tests.support.fuzz import Health, Mutator, drained, framed, pour
-from tests.support.lossy import Datagram, Fates, UdpProxy, honest
-from tests.support.raw import CSM, ScriptedGateway, ScriptedPne, ask, entry_of
-from tests.support.tap import scene, settled
-from tests.support.world import World, address_of, until, world
 
 from cpns.domain.inventory import Kind
 from cpns.ids import EntityId
@@ -28,6 +23,11 @@ from cpns.transport.endpoint import Endpoint
 from cpns.transport.errors import Answer, Code
 from cpns.wire import application, codec
 from cpns.wire import messages as m
+from tests.support.fuzz import Health, Mutator, drained, framed, pour
+from tests.support.lossy import Datagram, Fates, UdpProxy, honest
+from tests.support.raw import CSM, ScriptedGateway, ScriptedPne, ask, entry_of
+from tests.support.tap import scene, settled
+from tests.support.world import World, address_of, until, world
 
 COUNT = 100_000
 WARM_UP = 20_000

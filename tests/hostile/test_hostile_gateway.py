@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.hostile_gateway import Hook, HostileGateway, Way, altered, changes, flip, in_entry, together
-from tests.support.stage import EVIL, stage, unharmed, views_agree, watch_refusals
-from tests.support.world import World, until, world
 
 from cpns.errors import NoAnswer, Result
 from cpns.ids import EntityId
 from cpns.wire import messages as m
+from tests.support.hostile_gateway import Hook, HostileGateway, Way, altered, changes, flip, in_entry, together
+from tests.support.stage import EVIL, stage, unharmed, views_agree, watch_refusals
+from tests.support.world import World, until, world
 
 ALICE = EntityId("alice")
 TO_PNE, FROM_PNE, TO_SERVER, FROM_SERVER = Way.TO_PNE, Way.FROM_PNE, Way.TO_SERVER, Way.FROM_SERVER

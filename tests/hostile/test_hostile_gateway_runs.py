@@ -7,11 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.hostile_gateway import Hook, HostileGateway, Way, altered, entries, entry
-from tests.support.raw import ScriptedGateway, ScriptedPne, entry_of, result_of
-from tests.support.stage import EVIL, stage, unharmed, views_agree, watch_refusals
-from tests.support.tap import bodies, body_of, scene, settled
-from tests.support.world import SERVER, World, until, world
 
 from cpns.domain.inventory import Kind
 from cpns.errors import NoAnswer, Refused, Result
@@ -23,6 +18,11 @@ from cpns.transport.errors import UNIFORM_REFUSAL
 from cpns.wire import codec
 from cpns.wire import messages as m
 from cpns.wire.registry import CPNS_PATH
+from tests.support.hostile_gateway import Hook, HostileGateway, Way, altered, entries, entry
+from tests.support.raw import ScriptedGateway, ScriptedPne, entry_of, result_of
+from tests.support.stage import EVIL, stage, unharmed, views_agree, watch_refusals
+from tests.support.tap import bodies, body_of, scene, settled
+from tests.support.world import SERVER, World, until, world
 
 ALICE, CAROL = EntityId("alice"), EntityId("carol")
 TO_PNE, FROM_PNE, TO_SERVER, FROM_SERVER = Way.TO_PNE, Way.FROM_PNE, Way.TO_SERVER, Way.FROM_SERVER

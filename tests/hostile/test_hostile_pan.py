@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.lossy import Datagram, Losses, UdpProxy, honest
-from tests.support.world import SERVER, until, world
 
 from cpns.errors import Refused
 from cpns.gateway.app import Gateway
@@ -19,6 +17,8 @@ from cpns.pne import app
 from cpns.pne.app import Pne
 from cpns.server.app import Server
 from cpns.session.table import Sessions
+from tests.support.lossy import Datagram, Losses, UdpProxy, honest
+from tests.support.world import SERVER, until, world
 
 GATEWAY = EntityId("gw-1")
 HALF_OPEN = 2.0

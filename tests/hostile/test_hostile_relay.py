@@ -9,16 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.hostile_gateway import Seal, flip
-from tests.support.stage import stage, unharmed
-from tests.support.tap import settled
-from tests.support.world import SERVER, World, world
 
 from cpns.errors import NoAnswer, Unavailable
 from cpns.transport.endpoint import Hinted
 from cpns.transport.errors import UNIFORM_REFUSAL, Code
 from cpns.transport.relay import Sealed
 from cpns.wire import application
+from tests.support.hostile_gateway import Seal, flip
+from tests.support.stage import stage, unharmed
+from tests.support.tap import settled
+from tests.support.world import SERVER, World, world
 
 pytestmark = pytest.mark.req("SES-3")
 Change = Callable[[Sealed], Sealed]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.support.parties import Parties, Process, acknowledged, until
 
 ROUNDS = 9

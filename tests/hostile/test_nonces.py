@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 from aiocoap import POST, Message, oscore
+
+from cpns.session.table import Session
+from cpns.transport.oscore import RequestId, protect_response
+from cpns.wire import application
 from tests.support.lossy import Losses, UdpProxy
 from tests.support.oracle import watching
 from tests.support.raw import RawUdp
 from tests.support.tap import settled
 from tests.support.world import SERVER, World, until, world
-
-from cpns.session.table import Session
-from cpns.transport.oscore import RequestId, protect_response
-from cpns.wire import application
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.parties import Parties, Process, acknowledged, until
 
 from cpns.domain.credential import parse_credential
 from cpns.domain.inventory import Kind
+from tests.support.parties import Parties, Process, acknowledged, until
 
 
 @pytest.fixture

@@ -14,9 +14,6 @@ from types import FunctionType
 from typing import Any
 
 import pytest
-from tests.support.raw import ScriptedGateway, ScriptedPne, entry_of
-from tests.support.tap import Seen, TcpTap, body_of, scene
-from tests.support.world import World, until, world
 
 from cpns.crypto import primitives
 from cpns.crypto.secret import Secret
@@ -27,6 +24,9 @@ from cpns.service.system import random_bytes
 from cpns.transport.errors import UNIFORM_REFUSAL
 from cpns.wire import codec
 from cpns.wire import messages as m
+from tests.support.raw import ScriptedGateway, ScriptedPne, entry_of
+from tests.support.tap import Seen, TcpTap, body_of, scene
+from tests.support.world import World, until, world
 
 PNES = {
     "pne-wrong": "wrong_hash",

@@ -5,9 +5,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.support.raw import ScriptedGateway, ScriptedPne, entry_of, result_of
-from tests.support.tap import body_of, one_body, scene
-from tests.support.world import World, until, world
 
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Kind, State
@@ -15,6 +12,9 @@ from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId
 from cpns.service.system import random_bytes
 from cpns.wire import messages as m
+from tests.support.raw import ScriptedGateway, ScriptedPne, entry_of, result_of
+from tests.support.tap import body_of, one_body, scene
+from tests.support.world import World, until, world
 
 
 @pytest.fixture

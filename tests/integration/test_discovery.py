@@ -5,12 +5,12 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from tests.support.world import CLOCK, world
 
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.service.system import random_bytes
 from cpns.transport import discovery
+from tests.support.world import CLOCK, world
 
 
 async def test_a_pne_finds_its_gateway_and_the_right_kind_of_pan(tmp_path: Path) -> None:

@@ -14,11 +14,6 @@ import pytest
 from aiocoap import Message
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap
-from tests.support import formula
-from tests.support.lossy import Datagram, Fates, flipped
-from tests.support.raw import Scripted, said
-from tests.support.tap import Scene, TcpTap, bodies, body_of, one_body, scene
-from tests.support.world import SERVER, World, until, world
 
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Kind
@@ -28,6 +23,11 @@ from cpns.pne.app import Pne
 from cpns.transport.endpoint import Inbound
 from cpns.wire import codec
 from cpns.wire import messages as m
+from tests.support import formula
+from tests.support.lossy import Datagram, Fates, flipped
+from tests.support.raw import Scripted, said
+from tests.support.tap import Scene, TcpTap, bodies, body_of, one_body, scene
+from tests.support.world import SERVER, World, until, world
 
 SUITES = pytest.mark.parametrize("suite", [1, 2, 3])
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.support.world import World, world
 
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId
+from tests.support.world import World, world
 
 PNE = EntityId("pne-1")
 OTHER = EntityId("pne-2")

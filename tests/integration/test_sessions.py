@@ -7,10 +7,6 @@ from pathlib import Path
 import pytest
 from aiocoap import Message
 from aiocoap.transports.tcp import _serialize
-from tests.support.lossy import Datagram, Fates, flipped, honest
-from tests.support.raw import RawTcp, RawUdp, Scripted, ScriptedPne, ask, result_of
-from tests.support.tap import Scene, Seen, bodies, frames_of, one_body, opened, scene
-from tests.support.world import SERVER, World, until, world
 
 from cpns.errors import NoAnswer, Result, Unavailable
 from cpns.ids import EntityId
@@ -19,6 +15,10 @@ from cpns.transport.errors import Code
 from cpns.wire import application
 from cpns.wire import messages as m
 from cpns.wire.registry import CPNS_PATH
+from tests.support.lossy import Datagram, Fates, flipped, honest
+from tests.support.raw import RawTcp, RawUdp, Scripted, ScriptedPne, ask, result_of
+from tests.support.tap import Scene, Seen, bodies, frames_of, one_body, opened, scene
+from tests.support.world import SERVER, World, until, world
 
 GATEWAY = EntityId("gw-1")
 REFUSED = ("4.01", Result.AUTHENTICATION_FAILED)

@@ -10,9 +10,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.support.world import world
 
 from cpns.errors import NoAnswer
+from tests.support.world import world
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
