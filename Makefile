@@ -14,9 +14,9 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-# Test processes: one per core, two at the least. -bb makes a comparison of bytes with text an error.
+# Test processes: one per core, two at the least.
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n > 2 ? n : 2)))
-PYTEST  := $(BIN)/python -bb -m pytest --dist load --tx '$(WORKERS)*popen//python=$(BIN)/python -bb'
+PYTEST  := $(BIN)/python -m pytest -n $(WORKERS)
 
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -42,7 +42,7 @@ conformance: $(VENV)/.dev       ## run the tests of the clauses; table, and buil
 	$(PYTEST) -m req --conformance build/conformance.json $(ARGS)
 
 vectors: $(VENV)/.dev   ## check known answers: FILE=path, or those of tests/vectors
-	@$(BIN)/python -bb -m tests.vectors.check $(FILE)
+	@$(BIN)/python -m tests.vectors.check $(FILE)
 
 bench: $(VENV)/.dev     ## measure (ARGS is handed on)
 	@$(BIN)/python -m bench $(ARGS)

@@ -90,7 +90,7 @@ def change(data: st.DataObject, body: dict[int, Any]) -> None:
     label = data.draw(st.sampled_from(sorted(body)), "label")
     how = data.draw(st.sampled_from(["add", "value", "size", "leave out"]), "how")
     if how == "add":
-        body[data.draw(st.integers(1, 40), "new label")] = 0
+        body[data.draw(st.integers(1, 40), "new label")] = None  # pycddl takes a number for .size
     elif how == "value":
         others = [*_OTHERS, -1, 1000] if label in _NUMBERS else _OTHERS
         body[label] = data.draw(st.sampled_from(others), "value")
