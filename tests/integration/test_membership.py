@@ -29,7 +29,7 @@ async def kept(gateway: Gateway) -> set[str]:
     return {held.pne_id for held in await store.local_eukeys()}
 
 
-@pytest.mark.req("DEF-3", "DEF-8")
+@pytest.mark.req("DEF-8")
 async def test_a_revoked_pne_is_gone_at_the_gateway_when_the_command_returns(here: World) -> None:
     gateway = await here.start_gateway(kept=True)
     for name in (PNE, OTHER):
@@ -45,7 +45,6 @@ async def test_a_revoked_pne_is_gone_at_the_gateway_when_the_command_returns(her
     assert [one.session for one in notified] == ["gw-server"]
 
 
-@pytest.mark.req("DEF-3")
 async def test_a_gateway_that_was_away_learns_of_it_before_it_serves(here: World) -> None:
     gateway = await here.start_gateway(kept=True)
     for name in (PNE, OTHER):
@@ -58,7 +57,6 @@ async def test_a_gateway_that_was_away_learns_of_it_before_it_serves(here: World
     assert await kept(gateway) == {OTHER}
 
 
-@pytest.mark.req("DEF-3")
 async def test_the_older_gateway_of_a_pne_that_moved_forgets_it(here: World) -> None:
     older = await here.start_gateway("gw-1", kept=True)
     newer = await here.start_gateway("gw-2")
@@ -88,7 +86,7 @@ async def test_a_gateway_of_a_server_that_was_set_up_anew_is_served(here: World)
     await here.joined_pne(PNE, again)
 
 
-@pytest.mark.req("SES-1", "DEF-3")
+@pytest.mark.req("SES-1")
 async def test_a_pne_that_loses_its_gateway_turns_up_at_another(here: World) -> None:
     """Readings go on through the other gateway, with no new provisioning; none is lost, none stored twice."""
     first = await here.start_gateway("gw-1")
