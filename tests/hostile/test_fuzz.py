@@ -210,7 +210,7 @@ async def test_server_uplink(here: World, counted: Counter[str], caplog: pytest.
 async def test_a_flood_is_remembered_up_to_a_bound(
     here: World, counted: Counter[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More fresh requests than the table of message IDs may hold: it stops there, and after their time all is well."""
+    """More fresh requests than the table of message IDs may hold: it holds no more, and nobody is muted."""
     monkeypatch.setattr(stack, "MAX_REMEMBERED", 3000)
     await here.start_server()
     gateway = await here.start_gateway()
@@ -227,7 +227,7 @@ async def test_a_flood_is_remembered_up_to_a_bound(
 
     await pour(here.pan(gateway), request, 9000, lambda: counted["decoded"])
     assert longest == 3000
-    assert counted["served"] < 9000
+    assert counted["served"] >= 9000
     await drained(lambda: not remembered)
     await here.joined_pne("newcomer", gateway)
     health.check()

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiocoap import Message
 
-from cpns.errors import Refused
+from cpns.errors import NoAnswer, Refused
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId
 from cpns.pne import app
@@ -18,6 +19,7 @@ from cpns.pne.app import Pne
 from cpns.server.app import Server
 from cpns.session.table import Sessions
 from tests.support.lossy import Datagram, Losses, UdpProxy, honest
+from tests.support.raw import Scripted, ask
 from tests.support.world import SERVER, until, world
 
 GATEWAY = EntityId("gw-1")
@@ -158,3 +160,25 @@ async def test_the_same_seed_gives_the_same_fates() -> None:
     assert fates(5) == fates(5)
     assert fates(5) != fates(6)
     assert {len(fate) for fate in fates(5)} == {0, 1, 2}
+
+
+async def test_what_nobody_waits_for_is_not_repeated(tmp_path: Path) -> None:
+    """After its time a request is sent no more, and holds up none behind it, though the peer never acknowledged it."""
+    async with world(tmp_path) as here:
+        peer, sink = Scripted("pne-1"), UdpProxy(("127.0.0.1", 9))
+        here.closes(peer)
+        here.closes(sink)
+        link = await peer.link(sink.address)
+        for number in range(5):
+            with pytest.raises(NoAnswer):
+                await ask(link, b"%d" % number, path="x", seconds=0.05)
+        assert [Message.decode(one.data).payload for one in sink.seen] == [b"0", b"1", b"2", b"3", b"4"]
+        await asyncio.gather(  # the second waits in line behind the first, and is withdrawn there
+            ask(link, b"first", path="x", seconds=0.3),
+            ask(link, b"second", path="x", seconds=0.1),
+            return_exceptions=True,
+        )
+        with pytest.raises(NoAnswer):
+            await ask(link, b"third", path="x", seconds=0.05)
+        await asyncio.sleep(1.0)
+        assert [Message.decode(one.data).payload for one in sink.seen[5:]] == [b"first", b"third"]

@@ -219,7 +219,6 @@ def any_hash(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 OPEN, AT_EVIL, SECURE = Setting(), Setting(gateway="evil"), Setting(pan_secure=True)
-OLD = play(OPEN, Random(1))
 MUTANTS: dict[str, tuple[list[Patch], Setting, list[Any], str]] = {
     "PN GW ID": ([th0_without(gw=None)], AT_EVIL, [("m2", "gateway_id", "home")], "differing gw"),
     "PN ID": (
@@ -251,7 +250,10 @@ MUTANTS: dict[str, tuple[list[Patch], Setting, list[Any], str]] = {
 def attack(setting: Setting, changes: list[Any]) -> Run:
     """Play the attack; an older W is that of the first run, made with the code as it is now."""
     older = play(setting, Random(1)).said["m2"].wrapped
-    made = [(step, name, older if value == "OLD" else value) for step, name, value in changes]
+    made = [
+        (step, name, older if (step, name) == ("m2", "wrapped") and value is not None else value)
+        for step, name, value in changes
+    ]
     return play(setting, Random(2), saying(*made))
 
 

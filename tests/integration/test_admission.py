@@ -8,9 +8,10 @@ import pytest
 
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Kind, State
-from cpns.errors import NoAnswer, Refused, Result
+from cpns.errors import NoAnswer, Refused, Result, Unavailable
 from cpns.ids import EntityId
 from cpns.service.system import random_bytes
+from cpns.transport.errors import Code
 from cpns.wire import messages as m
 from tests.support.raw import ScriptedGateway, ScriptedPne, entry_of, result_of
 from tests.support.tap import body_of, one_body, scene
@@ -192,3 +193,27 @@ async def test_a_request_for_a_pn_of_another_gateway_is_refused(here: World) -> 
     assert result_of(await other.setup(entry_of(bob.begin()), pn_id=pn.pn_id)) == ("4.03", Result.UNKNOWN_PN)
     assert not other.challenges
     assert [one.gateway_id for one in await here.store.networks()] == ["gw-1"]
+
+
+async def test_a_gateway_that_can_not_store_says_so_and_recovers(here: World) -> None:
+    """A full disk at the PN GW: no PNE is left waiting or half admitted, and the next SETUP succeeds."""
+    on = await scene(here, kept=True)
+    store = on.gateway.members._store
+
+    class Full:
+        def __getattr__(self, name: str) -> object:
+            async def refuse(*args: object) -> None:
+                raise Unavailable("store_unavailable", "the disk is full: free some space")
+
+            return refuse
+
+    on.gateway.members._store = Full()  # type: ignore[assignment]
+    pne = await here.make_pne("pne-1", on.pan.address, timer=0.5)
+    with pytest.raises(NoAnswer):
+        await pne._establish()
+    assert on.gateway.pans[0].setup._count.total() == 0
+    assert on.gateway.members.get(EntityId("pne-1")) is None
+    assert any(int(seen.message.code) == Code.SERVICE_UNAVAILABLE for seen in on.on_pan(pne))
+    on.gateway.members._store = store
+    await pne._establish()
+    assert pne.joined is not None

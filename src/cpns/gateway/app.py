@@ -20,7 +20,7 @@ from cpns.session.table import Sessions
 from cpns.transport import discovery
 from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, read
-from cpns.transport.relay import Carrier, Relay
+from cpns.transport.relay import MAX_IN_FLIGHT_DOWN, Carrier, Relay
 from cpns.wire import application, codec, registry
 from cpns.wire.messages import (
     ActivateRequest,
@@ -74,7 +74,7 @@ class Gateway:
             config.gateway_id,
             uplink_sessions,
             self._from_server,
-            Relay(self.members.link),
+            Relay(self.members.link, MAX_IN_FLIGHT_DOWN),
             on_lost=self._lost,
             watch=watch,
         )

@@ -36,6 +36,7 @@ class Join:
         self._random = random
         self._setup: pne_auth.AwaitingChallenge | pne_auth.AwaitingOutcome | None = None
         self._hop: claimant.AwaitingChallenge | claimant.AwaitingProof | None = None
+        self._link: Link | None = None
         self._challenged = asyncio.Event()
         self.last_refusal = ""
 
@@ -49,6 +50,7 @@ class Join:
             NoAnswer: no run came to its end in time; what did not fit was dropped on the way.
         """
         config = self._config
+        self._link = link
         kid = self._kid()
         self._setup, request = pne_auth.begin(
             own_id=config.pne_id,
@@ -107,6 +109,7 @@ class Join:
         """
         if joined.local_eukey is None:
             raise AuthenticationFailed("no_local_eukey")
+        self._link = link
         kid = self._kid()
         try:
             for attempt in range(HOP_ATTEMPTS):
@@ -155,6 +158,8 @@ class Join:
         message = codec.decode(inbound.payload, *shapes, limit=registry.MAX_PAN_BODY)
         if self._setup is None and self._hop is None:
             return UNIFORM_REFUSAL
+        if inbound.link != self._link:
+            return None  # not where the run is: it must not use up the one answer of this rand_PNE
         try:
             if isinstance(message, Challenge):
                 if not isinstance(self._setup, pne_auth.AwaitingChallenge):

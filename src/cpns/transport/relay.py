@@ -11,8 +11,10 @@ from typing import Final, Protocol
 
 from cpns.errors import Refused, Result
 
-MAX_IN_FLIGHT_PER_SOURCE: Final = 16
-"""Relayed requests of one source that may wait for an answer at once."""
+MAX_IN_FLIGHT: Final = 16
+"""Relayed requests of one source on a PAN that may wait for an answer at once."""
+MAX_IN_FLIGHT_DOWN: Final = 1024
+"""Those of the server, which is one source and reaches all PNEs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +43,12 @@ class Relay:
 
     Args:
         route: tells the way to an entity ID, or None where it is out of reach.
-        watch: is told (destination, request, answer or None) of every message; for the ladder and for counters.
+        limit: requests of one source that may wait for an answer at once.
     """
 
-    def __init__(
-        self,
-        route: Callable[[str], Carrier | None],
-        watch: Callable[[str, Sealed, Sealed | None], None] = lambda destination, request, answer: None,
-    ) -> None:
+    def __init__(self, route: Callable[[str], Carrier | None], limit: int = MAX_IN_FLIGHT) -> None:
         self._route = route
-        self._watch = watch
+        self._limit = limit
         self._in_flight: Counter[Hashable] = Counter()
 
     async def forward(self, source: Hashable, destination: str, sealed: Sealed) -> Sealed:
@@ -62,18 +60,15 @@ class Relay:
         """
         if sealed.oscore is None:
             raise Refused(Result.NOT_AUTHENTICATED, "unprotected_message_to_relay")
-        if self._in_flight[source] >= MAX_IN_FLIGHT_PER_SOURCE:
+        if self._in_flight[source] >= self._limit:
             raise Refused(Result.TOO_MANY, "too_many_relayed_requests")
         carrier = self._route(destination)
         if carrier is None:
             raise Refused(Result.OUT_OF_REACH, "no_route")
         self._in_flight[source] += 1
-        answer = None
         try:
-            answer = await carrier.carry(destination, sealed)
-            return answer
+            return await carrier.carry(destination, sealed)
         finally:
             self._in_flight[source] -= 1
             if not self._in_flight[source]:
                 del self._in_flight[source]
-            self._watch(destination, sealed, answer)
