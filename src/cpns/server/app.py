@@ -210,7 +210,9 @@ class Server:
             entity = await self.store.entity(pne_id)
             if entity is None or entity.kind is not Kind.PNE:
                 raise NotFound("unknown_entity", f"There is no device {pne_id}: see `cpns device list`.")
-            why = "it is revoked" if entity.state is State.REVOKED else f"last: {entity.last_reason or 'never seen'}"
+            if entity.state is State.REVOKED:
+                raise Unavailable("not_established", f"{pne_id} is revoked: it has no session, and gets none.")
+            why = f"last: {entity.last_reason or 'never seen'}"
             raise Unavailable(
                 "not_established", f"{pne_id} has no session with this server ({why}): start it, then try again."
             )
