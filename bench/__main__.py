@@ -77,7 +77,7 @@ async def _turn(one: Load, shape: Shape, plan: Plan, measured: Measured) -> None
     own = {os.getpid(), one.pid}
     busy, start = others_s(own), time.monotonic()
     each = [await _round(one, shape, measured) for _ in range(plan.rounds(shape))]
-        measured.others_s += max(0.0, others_s(own) - busy)  # clocks of different grain may give less than nothing
+    measured.others_s += max(0.0, others_s(own) - busy)  # clocks of different grain may give less than nothing
     measured.wall_s += time.monotonic() - start
     measured.server[shape].append(statistics.mean(each))
 
