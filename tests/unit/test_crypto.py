@@ -315,7 +315,7 @@ def test_an_unknown_suite_is_refused(suite: int) -> None:
 
 def test_gateway_copy_is_bound_to_session_run_and_gateway() -> None:
     prk = local_eukey.gateway_prk(Secret(KEY), Secret(bytes(32)))
-    wrapped = local_eukey.wrap_for_gateway(prk, bytes(32), Secret(KEY))
+    wrapped = local_eukey.GatewayWrap(prk).wrap(bytes(32), Secret(KEY))
     assert local_eukey.open_at_gateway(prk, bytes(32), wrapped) == Secret(KEY)
     for other, th0 in (
         (prk, KEY),

@@ -107,7 +107,7 @@ def _exchange(i: Case) -> Case:
 
 def _gateway_copy(i: Case) -> Case:
     prk = local_eukey.gateway_prk(Secret(i["exporter_gw_server"]), Secret(i["eukey_gw"]))
-    wrapped = local_eukey.wrap_for_gateway(prk, i["th0"], Secret(i["local_eukey"]))
+    wrapped = local_eukey.GatewayWrap(prk).wrap(i["th0"], Secret(i["local_eukey"]))
     if local_eukey.open_at_gateway(prk, i["th0"], wrapped) != Secret(i["local_eukey"]):
         raise ValueError("what was wrapped does not open")
     return {"wrap_key": local_eukey.gateway_wrap_key(prk, i["th0"]).reveal(), "wrapped_gw": wrapped}

@@ -28,11 +28,6 @@ class GatewayWrap:
         return p.wrap_key(self._prk.expand(_WRAP_GW + th0), local_eukey.reveal())
 
 
-def wrap_for_gateway(prk: Secret, th0: bytes, local_eukey: Secret) -> bytes:
-    """Return W_G, 40 bytes, where there is one alone."""
-    return GatewayWrap(prk).wrap(th0, local_eukey)
-
-
 def open_at_gateway(prk: Secret, th0: bytes, wrapped: bytes) -> Secret:
     """Return the LocalEUKey in W_G (AUTH-G3).
 

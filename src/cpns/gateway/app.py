@@ -230,7 +230,7 @@ class Gateway:
             hop = pan.hops.with_peer(member.pne_id)
             if hop is None or member.link is None:
                 continue
-            there = await pan.hop.ping(member.pne_id, member.link)
+            there = await pan.hop.ping(hop, member.link)
             current = self.members.get(member.pne_id)
             if current is not None and current.heard_at == member.heard_at:  # else it was heard meanwhile
                 self.members.heard(member.pne_id, member.link if there else None, self._clock.monotonic())

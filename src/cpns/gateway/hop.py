@@ -12,7 +12,7 @@ from cpns.ids import EntityId
 from cpns.ports import Clock, Randomness
 from cpns.protocol.link_auth import verifier
 from cpns.service.sessions import session_of
-from cpns.session.table import Sessions
+from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Link
 from cpns.transport.errors import Answer, Code, read
 from cpns.wire import application, codec, registry
@@ -91,11 +91,8 @@ class Hop:
             self._hops.release([kid])
         return Answer(Code.CHANGED, codec.encode(response))
 
-    async def ping(self, pne_id: EntityId, link: Link) -> bool:
-        """Ask a PNE in its hop session whether it is there; True where no session stands, and nothing can be said."""
-        session = self._hops.with_peer(pne_id)
-        if session is None:
-            return True
+    async def ping(self, session: Session, link: Link) -> bool:
+        """Ask the PNE of a hop session at *link* whether it is there."""
         try:
             await link.request(
                 application.PING_PATH, b"", timeout=self._config.answer_timeout, session=session, accept=lambda _: None
