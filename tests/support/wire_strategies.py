@@ -2,10 +2,11 @@
 
 import string
 from dataclasses import MISSING, fields
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 from hypothesis import strategies as st
 
+from cpns.wire import codec
 from cpns.wire import messages as m
 from cpns.wire.registry import MAX_ALIAS_BYTES
 
@@ -49,6 +50,18 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "cm_device_id": NAMES,
     "cm_device_key": _octets(32),
     "members": st.lists(NAMES, max_size=4).map(tuple),
+    "version": st.integers(0, 2**53),
+    "change": st.integers(1, 7),
+    "owner": NAMES,
+    "presence": st.integers(1, 4),
+    "age": st.integers(0, 2**32),
+    "source": st.integers(1, 3),
+    "mode": st.integers(1, 3),
+    "after": NAMES,
+    "more": st.booleans(),
+    "addresses": st.lists(st.text("0123456789abcdef.:[]", min_size=1, max_size=20), max_size=4).map(tuple),
+    "guest": st.booleans(),
+    "networks": st.lists(NAMES, max_size=4).map(tuple),
 }
 
 
@@ -58,8 +71,9 @@ def messages(shape: type[Any]) -> st.SearchStrategy[Any]:
     arguments: dict[str, st.SearchStrategy[Any]] = {}
     for field in fields(shape):
         if field.name == "entries":
-            (entry, _ellipsis) = get_args(hints["entries"])
-            arguments["entries"] = st.lists(messages(entry), min_size=1, max_size=3).map(tuple)
+            entry = codec._entry_type(hints["entries"])
+            some = st.lists(messages(entry), min_size=1, max_size=3).map(tuple)
+            arguments["entries"] = some if field.default is MISSING else st.none() | some
         elif field.default is MISSING:
             arguments[field.name] = _VALUES[field.name]
         else:

@@ -71,6 +71,21 @@ def test_message_types_are_those_of_the_protocol() -> None:
         "PN_CHANGE_NOTIFY": 24,
         "INVENTORY_REQUEST": 25,
         "INVENTORY_RESPONSE": 26,
+        "ENTITY_DISCOVERY_REQUEST": 27,
+        "ENTITY_DISCOVERY_RESPONSE": 28,
+        "GATEWAY_CHANGE_REQUEST": 29,
+        "GATEWAY_CHANGE_RESPONSE": 30,
+        "PN_GW_SWITCHING_REQUEST": 31,
+        "PN_GW_SWITCHING_RESPONSE": 32,
+        "INVITE_REQUEST": 33,
+        "INVITE_RESPONSE": 34,
+        "LEAVE_REQUEST": 35,
+        "LEAVE_RESPONSE": 36,
+        "EXPEL_REQUEST": 37,
+        "EXPEL_RESPONSE": 38,
+        "RELEASE_REQUEST": 39,
+        "RELEASE_RESPONSE": 40,
+        "PN_STATUS_NOTIFY": 41,
     }
 
 
@@ -78,7 +93,7 @@ def test_labels_are_those_of_the_protocol() -> None:
     names = (
         "SUITE ENTITY_ID GATEWAY_ID SERVER_ID PN_ID RAND KID EPH NEED_LOCAL PAN_SECURE PROCEDURE WRAPPED "
         "WRAPPED_GATEWAY PROOF TXN ENTRIES RESULT SETUP_TYPE INVITE ALIAS KEY_SEED CM_DEVICE_ID CM_DEVICE_KEY "
-        "MEMBERS"
+        "MEMBERS VERSION CHANGE OWNER PRESENCE AGE SOURCE MODE AFTER MORE ADDRESSES GUEST NETWORKS"
     )
     assert [(label.name, label.value) for label in Label] == [(n, i) for i, n in enumerate(names.split(), start=1)]
 
@@ -290,7 +305,7 @@ def test_only_a_bool_is_a_flag(label: int, value: object) -> None:
     assert refusal(raw(1, {**body, label: value}), m.SetupRequest).reason == f"bad_value_label_{label}"
 
 
-@pytest.mark.parametrize("kind", [0, 9, 15, 27, 255, 2**32, -1])
+@pytest.mark.parametrize("kind", [0, 9, 15, 42, 255, 2**32, -1])
 def test_unknown_type(kind: int) -> None:
     assert refusal(raw(kind, {17: 21})).result is Result.UNKNOWN_MESSAGE
 

@@ -20,6 +20,7 @@ PING_PATH: Final = "ping"
 PRESENCE_PATH: Final = "presence"
 
 READING_ID_BYTES: Final = 12
+PUSH_ID_BYTES: Final = 8
 MAX_APPLICATION_BYTES: Final = 4 * 1024
 MAX_TEXT_CHARS: Final = 1024
 
@@ -37,6 +38,18 @@ class Reading:
 
     reading_id: bytes
     body: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A text for a PNE.
+
+    Attributes:
+        push_id: 8 bytes; the same where the server does not know whether it came through and sends it again.
+    """
+
+    push_id: bytes
+    text: str
 
 
 def _is_json(value: object) -> bool:
@@ -83,7 +96,7 @@ def decode_reading(data: bytes) -> Reading:
 
 
 def encode_text(text: str) -> bytes:
-    """Return the payload of ``POST /inbox`` and of the answers to it and to ``POST /ping``.
+    """Return the payload of ``POST /status``, and of the answers to ``POST /inbox`` and ``POST /ping``.
 
     Raises:
         WireError: over 1024 characters or 4 KiB, or no text that UTF-8 can carry.
@@ -106,3 +119,27 @@ def decode_text(data: bytes) -> str:
     if type(item) is not str or len(item) > MAX_TEXT_CHARS:
         raise WireError("bad_text")
     return item
+
+
+def encode_push(push: Push) -> bytes:
+    """Return the payload of ``POST /inbox``: ``[push_id, text]``.
+
+    Raises:
+        WireError: as `encode_text`.
+    """
+    encode_text(push.text)
+    return cbor2.dumps([push.push_id, push.text])
+
+
+def decode_push(data: bytes) -> Push:
+    """Return the push in *data*.
+
+    Raises:
+        WireError: it is none, or its text is over 1024 characters.
+    """
+    item = load(data, MAX_APPLICATION_BYTES)
+    if type(item) is not list or len(item) != 2 or type(item[0]) is not bytes or len(item[0]) != PUSH_ID_BYTES:
+        raise WireError("bad_push")
+    if type(item[1]) is not str or len(item[1]) > MAX_TEXT_CHARS:
+        raise WireError("bad_text")
+    return Push(item[0], item[1])

@@ -51,6 +51,14 @@ def _members(value: object) -> bool:
     return type(value) is list and len(value) <= r.MAX_MEMBERS and all(map(is_name, value))
 
 
+def _addresses(value: object) -> bool:
+    return (
+        type(value) is list
+        and len(value) <= r.MAX_ADDRESSES
+        and all(type(one) is str and 0 < len(one) <= r.MAX_ADDRESS_CHARS and one.isprintable() for one in value)
+    )
+
+
 def _alias(value: object) -> bool:
     return type(value) is str and 0 < len(value.encode()) <= r.MAX_ALIAS_BYTES and value.isprintable()
 
@@ -86,10 +94,29 @@ FIELDS: dict[str, tuple[Label, Check]] = {
     "cm_device_id": (Label.CM_DEVICE_ID, is_name),
     "cm_device_key": (Label.CM_DEVICE_KEY, _octets(r.KEY_BYTES)),
     "members": (Label.MEMBERS, _members),
+    "version": (Label.VERSION, _number(0, 2**53)),
+    "change": (Label.CHANGE, _number(1, 7)),
+    "owner": (Label.OWNER, is_name),
+    "presence": (Label.PRESENCE, _number(1, 4)),
+    "age": (Label.AGE, _number(0, 2**32)),
+    "source": (Label.SOURCE, _number(1, 3)),
+    "mode": (Label.MODE, _number(1, 3)),
+    "after": (Label.AFTER, is_name),
+    "more": (Label.MORE, _flag),
+    "addresses": (Label.ADDRESSES, _addresses),
+    "guest": (Label.GUEST, _flag),
+    "networks": (Label.NETWORKS, _members),
 }
 """Attribute of a message to its label and to what its value must be."""
 
 _TYPES = frozenset(int(t) for t in MessageType)
+
+
+def _entry_type(hint: Any) -> type[Any]:  # noqa: ANN401  # a type, as typing gives it
+    """Return X of ``tuple[X, ...]`` or ``tuple[X, ...] | None``."""
+    first: Any = typing.get_args(hint)[0]
+    found: type[Any] = first if isinstance(first, type) and not typing.get_args(first) else typing.get_args(first)[0]
+    return found
 
 
 class _Shape:
@@ -100,7 +127,7 @@ class _Shape:
         rows = []
         for field in fields(cls):
             label, check = FIELDS[field.name]
-            entry = typing.get_args(hints[field.name])[0] if field.name == "entries" else None
+            entry = _entry_type(hints[field.name]) if field.name == "entries" else None
             rows.append((int(label), field.name, check, entry, field.default is MISSING))
         self.rows = sorted(rows)
         self.labels = frozenset(row[0] for row in rows)

@@ -29,16 +29,38 @@ class MessageType(IntEnum):
     PN_CHANGE_NOTIFY = 24
     INVENTORY_REQUEST = 25
     INVENTORY_RESPONSE = 26
+    ENTITY_DISCOVERY_REQUEST = 27
+    ENTITY_DISCOVERY_RESPONSE = 28
+    GATEWAY_CHANGE_REQUEST = 29
+    GATEWAY_CHANGE_RESPONSE = 30
+    PN_GW_SWITCHING_REQUEST = 31
+    PN_GW_SWITCHING_RESPONSE = 32
+    INVITE_REQUEST = 33
+    INVITE_RESPONSE = 34
+    LEAVE_REQUEST = 35
+    LEAVE_RESPONSE = 36
+    EXPEL_REQUEST = 37
+    EXPEL_RESPONSE = 38
+    RELEASE_REQUEST = 39
+    RELEASE_RESPONSE = 40
+    PN_STATUS_NOTIFY = 41
 
     @property
     def title(self) -> str:
         """The message's name as the seeds write it: ``SETUP Request``, ``PNEstablishmentNotify``."""
-        if self is MessageType.PN_ESTABLISHMENT_NOTIFY:
-            return "PNEstablishmentNotify"
-        if self is MessageType.PN_CHANGE_NOTIFY:
-            return "PNChangeNotify"
         verb, _, kind = self.name.rpartition("_")
+        if kind == "NOTIFY":
+            return "".join(word if word == "PN" else word.capitalize() for word in verb.split("_")) + "Notify"
+        if verb in _WRITTEN_OUT:
+            return f"{_WRITTEN_OUT[verb]} {kind.capitalize()}"
         return f"{verb.replace('_', '-')} {kind.capitalize()}" if verb else "Error"
+
+
+_WRITTEN_OUT: Final = {
+    "ENTITY_DISCOVERY": "Entity Discovery",
+    "GATEWAY_CHANGE": "Gateway Change",
+    "PN_GW_SWITCHING": "PN GW Switching",
+}
 
 
 class Label(IntEnum):
@@ -68,6 +90,18 @@ class Label(IntEnum):
     CM_DEVICE_ID = 22
     CM_DEVICE_KEY = 23
     MEMBERS = 24
+    VERSION = 25
+    CHANGE = 26
+    OWNER = 27
+    PRESENCE = 28
+    AGE = 29
+    SOURCE = 30
+    MODE = 31
+    AFTER = 32
+    MORE = 33
+    ADDRESSES = 34
+    GUEST = 35
+    NETWORKS = 36
 
 
 class Suite(IntEnum):
@@ -95,6 +129,46 @@ class SetupType(IntEnum):
     LISTED = 3
 
 
+class Change(IntEnum):
+    """Label 26: what changed in a PN."""
+
+    JOINED = 1
+    LEFT = 2
+    EXPELLED = 3
+    MOVED = 4
+    """To another PN, through another PN GW."""
+    RELEASED = 5
+    GATEWAY = 6
+    """PN GW switching: the PN GW change notification."""
+    DECLINED = 7
+    """Asked to come, and refused or did not answer: nothing changed."""
+
+
+class Mode(IntEnum):
+    """Label 31: as what a CPNS Device runs (DEF-2)."""
+
+    PNE = 1
+    PN_GW = 2
+    BOTH = 3
+
+
+class Presence(IntEnum):
+    """Label 28: how a member can be reached at the moment (FN-4)."""
+
+    CONNECTED = 1
+    IDLE = 2
+    ASLEEP = 3
+    AWAY = 4
+
+
+class Source(IntEnum):
+    """Label 30: who says so."""
+
+    SERVER = 1
+    GATEWAY = 2
+    PNE = 3
+
+
 # Specification constants (PROTOCOL sections 1, 3 and 4).
 CONTENT_FORMAT: Final = 65060
 CPNS_PATH: Final = "cpns"
@@ -112,5 +186,7 @@ MAX_DEPTH: Final = 6
 MAX_BODY: Final = 64 * 1024
 MAX_PAN_BODY: Final = 8 * 1024
 MAX_ALIAS_BYTES: Final = 64
-MAX_MEMBERS: Final = 900
-"""PNEs that one message lists, so that it fits into a body of 64 KiB."""
+MAX_MEMBERS: Final = 64
+"""PNEs that one message lists, so that it fits into a body of 8 KiB; an inventory is asked for in pages."""
+MAX_ADDRESSES: Final = 4
+MAX_ADDRESS_CHARS: Final = 100
