@@ -12,12 +12,16 @@ from cpns.domain.inventory import (
     Entity,
     Establishment,
     HeldLocalEukey,
+    HeldThrough,
+    KeptPush,
     Kind,
     NewEntity,
     Outcome,
-    PersonalNetwork,
+    Revocation,
     StoredReading,
 )
+from cpns.domain.membership import Rule
+from cpns.domain.network import Admitted, Edited, Inventory, Network, Present, Waiting
 from cpns.ids import EntityId, PnId
 
 
@@ -83,8 +87,8 @@ class Store(Protocol):
         """Return all entities of a kind, by ID."""
         ...
 
-    async def revoke(self, entity_id: EntityId, at: float) -> bool:
-        """Revoke it and end its membership; False when it was revoked before.
+    async def revoke(self, entity_id: EntityId, at: float) -> Revocation:
+        """Revoke it, and take it out of every PN and off every member list.
 
         Raises:
             NotFound: code ``unknown_entity``.
@@ -95,20 +99,84 @@ class Store(Protocol):
         """Append to the audit log, and set the last result of each entity that exists."""
         ...
 
-    async def establish(self, establishment: Establishment) -> None:
-        """Commit a finished SETUP: the PN, its members, the outcomes."""
+    async def establish(self, establishment: Establishment) -> Admitted:
+        """Commit a finished SETUP: decide on each PNE that has proven itself, and change the PN, its members, the log.
+
+        Raises:
+            Refused: UNKNOWN_PN: another PN GW serves that PN.
+        """
         ...
 
-    async def pn_of_gateway(self, gateway_id: EntityId) -> PnId | None:
-        """Return the PN that this PN GW serves, or None before its first."""
+    async def edit(
+        self, pn_id: PnId, subjects: Sequence[EntityId], rule: Rule, at: float, by: EntityId | None
+    ) -> Edited:
+        """Commit what *rule* makes of the PN and the places of *subjects* in it.
+
+        Args:
+            pn_id: the PN.
+            subjects: whose places *rule* wants to see.
+            rule: of `cpns.domain.membership`; called inside the transaction.
+            at: for the audit log, as is *by*, who decided; None for the operator.
+
+        Raises:
+            Refused: UNKNOWN_PN, or what *rule* raised.
+        """
         ...
 
-    async def members_of(self, gateway_id: EntityId) -> list[EntityId]:
-        """Return the PNEs of the PN that this PN GW serves, by ID."""
+    async def network(self, pn_id: PnId) -> Network | None:
+        """Return one PN, or None."""
         ...
 
-    async def networks(self) -> list[PersonalNetwork]:
+    async def networks_of(self, gateway_id: EntityId) -> list[PnId]:
+        """Return the PNs that this PN GW serves, the one it has had longest first."""
+        ...
+
+    async def membership(self, pne_id: EntityId) -> tuple[PnId, Present] | None:
+        """Return the PN that this PNE is in, and how, or None."""
+        ...
+
+    async def networks(self) -> list[Inventory]:
         """Return the PN Inventory, by PN ID."""
+        ...
+
+    async def inventory(self, pn_id: PnId) -> Inventory | None:
+        """Return one entry of the PN Inventory, or None."""
+        ...
+
+    async def members_page(self, pn_id: PnId, after: str, limit: int) -> list[Present]:
+        """Return up to *limit* members of a PN with an ID over *after*, by ID."""
+        ...
+
+    async def waiting(self) -> list[Waiting]:
+        """Return the PNEs that wait for a decision: those that have proven themselves first, each by ID."""
+        ...
+
+    async def dismiss(self, entity_id: EntityId) -> None:
+        """Forget that an ID came which nobody provisioned."""
+        ...
+
+    async def held_through(self, gateway_id: EntityId) -> list[HeldThrough]:
+        """Return what a PN GW ever held, by PNE ID."""
+        ...
+
+    async def keep_push(self, push: KeptPush) -> None:
+        """Keep a text for its PNE; its `number` is given here. Those that have expired are dropped.
+
+        Raises:
+            Conflict: ``too_many_pushes``.
+        """
+        ...
+
+    async def pushes_for(self, pne_id: EntityId, now: float) -> list[KeptPush]:
+        """Return the texts that wait for a PNE, oldest first; those that have expired are dropped."""
+        ...
+
+    async def awaited(self) -> list[EntityId]:
+        """Return the PNEs for which texts wait."""
+        ...
+
+    async def drop_push(self, number: int) -> None:
+        """Drop one text: it has arrived."""
         ...
 
     async def add_reading(
@@ -139,14 +207,22 @@ class Store(Protocol):
 
 
 class GatewayStore(Protocol):
-    """What a PN GW keeps over a restart: its PN, and the LocalEUKeys of its members."""
+    """What a PN GW keeps over a restart: its PNs, and the LocalEUKeys of its members."""
 
-    async def pn(self) -> PnId | None:
-        """Return the PN that the server named, or None before the first SETUP."""
+    async def served(self) -> Mapping[PnId, int]:
+        """Return the PNs that this PN GW serves, and the version of its copy of each."""
         ...
 
-    async def keep(self, pn_id: PnId, keys: Iterable[HeldLocalEukey]) -> None:
-        """Keep PN and LocalEUKeys, each in place of an older one of the same PNE."""
+    async def serve(self, pn_id: PnId, version: int) -> None:
+        """Keep that it serves a PN, and the version of its copy."""
+        ...
+
+    async def release(self, pn_id: PnId) -> None:
+        """Forget a PN."""
+        ...
+
+    async def keep(self, keys: Iterable[HeldLocalEukey]) -> None:
+        """Keep LocalEUKeys, each in place of an older one of the same PNE."""
         ...
 
     async def local_eukeys(self) -> list[HeldLocalEukey]:

@@ -3,9 +3,11 @@
 Times are seconds since the epoch, UTC, as the server's clock gave them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cpns.domain.network import Network, Policy
 from cpns.errors import Result
 from cpns.ids import EntityId, PnId
 
@@ -87,7 +89,9 @@ class Outcome:
     """How a procedure ended for one entity: a row of the audit log, and the newest state of the entity.
 
     Attributes:
-        event: ``gateway_activated``, ``pne_established``, ``refused``, ``revoked``, ``provisioned``, ...
+        event: ``gateway_activated``, ``pne_established``, ``refused``, ``revoked``, ``provisioned``, ``expelled``, ...
+        entity_id: whom it is about; a PN's ID where it is about a PN as a whole.
+        via: the PN GW through which it came, or (a decision on membership) who decided; None for the operator.
         reason: empty where the result is 0.
     """
 
@@ -112,16 +116,23 @@ class Establishment:
     """What one finished SETUP changes: committed once, in one transaction, before its answer leaves.
 
     Attributes:
-        members: the PNEs that were authenticated; one that was in another PN moves.
-        outcomes: one for every PNE of the request, authenticated or not.
+        policy: of the PN, where this SETUP makes it.
+        members: the PNEs that have proven themselves, in the order of the request; whether each is let in is decided
+            inside the transaction, and one that was in another PN moves.
+        moved_from: the PN GW that a PNE had a session through until now, where that is another one.
+        outcomes: of the PNEs that have not proven themselves.
+        strangers: those of them that are not provisioned.
     """
 
     pn_id: PnId
     gateway_id: EntityId
     alias: str | None
+    policy: Policy
     at: float
     members: tuple[Membership, ...]
+    moved_from: Mapping[EntityId, EntityId]
     outcomes: tuple[Outcome, ...]
+    strangers: tuple[EntityId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +155,44 @@ class StoredReading:
 
 
 @dataclass(frozen=True, slots=True)
-class PersonalNetwork:
-    """One entry of the PN Inventory (DEF-3)."""
+class Revocation:
+    """What a revocation changed.
 
-    pn_id: PnId
-    gateway_id: EntityId
-    alias: str | None
+    Attributes:
+        first: False where it was revoked before.
+        left: the PNs that it was in, as they are now.
+    """
+
+    first: bool
+    left: tuple[Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeldThrough:
+    """What a PN GW held of one PNE: since the run that gave it the first LocalEUKey, until the last.
+
+    Attributes:
+        keys: LocalEUKeys that it was given, one for each establishment.
+        readings: messages of that PNE that it carried, sealed, and that were stored.
+    """
+
+    pne_id: EntityId
+    first: float
+    last: float
+    keys: int
+    readings: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPush:
+    """A text that waits for its PNE."""
+
+    number: int
+    push_id: bytes
+    pne_id: EntityId
+    text: str
     created_at: float
-    members: tuple[EntityId, ...]
+    expires_at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ PostgreSQL's INSERT has the same methods; to serve both, this file is the one to
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Table, or_
+from sqlalchemy import ColumnElement, Select, Table, bindparam
 from sqlalchemy.dialects.sqlite import dialect, insert
 from sqlalchemy.sql.dml import Insert
 
@@ -17,19 +18,19 @@ def insert_once(table: Table, key: Sequence[str]) -> Insert:
     return insert(table).on_conflict_do_nothing(index_elements=key)
 
 
-def insert_or_update(table: Table, key: str) -> Insert:
-    """Return an INSERT into *table* that gives a row with the same *key* the new values.
-
-    The columns beside *key* are never NULL. A row that has the values already is not written: most members of a SETUP
-    are where they were.
-    """
+def insert_or_update(table: Table, *key: str) -> Insert:
+    """Return an INSERT into *table* that gives a row with the same *key* the new values."""
     statement = insert(table)
-    others = [column for column in table.columns if column.name != key]
+    others = [column for column in table.columns if column.name not in key]
     return statement.on_conflict_do_update(
-        index_elements=[key],
-        set_={column.name: statement.excluded[column.name] for column in others},
-        where=or_(*(column != statement.excluded[column.name] for column in others)),
+        index_elements=key, set_={column.name: statement.excluded[column.name] for column in others}
     )
+
+
+def driver_select(statement: Select[Any], of: ColumnElement[str], count: int) -> str:
+    """Return *statement* where *of* is one of *count* values, for `Connection.exec_driver_sql`; see `driver_sql`."""
+    some = statement.where(of.in_([bindparam(f"value_{number}") for number in range(count)]))
+    return str(some.compile(dialect=_SQLITE))
 
 
 def driver_sql(statement: Insert, columns: Sequence[str]) -> str:

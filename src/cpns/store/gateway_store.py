@@ -1,6 +1,6 @@
 """What a PN GW keeps over a restart: `cpns.ports.GatewayStore` on `Database`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -10,12 +10,11 @@ from cpns.domain.inventory import HeldLocalEukey
 from cpns.ids import EntityId, PnId
 from cpns.store.database import Database
 from cpns.store.dialect import insert_or_update
-from cpns.store.schema import local_eukeys, meta
+from cpns.store.schema import local_eukeys, served
 
-_PN_KEY = "pn_id"
-
-_PN = select(meta.c.value).where(meta.c.key == _PN_KEY)
-_PUT_PN = insert_or_update(meta, "key")
+_SERVED = select(served.c.pn_id, served.c.version).order_by(served.c.pn_id)
+_PUT_SERVED = insert_or_update(served, "pn_id")
+_DROP_SERVED = delete(served).where(served.c.pn_id == bindparam("id"))
 _PUT_KEY = insert_or_update(local_eukeys, "pne_id")
 _KEYS = select(local_eukeys.c.pne_id, local_eukeys.c.pn_id, local_eukeys.c.th0, local_eukeys.c.sealed_key).order_by(
     local_eukeys.c.pne_id
@@ -34,21 +33,35 @@ class GatewayStore:
         """Open the store at *path*, made when missing. Blocks; raises as `Database` does."""
         return cls(Database(path))
 
-    async def pn(self) -> PnId | None:
+    async def served(self) -> Mapping[PnId, int]:
         """See `cpns.ports.GatewayStore`."""
 
-        def read(connection: Connection) -> PnId | None:
-            pn_id: PnId | None = connection.execute(_PN).scalar_one_or_none()
-            return pn_id
+        def read(connection: Connection) -> dict[PnId, int]:
+            return {pn_id: version for pn_id, version in connection.execute(_SERVED)}
 
         return await self._database.run(read, write=False)
 
-    async def keep(self, pn_id: PnId, keys: Iterable[HeldLocalEukey]) -> None:
+    async def serve(self, pn_id: PnId, version: int) -> None:
+        """See `cpns.ports.GatewayStore`."""
+
+        def write(connection: Connection) -> None:
+            connection.execute(_PUT_SERVED, {"pn_id": pn_id, "version": version})
+
+        await self._database.run(write)
+
+    async def release(self, pn_id: PnId) -> None:
+        """See `cpns.ports.GatewayStore`."""
+
+        def write(connection: Connection) -> None:
+            connection.execute(_DROP_SERVED, {"id": pn_id})
+
+        await self._database.run(write)
+
+    async def keep(self, keys: Iterable[HeldLocalEukey]) -> None:
         """See `cpns.ports.GatewayStore`."""
         rows = [{"pne_id": k.pne_id, "pn_id": k.pn_id, "th0": k.th0, "sealed_key": k.sealed_key} for k in keys]
 
         def write(connection: Connection) -> None:
-            connection.execute(_PUT_PN, {"key": _PN_KEY, "value": pn_id})
             if rows:
                 connection.execute(_PUT_KEY, rows)
 

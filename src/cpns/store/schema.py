@@ -47,7 +47,10 @@ networks = Table(
     Column("gateway_id", Text, ForeignKey("entities.entity_id"), nullable=False),
     Column("alias", Text),
     Column("created_at", Double, nullable=False),
-    Index("networks_gateway", "gateway_id", unique=True),
+    Column("owner", Text),
+    Column("policy", Text, nullable=False, server_default="open"),
+    Column("version", BigInteger, nullable=False, server_default="1"),
+    Index("networks_by_gateway", "gateway_id"),
 )
 
 members = Table(
@@ -56,8 +59,46 @@ members = Table(
     Column("pne_id", Text, ForeignKey("entities.entity_id"), primary_key=True),
     Column("pn_id", Text, ForeignKey("networks.pn_id"), nullable=False),
     Column("pan_secure", Boolean, nullable=False),
+    Column("since", Double, nullable=False, server_default="0"),
     Index("members_by_pn", "pn_id"),
 )
+
+standings = Table(
+    "standings",
+    metadata,
+    Column("pne_id", Text, primary_key=True),
+    Column("pn_id", Text, ForeignKey("networks.pn_id"), primary_key=True),
+    Column("standing", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("via", Text),
+    Index("standings_by_pn", "pn_id"),
+)
+"""The member lists. A PNE may be invited before it is provisioned, so its ID is tied to nothing."""
+
+strangers = Table(
+    "strangers",
+    metadata,
+    Column("entity_id", Text, primary_key=True),
+    Column("via", Text, nullable=False),
+    Column("first_at", Double, nullable=False),
+    Column("last_at", Double, nullable=False),
+    Column("attempts", Integer, nullable=False),
+)
+"""IDs that nobody provisioned, and the PN GW that named them last."""
+
+pushes = Table(
+    "pushes",
+    metadata,
+    Column("number", _NUMBER, primary_key=True),
+    Column("push_id", LargeBinary, nullable=False),
+    Column("pne_id", Text, ForeignKey("entities.entity_id"), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Index("pushes_by_pne", "pne_id", "number"),
+    sqlite_autoincrement=True,
+)
+"""Texts for PNEs that could not be reached, until they can."""
 
 readings = Table(
     "readings",
@@ -92,7 +133,15 @@ meta = Table(
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
-"""Facts there is one of, such as the PN that a PN GW serves."""
+"""Facts there is one of."""
+
+served = Table(
+    "served",
+    metadata,
+    Column("pn_id", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+)
+"""At a PN GW: the PNs that it serves, with the version of its copy."""
 
 local_eukeys = Table(
     "local_eukeys",

@@ -5,25 +5,25 @@ driver as text (see `dialect.driver_sql`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, or_, select, update
 
 from cpns.domain.inventory import (
     Credential,
     Entity,
-    Establishment,
     Kind,
     NewEntity,
     Outcome,
-    PersonalNetwork,
+    Revocation,
     State,
     StoredReading,
 )
 from cpns.errors import Conflict, NotFound, Result
-from cpns.ids import EntityId, PnId
-from cpns.store.dialect import driver_sql, insert_once, insert_or_update
+from cpns.ids import EntityId
+from cpns.store import network_queries
+from cpns.store.audit_queries import PROCEDURES, record
+from cpns.store.dialect import driver_sql, insert_once
 from cpns.store.schema import audit, entities, members, networks, readings
 
 T = TypeVar("T")
@@ -31,16 +31,11 @@ T = TypeVar("T")
 _IDS_AT_ONCE = 500
 """Parameters per statement: SQLite and PostgreSQL take at most 32766 and 65535."""
 
-_NO_PROCEDURES = ("provisioned", "revoked")
-"""Events of the audit log that the operator caused, not the entity; they don't show as its last result."""
-
 _KINDS = {kind.value: kind for kind in Kind}
 _STATES = {state.value: state for state in State}
 
 _READING_COLUMNS = ("pne_id", "reading_id", "gateway_id", "verified", "received_at", "body")
 _ADD_READING = driver_sql(insert_once(readings, ("pne_id", "reading_id")), _READING_COLUMNS)
-_ADD_AUDIT = driver_sql(insert(audit), ("at", "event", "entity_id", "via", "result", "reason"))
-_PUT_MEMBER = driver_sql(insert_or_update(members, "pne_id"), ("pne_id", "pn_id", "pan_secure"))
 
 _CREDENTIALS = select(
     entities.c.entity_id, entities.c.kind, entities.c.state, entities.c.only_via, entities.c.sealed_eukey
@@ -56,7 +51,7 @@ _ADD_ENTITY = insert(entities)
 _newer = audit.alias("newer")
 _newest = (
     select(_newer.c.number)
-    .where(_newer.c.entity_id == entities.c.entity_id, _newer.c.event.not_in(_NO_PROCEDURES))
+    .where(_newer.c.entity_id == entities.c.entity_id, _newer.c.event.in_(PROCEDURES))
     .order_by(_newer.c.number.desc())
     .limit(1)
     .scalar_subquery()
@@ -82,23 +77,6 @@ _REVOKE = (
     .where(entities.c.entity_id == bindparam("id"))
     .values(state=State.REVOKED.value, revoked_at=bindparam("at"))
 )
-_LEAVE = delete(members).where(members.c.pne_id == bindparam("id"))
-
-_PN = select(networks.c.pn_id, networks.c.gateway_id).where(
-    or_(networks.c.pn_id == bindparam("pn_id"), networks.c.gateway_id == bindparam("gateway_id"))
-)
-_PN_OF_GATEWAY = select(networks.c.pn_id).where(networks.c.gateway_id == bindparam("gateway_id"))
-_ADD_PN = insert(networks)
-_NETWORKS = select(networks.c.pn_id, networks.c.gateway_id, networks.c.alias, networks.c.created_at).order_by(
-    networks.c.pn_id
-)
-_MEMBERS_OF = (
-    select(members.c.pne_id)
-    .join(networks, networks.c.pn_id == members.c.pn_id)
-    .where(networks.c.gateway_id == bindparam("gateway_id"))
-    .order_by(members.c.pne_id)
-)
-_MEMBERS = select(members.c.pn_id, members.c.pne_id).order_by(members.c.pn_id, members.c.pne_id)
 
 _READINGS = (
     select(readings).where(readings.c.number > bindparam("after")).order_by(readings.c.number).limit(bindparam("limit"))
@@ -108,12 +86,6 @@ _LAST_OF_PNE = (
     select(readings).where(readings.c.pne_id == bindparam("pne_id")).order_by(readings.c.number.desc()).limit(1)
 )
 _LAST_READING = select(func.coalesce(func.max(readings.c.number), 0))
-_AUDIT = (
-    select(audit.c.at, audit.c.event, audit.c.entity_id, audit.c.via, audit.c.result, audit.c.reason)
-    .order_by(audit.c.number.desc())
-    .limit(bindparam("limit"))
-)
-_AUDIT_OF_ENTITY = _AUDIT.where(audit.c.entity_id == bindparam("entity_id"))
 
 
 def credentials(connection: Connection, ids: Sequence[EntityId]) -> Mapping[EntityId, Credential]:
@@ -160,61 +132,17 @@ def entities_of(connection: Connection, kind: Kind) -> list[Entity]:
     return [_entity(row) for row in connection.execute(_ENTITIES_OF_KIND, {"kind": kind.value}).mappings()]
 
 
-def revoke(connection: Connection, entity_id: EntityId, at: float) -> bool:
+def revoke(connection: Connection, entity_id: EntityId, at: float) -> Revocation:
     """See `cpns.ports.Store.revoke`."""
     state = connection.execute(_STATE, {"id": entity_id}).scalar_one_or_none()
     if state is None:
         raise NotFound("unknown_entity", f"there is no entity {entity_id}: look for its ID in the list")
     if state == State.REVOKED:
-        return False
+        return Revocation(first=False)
     connection.execute(_REVOKE, {"id": entity_id, "at": at})
-    connection.execute(_LEAVE, {"id": entity_id})
+    left = network_queries.forget(connection, entity_id)
     record(connection, [Outcome(at, "revoked", entity_id, None, Result.SUCCESS)])
-    return True
-
-
-def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
-    """See `cpns.ports.Store.record`; an entity's last result is its newest row."""
-    if outcomes:
-        rows = [(o.at, o.event, o.entity_id, o.via, int(o.result), o.reason) for o in outcomes]
-        connection.exec_driver_sql(_ADD_AUDIT, rows)
-
-
-def establish(connection: Connection, finished: Establishment) -> None:
-    """See `cpns.ports.Store.establish`."""
-    pn_id, gateway_id = finished.pn_id, finished.gateway_id
-    known = connection.execute(_PN, {"pn_id": pn_id, "gateway_id": gateway_id}).all()
-    for known_pn, known_gateway in known:
-        if known_gateway != gateway_id:
-            raise Conflict("pn_of_another_gateway", f"{pn_id} is served by {known_gateway}, not by {gateway_id}")
-        if known_pn != pn_id:
-            raise Conflict("gateway_of_another_pn", f"{gateway_id} serves {known_pn}, not {pn_id}")
-    if not known:
-        row = {"pn_id": pn_id, "gateway_id": gateway_id, "alias": finished.alias, "created_at": finished.at}
-        connection.execute(_ADD_PN, row)
-    if finished.members:
-        connection.exec_driver_sql(_PUT_MEMBER, [(m.pne_id, pn_id, m.pan_secure) for m in finished.members])
-    record(connection, finished.outcomes)
-
-
-def pn_of_gateway(connection: Connection, gateway_id: EntityId) -> PnId | None:
-    """See `cpns.ports.Store.pn_of_gateway`."""
-    pn_id: PnId | None = connection.execute(_PN_OF_GATEWAY, {"gateway_id": gateway_id}).scalar_one_or_none()
-    return pn_id
-
-
-def members_of(connection: Connection, gateway_id: EntityId) -> list[EntityId]:
-    """See `cpns.ports.Store.members_of`."""
-    return [EntityId(pne) for pne in connection.execute(_MEMBERS_OF, {"gateway_id": gateway_id}).scalars()]
-
-
-def networks_of_all(connection: Connection) -> list[PersonalNetwork]:
-    """See `cpns.ports.Store.networks`."""
-    members_of = {
-        pn_id: tuple(pne_id for _, pne_id in rows)
-        for pn_id, rows in groupby(connection.execute(_MEMBERS), key=lambda row: row[0])
-    }
-    return [PersonalNetwork(*row, members_of.get(row[0], ())) for row in connection.execute(_NETWORKS)]
+    return Revocation(True, left)
 
 
 def add_reading(connection: Connection, row: tuple[EntityId, bytes, EntityId, str, float, str]) -> bool:
@@ -239,13 +167,6 @@ def last_reading_number(connection: Connection) -> int:
     """See `cpns.ports.Store.last_reading_number`."""
     number: int = connection.execute(_LAST_READING).scalar_one()
     return number
-
-
-def newest_audit(connection: Connection, entity_id: EntityId | None, limit: int) -> list[Outcome]:
-    """See `cpns.ports.Store.audit`."""
-    statement = _AUDIT if entity_id is None else _AUDIT_OF_ENTITY
-    rows = connection.execute(statement, {"limit": limit, "entity_id": entity_id})
-    return [Outcome(at, event, who, via, Result(result), reason) for at, event, who, via, result, reason in rows]
 
 
 def _in_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:

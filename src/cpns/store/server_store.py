@@ -1,4 +1,4 @@
-"""The server's truth: `cpns.ports.Store` on `Database`. The SQL is in `server_queries`."""
+"""The server's truth: `cpns.ports.Store` on `Database`. The SQL is in the files that end with `queries`."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,13 +11,18 @@ from cpns.domain.inventory import (
     Credential,
     Entity,
     Establishment,
+    HeldThrough,
+    KeptPush,
     Kind,
     NewEntity,
     Outcome,
-    PersonalNetwork,
+    Revocation,
     StoredReading,
 )
+from cpns.domain.membership import Rule
+from cpns.domain.network import Admitted, Edited, Inventory, Network, Present, Waiting
 from cpns.ids import EntityId, PnId
+from cpns.store import audit_queries, network_queries, waiting_queries
 from cpns.store import server_queries as q
 from cpns.store.database import Database
 
@@ -49,33 +54,78 @@ class ServerStore:
         """See `cpns.ports.Store`."""
         return await self._database.run(partial(q.entities_of, kind=kind), write=False)
 
-    async def revoke(self, entity_id: EntityId, at: float) -> bool:
+    async def revoke(self, entity_id: EntityId, at: float) -> Revocation:
         """See `cpns.ports.Store`. The audit log gets a row ``revoked``, the first time."""
         return await self._database.run(partial(q.revoke, entity_id=entity_id, at=at))
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         """See `cpns.ports.Store`."""
-        await self._database.run(partial(q.record, outcomes=outcomes))
+        await self._database.run(partial(audit_queries.record, outcomes=outcomes))
 
-    async def establish(self, establishment: Establishment) -> None:
-        """See `cpns.ports.Store`. A PN known already keeps its alias and its age.
-
-        Raises:
-            Conflict: code ``pn_of_another_gateway`` or ``gateway_of_another_pn``: a PN GW serves one PN, for good.
-        """
-        await self._database.run(partial(q.establish, finished=establishment))
-
-    async def pn_of_gateway(self, gateway_id: EntityId) -> PnId | None:
+    async def establish(self, establishment: Establishment) -> Admitted:
         """See `cpns.ports.Store`."""
-        return await self._database.run(partial(q.pn_of_gateway, gateway_id=gateway_id), write=False)
+        return await self._database.run(partial(network_queries.establish, finished=establishment))
 
-    async def members_of(self, gateway_id: EntityId) -> list[EntityId]:
+    async def edit(
+        self, pn_id: PnId, subjects: Sequence[EntityId], rule: Rule, at: float, by: EntityId | None
+    ) -> Edited:
         """See `cpns.ports.Store`."""
-        return await self._database.run(partial(q.members_of, gateway_id=gateway_id), write=False)
+        return await self._database.run(
+            partial(network_queries.edit, pn_id=pn_id, subjects=subjects, rule=rule, at=at, by=by)
+        )
 
-    async def networks(self) -> list[PersonalNetwork]:
+    async def network(self, pn_id: PnId) -> Network | None:
         """See `cpns.ports.Store`."""
-        return await self._database.run(q.networks_of_all, write=False)
+        return await self._database.run(partial(network_queries.network, pn_id=pn_id), write=False)
+
+    async def networks_of(self, gateway_id: EntityId) -> list[PnId]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(network_queries.networks_of, gateway_id=gateway_id), write=False)
+
+    async def membership(self, pne_id: EntityId) -> tuple[PnId, Present] | None:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(network_queries.membership, pne_id=pne_id), write=False)
+
+    async def networks(self) -> list[Inventory]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(network_queries.inventories, write=False)
+
+    async def inventory(self, pn_id: PnId) -> Inventory | None:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(network_queries.inventory, pn_id=pn_id), write=False)
+
+    async def members_page(self, pn_id: PnId, after: str, limit: int) -> list[Present]:
+        """See `cpns.ports.Store`."""
+        page = partial(network_queries.members_page, pn_id=pn_id, after=after, limit=limit)
+        return await self._database.run(page, write=False)
+
+    async def waiting(self) -> list[Waiting]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(waiting_queries.waiting, write=False)
+
+    async def dismiss(self, entity_id: EntityId) -> None:
+        """See `cpns.ports.Store`."""
+        await self._database.run(partial(waiting_queries.dismiss, entity_id=entity_id))
+
+    async def held_through(self, gateway_id: EntityId) -> list[HeldThrough]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(audit_queries.held_through, gateway_id=gateway_id), write=False)
+
+    async def keep_push(self, push: KeptPush) -> None:
+        """See `cpns.ports.Store`."""
+        await self._database.run(partial(waiting_queries.keep_push, push=push))
+
+    async def pushes_for(self, pne_id: EntityId, now: float) -> list[KeptPush]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(waiting_queries.pushes_for, pne_id=pne_id, now=now))
+
+    async def awaited(self) -> list[EntityId]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(waiting_queries.awaited, write=False)
+
+    async def drop_push(self, number: int) -> None:
+        """See `cpns.ports.Store`."""
+        await self._database.run(partial(waiting_queries.drop_push, number=number))
 
     async def add_reading(
         self, pne_id: EntityId, gateway_id: EntityId, reading_id: bytes, body: str, verified: str, at: float
@@ -102,7 +152,7 @@ class ServerStore:
 
     async def audit(self, entity_id: EntityId | None, limit: int) -> list[Outcome]:
         """See `cpns.ports.Store`."""
-        return await self._database.run(partial(q.newest_audit, entity_id=entity_id, limit=limit), write=False)
+        return await self._database.run(partial(audit_queries.newest, entity_id=entity_id, limit=limit), write=False)
 
     async def close(self) -> None:
         """See `cpns.ports.Store`."""

@@ -1,0 +1,164 @@
+"""Who may be in a personal network, and who decides: the rules, without I/O (AUTH-0, FN-8).
+
+Each rule takes the PN and the places of the PNEs concerned, as they are inside the transaction that will change them,
+and returns the change or raises `Refused`.
+
+    right            operator  owner  PN GW of the PN  member         guest, others
+    invite           yes       yes    policy open      policy open    no
+    approve, refuse  yes       yes    no               no             no
+    expel            and bar   and bar  without a bar  no             no
+    release          yes       yes    yes              no             no
+    leave            -         itself -                itself         itself
+    hand to another PN GW  yes no     if that one agrees  no          no
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cpns.domain.network import Admission, Edit, Network, Place, Policy, Standing
+from cpns.errors import Refused, Result
+from cpns.ids import EntityId
+
+Places = Mapping[EntityId, Place]
+Rule = Callable[[Network, Places], Edit]
+
+
+class Role(StrEnum):
+    """As whom somebody acts on a PN."""
+
+    OPERATOR = "operator"
+    GATEWAY = "gateway"
+    PNE = "pne"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts: what the session proved, or the operator (who has no ID)."""
+
+    role: Role
+    entity_id: EntityId | None = None
+
+
+OPERATOR = Actor(Role.OPERATOR)
+
+
+def admit(policy: Policy, place: Place, *, founding: bool) -> Admission:
+    """Decide on a PNE that has proven itself, and the PN GW that it came through.
+
+    Args:
+        policy: of the PN.
+        place: of the PNE.
+        founding: whether its SETUP is the one that makes the PN; then it is a first member.
+    """
+    if place.standing is Standing.BARRED:
+        return Admission(Result.NOT_ALLOWED, "barred")
+    if place.standing in (Standing.MEMBER, Standing.INVITED) or founding:
+        return Admission(Result.SUCCESS, standing=Standing.MEMBER)
+    if place.present:  # a guest sets up again
+        return Admission(Result.SUCCESS)
+    if policy is Policy.OPEN:
+        return Admission(Result.SUCCESS, standing=None if place.home else Standing.MEMBER)
+    if policy is Policy.APPROVAL:
+        return Admission(Result.PENDING_APPROVAL, "pending_approval", Standing.PENDING)
+    return Admission(Result.POLICY, "not_on_the_member_list")
+
+
+def invite(network: Network, places: Places, actor: Actor, whom: Sequence[EntityId]) -> Edit:
+    """Put *whom* on the member list, so that they may come; who has the right lifts a bar too."""
+    strong = _governs(network, actor)
+    if not strong:
+        if network.policy is not Policy.OPEN or not _belongs(network, places, actor):
+            raise Refused(Result.NOT_ALLOWED, "may_not_invite")
+        if any(places[pne].standing is Standing.BARRED for pne in whom):
+            raise Refused(Result.NOT_ALLOWED, "barred")
+    new = [pne for pne in whom if places[pne].standing is not Standing.MEMBER]
+    return Edit("invited", tuple(new), standings=dict.fromkeys(new, Standing.INVITED) if strong else {})
+
+
+def approve(network: Network, places: Places, actor: Actor, pne: EntityId) -> Edit:
+    """Let a waiting PNE in: at its next attempt it is a member."""
+    _waiting(network, places, actor, pne)
+    return Edit("approved", (pne,), standings={pne: Standing.MEMBER})
+
+
+def refuse(network: Network, places: Places, actor: Actor, pne: EntityId) -> Edit:
+    """Bar a waiting PNE."""
+    _waiting(network, places, actor, pne)
+    return Edit("barred", (pne,), standings={pne: Standing.BARRED})
+
+
+def _waiting(network: Network, places: Places, actor: Actor, pne: EntityId) -> None:
+    if not _governs(network, actor):
+        raise Refused(Result.NOT_ALLOWED, "may_not_approve")
+    if places[pne].standing is not Standing.PENDING:
+        raise Refused(Result.NOT_A_MEMBER, "not_waiting")
+
+
+def leave(network: Network, places: Places, pne: EntityId) -> Edit:
+    """End a PNE's own membership, and its place on the list."""
+    if not places[pne].present:
+        raise Refused(Result.NOT_A_MEMBER, "not_in_this_pn")
+    return Edit("left", (pne,), standings={pne: None}, gone=(pne,))
+
+
+def expel(network: Network, places: Places, actor: Actor, whom: Sequence[EntityId]) -> Edit:
+    """End the membership of *whom*, and bar them where owner or operator says so.
+
+    The PN GW can put them out, as it can refuse service anyway; the member list is not its to write.
+    """
+    governs = _governs(network, actor)
+    if not governs and not _serves(network, actor):
+        raise Refused(Result.NOT_ALLOWED, "may_not_expel")
+    if actor.entity_id in whom:
+        raise Refused(Result.NOT_ALLOWED, "leave_instead")
+    if any(not places[pne].present and (places[pne].standing is None or not governs) for pne in whom):
+        raise Refused(Result.NOT_A_MEMBER, "not_in_this_pn")
+    gone = tuple(pne for pne in whom if places[pne].present)
+    standings: dict[EntityId, Standing | None] = dict.fromkeys(whom, Standing.BARRED) if governs else {}
+    return Edit("expelled", tuple(whom), standings=standings, gone=gone)
+
+
+def release(network: Network, places: Places, actor: Actor) -> Edit:
+    """End the PN."""
+    if not _governs(network, actor) and not _serves(network, actor):
+        raise Refused(Result.NOT_ALLOWED, "may_not_release")
+    return Edit("pn_released", released=True)
+
+
+def switch(network: Network, places: Places, frm: EntityId, to: EntityId) -> Edit:
+    """Let another PN GW serve the PN, if it is still *frm* that does: the first of two switches wins."""
+    if network.gateway_id != frm:
+        raise Refused(Result.IN_PROGRESS, "switched_meanwhile")
+    if to == frm:
+        raise Refused(Result.EXISTS, "serves_it_already")
+    return Edit("pn_gw_switched", gateway_id=to)
+
+
+def settle(
+    network: Network,
+    places: Places,
+    *,
+    policy: Policy | None = None,
+    alias: str | None = None,
+    owner: EntityId | None = None,
+) -> Edit:
+    """Change what the operator may: policy, alias, owner (who has to stand as member on the list)."""
+    if owner is not None and places[owner].standing is not Standing.MEMBER:
+        raise Refused(Result.NOT_A_MEMBER, "owner_is_no_member")
+    return Edit("pn_settled", policy=policy, alias=alias, owner=owner)
+
+
+def _governs(network: Network, actor: Actor) -> bool:
+    return actor.role is Role.OPERATOR or (actor.role is Role.PNE and actor.entity_id == network.owner is not None)
+
+
+def _serves(network: Network, actor: Actor) -> bool:
+    return actor.role is Role.GATEWAY and actor.entity_id == network.gateway_id
+
+
+def _belongs(network: Network, places: Places, actor: Actor) -> bool:
+    if actor.role is Role.GATEWAY:
+        return _serves(network, actor)
+    place = places[actor.entity_id] if actor.entity_id is not None else Place()
+    return place.present and place.standing is Standing.MEMBER

@@ -1,0 +1,348 @@
+"""The PN Inventory in its tables: functions of a connection and values, inside a transaction of `Database`.
+
+What may be is decided by the rules of `cpns.domain.membership`, on rows read in the transaction that then writes: no
+decision rests on what was true a moment ago.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+
+from cpns.domain.inventory import Establishment, Outcome
+from cpns.domain.membership import Rule, admit
+from cpns.domain.network import (
+    Admission,
+    Admitted,
+    Edit,
+    Edited,
+    Inventory,
+    Network,
+    Place,
+    Policy,
+    Present,
+    Standing,
+)
+from cpns.errors import Refused, Result
+from cpns.ids import EntityId, PnId
+from cpns.store.audit_queries import record
+from cpns.store.dialect import driver_select, driver_sql, insert_or_update
+from cpns.store.schema import members, networks, standings, strangers
+
+MAX_LISTED: Final = 10_000
+"""Places on the member list of one PN."""
+MAX_STRANGERS: Final = 1_000
+"""IDs that are remembered of those that nobody provisioned; the one that came longest ago is forgotten first."""
+
+_NETWORK = select(networks).where(networks.c.pn_id == bindparam("pn_id"))
+_NETWORKS = select(networks).order_by(networks.c.pn_id)
+_OF_GATEWAY = (
+    select(networks.c.pn_id)
+    .where(networks.c.gateway_id == bindparam("gateway_id"))
+    .order_by(networks.c.created_at, networks.c.pn_id)
+)
+_OF_MEMBER = select(members.c.pn_id).where(members.c.pne_id == bindparam("pne_id"))
+_ADD = insert(networks)
+_CHANGE = (
+    update(networks)
+    .where(networks.c.pn_id == bindparam("id"))
+    .values({column: bindparam(f"new_{column}") for column in ("gateway_id", "alias", "owner", "policy", "version")})
+)
+_DROP = [delete(table).where(table.c.pn_id == bindparam("id")) for table in (standings, members, networks)]
+
+_MEMBER_COLUMNS = ("pne_id", "pn_id", "pan_secure", "since")
+_PUT_MEMBER = driver_sql(insert_or_update(members, "pne_id"), _MEMBER_COLUMNS)
+_DROP_MEMBER = delete(members).where(members.c.pne_id == bindparam("pne"), members.c.pn_id == bindparam("pn"))
+_PUT_STANDING = driver_sql(insert_or_update(standings, "pne_id", "pn_id"), ("pne_id", "pn_id", "standing", "at", "via"))
+_DROP_STANDING = delete(standings).where(standings.c.pne_id == bindparam("pne"), standings.c.pn_id == bindparam("pn"))
+_LISTED = select(func.count()).select_from(standings).where(standings.c.pn_id == bindparam("pn_id"))
+
+_PRESENT = select(members.c.pne_id, members.c.pn_id, members.c.pan_secure)
+_STANDING = select(standings.c.pne_id, standings.c.pn_id, standings.c.standing)
+_MEMBERS = (
+    select(members.c.pn_id, members.c.pne_id, members.c.pan_secure, members.c.since, standings.c.standing)
+    .outerjoin(standings, (standings.c.pne_id == members.c.pne_id) & (standings.c.pn_id == members.c.pn_id))
+    .order_by(members.c.pn_id, members.c.pne_id)
+)
+_MEMBERS_OF = _MEMBERS.where(members.c.pn_id == bindparam("pn_id"))
+_MEMBER = _MEMBERS.where(members.c.pne_id == bindparam("pne_id"))
+_PAGE = _MEMBERS_OF.where(members.c.pne_id > bindparam("after")).limit(bindparam("limit"))
+_LIST = select(standings.c.pn_id, standings.c.pne_id, standings.c.standing).order_by(
+    standings.c.pn_id, standings.c.pne_id
+)
+_LIST_OF = _LIST.where(standings.c.pn_id == bindparam("pn_id"))
+_HEIR = (
+    select(members.c.pne_id)
+    .join(standings, (standings.c.pne_id == members.c.pne_id) & (standings.c.pn_id == members.c.pn_id))
+    .where(members.c.pn_id == bindparam("pn_id"), standings.c.standing == Standing.MEMBER.value)
+    .order_by(members.c.since, members.c.pne_id)
+    .limit(1)
+)
+_STANDINGS_OF_PNE = select(standings.c.pn_id).where(standings.c.pne_id == bindparam("pne_id"))
+_OWNED = select(networks.c.pn_id).where(networks.c.owner == bindparam("pne_id"))
+
+_COUNT_STRANGERS = select(func.count()).select_from(strangers)
+_OLDEST_STRANGER = select(strangers.c.entity_id).order_by(strangers.c.last_at).limit(1)
+_DROP_STRANGER = delete(strangers).where(strangers.c.entity_id == bindparam("id"))
+_STRANGER = select(strangers.c.first_at, strangers.c.attempts).where(strangers.c.entity_id == bindparam("id"))
+_PUT_STRANGER = insert_or_update(strangers, "entity_id")
+
+
+@lru_cache(maxsize=128)
+def _presents(count: int) -> str:
+    return driver_select(_PRESENT, members.c.pne_id, count)
+
+
+@lru_cache(maxsize=128)
+def _standings(count: int) -> str:
+    return driver_select(_STANDING, standings.c.pne_id, count)
+
+
+def network(connection: Connection, pn_id: PnId) -> Network | None:
+    """See `cpns.ports.Store.network`."""
+    row = connection.execute(_NETWORK, {"pn_id": pn_id}).mappings().one_or_none()
+    return None if row is None else _network(**row)
+
+
+def _network(
+    pn_id: PnId,
+    gateway_id: EntityId,
+    alias: str | None,
+    created_at: float,
+    owner: EntityId | None,
+    policy: str,
+    version: int,
+) -> Network:
+    return Network(pn_id, gateway_id, alias, owner, Policy(policy), version, created_at)
+
+
+def networks_of(connection: Connection, gateway_id: EntityId) -> list[PnId]:
+    """See `cpns.ports.Store.networks_of`."""
+    return [PnId(pn_id) for pn_id in connection.execute(_OF_GATEWAY, {"gateway_id": gateway_id}).scalars()]
+
+
+def membership(connection: Connection, pne_id: EntityId) -> tuple[PnId, Present] | None:
+    """See `cpns.ports.Store.membership`."""
+    row = connection.execute(_MEMBER, {"pne_id": pne_id}).one_or_none()
+    return None if row is None else (PnId(row[0]), _present(*row[1:]))
+
+
+def inventories(connection: Connection) -> list[Inventory]:
+    """See `cpns.ports.Store.networks`."""
+    present: dict[PnId, list[Present]] = {}
+    for pn_id, *row in connection.execute(_MEMBERS):
+        present.setdefault(pn_id, []).append(_present(*row))
+    listed: dict[PnId, list[tuple[EntityId, Standing]]] = {}
+    for pn_id, pne_id, standing in connection.execute(_LIST):
+        listed.setdefault(pn_id, []).append((pne_id, Standing(standing)))
+    found = [_network(**row) for row in connection.execute(_NETWORKS).mappings()]
+    return [_inventory(one, present.get(one.pn_id, []), listed.get(one.pn_id, [])) for one in found]
+
+
+def inventory(connection: Connection, pn_id: PnId) -> Inventory | None:
+    """See `cpns.ports.Store.inventory`."""
+    one = network(connection, pn_id)
+    if one is None:
+        return None
+    present = [_present(*row) for _, *row in connection.execute(_MEMBERS_OF, {"pn_id": pn_id})]
+    listed = [(pne_id, Standing(standing)) for _, pne_id, standing in connection.execute(_LIST_OF, {"pn_id": pn_id})]
+    return _inventory(one, present, listed)
+
+
+def members_page(connection: Connection, pn_id: PnId, after: str, limit: int) -> list[Present]:
+    """See `cpns.ports.Store.members_page`."""
+    rows = connection.execute(_PAGE, {"pn_id": pn_id, "after": after, "limit": limit})
+    return [_present(*row) for _, *row in rows]
+
+
+def _present(pne_id: EntityId, pan_secure: bool, since: float, standing: str | None) -> Present:
+    return Present(pne_id, pan_secure, since, standing != Standing.MEMBER)
+
+
+def _inventory(one: Network, present: list[Present], listed: list[tuple[EntityId, Standing]]) -> Inventory:
+    here = {member.pne_id for member in present}
+    return Inventory(one, tuple(present), tuple((pne, how) for pne, how in listed if pne not in here))
+
+
+def _places(
+    connection: Connection, pn_id: PnId, ids: Sequence[EntityId]
+) -> tuple[dict[EntityId, Place], dict[EntityId, tuple[PnId, bool]]]:
+    """Return the place of each of *ids* as *pn_id* sees it, and where each is present now, with its pan_secure."""
+    if not ids:
+        return {}, {}
+    present: dict[EntityId, tuple[PnId, bool]] = {
+        pne: (pn, bool(secure)) for pne, pn, secure in connection.exec_driver_sql(_presents(len(ids)), tuple(ids))
+    }
+    here: dict[EntityId, Standing] = {}
+    home: set[EntityId] = set()
+    for pne, pn, standing in connection.exec_driver_sql(_standings(len(ids)), tuple(ids)):
+        if pn == pn_id:
+            here[pne] = Standing(standing)
+        elif standing == Standing.MEMBER:
+            home.add(pne)
+    places = {
+        pne: Place(here.get(pne), pne in present and present[pne][0] == pn_id, pne in home)
+        for pne in dict.fromkeys(ids)
+    }
+    return places, present
+
+
+def establish(connection: Connection, finished: Establishment) -> Admitted:
+    """See `cpns.ports.Store.establish`."""
+    before = network(connection, finished.pn_id)
+    if before is not None and before.gateway_id != finished.gateway_id:
+        raise Refused(Result.UNKNOWN_PN, "pn_of_another_gateway")
+    places, present = _places(connection, finished.pn_id, [member.pne_id for member in finished.members])
+    policy = finished.policy if before is None else before.policy
+    admissions = {pne: admit(policy, place, founding=before is None) for pne, place in places.items()}
+    let_in = [member for member in finished.members if admissions[member.pne_id].result is Result.SUCCESS]
+    joined = tuple(member.pne_id for member in let_in if not places[member.pne_id].present)
+    after = before
+    if joined:
+        after = _bumped(connection, before) if before is not None else _founded(connection, finished, joined[0])
+    rows = [
+        (member.pne_id, finished.pn_id, member.pan_secure, finished.at)
+        for member in let_in
+        if present.get(member.pne_id) != (finished.pn_id, member.pan_secure)
+    ]
+    if rows:
+        connection.exec_driver_sql(_PUT_MEMBER, rows)
+    if after is not None:
+        changed = {
+            pne: one.standing
+            for pne, one in admissions.items()
+            if one.standing is not None and one.standing != places[pne].standing
+        }
+        _put_standings(connection, finished.pn_id, changed, finished.at, finished.gateway_id)
+    left = _left(connection, finished.pn_id, [pne for pne in joined if pne in present], present)
+    _remember(connection, finished)
+    record(connection, [*finished.outcomes, *_outcomes(finished, admissions)])
+    return Admitted(after, admissions, joined, left)
+
+
+def _founded(connection: Connection, finished: Establishment, owner: EntityId) -> Network:
+    made = Network(
+        finished.pn_id, finished.gateway_id, finished.alias, owner, finished.policy, version=1, created_at=finished.at
+    )
+    row = {name: getattr(made, name) for name in ("pn_id", "gateway_id", "alias", "owner", "version", "created_at")}
+    connection.execute(_ADD, {**row, "policy": made.policy.value})
+    return made
+
+
+def _bumped(connection: Connection, before: Network, **changes: object) -> Network:
+    values = {name: getattr(before, name) for name in ("gateway_id", "alias", "owner", "policy")} | changes
+    version = before.version + 1
+    row = {f"new_{name}": value for name, value in values.items()} | {"new_version": version, "id": before.pn_id}
+    row["new_policy"] = str(values["policy"])
+    connection.execute(_CHANGE, row)
+    return _network(before.pn_id, created_at=before.created_at, version=version, **values)
+
+
+def _put_standings(
+    connection: Connection, pn_id: PnId, changed: Mapping[EntityId, Standing | None], at: float, via: EntityId | None
+) -> None:
+    rows = [(pne, pn_id, how.value, at, via) for pne, how in changed.items() if how is not None]
+    if rows:
+        connection.exec_driver_sql(_PUT_STANDING, rows)
+    off = [{"pne": pne, "pn": pn_id} for pne, how in changed.items() if how is None]
+    if off:
+        connection.execute(_DROP_STANDING, off)
+
+
+def _left(
+    connection: Connection, pn_id: PnId, moved: Iterable[EntityId], present: Mapping[EntityId, tuple[PnId, bool]]
+) -> tuple[tuple[Network, tuple[EntityId, ...]], ...]:
+    """Make known in the PNs that *moved* were in that they are gone."""
+    by_pn: dict[PnId, list[EntityId]] = {}
+    for pne in moved:
+        if present[pne][0] != pn_id:
+            by_pn.setdefault(present[pne][0], []).append(pne)
+    found = []
+    for other, gone in by_pn.items():
+        before = network(connection, other)
+        if before is not None:
+            found.append((_bumped(connection, before), tuple(gone)))
+    return tuple(found)
+
+
+def _outcomes(finished: Establishment, admissions: Mapping[EntityId, Admission]) -> Iterable[Outcome]:
+    at, via = finished.at, finished.gateway_id
+    for pne, one in admissions.items():
+        if one.result is not Result.SUCCESS:
+            yield Outcome(at, "refused", pne, via, one.result, one.reason)
+            continue
+        if pne in finished.moved_from:
+            yield Outcome(at, "pne_moved", pne, via, Result.SUCCESS, f"from {finished.moved_from[pne]}")
+        yield Outcome(at, "pne_established", pne, via, Result.SUCCESS)
+
+
+def _remember(connection: Connection, finished: Establishment) -> None:
+    """Remember IDs that nobody provisioned, for the operator to look at."""
+    for stranger in finished.strangers:
+        known = connection.execute(_STRANGER, {"id": stranger}).one_or_none()
+        if known is None and connection.execute(_COUNT_STRANGERS).scalar_one() >= MAX_STRANGERS:
+            connection.execute(_DROP_STRANGER, {"id": connection.execute(_OLDEST_STRANGER).scalar_one()})
+        first, attempts = (finished.at, 0) if known is None else known
+        row = {"entity_id": stranger, "via": finished.gateway_id, "last_at": finished.at}
+        connection.execute(_PUT_STRANGER, row | {"first_at": first, "attempts": attempts + 1})
+
+
+def edit(
+    connection: Connection, pn_id: PnId, subjects: Sequence[EntityId], rule: Rule, at: float, by: EntityId | None
+) -> Edited:
+    """See `cpns.ports.Store.edit`."""
+    before = network(connection, pn_id)
+    if before is None:
+        raise Refused(Result.UNKNOWN_PN, "no_such_pn")
+    places, _ = _places(connection, pn_id, subjects)
+    change = rule(before, places)
+    after = before
+    here: tuple[EntityId, ...] = ()
+    if change.released:
+        here = tuple(EntityId(row[1]) for row in connection.execute(_MEMBERS_OF, {"pn_id": pn_id}))
+        for statement in _DROP:
+            connection.execute(statement, {"id": pn_id})
+    else:
+        after = _apply(connection, before, change, at, by)
+    if change.subjects:
+        record(connection, [Outcome(at, change.event, one, by, Result.SUCCESS, pn_id) for one in change.subjects])
+    else:
+        record(connection, [Outcome(at, change.event, EntityId(pn_id), by, Result.SUCCESS)])
+    return Edited(before, after, change, here)
+
+
+def _apply(connection: Connection, before: Network, change: Edit, at: float, by: EntityId | None) -> Network:
+    if change.gone:
+        connection.execute(_DROP_MEMBER, [{"pne": pne, "pn": before.pn_id} for pne in change.gone])
+    added = sum(how is not None for how in change.standings.values())
+    if added and connection.execute(_LISTED, {"pn_id": before.pn_id}).scalar_one() + added > MAX_LISTED:
+        raise Refused(Result.TOO_MANY, "member_list_is_full")
+    _put_standings(connection, before.pn_id, change.standings, at, by)
+    changes: dict[str, object] = {
+        name: getattr(change, name)
+        for name in ("gateway_id", "alias", "owner", "policy")
+        if getattr(change, name) is not None
+    }
+    if before.owner is not None and change.standings.get(before.owner, Standing.MEMBER) is not Standing.MEMBER:
+        changes["owner"] = connection.execute(_HEIR, {"pn_id": before.pn_id}).scalar_one_or_none()
+    if not changes and not change.gone and not change.standings:
+        return before
+    return _bumped(connection, before, **changes)
+
+
+def forget(connection: Connection, pne_id: EntityId) -> tuple[Network, ...]:
+    """Take a PNE out of every PN and off every member list; return the PNs concerned, as they are now."""
+    touched: dict[PnId, bool] = {}
+    for statement in (_OF_MEMBER, _STANDINGS_OF_PNE, _OWNED):
+        touched.update(dict.fromkeys(connection.execute(statement, {"pne_id": pne_id}).scalars(), True))
+    for pn_id in touched:
+        connection.execute(_DROP_MEMBER, {"pne": pne_id, "pn": pn_id})
+        connection.execute(_DROP_STANDING, {"pne": pne_id, "pn": pn_id})
+    found = []
+    for pn_id in touched:
+        before = network(connection, pn_id)
+        if before is not None:
+            heir = connection.execute(_HEIR, {"pn_id": pn_id}).scalar_one_or_none()
+            found.append(_bumped(connection, before, owner=heir if before.owner == pne_id else before.owner))
+    return tuple(found)
