@@ -1,9 +1,11 @@
-"""Discovery of PN GWs on the PAN by mDNS: ``_cpns._udp``. It finds, and proves nothing; the handshake does."""
+"""Discovery of PN GWs on the PAN, by mDNS (``_cpns._udp``) and by CoAP multicast at once (FN-8).
+
+It finds, and proves nothing; the handshake does.
+"""
 
 import asyncio
 import ipaddress
-import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,8 +13,15 @@ from zeroconf import IPVersion, NonUniqueNameException, ServiceStateChange, Zero
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from cpns.ids import EntityId, is_name
+from cpns.transport import multicast
+from cpns.transport.pan import own_addresses
+from cpns.wire.messages import EntityDiscoveryRequest, EntityDiscoveryResponse
+from cpns.wire.registry import Mode
 
 SERVICE: Final = "_cpns._udp.local."
+
+Suits = Callable[[EntityId, bool], bool]
+"""Whether a PN GW, and whether it calls its PAN secure, is what is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +39,7 @@ class Found:
 
 
 class Announcement:
-    """PANs that are being announced."""
+    """PANs that are being announced by mDNS."""
 
     def __init__(self, zeroconf: AsyncZeroconf) -> None:
         self._zeroconf = zeroconf
@@ -52,12 +61,12 @@ async def announce(gateway_id: EntityId, pans: Sequence[tuple[str, bool]]) -> An
     here = [ipaddress.ip_address(host) for host in hosts]
     specific = [str(address) for address in here if address.version == 4 and not address.is_unspecified]
     try:
-        zeroconf = AsyncZeroconf(interfaces=specific or list(_own_addresses()), ip_version=IPVersion.V4Only)
+        zeroconf = AsyncZeroconf(interfaces=specific or list(own_addresses()), ip_version=IPVersion.V4Only)
     except OSError:
         return None
     for index, (address, secure) in enumerate(pans):
         host, port = _split(address)
-        addresses = [host] if not ipaddress.ip_address(host).is_unspecified else list(_own_addresses())
+        addresses = [host] if not ipaddress.ip_address(host).is_unspecified else list(own_addresses())
         info = AsyncServiceInfo(
             SERVICE,
             f"{gateway_id.replace('.', '-')[:50]}-{index}-{port}.{SERVICE}",
@@ -72,15 +81,53 @@ async def announce(gateway_id: EntityId, pans: Sequence[tuple[str, bool]]) -> An
     return Announcement(zeroconf)
 
 
-def _own_addresses() -> Sequence[str]:
-    found = {item[4][0] for item in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
-    return sorted({"127.0.0.1", *map(str, found)})
+async def find(
+    timeout: float, own_id: EntityId, gateway_id: EntityId | None, secure: bool, avoid: EntityId | None = None
+) -> Found | None:
+    """Return the first PN GW heard within *timeout* seconds that is *gateway_id* (None: any) on such a PAN.
 
+    Args:
+        timeout: seconds.
+        own_id: the PNE that asks.
+        gateway_id: the PN GW that is wanted.
+        secure: whether a Secure PAN is wanted.
+        avoid: a PN GW that is not wanted.
+    """
 
-async def find(timeout: float, gateway_id: EntityId | None, secure: bool) -> Found | None:
-    """Return the first PN GW heard within *timeout* seconds that is *gateway_id* (None: any) on such a PAN."""
+    def suits(found: EntityId, pan_secure: bool) -> bool:
+        return pan_secure == secure and gateway_id in (None, found) and found != avoid
+
+    searches = [
+        asyncio.create_task(_by_mdns(timeout, suits)),
+        asyncio.create_task(_by_multicast(timeout, own_id, suits)),
+    ]
     try:
-        zeroconf = AsyncZeroconf(interfaces=list(_own_addresses()), ip_version=IPVersion.V4Only)
+        for search in asyncio.as_completed(searches):
+            found = await search
+            if found is not None:
+                return found
+        return None
+    finally:
+        for task in searches:
+            task.cancel()
+        await asyncio.gather(*searches, return_exceptions=True)
+
+
+async def _by_multicast(timeout: float, own_id: EntityId, suits: Suits) -> Found | None:
+    def is_wanted(found: EntityDiscoveryResponse) -> bool:
+        return found.mode in (Mode.PN_GW, Mode.BOTH) and suits(found.entity_id, found.pan_secure)
+
+    request = EntityDiscoveryRequest(own_id, Mode.PNE)
+    heard = await multicast.ask(request, own_addresses(), is_wanted, timeout)
+    if heard is None:
+        return None
+    found, host, port = heard
+    return Found(found.entity_id, host, port, found.pan_secure)
+
+
+async def _by_mdns(timeout: float, suits: Suits) -> Found | None:
+    try:
+        zeroconf = AsyncZeroconf(interfaces=list(own_addresses()), ip_version=IPVersion.V4Only)
     except OSError:
         return None
     heard: asyncio.Queue[str] = asyncio.Queue()
@@ -98,9 +145,8 @@ async def find(timeout: float, gateway_id: EntityId | None, secure: bool) -> Fou
                 if not await info.async_request(zeroconf.zeroconf, 1500):
                     continue
                 found = _found(info)
-                if found is None or found.secure != secure or gateway_id not in (None, found.gateway_id):
-                    continue
-                return found
+                if found is not None and suits(found.gateway_id, found.secure):
+                    return found
     except TimeoutError:
         return None
     finally:

@@ -6,6 +6,7 @@ Identity is what the session proved: an `Inbound` has no other.
 """
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import time
@@ -19,8 +20,8 @@ from aiocoap.numbers.codes import POST
 from cpns.errors import AuthenticationFailed, CpnsError, NoAnswer, Refused
 from cpns.ids import EntityId
 from cpns.session.table import Session, Sessions
-from cpns.transport import oscore, pan, uplink
-from cpns.transport.errors import UNIFORM_REFUSAL, Answer, to_answer
+from cpns.transport import multicast, oscore, pan, uplink
+from cpns.transport.errors import HELD, UNIFORM_REFUSAL, Answer, to_answer
 from cpns.transport.limits import RateLimit
 from cpns.transport.relay import Relay, Sealed
 from cpns.transport.stack import PAN_TUNING, Exchange, Tokens
@@ -34,6 +35,8 @@ MAX_TASKS: Final = 2048
 """Requests of others that one endpoint works on at once; more are dropped, and the peer repeats them."""
 HINT_GRACE: Final = 0.3
 """Seconds to wait on for a protected answer after an unprotected error, which anyone could have sent."""
+HELD_PATIENCE: Final = 60.0
+"""Seconds more to wait for an answer where the next hop says that it holds the message."""
 PAN_RATE: Final = (2000.0, 4000.0)
 UPLINK_RATE: Final = (20000.0, 40000.0)
 """Messages a second, and at once, that one host may send to a UDP or TCP socket."""
@@ -134,6 +137,7 @@ class Link:
         timeout: float,  # one deadline over several answers, shortened by a hint
         session: Session | None = None,
         accept: Callable[[Answer], T],
+        held: Callable[[], None] = lambda: None,
     ) -> T:
         """Send ``POST /path`` and return what *accept* makes of its answer.
 
@@ -144,6 +148,7 @@ class Link:
             session: protects the request; its peer is the destination.
             accept: judges an answer. Where it raises `Refused` over an unprotected answer from the PAN, that answer
                 may be forged: it is dropped and the next is waited for.
+            held: is called where the next hop says that it holds the request; the answer is waited for longer then.
 
         Raises:
             NoAnswer: none came that was accepted; `Hinted` where only an unprotected error did.
@@ -154,12 +159,19 @@ class Link:
         why = "no_answer"
         hint: Answer | None = None
         exchange = self._open(message)
+        last = asyncio.get_running_loop().time() + timeout + HELD_PATIENCE
         try:
             async with asyncio.timeout(timeout) as limit:
                 while True:
                     reply = await exchange.next()
                     if session is not None and reply.opt.oscore is None:
-                        hint = Answer(int(reply.code), reply.payload)
+                        said = Answer(int(reply.code), reply.payload)
+                        if said == HELD:
+                            held()
+                            why = "held_without_answer"
+                            limit.reschedule(last)
+                            continue
+                        hint = said
                         soon = asyncio.get_running_loop().time() + HINT_GRACE
                         limit.reschedule(min(soon, limit.when() or soon))
                         continue
@@ -173,6 +185,12 @@ class Link:
             raise NoAnswer("connection_gone") from error
         finally:
             self._tokens.close(exchange)
+
+    def answer(self, request: Message, answer: Answer) -> None:
+        """Send an answer to *request* ahead of its last one."""
+        response = Message(code=answer.code, payload=answer.payload, transport_tuning=PAN_TUNING)
+        with contextlib.suppress(ConnectionError):
+            self._tokens.respond(request, response)
 
     def _open(self, message: Message) -> Exchange:
         message.remote = self.remote
@@ -228,7 +246,8 @@ class Endpoint:
         watch: is told of every message that this endpoint sends, relayed ones left out.
     """
 
-    relay_timeout: float = 8.0
+    relay_timeout: float = 30.0
+    """Seconds that the next hop has to answer what is relayed: an INVITE waits for the people who are asked."""
 
     def __init__(
         self,
@@ -249,11 +268,26 @@ class Endpoint:
         self._tokens = Tokens(self._receive, self._lost)
         self._tasks: set[asyncio.Task[None]] = set()
         self._pan: pan.PanSocket | None = None
+        self._listeners: list[asyncio.BaseTransport] = []
 
     async def open_pan(self, host: str, port: int, rate: tuple[float, float] = PAN_RATE) -> str:
         """Bind a UDP socket; return ``host:port``. Raises OSError where that address can't be had."""
         self._pan = await pan.open_pan(self._tokens, host, port, RateLimit(*rate, time.monotonic))
         return self._pan.hostinfo
+
+    async def answer_group(self, answer: multicast.Answerer) -> None:
+        """Answer Entity Discovery Requests to the CoAP group on the PAN's interfaces, from the PAN's socket.
+
+        Where the machine has no multicast nothing is answered, and the PN GW is found in other ways.
+        """
+        if self._pan is None:
+            return
+        for interface in self._pan.interfaces():
+            try:
+                self._listeners.append(await multicast.listen(interface, answer, self._pan.send))
+            except OSError:
+                with contextlib.suppress(OSError):  # the PAN has that very port: the PAN takes it, as any request
+                    self._pan.join(multicast.GROUP, interface)
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
         """Accept TCP connections; return the address bound. Raises OSError where it can't be had."""
@@ -275,6 +309,8 @@ class Endpoint:
         """Close sockets and connections, and end what is being worked on. May be called again."""
         for task in list(self._tasks):
             task.cancel()
+        for listener in self._listeners:
+            listener.close()
         await self._tokens.shutdown()
 
     def name(self, link: Link, entity: str) -> None:
@@ -353,8 +389,12 @@ class Endpoint:
         if self._relay is None:
             return _response(UNIFORM_REFUSAL)
         sealed = Sealed(int(request.code), request.opt.oscore, request.payload)
+
+        def held() -> None:
+            link.answer(request, HELD)
+
         try:
-            answer = await self._relay.forward(link, host, sealed)
+            answer = await self._relay.forward(link, host, sealed, held)
         except CpnsError as error:
             return _response(to_answer(error, protected=False))
         response = Message(code=answer.code, payload=answer.payload)

@@ -60,6 +60,10 @@ UNIFORM_REFUSAL = Answer(Code.UNAUTHORIZED, codec.encode(ErrorBody(Result.AUTHEN
 """What anyone gets whose message a session or proof should have protected."""
 
 
+HELD = Answer(Code.SERVICE_UNAVAILABLE, codec.encode(ErrorBody(Result.IN_PROGRESS)))
+"""What a PN GW says of a message that it keeps until its uplink is back; the protected answer comes after it."""
+
+
 def to_answer(error: Exception, *, protected: bool) -> Answer:
     """Return the answer to a request that ended in *error*; an unprotected one learns no cause."""
     if isinstance(error, WireError):

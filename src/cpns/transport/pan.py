@@ -5,6 +5,8 @@ adapter of a plain socket to its message layer.
 """
 
 import asyncio
+import ipaddress
+import socket
 from typing import Any, Final
 
 from aiocoap import Message, interfaces
@@ -28,8 +30,8 @@ class PanAddress(interfaces.EndpointAddress):  # type: ignore[misc]
     is_multicast_locally = False
     scheme = "coap"
 
-    def __init__(self, socket: "PanSocket", address: tuple[Any, ...]) -> None:
-        self._socket = socket
+    def __init__(self, pan: "PanSocket", address: tuple[Any, ...]) -> None:
+        self._socket = pan
         self.address = address
 
     def __eq__(self, other: object) -> bool:
@@ -101,6 +103,18 @@ class PanSocket(asyncio.DatagramProtocol):
         message.transport_tuning = PAN_TUNING
         self._interface.received(message)
 
+    def interfaces(self) -> list[str]:
+        """Return the IPv4 addresses of the interfaces that it takes datagrams on."""
+        if self._transport is None:
+            return []
+        host = ipaddress.ip_address(self._transport.get_extra_info("sockname")[0])
+        return own_addresses() if host.is_unspecified else [str(host)] if host.version == 4 else []
+
+    def join(self, group: str, interface: str) -> None:
+        """Take what is sent to a multicast group on *interface* too. Raises OSError where that can't be."""
+        if self._transport is not None:
+            join_group(self._transport.get_extra_info("socket"), group, interface)
+
     def error_received(self, exc: Exception) -> None:
         """An unconnected socket can't tell whom an ICMP error concerns; the timers of the exchange do."""
 
@@ -113,6 +127,18 @@ class PanSocket(asyncio.DatagramProtocol):
         """Close."""
         if self._transport is not None:
             self._transport.close()
+
+
+def own_addresses() -> list[str]:
+    """Return the IPv4 addresses of this machine, as far as its name tells."""
+    found = {item[4][0] for item in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+    return sorted({"127.0.0.1", *map(str, found)})
+
+
+def join_group(plain: socket.socket, group: str, interface: str) -> None:
+    """Let a UDP socket take what is sent to an IPv4 multicast group on *interface*."""
+    request = socket.inet_aton(group) + socket.inet_aton(interface)
+    plain.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
 
 
 class _Interface(GenericMessageInterface):  # type: ignore[misc]
@@ -134,8 +160,8 @@ async def open_pan(tokens: Tokens, host: str, port: int, limit: RateLimit) -> Pa
     """
     messages = BoundedMessages(tokens)
     interface = _Interface(messages, tokens.log, tokens.loop)
-    _, socket = await tokens.loop.create_datagram_endpoint(lambda: PanSocket(interface, limit), local_addr=(host, port))
-    interface._pool = socket
+    _, opened = await tokens.loop.create_datagram_endpoint(lambda: PanSocket(interface, limit), local_addr=(host, port))
+    interface._pool = opened
     messages.message_interface = interface
     tokens.token_interface = messages
-    return socket
+    return opened
