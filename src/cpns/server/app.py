@@ -4,36 +4,32 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from cpns.crypto.schedule import Profile
 from cpns.domain.inventory import Kind, State
+from cpns.domain.membership import Actor, Role
+from cpns.domain.network import Network
+from cpns.domain.presence import Fact
 from cpns.errors import NoAnswer, NotFound, Refused, Result, Unavailable
 from cpns.ids import EntityId
 from cpns.ports import Clock, Randomness, Store, Vault
 from cpns.server.config import ServerConfig
+from cpns.server.gateways import Gateways
+from cpns.server.networks import Networks
 from cpns.service.authentication import Authentication, GatewayPeer
 from cpns.service.keyring import Keyring
+from cpns.service.presence import Presences
+from cpns.service.pushes import Pushes
 from cpns.service.readings import Readings
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, read
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.wire import application, codec
-from cpns.wire.messages import (
-    ActivateRequest,
-    GatewayChallenge,
-    GatewayProofs,
-    GatewaySetupRequest,
-    InventoryRequest,
-    InventoryResponse,
-    LinkChallengeFromGateway,
-    LinkChallengeFromServer,
-    PnChangeNotify,
-    Proof,
-)
-from cpns.wire.registry import CPNS_PATH, MAX_MEMBERS
+from cpns.wire import messages as m
+from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Presence
 
 _log = logging.getLogger("cpns.server")
 
@@ -41,7 +37,6 @@ MAX_HALF_OPEN: Final = 256
 """ACTIVATE and SETUP runs under way at once; one more is answered with 61, TOO_MANY."""
 SWEEP_SECONDS: Final = 2.0
 PUSH_TIMEOUT: Final = 10.0
-NOTIFY_TIMEOUT: Final = 2.0
 
 
 class Server:
@@ -69,6 +64,10 @@ class Server:
         self.sessions = Sessions()
         self.readings = Readings(store, clock)
         self._clock = clock
+        self.gateways = Gateways()
+        self._presences = Presences(clock)
+        self.networks = Networks(store, self.sessions, self.gateways, self._presences, clock)
+        self.pushes = Pushes(store, clock, random, self._push)
         self._authentication = Authentication(
             config.server_id,
             config.lowest_suite,
@@ -77,16 +76,16 @@ class Server:
             self.sessions,
             clock,
             random,
-            self._moved,
+            config.policy,
+            self.networks.admitted,
         )
         self._endpoint = Endpoint(config.server_id, self.sessions, self._handle, on_lost=self._gone, watch=watch)
-        self._gateways: dict[EntityId, tuple[GatewayPeer, Link]] = {}
         self._runs = 0
         self._sweeper: asyncio.Task[None] | None = None
-        self._telling: set[asyncio.Task[None]] = set()
 
     async def start(self) -> tuple[str, int]:
         """Listen; return the address. Raises `Unavailable` where it can't be had."""
+        await self.pushes.load()
         tls = None
         if self.config.tls_certificate is not None:
             tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -107,6 +106,8 @@ class Server:
             self._sweeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sweeper
+        await self.pushes.close()
+        await self.networks.close()
         await self._endpoint.close()
 
     # incoming
@@ -120,71 +121,113 @@ class Server:
         return await self._from_pne(source, inbound)
 
     async def _activate(self, inbound: Inbound) -> Answer:
-        request = codec.decode(inbound.payload, ActivateRequest)
+        request = codec.decode(inbound.payload, m.ActivateRequest)
         self._endpoint.name(inbound.link, request.entity_id)
 
-        async def ask(challenge: LinkChallengeFromServer | LinkChallengeFromGateway) -> Proof:
+        async def ask(challenge: m.LinkChallengeFromServer | m.LinkChallengeFromGateway) -> m.Proof:
             return await inbound.link.request(
                 CPNS_PATH,
                 codec.encode(challenge),
                 timeout=self.config.answer_timeout,
-                accept=lambda answer: read(answer, Proof),
+                accept=lambda answer: read(answer, m.Proof),
             )
 
         with self._half_open():
             peer, response = await self._authentication.gateway(request, ask)
-        older = self._gateways.get(peer.gateway_id)
-        self._gateways[peer.gateway_id] = (peer, inbound.link)
-        inbound.link.keep()
-        if older is not None and older[1] != inbound.link:
-            older[1].close()
+        self.gateways.add(peer, inbound.link)
         _log.info("gateway %s is authenticated", peer.gateway_id)
         return Answer(Code.CHANGED, codec.encode(response))
 
     async def _from_gateway(self, source: Session, inbound: Inbound) -> Answer:
-        peer, link = self._gateways.get(source.peer_id, (None, None))
-        if peer is None or peer.session is not source or link != inbound.link:
+        peer = self.gateways.peer(source, inbound.link)
+        if peer is None:
             return UNIFORM_REFUSAL
         if inbound.path == application.PING_PATH:
             return Answer(Code.CHANGED)
         if inbound.path != CPNS_PATH:
             raise Refused(Result.NOT_ALLOWED, "no_such_resource")
-        request = codec.decode(inbound.payload, GatewaySetupRequest, InventoryRequest)
-        if isinstance(request, InventoryRequest):
-            return await self._inventory(request, peer)
+        request = codec.decode(inbound.payload, *_FROM_GATEWAY)
+        if isinstance(request, m.GatewaySetupRequest):
+            return Answer(Code.CHANGED, codec.encode(await self._setup(request, peer, inbound.link)))
+        if isinstance(request, m.PnStatusNotify):
+            self._reported(peer, request)
+            return Answer(Code.CHANGED)
+        actor = Actor(Role.GATEWAY, peer.gateway_id)
+        if isinstance(request, m.PnGwSwitchingRequest):
+            await self.networks.switch(request.pn_id, request.gateway_id, peer.gateway_id, request.addresses or ())
+            return Answer(Code.CHANGED, codec.encode(m.PnGwSwitchingResponse(Result.SUCCESS)))
+        return await self._on_membership(request, source, actor)
 
-        async def ask(challenge: GatewayChallenge) -> GatewayProofs:
-            return await inbound.link.request(
+    async def _setup(self, request: m.GatewaySetupRequest, peer: GatewayPeer, link: Link) -> m.GatewaySetupResponse:
+        async def ask(challenge: m.GatewayChallenge) -> m.GatewayProofs:
+            return await link.request(
                 CPNS_PATH,
                 codec.encode(challenge),
                 timeout=self.config.answer_timeout,
-                session=source,
-                accept=lambda answer: read(answer, GatewayProofs),
+                session=peer.session,
+                accept=lambda answer: read(answer, m.GatewayProofs),
             )
 
         with self._half_open():
             response = await self._authentication.pnes(request, peer, ask)
+        for entry in response.entries:
+            if entry.result == Result.SUCCESS:
+                self._presences.heard(entry.entity_id)
+        return response
+
+    def _reported(self, peer: GatewayPeer, notice: m.PnStatusNotify) -> None:
+        """Take a PN GW's word for how it finds its PNEs; for those behind it, and no others."""
+        for entry in notice.entries:
+            session = self.sessions.with_peer(entry.entity_id)
+            if session is not None and session.via == peer.gateway_id:
+                self._presences.reported(entry.entity_id, Presence(entry.presence))
+                if entry.presence != Presence.ASLEEP:
+                    self.pushes.heard(entry.entity_id)
+
+    async def _on_membership(self, request: object, source: Session, actor: Actor) -> Answer:
+        """What PN GW and PNE may ask alike; who may do what is decided by the rules of `cpns.domain.membership`."""
+        response: codec.Message
+        if isinstance(request, m.InventoryRequest):
+            response = await self.networks.inventory(source, request)
+        elif isinstance(request, m.ExpelRequest):
+            await self.networks.expel(request.pn_id, actor, request.members)
+            response = m.ExpelResponse(Result.SUCCESS)
+        elif isinstance(request, m.ReleaseRequest):
+            await self.networks.release(request.pn_id, actor)
+            response = m.ReleaseResponse(Result.SUCCESS)
+        elif isinstance(request, m.LeaveRequest):
+            await self.networks.leave(request.pn_id, source.peer_id)
+            response = m.LeaveResponse(Result.SUCCESS)
+        elif isinstance(request, m.InviteRequest):
+            results = await self.networks.invite(request.pn_id, actor, request.invite)
+            entries = tuple(m.OutcomeEntry(pne, result) for pne, result in results.items())
+            response = m.InviteResponse(Result.SUCCESS, entries)
+        else:
+            raise Refused(Result.UNKNOWN_MESSAGE, "unexpected_message")
         return Answer(Code.CHANGED, codec.encode(response))
 
-    async def _inventory(self, request: InventoryRequest, peer: GatewayPeer) -> Answer:
-        if request.pn_id != peer.pn_id:
-            raise Refused(Result.UNKNOWN_PN, "pn_of_another_gateway_or_none")
-        members = await self.store.members_of(peer.gateway_id)
-        if len(members) > MAX_MEMBERS:
-            raise Refused(Result.TOO_MANY, "inventory_too_long")
-        return Answer(Code.CHANGED, codec.encode(InventoryResponse(Result.SUCCESS, tuple(members))))
-
     async def _from_pne(self, source: Session, inbound: Inbound) -> Answer:
-        _, link = self._gateways.get(source.via, (None, None)) if source.via is not None else (None, None)
-        if link != inbound.link:  # th0 names one PN GW: the session does not move to another
+        if self.gateways.link(source.via) != inbound.link:  # th0 names one PN GW: the session moves to no other
             return UNIFORM_REFUSAL
+        self._presences.heard(source.peer_id)
         if inbound.path == application.READINGS_PATH:
             await self.readings.take(source, application.decode_reading(inbound.payload))
+            self.pushes.heard(source.peer_id)
             return Answer(Code.CHANGED)
         if inbound.path == application.STATUS_PATH:
-            _log.info("PNE %s says it is %r", source.peer_id, application.decode_text(inbound.payload))
+            self._said(source.peer_id, application.decode_text(inbound.payload))
             return Answer(Code.CHANGED)
+        if inbound.path == CPNS_PATH:
+            request = codec.decode(inbound.payload, *_FROM_PNE, limit=MAX_PAN_BODY)
+            return await self._on_membership(request, source, Actor(Role.PNE, source.peer_id))
         raise Refused(Result.NOT_ALLOWED, "no_such_resource")
+
+    def _said(self, pne: EntityId, status: str) -> None:
+        _log.info("PNE %s says it is %r", pne, status)
+        said = {one.name.lower(): one for one in (Presence.IDLE, Presence.ASLEEP)}.get(status, Presence.CONNECTED)
+        self._presences.said(pne, said)
+        if said is not Presence.ASLEEP:
+            self.pushes.heard(pne)
 
     @contextlib.contextmanager
     def _half_open(self) -> Iterator[None]:
@@ -207,20 +250,12 @@ class Server:
         """
         session = self.sessions.with_peer(pne_id)
         if session is None or session.profile is not Profile.PNE_SERVER or session.via is None:
-            entity = await self.store.entity(pne_id)
-            if entity is None or entity.kind is not Kind.PNE:
-                raise NotFound("unknown_entity", f"There is no device {pne_id}: see `cpns device list`.")
-            if entity.state is State.REVOKED:
-                raise Unavailable("not_established", f"{pne_id} is revoked: it has no session, and gets none.")
-            why = f"last: {entity.last_reason or 'never seen'}"
-            raise Unavailable(
-                "not_established", f"{pne_id} has no session with this server ({why}): start it, then try again."
-            )
-        _, link = self._gateways.get(session.via, (None, None))
+            raise await self._not_established(pne_id)
+        link = self.gateways.link(session.via)
         if link is None or link.closed:
             raise Unavailable("gateway_away", f"The gateway {session.via} of {pne_id} is not connected.")
         try:
-            return await link.request(path, payload, timeout=PUSH_TIMEOUT, session=session, accept=_text_of)
+            answer = await link.request(path, payload, timeout=PUSH_TIMEOUT, session=session, accept=_text_of)
         except Hinted as error:
             raise Unavailable(
                 "asleep",
@@ -229,57 +264,65 @@ class Server:
         except NoAnswer as error:
             code = "gateway_away" if error.reason == "connection_gone" else "asleep"
             raise Unavailable(code, f"No answer from {pne_id} through {session.via} ({error.reason}).") from error
+        self._presences.heard(pne_id)
+        return answer
+
+    async def _not_established(self, pne_id: EntityId) -> NotFound | Unavailable:
+        entity = await self.store.entity(pne_id)
+        if entity is None or entity.kind is not Kind.PNE:
+            return NotFound("unknown_entity", f"There is no device {pne_id}: see `cpns device list`.")
+        if entity.state is State.REVOKED:
+            return Unavailable("not_established", f"{pne_id} is revoked: it has no session, and gets none.")
+        why = f"last: {entity.last_reason or 'never seen'}"
+        return Unavailable(
+            "not_established", f"{pne_id} has no session with this server ({why}): start it, then try again."
+        )
+
+    async def _push(self, pne_id: EntityId, push: application.Push) -> str:
+        return await self.send(pne_id, application.INBOX_PATH, application.encode_push(push))
 
     def is_connected(self, entity: EntityId) -> bool:
         """Whether *entity* has a session here, and (a PNE) its PN GW is connected."""
-        session = self.sessions.with_peer(entity)
-        return session is not None and (session.via is None or session.via in self._gateways)
+        return entity in self.gateways or self.networks.is_reachable(entity)
+
+    def presence(self, pne: EntityId) -> Fact:
+        """Return how a PNE can be reached now, since when that is known, and from whom."""
+        return self._presences.of(pne, stands=self.networks.is_reachable(pne))
 
     def session_state(self, entity: EntityId) -> tuple[float, bool] | None:
         """Return age in seconds and whether it is confirmed, of the session with *entity*; None where there is none."""
         session = self.sessions.with_peer(entity)
         return None if session is None else (self._clock.monotonic() - session.since, session.confirmed)
 
-    async def end(self, entity: EntityId) -> int:
+    def bar(self, entity: EntityId) -> None:
+        """From now on no session of *entity* begins here, not even of a run that is under way."""
+        self._authentication.revoked(entity)
+
+    async def end(self, entity: EntityId, left: Sequence[Network]) -> int:
         """End every session of a revoked entity, and of those behind a revoked PN GW; return how many.
 
         The PN GW of a revoked PNE has forgotten its hop key when this returns, if it is connected and answers; one
         that does not asks for the PN Inventory before it serves again.
         """
-        self._authentication.revoked(entity)
         ended = [session for session in self.sessions if entity in (session.peer_id, session.via)]
         for session in ended:
             self.sessions.remove(session)
-        peer, link = self._gateways.pop(entity, (None, None))
-        if peer is not None and link is not None:
-            link.close()
-        await asyncio.gather(*(self._tell_gone(entity, one.via) for one in ended if one.via not in (None, entity)))
+            self._presences.lost(session.peer_id)
+        self.gateways.close(entity)
+        await self.networks.gone(left, entity)
         return len(ended)
-
-    def _moved(self, pne: EntityId, gateway: EntityId) -> None:
-        task = asyncio.get_running_loop().create_task(self._tell_gone(pne, gateway))
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
-
-    async def _tell_gone(self, pne: EntityId, gateway: EntityId | None) -> None:
-        """Tell a PN GW that *pne* is no longer its member."""
-        peer, link = self._gateways.get(gateway, (None, None)) if gateway is not None else (None, None)
-        if peer is None or link is None or peer.pn_id is None:
-            return
-        notify = codec.encode(PnChangeNotify(peer.pn_id, (pne,)))
-        with contextlib.suppress(Refused):
-            await link.request(
-                CPNS_PATH, notify, timeout=NOTIFY_TIMEOUT, session=peer.session, accept=lambda answer: None
-            )
 
     # upkeep
 
     def _gone(self, link: Link) -> None:
-        for gateway, (peer, current) in list(self._gateways.items()):
-            if current == link:
-                del self._gateways[gateway]
-                self.sessions.remove(peer.session)
-                _log.info("gateway %s is gone", gateway)
+        peer = self.gateways.lost(link)
+        if peer is None:
+            return
+        self.sessions.remove(peer.session)
+        for session in self.sessions:
+            if session.via == peer.gateway_id:
+                self._presences.lost(session.peer_id)
+        _log.info("gateway %s is gone", peer.gateway_id)
 
     async def _sweep(self) -> None:
         while True:
@@ -296,3 +339,14 @@ def _text_of(answer: Answer) -> str:
     if not answer.ok:
         raise Refused(Result.NOT_ALLOWED, "refused_by_the_device")
     return application.decode_text(answer.payload)
+
+
+_FROM_GATEWAY: Final = (
+    m.GatewaySetupRequest,
+    m.PnStatusNotify,
+    m.InventoryRequest,
+    m.ExpelRequest,
+    m.ReleaseRequest,
+    m.PnGwSwitchingRequest,
+)
+_FROM_PNE: Final = (m.InventoryRequest, m.LeaveRequest, m.InviteRequest, m.ExpelRequest, m.ReleaseRequest)

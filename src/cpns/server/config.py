@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from cpns.domain.network import Policy
 from cpns.ids import EntityId
 
 
@@ -13,6 +14,7 @@ class ServerConfig:
     Attributes:
         data: the folder with store, key-encryption key and admin socket.
         lowest_suite: 1, 2 or 3; nobody is let in with less.
+        policy: of PNs that are made from now on.
         answer_timeout: seconds that a PN GW has for an AUTHENTICATE Response, its PNEs included.
         half_open: seconds after which a session that no message of the peer confirmed is ended.
         session_age: seconds after which any session is ended.
@@ -25,6 +27,7 @@ class ServerConfig:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     lowest_suite: int = 1
+    policy: Policy = Policy.OPEN
     answer_timeout: float = 8.0
     half_open: float = 60.0
     session_age: float = 86400.0

@@ -5,7 +5,7 @@ State in flight lives in the coroutine that awaits the answer; what is not commi
 
 import base64
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,6 +14,7 @@ from cpns.crypto.local_eukey import gateway_prk, rand_server
 from cpns.crypto.schedule import Profile
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Establishment, Kind, Membership, Outcome
+from cpns.domain.network import Admitted, Policy
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, Randomness, Store
@@ -54,13 +55,13 @@ class GatewayPeer:
 
     Attributes:
         prk: wraps its LocalEUKey copies; made of its session's exporter and its EUKey.
-        pn_id: the PN that it serves; named at its first SETUP.
+        pns: the PNs that it serves; the first is the one for a SETUP that names none, and is named at the first SETUP.
     """
 
     gateway_id: EntityId
     session: Session
     prk: Secret = field(repr=False)
-    pn_id: PnId | None = None
+    pns: list[PnId]
 
 
 class Authentication:
@@ -70,7 +71,9 @@ class Authentication:
         own_id: the server.
         lowest_suite: nothing below it is accepted.
         sessions: where established sessions go.
-        moved: is told of a PNE that has come through another PN GW than before, and of that older PN GW.
+        policy: of the PNs that are made here.
+        admitted: is told of a committed SETUP, the PN GW that it came through, and the PN GWs that PNEs of it had a
+            session through until now, where that is another one.
     """
 
     def __init__(
@@ -82,7 +85,8 @@ class Authentication:
         sessions: Sessions,
         clock: Clock,
         random: Randomness,
-        moved: Callable[[EntityId, EntityId], None],
+        policy: Policy,
+        admitted: Callable[[Admitted, EntityId, Mapping[EntityId, EntityId]], None],
     ) -> None:
         self._own_id = own_id
         self._lowest_suite = lowest_suite
@@ -91,7 +95,8 @@ class Authentication:
         self._sessions = sessions
         self._clock = clock
         self._random = random
-        self._moved = moved
+        self._policy = policy
+        self._admitted = admitted
         self._process_key = Secret(random(r.KEY_BYTES))
         self._audited = RateLimit(*AUDITED_REFUSALS, clock.monotonic)
         self._revoked: set[EntityId] = set()
@@ -129,13 +134,13 @@ class Authentication:
                 raise AuthenticationFailed("revoked")
             outcome = Outcome(self._clock.now(), "gateway_activated", request.entity_id, None, Result.SUCCESS)
             await self._store.record([outcome])
-            pn_id = await self._store.pn_of_gateway(request.entity_id)
+            pns = await self._store.networks_of(request.entity_id)
             if request.entity_id in self._revoked:
                 raise AuthenticationFailed("revoked")
             session = session_of(established, self._clock.monotonic())
             self._sessions.add(session)
             prk = gateway_prk(established.keys.exporter(), opened.key)
-            return GatewayPeer(request.entity_id, session, prk, pn_id), response
+            return GatewayPeer(request.entity_id, session, prk, pns), response
         except Refused as error:
             await self._audit_refusal(request.entity_id, opened.reason or error.reason)
             raise
@@ -192,11 +197,11 @@ class Authentication:
             self._sessions.release(kids)
 
     def _pn(self, request: GatewaySetupRequest, gateway: GatewayPeer) -> PnId:
-        if request.pn_id is not None and request.pn_id != gateway.pn_id:
+        if request.pn_id is not None and request.pn_id not in gateway.pns:
             raise Refused(Result.UNKNOWN_PN, "pn_of_another_gateway_or_none")
-        if gateway.pn_id is None:
-            gateway.pn_id = PnId("pn-" + base64.b32encode(self._random(10)).decode().lower())
-        return gateway.pn_id
+        if not gateway.pns:
+            gateway.pns.append(PnId("pn-" + base64.b32encode(self._random(10)).decode().lower()))
+        return request.pn_id or gateway.pns[0]
 
     def _draw(self, txn: bytes, kids: list[bytes]) -> pne_auth.Drawn:
         count = len(kids)
@@ -220,34 +225,48 @@ class Authentication:
     ) -> GatewaySetupResponse:
         now = self._clock.now()
         via = gateway.gateway_id
-        established = [v for v in verdicts if v.session is not None and v.entry.entity_id not in self._revoked]
-        outcomes = [Outcome(now, "pne_established", v.entry.entity_id, via, Result.SUCCESS) for v in established]
-        entries = [OutcomeEntry(v.entry.entity_id, Result.SUCCESS, v.hash_server) for v in established]
+        proven = {v.entry.entity_id: v for v in verdicts if v.session and v.entry.entity_id not in self._revoked}
         reasons = {entity: (result, result.name.lower()) for entity, result in refused.items()}
-        succeeded = {verdict.entry.entity_id for verdict in established}
         for verdict in verdicts:
             entity = verdict.entry.entity_id
-            if entity in succeeded:
+            if entity not in proven:
+                result = verdict.result or Result.AUTHENTICATION_FAILED
+                reasons[entity] = (result, opened[entity].reason or verdict.reason or "revoked")
+        outcomes = self._refusals(via, reasons, now)
+        moved_from = self._elsewhere(proven, via)
+        found = await self._store.establish(
+            Establishment(
+                *(pn_id, via, request.alias, self._policy, now),
+                members=tuple(Membership(pne, v.entry.pan_secure) for pne, v in proven.items()),
+                moved_from=moved_from,
+                outcomes=outcomes,
+                strangers=tuple(one.entity_id for one in outcomes if one.reason == "unknown"),
+            )
+        )
+        entries = [OutcomeEntry(entity, result) for entity, (result, _) in reasons.items()]
+        for pne, verdict in proven.items():
+            admission = found.admissions[pne]
+            if admission.result is not Result.SUCCESS or verdict.session is None:
+                _log.warning("PNE %s through %s is not let in: %s", pne, via, admission.reason)
+                entries.append(OutcomeEntry(pne, Result.AUTHENTICATION_FAILED))  # what a wrong hash gets too
                 continue
-            result = verdict.result or Result.AUTHENTICATION_FAILED
-            reasons[entity] = (result, opened[entity].reason or verdict.reason or "revoked")
+            entries.append(OutcomeEntry(pne, Result.SUCCESS, verdict.hash_server))
+            if pne not in self._revoked:
+                self._sessions.add(session_of(verdict.session, self._clock.monotonic(), via))
+        self._admitted(found, via, moved_from)
+        return GatewaySetupResponse(request.txn, pn_id, tuple(entries))
+
+    def _refusals(
+        self, via: EntityId, reasons: Mapping[EntityId, tuple[Result, str]], now: float
+    ) -> tuple[Outcome, ...]:
+        outcomes = []
         for entity, (result, reason) in reasons.items():
-            entries.append(OutcomeEntry(entity, result))
             if self._audited.allows(via):
                 _log.warning("PNE %s through %s refused: %s", entity, via, reason)
                 outcomes.append(Outcome(now, "refused", entity, via, result, reason))
-        if established:
-            members = tuple(Membership(v.entry.entity_id, v.entry.pan_secure) for v in established)
-            await self._store.establish(Establishment(pn_id, via, request.alias, now, members, tuple(outcomes)))
-        elif outcomes:
-            await self._store.record(outcomes)
-        since = self._clock.monotonic()
-        for verdict in established:
-            pne = verdict.entry.entity_id
-            if verdict.session is None or pne in self._revoked:
-                continue
-            older = self._sessions.with_peer(pne)
-            if older is not None and older.via not in (None, via):
-                self._moved(pne, older.via)
-            self._sessions.add(session_of(verdict.session, since, via))
-        return GatewaySetupResponse(request.txn, pn_id, tuple(entries))
+        return tuple(outcomes)
+
+    def _elsewhere(self, pnes: Iterable[EntityId], via: EntityId) -> dict[EntityId, EntityId]:
+        """Return the PN GW of each of *pnes* that has a session through another one than *via*: the newest wins."""
+        sessions = {pne: self._sessions.with_peer(pne) for pne in pnes}
+        return {pne: one.via for pne, one in sessions.items() if one is not None and one.via not in (None, via)}

@@ -2,11 +2,13 @@
 
 import csv
 import io
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from cpns.domain.credential import KEY_BYTES, DeviceCredential, checked_eukey, fingerprint
 from cpns.domain.inventory import Kind, NewEntity
+from cpns.domain.network import Network
 from cpns.errors import BadInput, NotFound, UserError
 from cpns.ids import EntityId, entity_id
 from cpns.ports import Clock, Randomness, Store, Vault
@@ -33,16 +35,34 @@ class ImportReport:
     credentials: tuple[DeviceCredential, ...] = field(repr=False)
 
 
-async def no_sessions(entity: EntityId) -> int:
+class Sessions(Protocol):
+    """What a revocation asks of a running server."""
+
+    def bar(self, entity: EntityId) -> None:
+        """From now on no session of *entity* begins."""
+        ...
+
+    async def end(self, entity: EntityId, left: Sequence[Network]) -> int:
+        """End what a revoked entity has open, and tell the PN GWs of the PNs that it has *left*; return how many."""
+        ...
+
+
+class NoSessions:
     """Where no server runs, nobody has a session to end."""
-    return 0
+
+    def bar(self, entity: EntityId) -> None:
+        """Do nothing."""
+
+    async def end(self, entity: EntityId, left: Sequence[Network]) -> int:
+        """End none."""
+        return 0
 
 
 class Provisioning:
     """Adds, imports and revokes entities of one server.
 
     Args:
-        end_sessions: ends what a revoked entity has open, and returns how many sessions that were.
+        sessions: of the running server.
     """
 
     def __init__(
@@ -52,14 +72,14 @@ class Provisioning:
         vault: Vault,
         clock: Clock,
         random: Randomness,
-        end_sessions: Callable[[EntityId], Awaitable[int]],
+        sessions: Sessions,
     ) -> None:
         self._server_id = server_id
         self._store = store
         self._vault = vault
         self._clock = clock
         self._random = random
-        self._end_sessions = end_sessions
+        self._sessions = sessions
 
     async def add(self, kind: Kind, name: str, only_via: str | None, note: str) -> DeviceCredential:
         """Provision one entity and return its credential; it can't be had a second time.
@@ -132,9 +152,9 @@ class Provisioning:
         entity = EntityId(name)
         if await self._store.entity(entity) is None:
             raise NotFound("unknown_entity", f"There is no {name}: see `cpns device list` and `cpns gateway list`.")
-        ended = await self._end_sessions(entity)  # first, so that no run under way can bring it back behind the commit
-        await self._store.revoke(entity, self._clock.now())
-        return ended
+        self._sessions.bar(entity)  # first, so that no run under way can bring it back behind the commit
+        revocation = await self._store.revoke(entity, self._clock.now())
+        return await self._sessions.end(entity, revocation.left)
 
 
 def _read_csv(text: str) -> Sequence[tuple[int, dict[str, str]]]:

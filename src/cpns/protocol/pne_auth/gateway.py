@@ -22,6 +22,7 @@ from cpns.wire.messages import (
     GatewayProofs,
     GatewaySetupRequest,
     GatewaySetupResponse,
+    InvitationAccepted,
     ProofEntry,
     SetupEntry,
     SetupRequest,
@@ -72,6 +73,18 @@ def gather(
     )
     message = GatewaySetupRequest(txn, pan_secure, entries, pn_id, alias=alias)
     return AwaitingChallenge(txn, {entry.entity_id: entry for entry in entries}), message
+
+
+def accepted(answer: InvitationAccepted, asked: EntityId, procedure: int, pn_id: PnId | None) -> SetupRequest:
+    """Return what an invited PNE said as the SETUP Request that an originating one would have sent.
+
+    Raises:
+        AuthenticationFailed: it names another PNE than the one that was asked.
+    """
+    a = answer
+    if a.entity_id != asked:
+        raise AuthenticationFailed("acceptance_names_another_pne")
+    return SetupRequest(a.suite, a.entity_id, a.rand, a.kid, a.need_local, a.pan_secure, procedure, a.eph, pn_id)
 
 
 def distribute(

@@ -1,6 +1,6 @@
 """The PNE's part of 7.5.4.
 
-    begin  -> AwaitingChallenge   sends SETUP Request            (AUTH-P1, AUTH-P2)
+    begin  -> AwaitingChallenge   sends SETUP Request, or (`accept`, when invited) SETUP Response   (AUTH-P1, AUTH-P2)
     answer -> AwaitingOutcome     sends AUTHENTICATE Response    (AUTH-P3, AUTH-P4, AUTH-P5)
     finish -> Joined                                             (AUTH-P7)
 
@@ -13,10 +13,17 @@ from dataclasses import dataclass, field
 from cpns.crypto.ephemeral import Ephemeral, agree_as_initiator, initiate
 from cpns.crypto.schedule import Profile, Proofs, Schedule, Transcript
 from cpns.crypto.secret import Secret
-from cpns.errors import AuthenticationFailed
+from cpns.errors import AuthenticationFailed, Result
 from cpns.ids import EntityId, PnId
 from cpns.protocol.established import Established
-from cpns.wire.messages import Challenge, PnEstablishmentNotify, Proof, SetupRequest, SetupResponse
+from cpns.wire.messages import (
+    Challenge,
+    InvitationAccepted,
+    PnEstablishmentNotify,
+    Proof,
+    SetupRequest,
+    SetupResponse,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +83,31 @@ def begin(
     pan_secure: bool,
     procedure: int,
     pn_id: PnId | None = None,
+    setup_type: int | None = None,
+    invite: tuple[EntityId, ...] | None = None,
 ) -> tuple[AwaitingChallenge, SetupRequest]:
-    """Start: return the state and the SETUP Request. A PNE on an open PAN always asks for a LocalEUKey."""
+    """Start: return the state and the SETUP Request. A PNE on an open PAN always asks for a LocalEUKey.
+
+    *setup_type* and *invite* say whom the PN GW is to invite (types 1 to 3); the proofs do not cover them, as each who
+    is invited proves itself.
+    """
     need_local = need_local or not pan_secure
     ephemeral = initiate(suite, eph_seed)
     state = AwaitingChallenge(
         own_id, server_id, gateway_id, key, rand, kid, ephemeral, need_local, pan_secure, procedure, pn_id
     )
-    request = SetupRequest(suite, own_id, rand, kid, need_local, pan_secure, procedure, ephemeral.public, pn_id)
+    request = SetupRequest(
+        *(suite, own_id, rand, kid, need_local, pan_secure, procedure, ephemeral.public, pn_id),
+        setup_type=setup_type,
+        invite=invite,
+    )
     return state, request
+
+
+def accept(request: SetupRequest) -> InvitationAccepted:
+    """Return the SETUP Response of an invited PNE: what it would say in the SETUP Request of `begin`."""
+    r = request
+    return InvitationAccepted(Result.SUCCESS, r.suite, r.entity_id, r.rand, r.kid, r.need_local, r.pan_secure, r.eph)
 
 
 def answer(state: AwaitingChallenge, challenge: Challenge) -> tuple[AwaitingOutcome, Proof]:

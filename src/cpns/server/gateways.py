@@ -1,0 +1,99 @@
+"""The PN GWs that are connected: what the server asks of them, and tells them, inside their sessions."""
+
+import contextlib
+from typing import Final, TypeVar
+
+from cpns.errors import NoAnswer, Refused
+from cpns.ids import EntityId, PnId
+from cpns.service.authentication import GatewayPeer
+from cpns.session.table import Session
+from cpns.transport.endpoint import Link
+from cpns.transport.errors import read
+from cpns.wire import codec
+from cpns.wire.registry import CPNS_PATH
+
+M = TypeVar("M")
+
+NOTIFY_TIMEOUT: Final = 2.0
+
+
+class Gateways:
+    """PN GW to its session and connection; the newest of each."""
+
+    def __init__(self) -> None:
+        self._connected: dict[EntityId, tuple[GatewayPeer, Link]] = {}
+
+    def __contains__(self, gateway: object) -> bool:
+        return gateway in self._connected
+
+    def add(self, peer: GatewayPeer, link: Link) -> None:
+        """Take in a PN GW that has just proven itself; its older connection is closed."""
+        older = self._connected.get(peer.gateway_id)
+        self._connected[peer.gateway_id] = (peer, link)
+        link.keep()
+        if older is not None and older[1] != link:
+            older[1].close()
+
+    def peer(self, source: Session, link: Link) -> GatewayPeer | None:
+        """Return the PN GW whose present session *source* is, and whose connection *link*; else None."""
+        peer, current = self._connected.get(source.peer_id, (None, None))
+        return peer if peer is not None and peer.session is source and current == link else None
+
+    def link(self, gateway: EntityId | None) -> Link | None:
+        """Return the connection of a PN GW, or None."""
+        return self._connected[gateway][1] if gateway is not None and gateway in self._connected else None
+
+    def lost(self, link: Link) -> GatewayPeer | None:
+        """Return the PN GW whose connection is gone, and forget it."""
+        for gateway, (peer, current) in self._connected.items():
+            if current == link:
+                del self._connected[gateway]
+                return peer
+        return None
+
+    def close(self, gateway: EntityId) -> None:
+        """End the connection of a PN GW."""
+        _, link = self._connected.pop(gateway, (None, None))
+        if link is not None:
+            link.close()
+
+    def serves(self, gateway: EntityId, pn_id: PnId, *, now: bool) -> None:
+        """Note that a connected PN GW serves a PN from now on, or no longer."""
+        peer, _ = self._connected.get(gateway, (None, None))
+        if peer is None:
+            return
+        if now and pn_id not in peer.pns:
+            peer.pns.append(pn_id)
+        elif not now and pn_id in peer.pns:
+            peer.pns.remove(pn_id)
+
+    async def ask(self, gateway: EntityId, message: codec.Message, shape: type[M], timeout: float) -> M:
+        """Ask a PN GW; return its answer.
+
+        Raises:
+            Refused: it is not connected or does not answer (`NoAnswer`), or answers with an error.
+        """
+        peer, link = self._connected.get(gateway, (None, None))
+        if peer is None or link is None:
+            raise NoAnswer("gateway_away")
+        return await link.request(
+            CPNS_PATH,
+            codec.encode(message),
+            timeout=timeout,
+            session=peer.session,
+            accept=lambda answer: read(answer, shape),
+        )
+
+    async def tell(self, gateway: EntityId, message: codec.Message) -> None:
+        """Tell a PN GW, if it is connected; one that is away asks for the PN Inventory before it serves again."""
+        peer, link = self._connected.get(gateway, (None, None))
+        if peer is None or link is None:
+            return
+        with contextlib.suppress(Refused):
+            await link.request(
+                CPNS_PATH,
+                codec.encode(message),
+                timeout=NOTIFY_TIMEOUT,
+                session=peer.session,
+                accept=lambda answer: None,
+            )

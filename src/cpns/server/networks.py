@@ -1,0 +1,246 @@
+"""Personal networks at the server: who asks for a change, what it means for sessions, and who is told of it."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from cpns.domain import membership
+from cpns.domain.membership import Actor, Role, Rule
+from cpns.domain.network import Admitted, Edited, Network, Policy, Present
+from cpns.errors import NoAnswer, Refused, Result
+from cpns.ids import EntityId, PnId
+from cpns.ports import Clock, Store
+from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
+from cpns.service.presence import Presences
+from cpns.session.table import Session, Sessions
+from cpns.transport.endpoint import Link
+from cpns.wire import codec
+from cpns.wire import messages as m
+from cpns.wire.registry import CPNS_PATH, MAX_MEMBERS, Change
+
+_log = logging.getLogger("cpns.server")
+
+INVITE_TIMEOUT: Final = 20.0
+"""Seconds that a PN GW has to ask invited PNEs and to bring those that accept."""
+SWITCH_TIMEOUT: Final = 5.0
+
+
+class Networks:
+    """The PNs of one server process.
+
+    Args:
+        sessions: those of the server; a session with a PNE ends with its membership.
+        gateways: the PN GWs that are connected.
+        presences: what is known of where members are.
+    """
+
+    def __init__(
+        self, store: Store, sessions: Sessions, gateways: Gateways, presences: Presences, clock: Clock
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._gateways = gateways
+        self._presences = presences
+        self._clock = clock
+        self._telling: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Stop telling."""
+        for task in list(self._telling):
+            task.cancel()
+        await asyncio.gather(*self._telling, return_exceptions=True)
+
+    async def _edit(self, pn_id: PnId, subjects: Sequence[EntityId], rule: Rule, actor: Actor) -> Edited:
+        own = () if actor.role is not Role.PNE or actor.entity_id is None else (actor.entity_id,)
+        concerned = tuple(dict.fromkeys([*subjects, *own]))
+        return await self._store.edit(pn_id, concerned, rule, self._clock.now(), actor.entity_id)
+
+    # what may be asked for
+
+    async def leave(self, pn_id: PnId, pne: EntityId) -> None:
+        """End a PNE's own membership. Raises `Refused`, as all of these."""
+        edited = await self._edit(pn_id, [pne], partial(membership.leave, pne=pne), Actor(Role.PNE, pne))
+        await self._ended(edited, [pne], Change.LEFT, tell_them=False)
+
+    async def expel(self, pn_id: PnId, actor: Actor, whom: Sequence[EntityId]) -> None:
+        """Put members out; when this returns their sessions are gone, here and at the PN GW if that can be reached."""
+        rule = partial(membership.expel, actor=actor, whom=whom)
+        edited = await self._edit(pn_id, whom, rule, actor)
+        await self._ended(edited, edited.edit.gone, Change.EXPELLED, tell_them=True)
+
+    async def release(self, pn_id: PnId, actor: Actor) -> None:
+        """End a PN, and with it the sessions of its members."""
+        edited = await self._edit(pn_id, [], partial(membership.release, actor=actor), actor)
+        self._gateways.serves(edited.before.gateway_id, pn_id, now=False)
+        await self._ended(edited, edited.members, Change.RELEASED, tell_them=False)
+
+    async def invite(self, pn_id: PnId, actor: Actor, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
+        """Put PNEs on the member list, and let the PN GW ask those that it reaches; return how it ended for each."""
+        edited = await self._edit(pn_id, whom, partial(membership.invite, actor=actor, whom=whom), actor)
+        try:
+            asked = await self._gateways.ask(
+                edited.after.gateway_id, m.InviteRequest(pn_id, tuple(whom)), m.InviteResponse, INVITE_TIMEOUT
+            )
+        except NoAnswer:
+            return dict.fromkeys(whom, Result.OUT_OF_REACH)
+        told = {entry.entity_id: Result(entry.result) for entry in asked.entries or () if entry.result in set(Result)}
+        return {pne: told.get(pne, Result.OUT_OF_REACH) for pne in whom}
+
+    async def approve(self, pn_id: PnId, actor: Actor, pne: EntityId, *, let_in: bool) -> None:
+        """Decide on a PNE that waits."""
+        rule = membership.approve if let_in else membership.refuse
+        await self._edit(pn_id, [pne], partial(rule, actor=actor, pne=pne), actor)
+
+    async def settle(self, pn_id: PnId, *, policy: Policy | None, alias: str | None, owner: EntityId | None) -> Network:
+        """Change policy, alias or owner, as the operator says."""
+        rule = partial(membership.settle, policy=policy, alias=alias, owner=owner)
+        edited = await self._edit(pn_id, [owner] if owner is not None else [], rule, membership.OPERATOR)
+        return edited.after
+
+    async def switch(
+        self, pn_id: PnId, to: EntityId, asked_by: EntityId | None, addresses: tuple[str, ...] = ()
+    ) -> None:
+        """Let another PN GW serve a PN (PN GW switching), when both agree, or the operator and the new one.
+
+        Args:
+            pn_id: the PN.
+            to: the new PN GW.
+            asked_by: either PN GW of the two, or None for the operator.
+            addresses: where the PANs of *to* are, if that is who asks.
+
+        Raises:
+            Refused: one of them is away or does not agree; or the PN was switched or released meanwhile.
+        """
+        network = await self._store.network(pn_id)
+        if network is None or asked_by not in (None, network.gateway_id, to):
+            raise Refused(Result.UNKNOWN_PN, "no_such_pn")
+        request = m.PnGwSwitchingRequest(pn_id, to)
+        if asked_by != to:
+            found = await self._agreed(to, request)
+            addresses = found.addresses or ()
+        if asked_by == to:
+            await self._agreed(network.gateway_id, request)
+        rule = partial(membership.switch, frm=network.gateway_id, to=to)
+        edited = await self._store.edit(pn_id, (), rule, self._clock.now(), asked_by)
+        _log.info("PN %s is switched from %s to %s", pn_id, network.gateway_id, to)
+        self._gateways.serves(to, pn_id, now=True)
+        self._gateways.serves(network.gateway_id, pn_id, now=False)
+        notice = m.PnChangeNotify(pn_id, (), edited.after.version, Change.GATEWAY, to, addresses or None)
+        await self._gateways.tell(to, notice)  # first, so that it serves whoever comes
+        await self._gateways.tell(network.gateway_id, notice)
+
+    async def _agreed(self, gateway: EntityId, request: m.PnGwSwitchingRequest) -> m.PnGwSwitchingResponse:
+        answer = await self._gateways.ask(gateway, request, m.PnGwSwitchingResponse, SWITCH_TIMEOUT)
+        if answer.result != Result.SUCCESS:
+            known = answer.result in set(Result)
+            raise Refused(Result(answer.result) if known else Result.NOT_ALLOWED, f"{gateway}_does_not_agree")
+        return answer
+
+    # what follows from it
+
+    def admitted(self, found: Admitted, via: EntityId, moved_from: Mapping[EntityId, EntityId]) -> None:
+        """Tell of PNEs that were let in through *via*, and the PN GWs that they were behind until now."""
+        if found.network is not None and found.joined:
+            self._tell_soon(found.network, via, Change.JOINED, found.joined)
+        told: set[tuple[EntityId, EntityId]] = set()
+        for network, gone in found.left:
+            self._tell_soon(network, network.gateway_id, Change.MOVED, gone)
+            told.update((network.gateway_id, pne) for pne in gone)
+        for pne, gateway in moved_from.items():
+            if found.network is not None and (gateway, pne) not in told:
+                self._tell_soon(found.network, gateway, Change.MOVED, (pne,))
+
+    def gone(self, networks: Iterable[Network], pne: EntityId) -> Coroutine[Any, Any, object]:
+        """Return what tells the PN GWs of a revoked PNE's PNs."""
+        return _together(self._tell(network, network.gateway_id, Change.EXPELLED, (pne,)) for network in networks)
+
+    async def _ended(self, edited: Edited, gone: Sequence[EntityId], change: Change, *, tell_them: bool) -> None:
+        """End the sessions of PNEs that are members no longer, and tell whom it concerns."""
+        sessions = [one for pne in gone if (one := self._sessions.with_peer(pne)) is not None]
+        links = [self._gateways.link(session.via) for session in sessions]
+        for session in sessions:
+            self._sessions.remove(session)
+            self._presences.lost(session.peer_id)
+        own = [
+            self._tell_member(edited, session, link, change)
+            for session, link in zip(sessions, links, strict=True)
+            if tell_them and link is not None
+        ]
+        await _together([*own, self._tell(edited.after, edited.before.gateway_id, change, gone)])
+
+    async def _tell_member(self, edited: Edited, session: Session, link: Link, change: Change) -> None:
+        """Tell a PNE end to end, under the session that has just ended, that it is out."""
+        notice = m.PnChangeNotify(edited.after.pn_id, (session.peer_id,), edited.after.version, change)
+        with contextlib.suppress(Refused):
+            await link.request(
+                CPNS_PATH, codec.encode(notice), timeout=NOTIFY_TIMEOUT, session=session, accept=lambda answer: None
+            )
+
+    async def _tell(self, network: Network, gateway: EntityId, change: Change, about: Sequence[EntityId]) -> None:
+        for start in range(0, len(about) or 1, MAX_MEMBERS):
+            part = tuple(about[start : start + MAX_MEMBERS])
+            await self._gateways.tell(gateway, m.PnChangeNotify(network.pn_id, part, network.version, change))
+
+    def _tell_soon(self, network: Network, gateway: EntityId, change: Change, about: Sequence[EntityId]) -> None:
+        self._in_background(self._tell(network, gateway, change, about))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    # the PN Inventory
+
+    def is_reachable(self, pne: EntityId) -> bool:
+        """Whether a PNE has a session, and the PN GW that it runs through is connected."""
+        session = self._sessions.with_peer(pne)
+        return session is not None and session.via in self._gateways
+
+    async def inventory(self, source: Session, request: m.InventoryRequest) -> m.InventoryResponse:
+        """Answer an INVENTORY Request with what the asker may see.
+
+        A PN GW sees the PNs that it serves, a member the PN that it is in, a guest of that PN itself alone.
+
+        Raises:
+            Refused: UNKNOWN_PN, for what does not exist as for what it may not see.
+        """
+        own = None if source.via is None else await self._store.membership(source.peer_id)
+        if source.via is None:
+            seen = await self._store.networks_of(source.peer_id)
+        else:
+            seen = [] if own is None else [own[0]]
+        if request.pn_id is None:
+            return m.InventoryResponse(Result.SUCCESS, networks=tuple(seen[:MAX_MEMBERS]))
+        network = await self._store.network(request.pn_id) if request.pn_id in seen else None
+        if network is None:
+            raise Refused(Result.UNKNOWN_PN, "not_a_pn_of_the_asker")
+        if request.version == network.version:
+            return m.InventoryResponse(Result.SUCCESS, network.pn_id, network.version)
+        page = await self._store.members_page(network.pn_id, request.after or "", MAX_MEMBERS + 1)
+        shown = page[:MAX_MEMBERS]
+        more = len(page) > MAX_MEMBERS
+        if own is not None and own[1].guest:
+            shown, more = [own[1]], False
+        return m.InventoryResponse(
+            Result.SUCCESS,
+            network.pn_id,
+            network.version,
+            network.gateway_id,
+            network.alias,
+            network.owner,
+            tuple(map(self._entry, shown)) or None,
+            more,
+        )
+
+    def _entry(self, member: Present) -> m.InventoryEntry:
+        fact = self._presences.of(member.pne_id, stands=self.is_reachable(member.pne_id))
+        age = max(0, int(self._clock.now() - fact.at))
+        return m.InventoryEntry(member.pne_id, fact.presence, age, fact.source, member.guest)
+
+
+async def _together(work: Iterable[Coroutine[Any, Any, object]]) -> list[object]:
+    """Await all of *work* at once."""
+    return await asyncio.gather(*work)
