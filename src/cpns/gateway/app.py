@@ -1,41 +1,52 @@
 """One PN GW process: what is wired to what, and which message goes where."""
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from cpns.crypto.schedule import Profile
-from cpns.errors import AuthenticationFailed, Refused, Result, Unavailable
+from cpns.errors import AuthenticationFailed, Result, Unavailable
 from cpns.gateway.config import GatewayConfig, PanConfig
 from cpns.gateway.hop import Hop
-from cpns.gateway.members import Member, Members
+from cpns.gateway.invite import Invitations
+from cpns.gateway.members import Member, Members, Way
+from cpns.gateway.networks import Networks
+from cpns.gateway.reach import Reach
 from cpns.gateway.setup import Setup
+from cpns.gateway.switching import Switching
 from cpns.gateway.uplink import Standing, Uplink
-from cpns.ids import EntityId
+from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, GatewayStore, Randomness, Vault
 from cpns.session.table import Sessions
 from cpns.transport import discovery
 from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
-from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, read
-from cpns.transport.relay import MAX_IN_FLIGHT_DOWN, Carrier, Relay
+from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
+from cpns.transport.relay import MAX_IN_FLIGHT_DOWN, Carrier, HoldLimits, Relay
 from cpns.wire import application, codec, registry
 from cpns.wire.messages import (
     ActivateRequest,
+    EntityDiscoveryRequest,
+    EntityDiscoveryResponse,
     GatewayChallenge,
-    InventoryRequest,
-    InventoryResponse,
+    InviteRequest,
+    InviteResponse,
+    OutcomeEntry,
     PnChangeNotify,
+    PnGwSwitchingRequest,
     SetupRequest,
+    SetupResponse,
 )
+from cpns.wire.registry import Change, Mode, SetupType
 
 _log = logging.getLogger("cpns.gateway")
 
 SWEEP_SECONDS: Final = 2.0
 SILENCE_SECONDS: Final = 60.0
 """After so long without a sign of life a PNE is asked for one, in its hop session."""
+HOP_PATIENCE: Final = 10.0
+"""Seconds that a PNE has to bring up its hop session before what waits for it is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,9 @@ class _Pan:
     hops: Sessions
     setup: Setup
     hop: Hop
+    reach: Reach
+    invitations: Invitations
+    relay: Relay
 
 
 class Gateway:
@@ -78,21 +92,28 @@ class Gateway:
             on_lost=self._lost,
             watch=watch,
         )
-        self.uplink = Uplink(config, self._upward, uplink_sessions, clock, random, self._learn_members)
+        self.uplink = Uplink(config, self._upward, uplink_sessions, clock, random, self._learn)
         self.pans = [self._pan(pan, clock, random, watch) for pan in config.pans]
+        self.networks = Networks(config, self.uplink, self.members, self._way_to, self._expel)
+        self.switching = Switching(config, self.members, self.networks, self._way_to, lambda: self.bound)
+        self.bound: list[str] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._work: set[asyncio.Task[None]] = set()
         self._announcement: discovery.Announcement | None = None
 
     def _pan(self, pan: PanConfig, clock: Clock, random: Randomness, watch: Watch | None) -> _Pan:
         hops = Sessions()
         setup = Setup(self.config, self.uplink, self.members, hops, pan.secure, clock, random)
         hop = Hop(self.config, self.members, hops, clock, random)
+        reach = Reach()
+        invitations = Invitations(self.config, self.members, hops, reach, setup, clock)
+        relay = Relay(self._route_up, hold=HoldLimits(self.config.server_id, self.config.hold))
 
         async def handle(inbound: Inbound) -> Answer | None:
             return await self._from_pan(wired, inbound)
 
-        endpoint = Endpoint(self.config.gateway_id, hops, handle, Relay(self._route_up), watch=watch)
-        wired = _Pan(pan, endpoint, hops, setup, hop)
+        endpoint = Endpoint(self.config.gateway_id, hops, handle, relay, watch=watch)
+        wired = _Pan(pan, endpoint, hops, setup, hop, reach, invitations, relay)
         return wired
 
     async def start(self) -> list[str]:
@@ -111,8 +132,11 @@ class Gateway:
                 raise Unavailable(
                     "address_taken", f"Can't open the PAN at {where} ({error.strerror}): give another --pan."
                 ) from error
+        self.bound = bound
         self._tasks = [asyncio.create_task(self.uplink.stay()), asyncio.create_task(self._sweep())]
         if self.config.announce:
+            for pan in self.pans:
+                await pan.endpoint.answer_group(lambda request, pan=pan: self._discovered(pan))  # type: ignore[misc]
             open_pans = [(address, pan.config.secure) for address, pan in zip(bound, self.pans, strict=True)]
             self._announcement = await discovery.announce(self.config.gateway_id, open_pans)
         return bound
@@ -121,11 +145,11 @@ class Gateway:
         """End all sessions and let go of the sockets."""
         if self._announcement is not None:
             await self._announcement.close()
-        for task in self._tasks:
+        for task in [*self._tasks, *self._work]:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        for endpoint in [self._upward, *(pan.endpoint for pan in self.pans)]:
+        await asyncio.gather(*self._tasks, *self._work, return_exceptions=True)
+        await self.networks.close()
+        for endpoint in [*(pan.endpoint for pan in self.pans), self._upward]:
             await endpoint.close()
 
     def _route_up(self, destination: str) -> Carrier | None:
@@ -135,50 +159,81 @@ class Gateway:
     def _lost(self, link: Link) -> None:
         self.uplink.lost(link)
 
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
     async def _from_server(self, inbound: Inbound) -> Answer | None:
         if inbound.path != registry.CPNS_PATH:
             return UNIFORM_REFUSAL
         if inbound.source is None:
             return self.uplink.challenged(inbound)
-        message = codec.decode(inbound.payload, GatewayChallenge, PnChangeNotify)
+        message = codec.decode(inbound.payload, *_FROM_SERVER)
         if isinstance(message, PnChangeNotify):
-            await self._expel(message.members)
+            await self.networks.notified(message)
             return Answer(Code.CHANGED)
+        if isinstance(message, InviteRequest):
+            return Answer(Code.CHANGED, codec.encode(await self._invited(message)))
+        if isinstance(message, PnGwSwitchingRequest):
+            return Answer(Code.CHANGED, codec.encode(self.switching.asked(message)))
         for pan in self.pans:
             answer = await pan.setup.challenged(inbound.source, message)
             if answer is not None:
                 return answer
         raise AuthenticationFailed("txn_not_outstanding")
 
-    async def _learn_members(self, standing: Standing) -> None:
-        """Ask for the PN Inventory, and forget who left or was revoked while we were away."""
-        if self.members.pn_id is None:
-            return
-        try:
-            found = await standing.link.request(
-                registry.CPNS_PATH,
-                codec.encode(InventoryRequest(self.members.pn_id)),
-                timeout=self.config.answer_timeout,
-                session=standing.session,
-                accept=lambda answer: read(answer, InventoryResponse),
-            )
-        except Refused as error:
-            if error.result is Result.TOO_MANY:
-                return  # more members than one message lists: what changed while we were away stays unknown
-            if error.result is not Result.UNKNOWN_PN:
-                raise
-            self.members.pn_id = None  # the server was set up anew: it names a PN at the next SETUP
-            await self._expel(self.members.others_than(()))
-        else:
-            await self._expel(self.members.others_than(found.members))
+    async def _invited(self, request: InviteRequest) -> InviteResponse:
+        results = await self.invite(request.pn_id, request.invite)
+        return InviteResponse(0, tuple(OutcomeEntry(pne, result) for pne, result in results.items()))
 
-    async def _expel(self, pne_ids: Sequence[EntityId]) -> None:
+    async def invite(self, pn_id: PnId, whom: Iterable[EntityId]) -> dict[EntityId, Result]:
+        """Ask PNEs in reach into a PN that we serve; return how it ended for each."""
+        asked = list(whom)
+        results = dict.fromkeys(asked, Result.OUT_OF_REACH)
+        for found in await asyncio.gather(*(pan.invitations.invite(pn_id, asked) for pan in self.pans)):
+            results.update({pne: result for pne, result in found.items() if result is not Result.OUT_OF_REACH})
+        return results
+
+    async def _learn(self, standing: Standing) -> None:
+        """Ask for the PN Inventory before anybody is served; then bring back whom the server has lost."""
+        away = await self.networks.learn(standing)
+        self._start(self._recover(away))
+
+    async def _recover(self, away: list[EntityId]) -> None:
+        """The uplink is back: what waits goes up, and the members whose sessions are gone are asked to set up again."""
+        await self.uplink.wait(HOP_PATIENCE)
+        for pne in away:
+            member = self.members.get(pne)
+            if member is not None and member.link is not None:
+                for pan in self.pans:
+                    pan.relay.drop(member.link)  # sealed for a session that is gone
         for pan in self.pans:
-            for pne in pne_ids:
+            pan.relay.resume()
+        await asyncio.gather(*(pan.invitations.bring_back(away) for pan in self.pans))
+
+    def _way_to(self, pne: EntityId) -> Way | None:
+        """Return how to reach a member: its link, and its hop session (none on a Secure PAN)."""
+        member = self.members.get(pne)
+        if member is None or member.link is None:
+            return None
+        for pan in self.pans:
+            hop = pan.hops.with_peer(pne)
+            if hop is not None:
+                return member.link, hop
+        return (member.link, None) if member.local_eukey is None else None
+
+    async def _expel(self, pne_ids: Iterable[EntityId]) -> None:
+        gone = list(pne_ids)
+        for pne in gone:
+            member = self.members.get(pne)
+            for pan in self.pans:
                 hop = pan.hops.with_peer(pne)
                 if hop is not None:
                     pan.hops.remove(hop)
-        await self.members.expel(pne_ids)
+                if member is not None and member.link is not None:
+                    pan.relay.drop(member.link)
+        await self.members.expel(gone)
 
     async def _from_pan(self, pan: _Pan, inbound: Inbound) -> Answer | None:
         source = inbound.source
@@ -194,17 +249,44 @@ class Gateway:
         return UNIFORM_REFUSAL
 
     async def _unprotected(self, pan: _Pan, inbound: Inbound) -> Answer:
-        """The two messages that may come before a session stands."""
-        message: SetupRequest | ActivateRequest = codec.decode(
-            inbound.payload, SetupRequest, ActivateRequest, limit=registry.MAX_PAN_BODY
-        )
+        """The messages that may come before a session stands."""
+        message = codec.decode(inbound.payload, *_UNPROTECTED, limit=registry.MAX_PAN_BODY)
         pan.endpoint.name(inbound.link, message.entity_id)
+        if isinstance(message, EntityDiscoveryRequest):
+            if pan.hop.stands(message.entity_id):
+                return UNIFORM_REFUSAL  # SES-6: it has a session to say so in
+            if message.mode != Mode.PN_GW:
+                pan.reach.met(message.entity_id, inbound.link, self._clock.monotonic())
+            return Answer(Code.CHANGED, codec.encode(self._discovered(pan)))
         if isinstance(message, SetupRequest):
-            response = await pan.setup.request(message, inbound.link)
-            return Answer(Code.CHANGED, codec.encode(response))
+            return Answer(Code.CHANGED, codec.encode(await self._setup(pan, message, inbound.link)))
         if pan.config.secure:
             return UNIFORM_REFUSAL
         return await pan.hop.activate(message, inbound.link)
+
+    def _discovered(self, pan: _Pan) -> EntityDiscoveryResponse:
+        served = tuple(self.members.pns)[: registry.MAX_MEMBERS]
+        return EntityDiscoveryResponse(
+            self.config.gateway_id, self.config.mode, pan.config.secure, served, self.config.alias
+        )
+
+    async def _setup(self, pan: _Pan, request: SetupRequest, link: Link) -> SetupResponse:
+        if request.setup_type in (None, SetupType.GATEWAY_ONLY):
+            return await pan.setup.request(request, link)
+        response, declined = await pan.invitations.establish(request, link)
+        self._start(self._tell_declined(request.entity_id, response.pn_id, declined))
+        return response
+
+    async def _tell_declined(self, originator: EntityId, pn_id: PnId, declined: "asyncio.Task[list[EntityId]]") -> None:
+        """Tell an originating PNE who was asked and does not come, once it has a session to be told in."""
+        about = tuple(await declined)[: registry.MAX_MEMBERS]
+        until = self._clock.monotonic() + HOP_PATIENCE
+        while about and self._clock.monotonic() < until:
+            if self._way_to(originator) is not None:
+                version = self.members.pns.get(pn_id, 0)
+                await self.networks.tell(originator, PnChangeNotify(pn_id, about, version, Change.DECLINED))
+                return
+            await asyncio.sleep(SWEEP_SECONDS / 10)
 
     def _present_on_secure_pan(self, inbound: Inbound) -> Answer:
         """On a Secure PAN the PAN itself vouches for the source (DEF-9): the address that the PNE set up from."""
@@ -223,6 +305,7 @@ class Gateway:
                     if not session.confirmed and now - session.since > self.config.half_open:
                         pan.hops.remove(session)
             await asyncio.gather(*(self._look_after(member) for member in self.members.silent(now - SILENCE_SECONDS)))
+            await self.networks.report()
 
     async def _look_after(self, member: Member) -> None:
         """Ask a silent PNE whether it is there, so that a push to one that is not ends at once."""
@@ -234,3 +317,16 @@ class Gateway:
             current = self.members.get(member.pne_id)
             if current is not None and current.heard_at == member.heard_at:  # else it was heard meanwhile
                 self.members.heard(member.pne_id, member.link if there else None, self._clock.monotonic())
+
+
+_FROM_SERVER: Final[tuple[type[GatewayChallenge | PnChangeNotify | InviteRequest | PnGwSwitchingRequest], ...]] = (
+    GatewayChallenge,
+    PnChangeNotify,
+    InviteRequest,
+    PnGwSwitchingRequest,
+)
+_UNPROTECTED: Final[tuple[type[SetupRequest | ActivateRequest | EntityDiscoveryRequest], ...]] = (
+    SetupRequest,
+    ActivateRequest,
+    EntityDiscoveryRequest,
+)

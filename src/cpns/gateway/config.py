@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cpns.crypto.secret import Secret
 from cpns.ids import EntityId
+from cpns.wire.registry import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,9 @@ class GatewayConfig:
         keepalive: seconds between signs of life on the uplink.
         half_open: seconds after which a hop session that its PNE did not confirm is ended.
         session_age: seconds after which it authenticates to the server anew.
+        hold: seconds that a message of a PNE is kept while the uplink is away.
+        mode: what it says it runs as; BOTH in a device that is a PNE too.
+        take_over: whether it serves the PN of another PN GW when it is asked to (PN GW switching).
     """
 
     gateway_id: EntityId
@@ -54,4 +58,7 @@ class GatewayConfig:
     keepalive: float = 20.0
     half_open: float = 60.0
     session_age: float = 43200.0
+    hold: float = 60.0
+    take_over: bool = True
+    mode: Mode = Mode.PN_GW
     trace: Path | None = None

@@ -1,6 +1,6 @@
 """The PNEs behind this PN GW: how each is reached, and the LocalEUKey that it shares with us."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from cpns.crypto.secret import Secret
@@ -8,9 +8,14 @@ from cpns.domain.inventory import HeldLocalEukey
 from cpns.errors import AuthenticationFailed
 from cpns.ids import EntityId, PnId
 from cpns.ports import GatewayStore, Vault
+from cpns.session.table import Session
 from cpns.transport.endpoint import Link
+from cpns.wire.registry import Presence
 
 LOCAL_EUKEY_PURPOSE = "local eukey"
+
+Way = tuple[Link, Session | None]
+"""How a PNE is reached: its link, and its hop session; None on a Secure PAN, or before there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +48,16 @@ class Members:
         self._store = store
         self._vault = vault
         self._members: dict[EntityId, Member] = {}
-        self.pn_id: PnId | None = None
+        self.pns: dict[PnId, int] = {}
+        """The PNs that we serve, in the server's order, and the version of our copy of each."""
+        self.turned: dict[EntityId, Presence] = {}
+        """Who fell silent or is heard again, and the server was not told yet."""
 
     async def load(self) -> None:
         """Take up what was kept."""
         if self._store is None:
             return
-        self.pn_id = await self._store.pn()
+        self.pns = dict(await self._store.served())
         for held in await self._store.local_eukeys():
             try:
                 key = self._vault.open(LOCAL_EUKEY_PURPOSE, held.pne_id, held.sealed_key)
@@ -70,6 +78,35 @@ class Members:
     def __len__(self) -> int:
         return len(self._members)
 
+    def __iter__(self) -> Iterator[Member]:
+        return iter(list(self._members.values()))
+
+    def pn_for(self, pne_id: EntityId, wanted: PnId | None) -> PnId | None:
+        """Return the PN for a PNE's SETUP: the one it names, or is in, or our first; None: the server names one."""
+        if wanted is not None:
+            return wanted
+        member = self._members.get(pne_id)
+        if member is not None and member.pn_id in self.pns:
+            return member.pn_id
+        return next(iter(self.pns), None)
+
+    def of(self, pn_id: PnId) -> list[Member]:
+        """Return the members of one PN."""
+        return [member for member in self._members.values() if member.pn_id == pn_id]
+
+    async def serve(self, pn_id: PnId, version: int) -> None:
+        """We serve *pn_id*, and our copy has this version."""
+        if self.pns.get(pn_id) == version:
+            return
+        if self._store is not None:
+            await self._store.serve(pn_id, version)
+        self.pns[pn_id] = version
+
+    async def release(self, pn_id: PnId) -> None:
+        """We serve *pn_id* no longer."""
+        if self.pns.pop(pn_id, None) is not None and self._store is not None:
+            await self._store.release(pn_id)
+
     def link(self, destination: str) -> Link | None:
         """Return the way to a member, or None: the relay's route."""
         member = self._members.get(EntityId(destination))
@@ -79,30 +116,28 @@ class Members:
         """A proven message of *pne_id* came from *link*; None: it is silent, and out of reach until it is heard."""
         member = self._members.get(pne_id)
         if member is not None:
+            if (member.link is None) != (link is None):
+                self.turned[pne_id] = Presence.ASLEEP if link is None else Presence.IDLE
             self._members[pne_id] = replace(member, link=link, heard_at=now)
 
     def silent(self, since: float) -> list[Member]:
         """Return the members in reach that were last heard before *since*."""
         return [member for member in self._members.values() if member.link is not None and member.heard_at < since]
 
-    async def admit(self, pn_id: PnId, members: Sequence[Member]) -> None:
+    async def admit(self, members: Sequence[Member]) -> None:
         """Take in PNEs that the server has just authenticated, each in place of an older membership."""
-        self.pn_id = pn_id
         if self._store is not None:
-            await self._store.keep(pn_id, list(self._held(members)))
+            await self._store.keep(list(self._held(members)))
         for member in members:
             self._members[member.pne_id] = member
+        for pn_id in {member.pn_id for member in members} - self.pns.keys():
+            await self.serve(pn_id, 0)
 
     async def expel(self, pne_ids: Sequence[EntityId]) -> None:
         """Forget PNEs and their LocalEUKeys: the server no longer counts them as members."""
         gone = [pne for pne in pne_ids if self._members.pop(pne, None) is not None]
         if gone and self._store is not None:
             await self._store.forget(gone)
-
-    def others_than(self, pne_ids: Sequence[EntityId]) -> list[EntityId]:
-        """Return the members that are not among *pne_ids*."""
-        kept = set(pne_ids)
-        return [pne for pne in self._members if pne not in kept]
 
     def _held(self, members: Iterable[Member]) -> Iterable[HeldLocalEukey]:
         for member in members:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,8 +37,14 @@ MAX_BATCH_MLKEM: Final = 40
 """PNEs of suite 3 in one SETUP Request, so that neither it nor its answer passes 64 KiB."""
 
 
+ROUND_PATIENCE: Final = 2.0
+"""Seconds that a SETUP waits for members that are asked to set up again, to go to the server with them."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class Waiting:
+    """A PNE that wants in, originating or invited, and what will be told it."""
+
     request: SetupRequest
     link: Link
     done: asyncio.Future[SetupResponse]
@@ -78,10 +84,13 @@ class Setup:
         self._pan_secure = pan_secure
         self._clock = clock
         self._random = random
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Waiting] = []
         self._count: Counter[Link] = Counter()
         self._runs: dict[bytes, _Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._rounds = 0
+        self._no_round = asyncio.Event()
+        self._no_round.set()
 
     async def request(self, request: SetupRequest, link: Link) -> SetupResponse:
         """Take one PNE's SETUP Request; return its SETUP Response when the server has decided.
@@ -89,21 +98,45 @@ class Setup:
         Raises:
             Refused: TOO_MANY; or the server is away, did not answer, or refused the request as a whole.
         """
+        with self.counted(request, link):
+            (own,) = self.enqueue([(request, link)])
+            return await own.done
+
+    @contextlib.contextmanager
+    def counted(self, request: SetupRequest, link: Link) -> Iterator[None]:
+        """Bound what one PNE, and all, may have under way. Raises `Refused`: TOO_MANY, or UNKNOWN_PN."""
         if self._count.total() >= MAX_WAITING or self._count[link] >= MAX_WAITING_PER_LINK:
             raise Refused(Result.TOO_MANY, "too_many_setups")
-        if request.pn_id is not None and request.pn_id != self._members.pn_id:
+        if request.pn_id is not None and request.pn_id not in self._members.pns:
             raise Refused(Result.UNKNOWN_PN, "not_our_pn")
-        done: asyncio.Future[SetupResponse] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(request, link, done))
-        if len(self._waiting) == 1:
-            self._start(self._gather())
         self._count[link] += 1
         try:
-            return await done
+            yield
         finally:
             self._count[link] -= 1
             if not self._count[link]:
                 del self._count[link]
+
+    def enqueue(self, requests: Sequence[tuple[SetupRequest, Link]]) -> list[Waiting]:
+        """Let PNEs wait for the next SETUP, those of one call for the same one; return their futures."""
+        loop = asyncio.get_running_loop()
+        added = [Waiting(request, link, loop.create_future()) for request, link in requests]
+        self._waiting.extend(added)
+        if added and len(self._waiting) == len(added):
+            self._start(self._gather())
+        return added
+
+    @contextlib.contextmanager
+    def bringing_back(self) -> Iterator[None]:
+        """Members are asked to set up again: what comes meanwhile waits for them, to go up in one."""
+        self._rounds += 1
+        self._no_round.clear()
+        try:
+            yield
+        finally:
+            self._rounds -= 1
+            if not self._rounds:
+                self._no_round.set()
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -114,14 +147,33 @@ class Setup:
         await asyncio.sleep(self._config.batch_window)
         with contextlib.suppress(NoAnswer):
             await self._uplink.wait(self._config.uplink_patience)  # who waits for it meanwhile shares the batch
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ROUND_PATIENCE):
+                await self._no_round.wait()
         waiting, self._waiting = self._waiting, []
         while waiting:
-            batch, waiting = _batch(waiting)
-            self._start(self._run(batch))
+            pn_id, batch, waiting = self._batch(waiting)
+            self._start(self._run(pn_id, batch))
 
-    async def _run(self, batch: list[_Waiting]) -> None:
+    def _batch(self, waiting: list[Waiting]) -> tuple[PnId | None, list[Waiting], list[Waiting]]:
+        """Split off the next batch: for one PN, no ID twice, no more than one message carries."""
+        limit = MAX_BATCH_MLKEM if any(item.request.suite == 3 for item in waiting) else registry.MAX_BATCH
+        batch: dict[EntityId, Waiting] = {}
+        rest: list[Waiting] = []
+        pn_id = self._pn_of(waiting[0])
+        for item in waiting:
+            if len(batch) < limit and item.request.entity_id not in batch and self._pn_of(item) == pn_id:
+                batch[item.request.entity_id] = item
+            else:
+                rest.append(item)
+        return pn_id, list(batch.values()), rest
+
+    def _pn_of(self, item: Waiting) -> PnId | None:
+        return self._members.pn_for(item.request.entity_id, item.request.pn_id)
+
+    async def _run(self, pn_id: PnId | None, batch: list[Waiting]) -> None:
         try:
-            ended = await self._establish(batch)
+            ended = await self._establish(pn_id, batch)
         except CpnsError as error:
             for waiting in batch:
                 if not waiting.done.done():
@@ -131,14 +183,14 @@ class Setup:
             if not waiting.done.done():
                 waiting.done.set_result(ended[waiting.request.entity_id].response)
 
-    async def _establish(self, batch: list[_Waiting]) -> dict[EntityId, pne_auth.Concluded]:
+    async def _establish(self, pn_id: PnId | None, batch: list[Waiting]) -> dict[EntityId, pne_auth.Concluded]:
         standing = await self._uplink.wait(0)
         txn = self._random(registry.TXN_BYTES)
         state, message = pne_auth.gather(
             [waiting.request for waiting in batch],
             txn=txn,
             pan_secure=self._pan_secure,
-            pn_id=self._members.pn_id,
+            pn_id=pn_id,
             alias=self._config.alias,
         )
         links = {waiting.request.entity_id: waiting.link for waiting in batch}
@@ -152,8 +204,8 @@ class Setup:
                 accept=lambda answer: read(answer, GatewaySetupResponse),
             )
         except Refused as error:
-            if error.result is Result.UNKNOWN_PN:
-                self._members.pn_id = None  # the server was set up anew: let it name a PN again
+            if error.result is Result.UNKNOWN_PN and pn_id is not None:
+                await self._members.release(pn_id)  # released, switched, or the server was set up anew
             raise
         finally:
             del self._runs[txn]
@@ -167,7 +219,7 @@ class Setup:
             for pne, end in ended.items()
             if end.assigned is not None
         ]
-        await self._members.admit(pn_id, members)
+        await self._members.admit(members)
         for member in members:
             older = self._hops.with_peer(member.pne_id)
             if older is not None:
@@ -219,16 +271,3 @@ class Setup:
         except NoAnswer:
             return pne, None
         return pne, proof
-
-
-def _batch(waiting: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
-    """Split off the next batch: no ID twice, no more than one message carries."""
-    limit = MAX_BATCH_MLKEM if any(item.request.suite == 3 for item in waiting) else registry.MAX_BATCH
-    batch: dict[EntityId, _Waiting] = {}
-    rest: list[_Waiting] = []
-    for item in waiting:
-        if len(batch) < limit and item.request.entity_id not in batch:
-            batch[item.request.entity_id] = item
-        else:
-            rest.append(item)
-    return list(batch.values()), rest

@@ -1,0 +1,185 @@
+"""Invitations at the PN GW (FN-8): for an establishment, into a standing PN, and back into one that lost its server.
+
+establish   an originating PNE names whom to take along, or wants all in reach     procedure 1
+invite      the server (for an owner, a member, the operator) or we ourselves      procedure 2
+bring_back  members whose sessions the server has lost, all in one SETUP           procedure 1, in the hop session
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from cpns.errors import CpnsError, Refused, Result
+from cpns.gateway.config import GatewayConfig
+from cpns.gateway.members import Members, Way
+from cpns.gateway.reach import Reach
+from cpns.gateway.setup import Setup, Waiting
+from cpns.ids import EntityId, PnId
+from cpns.ports import Clock
+from cpns.protocol.pne_auth import gateway as pne_auth
+from cpns.session.table import Sessions
+from cpns.transport.endpoint import Link
+from cpns.transport.errors import read
+from cpns.wire import codec, registry
+from cpns.wire.messages import (
+    Invitation,
+    InvitationAccepted,
+    InvitationRefused,
+    PnEstablishmentNotify,
+    SetupRequest,
+    SetupResponse,
+)
+from cpns.wire.registry import Procedure, SetupType
+
+ESTABLISH_SECONDS: Final = 4.0
+"""What invited PNEs have to answer while an originating one waits (its own timer is 10 s)."""
+INVITE_SECONDS: Final = 12.0
+"""What people have to decide where nobody's timer runs."""
+BACK_SECONDS: Final = 1.5
+"""What members have to answer in their hop session; nobody is asked."""
+
+
+class Invitations:
+    """Invitations on one PAN.
+
+    Args:
+        hops: the hop sessions of this PAN; a PNE that has one is asked inside it.
+        setup: takes those that accept to the server.
+    """
+
+    def __init__(
+        self, config: GatewayConfig, members: Members, hops: Sessions, reach: Reach, setup: Setup, clock: Clock
+    ) -> None:
+        self._config = config
+        self._members = members
+        self._hops = hops
+        self._reach = reach
+        self._setup = setup
+        self._clock = clock
+
+    def way_to(self, pne: EntityId) -> Way | None:
+        """Return how to reach a PNE on this PAN: in its hop session, or plainly where it was heard."""
+        hop = self._hops.with_peer(pne)
+        member = self._members.get(pne)
+        if hop is not None and hop.confirmed and member is not None and member.link is not None:
+            return member.link, hop
+        link = self._reach.link(pne, self._clock.monotonic())
+        return None if link is None else (link, None)
+
+    async def establish(
+        self, request: SetupRequest, link: Link
+    ) -> tuple[SetupResponse, "asyncio.Task[list[EntityId]]"]:
+        """Take a SETUP Request of type 2 or 3; return its answer, and (later) who was asked and does not come.
+
+        Raises:
+            Refused: as `Setup.request`.
+        """
+        if request.setup_type == SetupType.LISTED:
+            whom: Iterable[EntityId] = request.invite or ()
+        else:
+            whom = self._reach.known(self._clock.monotonic())
+        asked = [pne for pne in dict.fromkeys(whom) if pne != request.entity_id and self._members.get(pne) is None]
+        ways = {pne: self.way_to(pne) for pne in asked[: registry.MAX_BATCH - 1]}
+        with self._setup.counted(request, link):
+            came = await self._round(ways, Procedure.ESTABLISH, request.pn_id, ESTABLISH_SECONDS)
+            accepted = [item for item in came.values() if not isinstance(item, Result)]
+            own, *invited = self._setup.enqueue([(request, link), *accepted])
+            declined = asyncio.get_running_loop().create_task(self._declined(list(ways), invited))
+            return await own.done, declined
+
+    async def _declined(self, asked: list[EntityId], invited: list[Waiting]) -> list[EntityId]:
+        results = await self._conclude(invited)
+        return [pne for pne in asked if results.get(pne) is not Result.SUCCESS]
+
+    async def invite(self, pn_id: PnId, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
+        """Ask PNEs into a PN that we serve; return how it ended for each."""
+        results: dict[EntityId, Result] = {}
+        ways: dict[EntityId, Way | None] = {}
+        for pne in dict.fromkeys(whom):
+            if (member := self._members.get(pne)) is not None and member.pn_id == pn_id:
+                results[pne] = Result.ALREADY_MEMBER
+            else:
+                ways[pne] = self.way_to(pne)
+        came = await self._round(ways, Procedure.INVITE, pn_id, INVITE_SECONDS)
+        results.update({pne: item for pne, item in came.items() if isinstance(item, Result)})
+        waiting = self._setup.enqueue([item for item in came.values() if not isinstance(item, Result)])
+        return results | await self._conclude(waiting)
+
+    async def bring_back(self, members: Iterable[EntityId]) -> None:
+        """Ask members whose sessions are gone to set up again, all at once: the server gets one SETUP of the PN."""
+        ways: dict[PnId, dict[EntityId, Way | None]] = {}
+        for pne in members:
+            member = self._members.get(pne)
+            if member is not None and (way := self._way_back(pne)) is not None:
+                ways.setdefault(member.pn_id, {})[pne] = way
+        if not ways:
+            return
+        with self._setup.bringing_back():
+            rounds = [self._round(some, Procedure.ESTABLISH, pn_id, BACK_SECONDS) for pn_id, some in ways.items()]
+            came = [item for one in await asyncio.gather(*rounds) for item in one.values()]
+            waiting = self._setup.enqueue([item for item in came if not isinstance(item, Result)])
+        await self._conclude(waiting)
+
+    def _way_back(self, pne: EntityId) -> Way | None:
+        member = self._members.get(pne)
+        if member is None or member.link is None:
+            return None
+        hop = self._hops.with_peer(pne)
+        if hop is not None and hop.confirmed:
+            return member.link, hop
+        return (member.link, None) if member.local_eukey is None else None
+
+    async def _round(
+        self, ways: dict[EntityId, Way | None], procedure: Procedure, pn_id: PnId | None, seconds: float
+    ) -> dict[EntityId, tuple[SetupRequest, Link] | Result]:
+        """Ask all at once; return what each said: what goes to the server, or why it does not come."""
+        answers = await asyncio.gather(*(self._ask(pne, way, procedure, pn_id, seconds) for pne, way in ways.items()))
+        return dict(zip(ways, answers, strict=True))
+
+    async def _ask(
+        self, pne: EntityId, way: Way | None, procedure: Procedure, pn_id: PnId | None, seconds: float
+    ) -> tuple[SetupRequest, Link] | Result:
+        if way is None:
+            return Result.OUT_OF_REACH
+        link, session = way
+        invitation = Invitation(pne, self._config.gateway_id, procedure, pn_id)
+        shapes: tuple[type[InvitationAccepted | InvitationRefused], ...] = (InvitationAccepted, InvitationRefused)
+        try:
+            answer = await link.request(
+                registry.CPNS_PATH,
+                codec.encode(invitation),
+                timeout=seconds,
+                session=session,
+                accept=lambda answer: read(answer, *shapes, limit=registry.MAX_PAN_BODY),
+            )
+        except Refused as error:
+            return error.result
+        if isinstance(answer, InvitationRefused):
+            return Result(answer.result) if answer.result in set(Result) else Result.REFUSED_BY_USER
+        try:
+            return pne_auth.accepted(answer, pne, procedure, pn_id), link
+        except Refused as error:
+            return error.result
+
+    async def _conclude(self, waiting: list[Waiting]) -> dict[EntityId, Result]:
+        """Wait for what the server decides, and tell each invited PNE (AUTH-G6)."""
+        return dict(await asyncio.gather(*map(self._notify, waiting)))
+
+    async def _notify(self, item: Waiting) -> tuple[EntityId, Result]:
+        pne = item.request.entity_id
+        try:
+            response = await item.done
+        except CpnsError as error:
+            return pne, error.result if isinstance(error, Refused) else Result.SERVER_ERROR
+        notice = PnEstablishmentNotify(response.result, response.pn_id, response.proof)
+        try:
+            await item.link.request(
+                registry.CPNS_PATH, codec.encode(notice), timeout=self._config.answer_timeout, accept=_taken
+            )
+        except Refused:
+            return pne, Result.NO_ANSWER
+        return pne, Result(response.result) if response.result in set(Result) else Result.SERVER_ERROR
+
+
+def _taken(answer: object) -> None:
+    """Whatever comes back: the PNE has it, or it will set up by itself."""

@@ -1,0 +1,255 @@
+"""The PNs that a PN GW serves: its copy of the PN Inventory, who is told of changes, what is reported (DEF-3, FN-4)."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from cpns.errors import CpnsError, NoAnswer, Refused, Result
+from cpns.gateway.config import GatewayConfig
+from cpns.gateway.members import Members, Way
+from cpns.gateway.uplink import Standing, Uplink
+from cpns.ids import EntityId, PnId
+from cpns.transport.errors import read
+from cpns.wire import codec
+from cpns.wire.messages import (
+    ExpelRequest,
+    ExpelResponse,
+    InventoryEntry,
+    InventoryRequest,
+    InventoryResponse,
+    PnChangeNotify,
+    PnStatusNotify,
+    ReleaseRequest,
+    ReleaseResponse,
+    StatusEntry,
+)
+from cpns.wire.registry import CPNS_PATH, MAX_BATCH, MAX_MEMBERS, Change, Presence
+
+_log = logging.getLogger("cpns.gateway")
+
+NOTICE_SECONDS: Final = 0.3
+"""Changes of the same kind that come so close together are told in one."""
+TOLD_AT_ONCE: Final = 32
+
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Our copy of one entry of the PN Inventory."""
+
+    pn_id: PnId
+    version: int
+    alias: str | None
+    owner: EntityId | None
+    members: tuple[InventoryEntry, ...]
+
+
+class Networks:
+    """The PNs of one PN GW.
+
+    Args:
+        way_to: tells how to reach a member: its link, and its hop session (none on a Secure PAN).
+        expel: forgets members: hop sessions, LocalEUKeys, what is held for them.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        uplink: Uplink,
+        members: Members,
+        way_to: Callable[[EntityId], Way | None],
+        expel: Callable[[Iterable[EntityId]], Coroutine[Any, Any, None]],
+    ) -> None:
+        self._config = config
+        self._uplink = uplink
+        self._members = members
+        self._way_to = way_to
+        self._expel = expel
+        self.copies: dict[PnId, Copy] = {}
+        self._pending: dict[tuple[PnId, Change], tuple[int, set[EntityId]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Stop telling and asking."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # what the server says
+
+    async def learn(self, standing: Standing) -> list[EntityId]:
+        """Ask for the PN Inventory of all that we serve; return the members that the server has no session with.
+
+        Who left or was revoked while we were away is forgotten, and so are PNs that are no longer ours.
+        """
+        listed = await self._ask(standing, InventoryRequest())
+        served = listed.networks or ()
+        for pn_id in [pn for pn in self._members.pns if pn not in served]:
+            await self._lost(pn_id)
+        away: list[EntityId] = []
+        for pn_id in served:
+            copy = await self._fetch(standing, pn_id)
+            if copy is not None:
+                away += [entry.entity_id for entry in copy.members if entry.presence == Presence.AWAY]
+        self._members.pns = {pn: self._members.pns[pn] for pn in served if pn in self._members.pns}
+        self._members.turned.update({m.pne_id: Presence.IDLE for m in self._members if m.link is not None})
+        return away
+
+    async def _ask(self, standing: Standing, request: InventoryRequest) -> InventoryResponse:
+        return await standing.link.request(
+            CPNS_PATH,
+            codec.encode(request),
+            timeout=self._config.answer_timeout,
+            session=standing.session,
+            accept=lambda answer: read(answer, InventoryResponse),
+        )
+
+    async def _fetch(self, standing: Standing, pn_id: PnId) -> Copy | None:
+        """Take a new copy, page by page; a change in between is asked for again. None: the PN is not ours."""
+        entries: list[InventoryEntry] = []
+        after: EntityId | None = None
+        while True:
+            try:
+                page = await self._ask(standing, InventoryRequest(pn_id, after=after))
+            except Refused as error:
+                if error.result is not Result.UNKNOWN_PN:
+                    raise
+                await self._lost(pn_id)
+                return None
+            entries += page.entries or ()
+            if not page.more or not entries:
+                break
+            after = entries[-1].entity_id
+        copy = Copy(pn_id, page.version or 0, page.alias, page.owner, tuple(entries))
+        await self._members.serve(pn_id, copy.version)
+        self.copies[pn_id] = copy
+        here = {entry.entity_id for entry in entries}
+        await self._expel([member.pne_id for member in self._members.of(pn_id) if member.pne_id not in here])
+        return copy
+
+    async def _lost(self, pn_id: PnId) -> None:
+        """A PN is not ours any more."""
+        await self._members.release(pn_id)
+        self.copies.pop(pn_id, None)
+        await self._expel([member.pne_id for member in self._members.of(pn_id)])
+
+    async def notified(self, notice: PnChangeNotify) -> None:
+        """Take the server's PNChangeNotify: forget whom it says, and tell the others."""
+        change = Change(notice.change)
+        if change is Change.GATEWAY:
+            await self._switched(notice)
+            return
+        if change is Change.RELEASED:
+            await self._members.release(notice.pn_id)
+            self.copies.pop(notice.pn_id, None)
+            self._start(self._released(notice))
+            return
+        if change is not Change.JOINED:
+            await self._expel(notice.members)
+        first = (notice.pn_id, change) not in self._pending
+        _, about = self._pending.get((notice.pn_id, change), (0, set()))
+        self._pending[notice.pn_id, change] = (notice.version, about | set(notice.members))
+        if first:
+            self._start(self._soon(notice.pn_id, change))
+
+    async def _soon(self, pn_id: PnId, change: Change) -> None:
+        await asyncio.sleep(NOTICE_SECONDS)
+        version, about = self._pending.pop((pn_id, change))
+        standing = self._uplink.standing
+        if standing is not None and self._members.pns.get(pn_id) != version:
+            with contextlib.suppress(CpnsError):
+                await self._fetch(standing, pn_id)
+        told = tuple(sorted(about))[:MAX_MEMBERS]
+        await self._tell(PnChangeNotify(pn_id, told, version, change), leave_out=about)
+
+    async def _released(self, notice: PnChangeNotify) -> None:
+        """Tell everybody, then forget everybody: hop sessions and LocalEUKeys die with membership."""
+        here = self._members.of(notice.pn_id)
+        await self._tell(PnChangeNotify(notice.pn_id, (), notice.version, Change.RELEASED))
+        await self._expel([member.pne_id for member in here])
+
+    async def _switched(self, notice: PnChangeNotify) -> None:
+        """PN GW switching: the PN is ours from now on, or another PN GW's, to which its members then go."""
+        if notice.gateway_id == self._config.gateway_id:
+            await self._members.serve(notice.pn_id, 0)
+            standing = self._uplink.standing
+            if standing is not None:
+                await self._fetch(standing, notice.pn_id)
+            _log.info("PN %s is served by us from now on", notice.pn_id)
+            return
+        await self._members.release(notice.pn_id)
+        self.copies.pop(notice.pn_id, None)
+        _log.info("PN %s is served by %s from now on", notice.pn_id, notice.gateway_id)
+        self._start(self._tell(notice))
+
+    # what members are told, and the server
+
+    async def _tell(self, notice: PnChangeNotify, leave_out: Iterable[EntityId] = ()) -> None:
+        """Tell the members of a PN that can be reached."""
+        left_out = set(leave_out)
+        whom = [member.pne_id for member in self._members.of(notice.pn_id) if member.pne_id not in left_out]
+        for start in range(0, len(whom), TOLD_AT_ONCE):
+            await asyncio.gather(*(self.tell(pne, notice) for pne in whom[start : start + TOLD_AT_ONCE]))
+
+    async def tell(self, pne: EntityId, notice: PnChangeNotify) -> None:
+        """Tell one PNE, in its hop session or on its Secure PAN; one that can't be reached asks when it is back."""
+        way = self._way_to(pne)
+        if way is None:
+            return
+        link, session = way
+        with contextlib.suppress(NoAnswer):
+            await link.request(
+                CPNS_PATH,
+                codec.encode(notice),
+                timeout=self._config.answer_timeout,
+                session=session,
+                accept=lambda answer: None,
+            )
+
+    async def report(self) -> None:
+        """Tell the server who fell silent, and who is heard again."""
+        standing = self._uplink.standing
+        if standing is None or not self._members.turned:
+            return
+        turned = [StatusEntry(pne, presence) for pne, presence in self._members.turned.items()][:MAX_BATCH]
+        with contextlib.suppress(Refused):
+            await standing.link.request(
+                CPNS_PATH,
+                codec.encode(PnStatusNotify(tuple(turned))),
+                timeout=self._config.answer_timeout,
+                session=standing.session,
+                accept=lambda answer: None,
+            )
+            for entry in turned:
+                if self._members.turned.get(entry.entity_id) == entry.presence:
+                    del self._members.turned[entry.entity_id]
+
+    # what we may ask for
+
+    async def release(self, pn_id: PnId) -> None:
+        """End a PN that we serve. Raises `Refused`."""
+        await self.request(ReleaseRequest(pn_id), ReleaseResponse)
+
+    async def expel(self, pn_id: PnId, whom: Iterable[EntityId]) -> None:
+        """Put members out of a PN that we serve. Raises `Refused`."""
+        await self.request(ExpelRequest(pn_id, tuple(whom)), ExpelResponse)
+
+    async def request(self, message: codec.Message, shape: type[M]) -> M:
+        """Ask the server in our session. Raises `Refused`, as it answers."""
+        standing = await self._uplink.wait(self._config.uplink_patience)
+        return await standing.link.request(
+            CPNS_PATH,
+            codec.encode(message),
+            timeout=self._config.setup_timeout,
+            session=standing.session,
+            accept=lambda answer: read(answer, shape),
+        )
