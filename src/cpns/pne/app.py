@@ -4,23 +4,27 @@ import asyncio
 import contextlib
 import logging
 import random as jitter
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final
 
+from cpns.crypto.schedule import Profile
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.pne.config import PneConfig
-from cpns.pne.join import Join
+from cpns.pne.find import Finder
+from cpns.pne.join import Join, Wanted
+from cpns.pne.requests import Requests
 from cpns.ports import Clock, Randomness
 from cpns.protocol.pne_auth.pne import Joined
 from cpns.session.table import Session, Sessions
-from cpns.transport import discovery
 from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.wire import application, codec, registry
+from cpns.wire import messages as m
 from cpns.wire.application import Reading
-from cpns.wire.messages import ErrorBody
+from cpns.wire.registry import Change, Mode, Procedure
 
 _log = logging.getLogger("cpns.pne")
 
@@ -28,9 +32,24 @@ BACKOFF: Final = (0.3, 15.0)
 """First and longest pause, in seconds, between attempts; each is drawn from half of it up to all of it."""
 SILENCES: Final = 3
 """Application messages in a row without any answer after which the PNE joins anew."""
+FOUND_SECONDS: Final = 20.0
+"""How often a PNE that waits for an invitation says that it is there."""
+REMEMBERED_PUSHES: Final = 64
 
 Inbox = Callable[[str], str]
 """Takes a text that the server pushed; returns the text of the answer."""
+Consent = Callable[[m.Invitation], Awaitable[bool]]
+"""Whether the PNE comes where it is invited; may ask a person."""
+Becomes = Callable[[m.GatewayChangeRequest, bool], Awaitable[m.GatewayChangeResponse]]
+"""Takes a request to become a PN GW, and whether our own PN GW made it; returns the answer."""
+
+
+async def _never(invitation: m.Invitation) -> bool:
+    return False
+
+
+async def _is_no_gateway(request: m.GatewayChangeRequest, by_own_gateway: bool) -> m.GatewayChangeResponse:
+    return m.GatewayChangeResponse(Result.MODE_NOT_SUPPORTED)
 
 
 class Pne:
@@ -41,6 +60,9 @@ class Pne:
         inbox: takes what the server sends to ``/inbox``.
         watch: is told of every message sent.
         on_established: is told of PN GW and PN each time the sessions stand.
+        on_change: is told of what changes in the PN.
+        consent: decides on invitations; by default it goes nowhere.
+        becomes: decides on requests to become a PN GW.
     """
 
     def __init__(
@@ -51,24 +73,39 @@ class Pne:
         inbox: Inbox,
         watch: Watch | None = None,
         on_established: Callable[[EntityId, PnId], None] = lambda gateway, pn: None,
+        on_change: Callable[[m.PnChangeNotify], None] = lambda notice: None,
+        consent: Consent = _never,
+        becomes: Becomes = _is_no_gateway,
     ) -> None:
         self.config = config
         self._clock = clock
         self._random = random
         self._inbox = inbox
         self._on_established = on_established
+        self._on_change = on_change
+        self._consent = consent
+        self._becomes = becomes
         self.sessions = Sessions()
         self._join = Join(config, self.sessions, clock, random)
         self._endpoint = Endpoint(config.pne_id, self.sessions, self._handle, watch=watch)
+        self._finder = Finder(config, self._endpoint)
+        self.network = Requests(self._exchange, lambda: None if self.joined is None else self.joined.pn_id)
         self._link: Link | None = None
         self._server: Session | None = None
         self.joined: Joined | None = None
+        self._replaced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._joining = asyncio.Lock()
         self._ready = asyncio.Event()
         self._lost = asyncio.Event()
         self._doubt = asyncio.Event()
+        self._awake = asyncio.Event()
+        self._awake.set()
+        self._out = False
+        self._left = False
         self._serial = 0
-        self._turn = 0
         self._boot = random(application.READING_ID_BYTES - 4)
+        self._pushed: OrderedDict[bytes, str] = OrderedDict()
+        self._work: set[asyncio.Task[None]] = set()
 
     async def start(self) -> str:
         """Bind an own UDP port; return it. Call before `run`."""
@@ -76,24 +113,37 @@ class Pne:
 
     async def close(self) -> None:
         """End the sessions and close the socket."""
+        for task in list(self._work):
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
         await self._endpoint.close()
 
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    # joining, and staying joined
+
     async def run(self) -> None:
-        """Join, and join again whenever the way is lost, until cancelled."""
+        """Join, and join again whenever the way is lost, until cancelled or `leave`."""
         pause = BACKOFF[0]
-        while True:
-            self._lost.clear()
+        while not self._left:
             try:
-                await self._establish()
+                if not self._ready.is_set():
+                    self._lost.clear()
+                    await self._establish()
                 pause = BACKOFF[0]
                 await self._stay()
             except (Refused, OSError) as error:
                 reason = error.reason if isinstance(error, Refused) else type(error).__name__
                 _log.warning("%s: not established: %s; trying again", self.config.pne_id, reason)
-                self._turn += 1
+                self._finder.failed()
             finally:
                 self._ready.clear()
-            await asyncio.sleep(pause * jitter.uniform(0.5, 1.0))  # noqa: S311  # spreads load, hides nothing
+            if self._out:  # put out, or the PN is no more: it may be let in again, and is in no hurry to ask
+                self._out, pause = False, BACKOFF[1]
+            await asyncio.sleep(0 if self._left else pause * jitter.uniform(0.5, 1.0))  # noqa: S311  # spreads load
             pause = min(pause * 2, BACKOFF[1])
 
     async def wait_established(self) -> EntityId:
@@ -101,24 +151,50 @@ class Pne:
         await self._ready.wait()
         return self.config.gateway_id if self.joined is None else self.joined.gateway_id  # type: ignore[return-value]
 
-    async def _find(self) -> tuple[str, int]:
-        if self.config.gateways:
-            return self.config.gateways[self._turn % len(self.config.gateways)]
-        found = await discovery.find(self.config.timer, self.config.gateway_id, self.config.pan_secure)
-        if found is None:
-            raise NoAnswer("no_gateway_found_on_the_pan")
-        _log.info("%s: found gateway %s at %s:%d", self.config.pne_id, found.gateway_id, found.host, found.port)
-        return found.host, found.port
+    def _wanted(self) -> Wanted:
+        config = self.config
+        if config.join is not None:
+            return Wanted(Procedure.JOIN, config.join, config.gateway_id)
+        if self.joined is None:
+            return Wanted(gateway_id=config.gateway_id, setup_type=config.setup_type, invite=config.invite)
+        return Wanted(gateway_id=config.gateway_id)
 
     async def _establish(self) -> None:
-        link = await self._endpoint.link_to(*await self._find())
-        self._endpoint.name(link, self.config.gateway_id or "PN GW")
-        joined, server = await self._join.setup(link)
+        if self.config.waits and self.joined is None:
+            await self._be_found()
+            return
+        async with self._joining:
+            if self._ready.is_set():
+                return  # invited meanwhile
+            link = await self._endpoint.link_to(*await self._finder.find())
+            self._endpoint.name(link, self.config.gateway_id or "PN GW")
+            await self._adopt(link, *await self._join.setup(link, self._wanted()))
+
+    async def _be_found(self) -> None:
+        """Say that we are there, until somebody's invitation has brought us in."""
+        link = await self._endpoint.link_to(*await self._finder.find())
+        self._endpoint.name(link, "PN GW")
+        while not self._ready.is_set():
+            await self._finder.ask(link)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FOUND_SECONDS):
+                    await self._ready.wait()
+
+    async def _adopt(self, link: Link, joined: Joined, server: Session) -> None:
+        """Take up sessions that have just come to stand, in place of older ones."""
         self._endpoint.name(link, joined.gateway_id)
         if not joined.pan_secure:
             await self._join.hop(link, joined)
-        self._link, self._server, self.joined = link, server, joined
+        before, self.joined = self.joined, joined
+        self._link, self._server = link, server
+        replaced, self._replaced = self._replaced, asyncio.get_running_loop().create_future()
+        replaced.set_result(None)  # whoever waits for an answer under older sessions waits in vain
+        if before is not None and before.gateway_id != joined.gateway_id:
+            older = self.sessions.with_peer(before.gateway_id)
+            if older is not None:
+                self.sessions.remove(older)
         await self._present()
+        self._lost.clear()
         self._ready.set()
         await self._status("connected")
         _log.info("%s: established through %s in %s", self.config.pne_id, joined.gateway_id, joined.pn_id)
@@ -131,12 +207,14 @@ class Pne:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.config.presence):
                     await self._doubt.wait()
+            await self._awake.wait()
             if self._lost.is_set() or self._server is None:
                 return
             too_old = self._clock.monotonic() - self._server.since > self.config.session_age
             if too_old or sent(self._server) > MESSAGE_LIMIT:
                 return
-            await self._present_again()
+            if not self._joining.locked():
+                await self._present_again()
 
     async def _present(self) -> None:
         """Tell the PN GW where we are: in the hop session, or plainly on a Secure PAN."""
@@ -162,16 +240,129 @@ class Pne:
             await self._join.hop(link, joined)  # a PN GW that restarted still has the LocalEUKey
             await self._present()
 
+    # being invited, moved, and put out
+
+    async def _invited(self, invitation: m.Invitation, inbound: Inbound) -> Answer:
+        """Take an Invitation: to come into a PN, or (a member, in its hop session) to set up again with the others."""
+        own = self._from_own_gateway(inbound)
+        if invitation.entity_id != self.config.pne_id or self.config.gateway_id not in (None, invitation.gateway_id):
+            return _declined(Result.NOT_ALLOWED)
+        if self._ready.is_set() and not own:
+            return _declined(Result.ALREADY_MEMBER)
+        again = own and self.joined is not None and invitation.pn_id == self.joined.pn_id
+        if not again and not await self._consent(invitation):
+            return _declined(Result.REFUSED_BY_USER)
+        if self._joining.locked():
+            return _declined(Result.IN_PROGRESS)
+        await self._joining.acquire()
+        accepted = self._join.invited(inbound.link, invitation)
+        self._start(self._finish_invited(inbound.link, accepted))
+        return Answer(Code.CHANGED, codec.encode(accepted))
+
+    async def _finish_invited(self, link: Link, accepted: m.InvitationAccepted) -> None:
+        try:
+            await self._adopt(link, *await self._join.finish_invited(accepted))
+        except (Refused, OSError) as error:
+            _log.warning("%s: invited, and not established: %s", self.config.pne_id, error)
+        finally:
+            self._joining.release()
+
+    def _from_own_gateway(self, inbound: Inbound) -> bool:
+        """Whether our PN GW says so: in the hop session, or from its address on a Secure PAN (DEF-9)."""
+        if self.joined is None:
+            return False
+        if self.joined.pan_secure:
+            return inbound.source is None and inbound.link == self._link
+        source = inbound.source
+        return source is not None and source.profile is Profile.PNE_GW and source.peer_id == self.joined.gateway_id
+
+    def _changed(self, notice: m.PnChangeNotify, inbound: Inbound) -> Answer:
+        """Take PNChangeNotify, from our PN GW or (where it is about us) from the server."""
+        by_server = inbound.source is not None and inbound.source.peer_id == self.config.server_id
+        if not by_server and not self._from_own_gateway(inbound):
+            return UNIFORM_REFUSAL
+        if self.joined is None or notice.pn_id != self.joined.pn_id:
+            return Answer(Code.CHANGED)
+        change = Change(notice.change)
+        if change is Change.GATEWAY and notice.gateway_id is not None:
+            self._start(self._move(notice.pn_id, notice.gateway_id, notice.addresses or ()))
+        elif change is Change.RELEASED or (by_server and self.config.pne_id in notice.members):
+            self._out = True
+            self._give_up()
+        self._on_change(notice)
+        return Answer(Code.CHANGED)
+
+    async def _move(self, pn_id: PnId, to: EntityId, addresses: Sequence[str]) -> None:
+        """Join our PN through the PN GW that serves it now; the older sessions serve until the new ones stand."""
+        async with self._joining:
+            if self.joined is None or self.joined.gateway_id == to:
+                return
+            try:
+                link = await self._finder.way_to(to, addresses)
+                wanted = Wanted(Procedure.JOIN, pn_id, to)
+                await self._adopt(link, *await self._join.setup(link, wanted))
+            except (Refused, OSError) as error:
+                _log.warning("%s: can't go over to %s yet: %s", self.config.pne_id, to, error)
+
+    def _give_up(self) -> None:
+        """Our sessions are over."""
+        self._lost.set()
+        self._ready.clear()
+        self._doubt.set()
+
+    async def leave(self) -> None:
+        """Leave the PN for good; `run` then returns.
+
+        Raises:
+            Refused: the server did not take it, or does not answer; we are a member still.
+        """
+        await self.network.leave()
+        self._left = True
+        self._give_up()
+
+    # what the application does
+
     async def _status(self, text: str) -> None:
         await self._exchange(application.STATUS_PATH, application.encode_text(text))
 
-    async def _exchange(self, path: str, payload: bytes) -> Answer:
+    async def sleep(self) -> None:
+        """Say that we sleep, and take nothing until `wake`; the server keeps what it is asked to keep.
+
+        Raises:
+            NoAnswer: it could not be said.
+        """
+        await self._status("asleep")
+        self._awake.clear()
+
+    async def wake(self) -> None:
+        """Be there again."""
+        self._awake.set()
+        with contextlib.suppress(NoAnswer):
+            await self._present_again()
+            await self._status("connected")
+
+    async def _exchange(self, path: str, payload: bytes, timeout: float | None = None) -> Answer:
         link, server = self._link, self._server
         if link is None or server is None:
             raise NoAnswer("not_established")
-        return await link.request(
-            path, payload, timeout=self.config.request_timeout, session=server, accept=lambda answer: answer
+        seconds = self.config.request_timeout if timeout is None else timeout
+        request = asyncio.ensure_future(
+            link.request(
+                *(path, payload),
+                timeout=seconds,
+                session=server,
+                accept=lambda answer: answer,
+                held=self._doubt.set,  # its uplink is away: perhaps it restarted, and does not know us
+            )
         )
+        try:
+            either: list[asyncio.Future[Any]] = [request, self._replaced]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not request.done():
+                raise NoAnswer("session_replaced")
+            return request.result()
+        finally:
+            request.cancel()
 
     def next_reading(self, body: dict[str, application.Json]) -> Reading:
         """Return *body* as a reading with an ID that this PNE never gives again."""
@@ -207,7 +398,7 @@ class Pne:
                 self._suspect(used, lost=True)
             elif answer.code != Code.SERVICE_UNAVAILABLE:
                 raise Refused(
-                    Result.BAD_REQUEST, f"server_refused_with_{codec.decode(answer.payload, ErrorBody).result}"
+                    Result.BAD_REQUEST, f"server_refused_with_{codec.decode(answer.payload, m.ErrorBody).result}"
                 )
             await asyncio.sleep(BACKOFF[0])
 
@@ -220,23 +411,59 @@ class Pne:
             self._ready.clear()
         self._doubt.set()
 
+    # what others ask
+
     async def _handle(self, inbound: Inbound) -> Answer | None:
+        if not self._awake.is_set():
+            return None
         source = inbound.source
+        if inbound.path == registry.CPNS_PATH:
+            return await self._on_message(inbound)
         if source is None:
-            return self._join.challenged(inbound) if inbound.path == registry.CPNS_PATH else UNIFORM_REFUSAL
+            return UNIFORM_REFUSAL
         if inbound.path == application.PING_PATH:
             return Answer(Code.CHANGED, application.encode_text("here"))
         if source.peer_id != self.config.server_id:
             return UNIFORM_REFUSAL
         if inbound.path == application.INBOX_PATH:
-            reply = self._inbox(application.decode_text(inbound.payload))
-            return Answer(Code.CHANGED, application.encode_text(reply))
+            return Answer(Code.CHANGED, application.encode_text(self._take(application.decode_push(inbound.payload))))
         raise Refused(Result.NOT_ALLOWED, "no_such_resource")
+
+    async def _on_message(self, inbound: Inbound) -> Answer | None:
+        shapes = _UNPROTECTED if inbound.source is None else _PROTECTED
+        message = codec.decode(inbound.payload, *shapes, limit=registry.MAX_PAN_BODY)
+        if isinstance(message, m.Challenge | m.LinkChallengeFromGateway):
+            return self._join.challenged(message, inbound)
+        if isinstance(message, m.PnEstablishmentNotify):
+            return Answer(Code.CHANGED) if self._join.notified(message, inbound) else None
+        if isinstance(message, m.Invitation):
+            return await self._invited(message, inbound)
+        if isinstance(message, m.PnChangeNotify):
+            return self._changed(message, inbound)
+        if isinstance(message, m.GatewayChangeRequest):
+            answer = await self._becomes(message, self._from_own_gateway(inbound))
+            return Answer(Code.CHANGED, codec.encode(answer))
+        if self._ready.is_set() and not self._from_own_gateway(inbound):
+            return UNIFORM_REFUSAL  # SES-6: whom we have a session with asks inside it
+        found = m.EntityDiscoveryResponse(self.config.pne_id, Mode.PNE, self.config.pan_secure, ())
+        return Answer(Code.CHANGED, codec.encode(found))
+
+    def _take(self, push: application.Push) -> str:
+        """Give a push to the application, once; one that came before is only answered again."""
+        if push.push_id not in self._pushed:
+            self._pushed[push.push_id] = self._inbox(push.text)
+            if len(self._pushed) > REMEMBERED_PUSHES:
+                self._pushed.popitem(last=False)
+        return self._pushed[push.push_id]
 
 
 def _accepted(answer: Answer) -> None:
     if not answer.ok:
         raise Refused(Result.NOT_AUTHENTICATED, "presence_refused")
+
+
+def _declined(result: Result) -> Answer:
+    return Answer(Code.CHANGED, codec.encode(m.InvitationRefused(result)))
 
 
 async def _own_side(gateways: Sequence[tuple[str, int]]) -> str:
@@ -246,3 +473,12 @@ async def _own_side(gateways: Sequence[tuple[str, int]]) -> str:
         if len(found[0][4]) == 4:
             return "::"
     return "0.0.0.0"  # noqa: S104  # one socket on whatever PAN leads there
+
+
+_PROTECTED: Final = (m.Invitation, m.PnChangeNotify, m.GatewayChangeRequest, m.EntityDiscoveryRequest)
+_UNPROTECTED: Final = (
+    m.Challenge,
+    m.LinkChallengeFromGateway,
+    m.PnEstablishmentNotify,
+    *_PROTECTED,
+)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cpns.crypto.secret import Secret
-from cpns.ids import EntityId
+from cpns.ids import EntityId, PnId
+from cpns.wire.registry import SetupType
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,9 @@ class PneConfig:
         request_timeout: seconds that it waits for the answer to an application message.
         presence: seconds between its signs of life to the PN GW.
         session_age: seconds after which it sets up again by itself.
+        join: the PN to join (procedure 3); None: it establishes one, or is taken into the one of its PN GW.
+        setup_type: whom the PN GW is to invite when it establishes: nobody (1), all in reach (2), or *invite* (3).
+        waits: it sets up nothing by itself, and waits to be invited.
     """
 
     pne_id: EntityId
@@ -32,4 +36,8 @@ class PneConfig:
     request_timeout: float = 6.0
     presence: float = 20.0
     session_age: float = 43200.0
+    join: PnId | None = None
+    setup_type: int = SetupType.GATEWAY_ONLY
+    invite: tuple[EntityId, ...] = ()
+    waits: bool = False
     trace: Path | None = None

@@ -1,11 +1,13 @@
 """How a PNE gets its sessions: SETUP with the server through the PN GW, then ACTIVATE with the PN GW itself."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Final
 
 from cpns.crypto.ephemeral import SEED_BYTES
 from cpns.crypto.schedule import Profile
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused
+from cpns.ids import EntityId, PnId
 from cpns.pne.config import PneConfig
 from cpns.ports import Clock, Randomness
 from cpns.protocol.established import Established
@@ -16,10 +18,39 @@ from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Inbound, Link
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, read
 from cpns.wire import codec, registry
-from cpns.wire.messages import ActivateResponse, Challenge, LinkChallengeFromGateway, SetupResponse
+from cpns.wire.messages import (
+    ActivateResponse,
+    Challenge,
+    Invitation,
+    InvitationAccepted,
+    LinkChallengeFromGateway,
+    PnEstablishmentNotify,
+    SetupRequest,
+    SetupResponse,
+)
+from cpns.wire.registry import Procedure
 
 KID_BYTES: Final = 1
 HOP_ATTEMPTS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a SETUP asks for.
+
+    Attributes:
+        procedure: establish, invite or join (AUTH-0).
+        pn_id: the PN; None where the PN GW has one, or the server makes one.
+        gateway_id: the only PN GW to go through; None for any: the server's proof tells which it is.
+        setup_type: whom the PN GW is to invite.
+        invite: those of type 3.
+    """
+
+    procedure: int = Procedure.ESTABLISH
+    pn_id: PnId | None = None
+    gateway_id: EntityId | None = None
+    setup_type: int | None = None
+    invite: tuple[EntityId, ...] = ()
 
 
 class Join:
@@ -38,24 +69,19 @@ class Join:
         self._hop: claimant.AwaitingChallenge | claimant.AwaitingProof | None = None
         self._link: Link | None = None
         self._challenged = asyncio.Event()
+        self._notified: asyncio.Future[pne_auth.Joined] = asyncio.get_running_loop().create_future()
         self.last_refusal = ""
 
     def _kid(self) -> bytes:
         return self._sessions.reserve((self._random(KID_BYTES) for _ in range(256)), b"")
 
-    async def setup(self, link: Link) -> tuple[pne_auth.Joined, Session]:
-        """Run 7.5.4 through the PN GW at *link*; return what it gave, and the session with the server.
-
-        Raises:
-            NoAnswer: no run came to its end in time; what did not fit was dropped on the way.
-        """
+    def _begin(self, wanted: Wanted) -> SetupRequest:
         config = self._config
-        self._link = link
         kid = self._kid()
         self._setup, request = pne_auth.begin(
             own_id=config.pne_id,
             server_id=config.server_id,
-            gateway_id=config.gateway_id,
+            gateway_id=wanted.gateway_id,
             key=config.eukey,
             suite=config.suite,
             rand=self._random(registry.RAND_BYTES),
@@ -63,12 +89,35 @@ class Join:
             eph_seed=self._random(SEED_BYTES),
             need_local=not config.pan_secure,
             pan_secure=config.pan_secure,
-            procedure=registry.Procedure.ESTABLISH,
+            procedure=wanted.procedure,
+            pn_id=wanted.pn_id,
+            setup_type=wanted.setup_type,
+            invite=wanted.invite or None,
         )
         self._challenged.clear()
         self.last_refusal = ""
+        return request
+
+    def _end(self, kid: bytes) -> None:
+        self._setup = None
+        self._sessions.release([kid])
+
+    def _established(self, joined: pne_auth.Joined) -> Session:
+        session = session_of(joined.session, self._clock.monotonic(), joined.gateway_id)
+        self._sessions.add(session)
+        return session
+
+    async def setup(self, link: Link, wanted: Wanted) -> tuple[pne_auth.Joined, Session]:
+        """Run 7.5.4 through the PN GW at *link*; return what it gave, and the session with the server.
+
+        Raises:
+            NoAnswer: no run came to its end in time; what did not fit was dropped on the way.
+        """
+        self._link = link
+        request = self._begin(wanted)
+        payload = codec.encode(request)
         run = asyncio.create_task(
-            link.request(registry.CPNS_PATH, codec.encode(request), timeout=2 * config.timer, accept=self._outcome)
+            link.request(registry.CPNS_PATH, payload, timeout=2 * self._config.timer, accept=self._outcome)
         )
         try:
             await self._within_timer(asyncio.create_task(self._challenged.wait()), run)
@@ -77,11 +126,40 @@ class Join:
         finally:
             run.cancel()
             await asyncio.gather(run, return_exceptions=True)
-            self._setup = None
-            self._sessions.release([kid])
-        session = session_of(joined.session, self._clock.monotonic(), joined.gateway_id)
-        self._sessions.add(session)
-        return joined, session
+            self._end(request.kid)
+        return joined, self._established(joined)
+
+    def invited(self, link: Link, invitation: Invitation) -> InvitationAccepted:
+        """Begin the run of an invited PNE; return its acceptance. `finish_invited` goes on from there."""
+        self._link = link
+        request = self._begin(Wanted(invitation.procedure, invitation.pn_id, invitation.gateway_id))
+        self._notified = asyncio.get_running_loop().create_future()
+        return pne_auth.accept(request)
+
+    async def finish_invited(self, accepted: InvitationAccepted) -> tuple[pne_auth.Joined, Session]:
+        """Wait until the PN GW brings the outcome of an invited run; return as `setup`."""
+        try:
+            await self._within_timer(asyncio.create_task(self._challenged.wait()))
+            async with asyncio.timeout(self._config.timer):
+                joined = await self._notified
+        except TimeoutError:
+            raise NoAnswer(self.last_refusal or "no_answer") from None
+        finally:
+            self._notified.cancel()
+            self._end(accepted.kid)
+        return joined, self._established(joined)
+
+    def notified(self, notice: PnEstablishmentNotify, inbound: Inbound) -> bool:
+        """Take PNEstablishmentNotify, which ends an invited run (AUTH-P7); False for one that does not fit."""
+        state = self._setup
+        if inbound.link != self._link or self._notified.done() or not isinstance(state, pne_auth.AwaitingOutcome):
+            return False
+        try:
+            self._notified.set_result(pne_auth.finish(state, notice))
+        except Refused as error:
+            self.last_refusal = error.reason
+            return False
+        return True
 
     async def _within_timer(self, *tasks: "asyncio.Task[object]") -> None:
         """Wait for one of *tasks*, and raise where none is done when the timer ends."""
@@ -149,13 +227,11 @@ class Join:
             raise AuthenticationFailed("response_before_challenge")
         return claimant.finish(self._hop, response)
 
-    def challenged(self, inbound: Inbound) -> Answer | None:
+    def challenged(self, message: Challenge | LinkChallengeFromGateway, inbound: Inbound) -> Answer | None:
         """Answer an AUTHENTICATE Request of the PN GW; None drops one that does not fit, and the run goes on.
 
         One is accepted for each rand_PNE; with no run under way, it is refused (SES-6).
         """
-        shapes: tuple[type[Challenge | LinkChallengeFromGateway], ...] = (Challenge, LinkChallengeFromGateway)
-        message = codec.decode(inbound.payload, *shapes, limit=registry.MAX_PAN_BODY)
         if self._setup is None and self._hop is None:
             return UNIFORM_REFUSAL
         if inbound.link != self._link:

@@ -1,0 +1,93 @@
+"""How a PNE finds a PN GW: where it is told to look, or by asking on the PAN (FN-8)."""
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from cpns.errors import NoAnswer, Refused
+from cpns.ids import EntityId
+from cpns.pne.config import PneConfig
+from cpns.transport import discovery
+from cpns.transport.endpoint import Endpoint, Link
+from cpns.transport.errors import read
+from cpns.wire import codec
+from cpns.wire.messages import EntityDiscoveryRequest, EntityDiscoveryResponse
+from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Mode
+
+_log = logging.getLogger("cpns.pne")
+
+ASK_SECONDS: Final = 2.0
+"""What one address has to say who is there."""
+
+
+class Finder:
+    """Looks for PN GWs; whether one is what it says, the handshake shows."""
+
+    def __init__(self, config: PneConfig, endpoint: Endpoint) -> None:
+        self._config = config
+        self._endpoint = endpoint
+        self._turn = 0
+        self._found: EntityId | None = None
+        self._avoid: EntityId | None = None
+
+    def failed(self) -> None:
+        """What was found last did not do: try another one next."""
+        self._turn += 1
+        self._avoid = self._found
+
+    async def find(self) -> tuple[str, int]:
+        """Return host and port of a PN GW to try.
+
+        Raises:
+            NoAnswer: none is to be found.
+        """
+        config = self._config
+        if config.gateways:
+            return config.gateways[self._turn % len(config.gateways)]
+        search = (config.pne_id, config.gateway_id, config.pan_secure)
+        found = None
+        if self._avoid is not None:
+            found = await discovery.find(ASK_SECONDS, *search, avoid=self._avoid)
+        found = found or await discovery.find(config.timer, *search)
+        if found is None:
+            raise NoAnswer("no_gateway_found_on_the_pan")
+        self._found = found.gateway_id
+        _log.info("%s: found gateway %s at %s:%d", config.pne_id, found.gateway_id, found.host, found.port)
+        return found.host, found.port
+
+    async def way_to(self, gateway: EntityId, hints: Sequence[str]) -> Link:
+        """Return the link to a PN GW that is to be among *hints* (``host:port``), our own addresses, or on the PAN.
+
+        Raises:
+            NoAnswer: it is not.
+        """
+        config = self._config
+        for host, port in [*map(_address, hints), *config.gateways]:
+            try:
+                link = await self._endpoint.link_to(host, port)
+                if (await self.ask(link)).entity_id == gateway:
+                    return link
+            except (OSError, Refused):
+                continue
+        found = await discovery.find(config.timer, config.pne_id, gateway, config.pan_secure)
+        if found is None:
+            raise NoAnswer("gateway_not_found_on_the_pan")
+        return await self._endpoint.link_to(found.host, found.port)
+
+    async def ask(self, link: Link) -> EntityDiscoveryResponse:
+        """Ask who is at *link*, and say that we are here.
+
+        Raises:
+            NoAnswer: nobody answers.
+        """
+        return await link.request(
+            CPNS_PATH,
+            codec.encode(EntityDiscoveryRequest(self._config.pne_id, Mode.PNE)),
+            timeout=ASK_SECONDS,
+            accept=lambda answer: read(answer, EntityDiscoveryResponse, limit=MAX_PAN_BODY),
+        )
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port) if port.isdigit() and int(port) < 65536 else 0
