@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from cpns.admin import models as m
-from cpns.admin import problems
+from cpns.admin import network_api, problems
 from cpns.admin.service import Admin
 from cpns.domain.inventory import Kind, StoredReading
 from cpns.errors import BadInput, UserError
@@ -36,6 +36,8 @@ def create_app(admin: Admin) -> FastAPI:
     _add_entities(router, admin)
     _add_devices(router, admin)
     _add_rest(router, admin)
+    network_api.add_networks(router, admin)
+    network_api.add_decisions(router, admin)
     app.include_router(router)
     _add_errors(app)
     return app
@@ -101,7 +103,10 @@ def _add_devices(router: APIRouter, admin: Admin) -> None:
 
     @router.post("/devices/{id}/send")
     async def send(id: str, text: m.Text) -> m.Answer:
-        return m.Answer(answer=await admin.send(id, text.text))
+        found = await admin.send(id, text.text, text.keep)
+        if isinstance(found, str):
+            return m.Answer(answer=found)
+        return m.Answer(answer=None, kept_until=m.rfc3339(found.expires_at))
 
     @router.post("/devices/{id}/ping")
     async def ping(id: str) -> m.Pong:
@@ -126,10 +131,6 @@ def _add_rest(router: APIRouter, admin: Admin) -> None:
         items = [m.Reading.of(reading) for reading in found]
         page = m.Readings(items=items, next=items[-1].number if items else after or 0)
         return JSONResponse(page.model_dump())
-
-    @router.get("/networks")
-    async def networks() -> m.Networks:
-        return m.Networks(items=[m.Network.of(network) for network in await admin.networks()])
 
     @router.get("/status")
     async def status() -> m.Status:

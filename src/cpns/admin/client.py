@@ -91,7 +91,7 @@ async def _wait_for(socket: Path) -> None:
 async def _in_process(folder: Folder, open_vault: OpenVault) -> AsyncIterator[httpx.AsyncClient]:
     from cpns.admin.api import create_app  # web framework and store take a second: only where no server runs
     from cpns.admin.service import Admin
-    from cpns.service.provisioning import Provisioning, no_sessions
+    from cpns.service.provisioning import NoSessions, Provisioning
     from cpns.service.system import SystemClock, random_bytes
     from cpns.store.server_store import ServerStore
 
@@ -100,7 +100,7 @@ async def _in_process(folder: Folder, open_vault: OpenVault) -> AsyncIterator[ht
     try:
         clock = SystemClock()
         vault = LazyVault(open_vault)
-        provisioning = Provisioning(server_id, store, vault, clock, random_bytes, no_sessions)
+        provisioning = Provisioning(server_id, store, vault, clock, random_bytes, NoSessions())
         app = create_app(Admin(server_id, store, provisioning, None, clock))
         async with _client(httpx.ASGITransport(app, raise_app_exceptions=False)) as client:
             yield client

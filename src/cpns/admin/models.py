@@ -1,13 +1,17 @@
 """The JSON of the API. Times are RFC 3339, UTC. No key is in any of these but `Credential`, which is told once."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from cpns.domain import inventory
+from cpns.domain import network as pn
 from cpns.domain.credential import DeviceCredential
+from cpns.domain.presence import Fact
+from cpns.ids import EntityId
 
 
 def rfc3339(at: float) -> str:
@@ -35,9 +39,37 @@ class NewDevice(_Request):
 
 
 class Text(_Request):
-    """A text for a device."""
+    """A text for a device; kept for `keep` seconds where it can't be reached now."""
 
     text: str
+    keep: float = Field(0.0, ge=0)
+
+
+class Devices(_Request):
+    """The devices that an action is about."""
+
+    devices: list[str]
+
+
+class Switch(_Request):
+    """The gateway that is to serve a network."""
+
+    gateway: str
+
+
+class Settings(_Request):
+    """What is to change of a network; null leaves it."""
+
+    policy: pn.Policy | None = None
+    alias: str | None = Field(None, min_length=1, max_length=64)
+    owner: str | None = None
+
+
+class Decision(_Request):
+    """On a waiting device; `network` where it waits for more than one."""
+
+    network: str | None = None
+    note: str = ""
 
 
 class Finding(BaseModel):
@@ -58,9 +90,10 @@ class Explanation(BaseModel):
 
 
 class Answer(BaseModel):
-    """What a device answered."""
+    """What a device answered; null where the text is kept for it, until a time."""
 
-    answer: str
+    answer: str | None
+    kept_until: str | None = None
 
 
 class Credential(BaseModel):
@@ -212,24 +245,69 @@ class Readings(BaseModel):
     next: int
 
 
+class Member(BaseModel):
+    """A device in a network.
+
+    Attributes:
+        state: connected, idle, asleep or away; null where the server does not run.
+        at: when that was learned; `source` is who said so: the device (pne), its gateway, or the server.
+        guest: whether its home is another network.
+    """
+
+    id: str
+    since: str
+    guest: bool
+    pan_secure: bool
+    state: str | None
+    at: str | None
+    source: str | None
+
+    @classmethod
+    def of(cls, member: pn.Present, fact: Fact | None) -> Self:
+        """Return *member* as it leaves, with what is known of where it is."""
+        return cls(
+            id=member.pne_id,
+            since=rfc3339(member.since),
+            guest=member.guest,
+            pan_secure=member.pan_secure,
+            state=None if fact is None else fact.presence.name.lower(),
+            at=None if fact is None else rfc3339(fact.at),
+            source=None if fact is None else fact.source.name.lower(),
+        )
+
+
 class Network(BaseModel):
-    """An entry of the PN Inventory."""
+    """An entry of the PN Inventory.
+
+    Attributes:
+        members: the devices that are in it now.
+        listed: the others on its member list, and how they stand: member, invited, pending or barred.
+    """
 
     id: str
     gateway: str
     alias: str | None
+    owner: str | None
+    policy: str
+    version: int
     created_at: str
-    members: list[str]
+    members: list[Member]
+    listed: dict[str, str]
 
     @classmethod
-    def of(cls, network: inventory.PersonalNetwork) -> Self:
-        """Return *network* as it leaves."""
+    def of(cls, found: pn.Inventory, presence: Callable[[EntityId], Fact | None]) -> Self:
+        """Return *found* as it leaves."""
+        one = found.network
         return cls(
-            id=network.pn_id,
-            gateway=network.gateway_id,
-            alias=network.alias,
-            created_at=rfc3339(network.created_at),
-            members=list(network.members),
+            id=one.pn_id,
+            gateway=one.gateway_id,
+            alias=one.alias,
+            owner=one.owner,
+            policy=one.policy.value,
+            version=one.version,
+            created_at=rfc3339(one.created_at),
+            members=[Member.of(member, presence(member.pne_id)) for member in found.members],
+            listed={pne: standing.value for pne, standing in found.listed},
         )
 
 
@@ -237,6 +315,93 @@ class Networks(BaseModel):
     """The PN Inventory."""
 
     items: list[Network]
+
+
+class Invited(BaseModel):
+    """How an invitation ended for each device."""
+
+    results: dict[str, str]
+
+
+class Done(BaseModel):
+    """What was acted on."""
+
+    id: str
+
+
+class Waiting(BaseModel):
+    """A device that waits for a decision.
+
+    Attributes:
+        known: whether it is provisioned and has proven itself; else nothing is proven but that a gateway named it.
+        network: the network that it wants to come into; null for one that is not known.
+    """
+
+    id: str
+    known: bool
+    network: str | None
+    via: str
+    since: str
+    last: str
+    attempts: int
+
+    @classmethod
+    def of(cls, one: pn.Waiting) -> Self:
+        """Return *one* as it leaves."""
+        return cls(
+            id=one.pne_id,
+            known=one.known,
+            network=one.pn_id,
+            via=one.via,
+            since=rfc3339(one.since),
+            last=rfc3339(one.last),
+            attempts=one.attempts,
+        )
+
+
+class Pending(BaseModel):
+    """The devices that wait for a decision."""
+
+    items: list[Waiting]
+
+
+class Approved(BaseModel):
+    """A device that was let in; `credential`, told once, where it had none and got one made."""
+
+    id: str
+    credential: str | None
+
+
+class Held(BaseModel):
+    """What a gateway held of one device: hop keys, for what it said to the gateway itself in that time."""
+
+    device: str
+    first: str
+    last: str
+    hop_keys: int
+    readings_carried: int
+
+    @classmethod
+    def of(cls, held: inventory.HeldThrough) -> Self:
+        """Return *held* as it leaves."""
+        return cls(
+            device=held.pne_id,
+            first=rfc3339(held.first),
+            last=rfc3339(held.last),
+            hop_keys=held.keys,
+            readings_carried=held.readings,
+        )
+
+
+class Exposure(BaseModel):
+    """What a gateway could ever read: nothing of what devices and server said to each other.
+
+    `networks` are those that it serves now.
+    """
+
+    id: str
+    networks: list[str]
+    devices: list[Held]
 
 
 class Status(BaseModel):

@@ -6,14 +6,21 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from cpns.admin.networks import PnAdmin
 from cpns.domain.credential import DeviceCredential
 from cpns.domain.explanation import Facts, Finding, explain
-from cpns.domain.inventory import Entity, Kind, Outcome, PersonalNetwork, StoredReading
+from cpns.domain.inventory import Entity, KeptPush, Kind, Outcome, State, StoredReading
+from cpns.domain.presence import Fact
 from cpns.errors import BadInput, Conflict, NotFound, Refused, Unavailable, WireError
 from cpns.ids import EntityId
 from cpns.ports import Clock, Store
+from cpns.server.gateways import Gateways
+from cpns.server.networks import Networks
+from cpns.service.presence import Presences
 from cpns.service.provisioning import ImportReport, Provisioning
+from cpns.session.table import Sessions
 from cpns.wire import application
+from cpns.wire.registry import Presence
 
 if TYPE_CHECKING:
     from cpns.server.app import Server
@@ -55,6 +62,8 @@ class Admin:
         self._provisioning = provisioning
         self._server = server
         self._clock = clock
+        offline = Networks(store, Sessions(), Gateways(), Presences(clock), clock)
+        self.networks = PnAdmin(store, offline if server is None else server.networks, provisioning)
         self._closing = asyncio.Event()
 
     def close(self) -> None:
@@ -70,10 +79,6 @@ class Admin:
             len(await self._store.entities(Kind.PNE)),
             await self._store.last_reading_number(),
         )
-
-    async def networks(self) -> list[PersonalNetwork]:
-        """Return the PN Inventory (DEF-3)."""
-        return await self._store.networks()
 
     # entities
 
@@ -100,6 +105,10 @@ class Admin:
     def is_connected(self, entity: EntityId) -> bool | None:
         """Whether *entity* has a session with the server; None where that does not run."""
         return None if self._server is None else self._server.is_connected(entity)
+
+    def presence(self, pne: EntityId) -> Fact | None:
+        """Return how a PNE can be reached, since when that is known, and from whom; None where the server rests."""
+        return None if self._server is None else self._server.presence(pne)
 
     async def add(self, kind: Kind, name: str, gateway: str | None, note: str) -> DeviceCredential:
         """Provision one entity; the credential can't be had a second time.
@@ -159,34 +168,47 @@ class Admin:
             )
         return self._server
 
-    async def send(self, name: str, text: str) -> str:
+    async def send(self, name: str, text: str, keep: float) -> str | KeptPush:
         """Send a text to a device, end to end; return what it answers.
+
+        Args:
+            name: the device.
+            text: up to 1024 characters.
+            keep: seconds for which it is kept, where the device can't be reached now; then that is returned.
 
         Raises:
             BadInput: ``bad_text``.
             NotFound: ``unknown_entity``.
-            Conflict: ``refused_by_device``.
+            Conflict: ``refused_by_device``, ``too_many_pushes``.
             Unavailable: ``server_not_running``, ``not_established``, ``gateway_away`` or ``asleep``.
         """
+        server = self._running()
+        device = (await self.entity(Kind.PNE, name)).entity_id
+        push = server.pushes.new(text)
         try:
-            payload = application.encode_text(text)
+            payload = application.encode_push(push)
         except WireError as error:
             raise BadInput("bad_text", f"A text has up to {application.MAX_TEXT_CHARS} characters.") from error
-        return await self._exchange(name, application.INBOX_PATH, payload)
+        if keep > 0 and (server.pushes.waits_for(device) or server.presence(device).presence is Presence.ASLEEP):
+            return await server.pushes.keep(device, push, keep)
+        try:
+            return await self._exchange(device, application.INBOX_PATH, payload)
+        except Unavailable:
+            if keep <= 0 or (await self.entity(Kind.PNE, name)).state is State.REVOKED:
+                raise
+            return await server.pushes.keep(device, push, keep)
 
     async def ping(self, name: str) -> float:
         """Return the seconds that a device took to answer, end to end. Raises as `send`."""
         begun = self._clock.monotonic()
-        await self._exchange(name, application.PING_PATH, b"")
+        await self._exchange((await self.entity(Kind.PNE, name)).entity_id, application.PING_PATH, b"")
         return self._clock.monotonic() - begun
 
-    async def _exchange(self, name: str, path: str, payload: bytes) -> str:
-        server = self._running()
-        device = await self.entity(Kind.PNE, name)
+    async def _exchange(self, device: EntityId, path: str, payload: bytes) -> str:
         try:
-            return await server.send(device.entity_id, path, payload)
+            return await self._running().send(device, path, payload)
         except Refused as error:
-            raise Conflict("refused_by_device", f"{name} does not take it ({error.reason}).") from error
+            raise Conflict("refused_by_device", f"{device} does not take it ({error.reason}).") from error
 
     # readings
 

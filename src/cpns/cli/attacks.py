@@ -177,7 +177,7 @@ class HostileGateway:
             assigned = self._assigned.get(pne)
             if entry.proof is not None and assigned is not None:
                 member = Member(pne, response.pn_id, assigned.th0, assigned.local_eukey, self._links[pne])
-                await self._members.admit(response.pn_id, [member])
+                await self._members.admit([member])
             ended.set_result(SetupResponse(entry.result, response.pn_id, entry.proof) if entry.proof else None)
         return {pne: entry.result for pne, entry in results.items()}
 

@@ -11,6 +11,7 @@ from cpns.cli.options import Data, Note, Out, Output, PassphraseFile, Print, Yes
 app = typer.Typer(name="device", help="Provision devices (PNEs), and talk to them.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(help="The device.", show_default=False)]
+Network = Annotated[str | None, typer.Option("--network", help="Where it waits for more than one.", show_default=False)]
 
 
 @app.command()
@@ -72,6 +73,48 @@ def revoke(id: Id, data: Data, yes: Yes = False, output: Print = Output.TABLE) -
     talk.revoke("devices", data, id, yes, output)
 
 
+@app.command()
+def pending(data: Data, output: Print = Output.TABLE) -> None:
+    """List the devices that wait to be let in: into a network, or (not provisioned yet) at all.
+
+    Example: cpns device pending
+    """
+    from cpns.cli import talk
+
+    talk.pending(data, output)
+
+
+@app.command()
+def approve(
+    id: Id,
+    data: Data,
+    network: Network = None,
+    note: Note = "",
+    out: Out = None,
+    passphrase_file: PassphraseFile = None,
+    output: Print = Output.TABLE,
+) -> None:
+    """Let a waiting device in; one that is not provisioned gets a credential, shown once or written to a file.
+
+    Example: cpns device approve lamp --out lamp.key
+    """
+    from cpns.cli import talk
+
+    talk.approve(data, id, {"network": network, "note": note}, out, passphrase_file, output)
+
+
+@app.command()
+def refuse(id: Id, data: Data, network: Network = None, output: Print = Output.TABLE) -> None:
+    """Do not let a waiting device in: it is barred from that network, or forgotten where it is not provisioned.
+
+    Example: cpns device refuse lamp
+    """
+    from cpns.cli import talk
+
+    refused = talk.post(data, talk.resource("devices", id, "/refuse"), {"network": network})
+    talk.done(f"{id} is refused", refused, output)
+
+
 @app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(help="CSV with a header: id, and gateway, note, key as wanted.")],
@@ -100,18 +143,23 @@ def send(
     id: Id,
     text: Annotated[str, typer.Argument(help="Up to 1024 characters.", show_default=False)],
     data: Data,
+    keep: Annotated[
+        float, typer.Option("--keep", help="Seconds to keep it for a device that can't be reached now.", min=0)
+    ] = 0.0,
     output: Print = Output.TABLE,
 ) -> None:
-    """Send a text to a device, end to end, and print what it answers.
+    """Send a text to a device, end to end, and print what it answers; or keep it until the device is back.
 
-    Example: cpns device send pne-1 "water the plants"
+    Example: cpns device send pne-1 "water the plants" --keep 3600
     """
     from cpns.cli import talk
     from cpns.cli.output import plain, print_json
 
-    answer = talk.post(data, talk.resource("devices", id, "/send"), {"text": text})
+    answer = talk.post(data, talk.resource("devices", id, "/send"), {"text": text, "keep": keep})
     if output is Output.JSON:
         print_json(answer)
+    elif answer["answer"] is None:
+        print(f"{plain(id)} can't be reached: kept until {answer['kept_until']}, and sent as soon as it is heard")
     else:
         print(plain(answer["answer"]))
 

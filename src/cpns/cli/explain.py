@@ -19,19 +19,10 @@ def explain(
     Example: cpns explain watch
     """
     from cpns.cli import talk
-    from cpns.cli.output import show
+    from cpns.cli.output import age, show
 
     found = talk.get(data, talk.resource("devices", id, "/explain"))
     rows = (
-        (_MARKS[one["good"]], one["step"], one["what"], _age(one["age"]), one["next_step"]) for one in found["items"]
+        (_MARKS[one["good"]], one["step"], one["what"], age(one["age"]), one["next_step"]) for one in found["items"]
     )
     show(found, output, ("", "step", "what", "age", "next"), rows)
-
-
-def _age(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -5,7 +5,20 @@ from typing import Annotated
 
 import typer
 
-from cpns.cli.options import Data, Note, Out, Output, PassphraseFile, Print, Yes, address, config, flag
+from cpns.cli.options import (
+    Data,
+    Devices,
+    GatewayControl,
+    Note,
+    Out,
+    Output,
+    PassphraseFile,
+    Print,
+    Yes,
+    address,
+    config,
+    flag,
+)
 
 app = typer.Typer(name="gateway", help="Provision gateways, and run one.", no_args_is_help=True)
 
@@ -45,6 +58,10 @@ HalfOpen = Annotated[
     float, flag("gateway", "--half-open", "Seconds after which an unconfirmed hop session ends.", min=0.1)
 ]
 SessionAge = Annotated[float, flag("gateway", "--session-age", "Seconds after which it authenticates anew.", min=1)]
+Hold = Annotated[float, flag("gateway", "--hold", "Seconds to keep sealed messages while the uplink is away.", min=0)]
+TakeOver = Annotated[
+    bool, flag("gateway", "--take-over/--no-take-over", "Serve another gateway's network when asked to.")
+]
 TraceFile = Annotated[
     Path | None, flag("gateway", "--trace", "Append a JSON line for each message sent.", show_default=False)
 ]
@@ -91,13 +108,25 @@ def show(id: Id, data: Data, output: Print = Output.TABLE) -> None:
 
 
 @app.command()
-def revoke(id: Id, data: Data, yes: Yes = False, output: Print = Output.TABLE) -> None:
-    """Revoke a gateway for good: its sessions, and those of the devices behind it, end at once.
+def revoke(
+    id: Id,
+    data: Data,
+    yes: Yes = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it could ever read.")] = False,
+    output: Print = Output.TABLE,
+) -> None:
+    """Revoke a lost gateway for good: show what it could ever read, and end exactly its hop keys and sessions.
+
+    The devices behind it find another gateway by themselves.
 
     Example: cpns gateway revoke gw-1 --yes
     """
     from cpns.cli import talk
 
+    if dry_run or output is Output.TABLE:
+        talk.exposure(data, id, output)
+    if dry_run:
+        return
     talk.revoke("gateways", data, id, yes, output)
 
 
@@ -122,6 +151,9 @@ def run(
     keepalive: Keepalive = 20.0,
     half_open: HalfOpen = 60.0,
     session_age: SessionAge = 43200.0,
+    hold: Hold = 60.0,
+    take_over: TakeOver = True,
+    control: GatewayControl = None,
     trace: TraceFile = None,
 ) -> None:
     """Run a gateway until SIGTERM or Ctrl-C.
@@ -146,6 +178,94 @@ def run(
         credential.server_id,
         credential.eukey,
         *(host, port, tuple(pans), data, alias, suite, lowest_suite, tls, tls_ca, announce),
-        *(batch_window, answer_timeout, setup_timeout, uplink_patience, keepalive, half_open, session_age, trace),
+        *(batch_window, answer_timeout, setup_timeout, uplink_patience, keepalive, half_open, session_age),
+        hold=hold,
+        take_over=take_over,
+        trace=trace,
     )
-    raise typer.Exit(run_gateway(settings))
+    raise typer.Exit(run_gateway(settings, control))
+
+
+OfNetwork = Annotated[
+    str | None, typer.Option("--network", help="Where it serves more than one.", show_default="the only one")
+]
+
+
+@app.command()
+def members(control: GatewayControl = None, output: Print = Output.TABLE) -> None:
+    """Show the members of the networks that a running gateway serves, by its copy of the PN Inventory.
+
+    Example: cpns gateway members --control hub.sock
+    """
+    from cpns.cli.members import show_members
+
+    show_members(control, output)
+
+
+@app.command()
+def invite(
+    devices: Devices, control: GatewayControl = None, network: OfNetwork = None, output: Print = Output.TABLE
+) -> None:
+    """Have a running gateway invite devices in its reach; whether they are let in is the server's to decide.
+
+    Example: cpns gateway invite lamp --control hub.sock
+    """
+    from cpns.cli import members
+
+    members.invite(control, devices, network, output)
+
+
+@app.command()
+def expel(
+    devices: Devices, control: GatewayControl = None, network: OfNetwork = None, output: Print = Output.TABLE
+) -> None:
+    """Have a running gateway put members out; it can't bar them.
+
+    Example: cpns gateway expel lamp --control hub.sock
+    """
+    from cpns.cli.members import act
+
+    act(control, "expel", f"{', '.join(devices)} out", output, devices=devices, network=network)
+
+
+@app.command()
+def release(control: GatewayControl = None, network: OfNetwork = None, output: Print = Output.TABLE) -> None:
+    """Have a running gateway end a network that it serves.
+
+    Example: cpns gateway release --control hub.sock
+    """
+    from cpns.cli.members import act
+
+    act(control, "release", "released", output, network=network)
+
+
+@app.command("hand-over")
+def hand_over(
+    to: Annotated[str, typer.Argument(help="The gateway that is to serve the network.", show_default=False)],
+    control: GatewayControl = None,
+    network: OfNetwork = None,
+    output: Print = Output.TABLE,
+) -> None:
+    """Have a running gateway give a network to another gateway, if that one and the server agree.
+
+    Example: cpns gateway hand-over hub-2 --control hub.sock
+    """
+    from cpns.cli.members import act
+
+    act(control, "hand-over", f"handed over to {to}", output, to=to, network=network)
+
+
+@app.command("make-gateway")
+def make_gateway(
+    device: Annotated[str, typer.Argument(help="A member that can be a gateway too.", show_default=False)],
+    control: GatewayControl = None,
+    network: OfNetwork = None,
+    output: Print = Output.TABLE,
+) -> None:
+    """Have a running gateway ask a member to become the gateway of its network in its place.
+
+    Example: cpns gateway make-gateway tablet --control hub.sock
+    """
+    from cpns.cli.members import act
+
+    act(control, "make-gateway", f"{device} becomes the gateway", output, device=device, network=network)

@@ -63,6 +63,15 @@ PassphraseFile = Annotated[
         show_default=False,
     ),
 ]
+GatewayControl = Annotated[
+    Path | None,
+    flag("gateway", "--control", "Unix socket (mode 0600) of a running gateway, for its commands.", show_default=False),
+]
+PneControl = Annotated[
+    Path | None,
+    flag("pne", "--control", "Unix socket (mode 0600) of a running device, for its commands.", show_default=False),
+]
+Devices = Annotated[list[str], typer.Argument(metavar="DEVICE...", help="The devices.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Note = Annotated[str, typer.Option("--note", help="For you: what it is, where it stands.")]
 Out = Annotated[

@@ -28,6 +28,16 @@ def cell(value: object) -> str:
     return plain(value)
 
 
+def age(seconds: float | None) -> str:
+    """Return an age for people: ``12 s``, ``3 min``, ``5 h``, ``2 d``."""
+    if seconds is None:
+        return ""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def print_json(document: object) -> None:
     """Print one JSON document."""
     print(json.dumps(document, indent=2, ensure_ascii=False))

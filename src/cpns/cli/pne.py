@@ -6,14 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cpns.cli.options import Output, Print, address, config, flag
+from cpns.cli.options import Devices, Output, PneControl, Print, address, config, flag
 
-app = typer.Typer(name="pne", help="Run a device (PNE).", no_args_is_help=True)
-
-
-@app.callback()
-def pne() -> None:
-    """Run a device (PNE)."""
+app = typer.Typer(name="pne", help="Run a device (PNE), and what a running one can be asked.", no_args_is_help=True)
 
 
 class Source(StrEnum):
@@ -50,6 +45,18 @@ Timer = Annotated[float, flag("pne", "--timer", "Seconds to wait for each step o
 RequestTimeout = Annotated[float, flag("pne", "--request-timeout", "Seconds to wait for an answer.", min=0.1)]
 Presence = Annotated[float, flag("pne", "--presence", "Seconds between signs of life to the gateway.", min=0.1)]
 SessionAge = Annotated[float, flag("pne", "--session-age", "Seconds after which it sets up anew.", min=1)]
+ToJoin = Annotated[
+    str | None,
+    flag("pne", "--join", "The network to join, by its ID.", show_default="the gateway's, or a new one"),
+]
+ToInvite = Annotated[
+    list[str] | None,
+    flag("pne", "--invite", "When it sets up: a device for the gateway to invite; repeatable.", show_default=False),
+]
+InviteAll = Annotated[bool, flag("pne", "--invite-all", "When it sets up: invite all in the gateway's reach.")]
+Wait = Annotated[bool, flag("pne", "--wait", "Set up nothing; wait to be invited.")]
+Accept = Annotated[bool, flag("pne", "--accept/--refuse", "Come where it is invited, or not.")]
+Sleepy = Annotated[bool, flag("pne", "--sleepy", "Sleep between readings of this machine.")]
 TraceFile = Annotated[
     Path | None, flag("pne", "--trace", "Append a JSON line for each message sent.", show_default=False)
 ]
@@ -69,6 +76,13 @@ def run(
     request_timeout: RequestTimeout = 6.0,
     presence: Presence = 20.0,
     session_age: SessionAge = 43200.0,
+    join: ToJoin = None,
+    invite: ToInvite = None,
+    invite_all: InviteAll = False,
+    wait: Wait = False,
+    accept: Accept = False,
+    sleepy: Sleepy = False,
+    control: PneControl = None,
     trace: TraceFile = None,
     output: Print = Output.TABLE,
 ) -> None:
@@ -80,10 +94,11 @@ def run(
     Example: cpns pne run --key pne-1.key --gateway 192.0.2.7:5683 --source host --interval 10
     """
     from cpns.cli.private import credential_of
-    from cpns.cli.run_pne import run_pne
+    from cpns.cli.run_pne import Habits, run_pne
     from cpns.domain.inventory import Kind
-    from cpns.ids import entity_id
+    from cpns.ids import PnId, entity_id
     from cpns.pne.config import PneConfig
+    from cpns.wire.registry import SetupType
 
     where = tuple(address(text, "--gateway") for text in gateway or ())
     credential = credential_of(key, Kind.PNE)
@@ -99,6 +114,65 @@ def run(
         request_timeout=request_timeout,
         presence=presence,
         session_age=session_age,
+        join=None if join is None else PnId(entity_id(join)),
+        setup_type=SetupType.ALL_IN_REACH if invite_all else SetupType.LISTED if invite else SetupType.GATEWAY_ONLY,
+        invite=tuple(entity_id(name) for name in invite or ()),
+        waits=wait,
         trace=trace,
     )
-    raise typer.Exit(run_pne(settings, source.value, interval, output))
+    raise typer.Exit(run_pne(settings, Habits(source.value, interval, accept, sleepy, control), output))
+
+
+@app.command()
+def network(control: PneControl = None, output: Print = Output.TABLE) -> None:
+    """Show what a running device may see of its network, as the server tells it end to end.
+
+    Example: cpns pne network --control watch.sock
+    """
+    from cpns.cli.members import show_network
+
+    show_network(control, output)
+
+
+@app.command("invite")
+def invite_more(devices: Devices, control: PneControl = None, output: Print = Output.TABLE) -> None:
+    """Have a running device invite others into its network, with the right that it has there.
+
+    Example: cpns pne invite scale lamp --control watch.sock
+    """
+    from cpns.cli import members
+
+    members.invite(control, devices, None, output)
+
+
+@app.command()
+def expel(devices: Devices, control: PneControl = None, output: Print = Output.TABLE) -> None:
+    """Have a running device put others out of its network, as its owner.
+
+    Example: cpns pne expel lamp --control watch.sock
+    """
+    from cpns.cli.members import act
+
+    act(control, "expel", f"{', '.join(devices)} out", output, devices=devices)
+
+
+@app.command()
+def leave(control: PneControl = None, output: Print = Output.TABLE) -> None:
+    """Have a running device leave its network; its run then ends.
+
+    Example: cpns pne leave --control watch.sock
+    """
+    from cpns.cli.members import act
+
+    act(control, "leave", "left", output)
+
+
+@app.command()
+def release(control: PneControl = None, output: Print = Output.TABLE) -> None:
+    """Have a running device end its network, as its owner.
+
+    Example: cpns pne release --control watch.sock
+    """
+    from cpns.cli.members import act
+
+    act(control, "release", "released", output)

@@ -3,7 +3,10 @@
 import asyncio
 import logging
 import ssl
+from pathlib import Path
 
+from cpns.cli.control import Control
+from cpns.cli.members import of_gateway
 from cpns.cli.run import log_to_stderr, run, trace_to
 from cpns.crypto.local_eukey import gateway_vault_key
 from cpns.errors import BadInput
@@ -16,15 +19,15 @@ from cpns.store.vault import FileVault
 _log = logging.getLogger("cpns.gateway")
 
 
-def run_gateway(config: GatewayConfig) -> int:
-    """Run the PN GW of *config* until a signal; return the exit code."""
+def run_gateway(config: GatewayConfig, control: Path | None) -> int:
+    """Run the PN GW of *config* until a signal, with its commands at the socket *control*; return the exit code."""
     log_to_stderr()
     _check_authority(config)
 
     async def role(stop: asyncio.Event) -> int:
         store = _open_store(config)
         try:
-            return await _serve(config, store, stop)
+            return await _serve(config, store, control, stop)
         finally:
             if store is not None:
                 await store.close()
@@ -49,14 +52,19 @@ def _open_store(config: GatewayConfig) -> GatewayStore | None:
     return GatewayStore.open(config.data / "gateway.db")
 
 
-async def _serve(config: GatewayConfig, store: GatewayStore | None, stop: asyncio.Event) -> int:
+async def _serve(config: GatewayConfig, store: GatewayStore | None, control: Path | None, stop: asyncio.Event) -> int:
     vault = FileVault(gateway_vault_key(config.eukey, config.gateway_id), random_bytes)
     gateway = Gateway(config, store, vault, SystemClock(), random_bytes, trace_to(config.trace))
+    door = None if control is None else Control(control, of_gateway(gateway))
     try:
         pans = await gateway.start()
+        if door is not None:
+            await door.start()
         print(f"cpns gateway {config.gateway_id} at {', '.join(pans)}", flush=True)
         await stop.wait()
         _log.info("closing")
     finally:
+        if door is not None:
+            await door.close()
         await gateway.close()
     return 0

@@ -1,37 +1,64 @@
 """``cpns pne run``."""
 
 import asyncio
+import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
+from cpns.cli.control import Control
+from cpns.cli.members import of_pne
 from cpns.cli.options import Output
 from cpns.cli.output import plain
 from cpns.cli.run import log_to_stderr, run, trace_to
-from cpns.errors import Refused, Unavailable
+from cpns.errors import NoAnswer, Refused, Unavailable
 from cpns.ids import EntityId, PnId
 from cpns.pne import sources
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
 from cpns.service.system import SystemClock, random_bytes
+from cpns.wire.messages import Invitation, PnChangeNotify
+from cpns.wire.registry import Change
 
 ANSWER = "received"
 """What a text that was pushed is answered with."""
+AWAKE_SECONDS: Final = 0.5
+"""What a device that sleeps between readings gives the server to send what it kept."""
 
 
-def run_pne(config: PneConfig, source: str, interval: float, output: Output) -> int:
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How a device behaves besides its settings.
+
+    Attributes:
+        source: ``host``, ``-`` for lines of JSON from stdin, or ``none``.
+        interval: seconds between readings of this machine.
+        accept: whether it comes where it is invited.
+        sleepy: whether it sleeps between readings of this machine.
+        control: socket for its commands.
+    """
+
+    source: str
+    interval: float
+    accept: bool
+    sleepy: bool
+    control: Path | None
+
+
+def run_pne(config: PneConfig, habits: Habits, output: Output) -> int:
     """Run the PNE of *config* until a signal, or until its source ends; return the exit code.
 
     Args:
         config: see `PneConfig`.
-        source: ``host``, ``-`` for lines of JSON from stdin, or ``none``.
-        interval: seconds between readings of this machine.
+        habits: see `Habits`.
         output: how events are printed.
     """
     log_to_stderr()
 
     async def role(stop: asyncio.Event) -> int:
-        return await _Run(config, output).until(stop, source, interval)
+        return await _Run(config, habits, output).until(stop)
 
     return run(role)
 
@@ -39,14 +66,19 @@ def run_pne(config: PneConfig, source: str, interval: float, output: Output) -> 
 class _Run:
     """One PNE, its source and its events."""
 
-    def __init__(self, config: PneConfig, output: Output) -> None:
+    def __init__(self, config: PneConfig, habits: Habits, output: Output) -> None:
         self._id = config.pne_id
+        self._habits = habits
         self._json = output is Output.JSON
-        self._pne = Pne(config, SystemClock(), random_bytes, self._received, trace_to(config.trace), self._established)
+        self._pne = Pne(
+            *(config, SystemClock(), random_bytes, self._received, trace_to(config.trace), self._established),
+            on_change=self._changed,
+            consent=self._consent,
+        )
         self._refused = 0
         self._unheard = asyncio.Event()
 
-    async def until(self, stop: asyncio.Event, source: str, interval: float) -> int:
+    async def until(self, stop: asyncio.Event) -> int:
         """Run until *stop* or the end of the source.
 
         Raises:
@@ -56,15 +88,18 @@ class _Run:
             await self._pne.start()
         except OSError as error:
             raise Unavailable("no_network", f"No socket to reach the gateway ({error.strerror or error}).") from error
+        habits = self._habits
+        door = None if habits.control is None else Control(habits.control, of_pne(self._pne))
         tasks: list[asyncio.Task[object]] = [
             asyncio.create_task(self._pne.run()),
             asyncio.create_task(stop.wait()),
             asyncio.create_task(self._unheard.wait()),
         ]
-        if source != "none":
-            found = sources.host(interval) if source == "host" else sources.lines(sys.stdin.fileno(), self._bad_line)
-            tasks.append(asyncio.create_task(self._send(found)))
+        if habits.source != "none":
+            tasks.append(asyncio.create_task(self._send()))
         try:
+            if door is not None:
+                await door.start()
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
@@ -72,14 +107,21 @@ class _Run:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if door is not None:
+                await door.close()
             await self._pne.close()
         if self._unheard.is_set():
             raise BrokenPipeError
         return 1 if self._refused else 0
 
-    async def _send(self, bodies: AsyncIterator[sources.Body]) -> None:
+    async def _send(self) -> None:
         """Send one after the other; the next is taken when the server has acknowledged the one before."""
+        host = self._habits.source == "host"
+        bodies = sources.host(self._habits.interval) if host else sources.lines(sys.stdin.fileno(), self._bad_line)
+        sleeps = host and self._habits.sleepy
         async for body in bodies:
+            if sleeps:
+                await self._pne.wake()
             reading = self._pne.next_reading(body)
             try:
                 await self._pne.send(reading)
@@ -89,9 +131,37 @@ class _Run:
                 continue
             text = json.dumps(body, ensure_ascii=False)
             self._tell(f"acknowledged {text}", "acknowledged", id=reading.reading_id.hex(), body=body)
+            if sleeps:
+                await asyncio.sleep(AWAKE_SECONDS)
+                with contextlib.suppress(NoAnswer):
+                    await self._pne.sleep()
 
     def _established(self, gateway: EntityId, pn: PnId) -> None:
         self._tell(f"{self._id} established through {gateway} in {pn}", "established", gateway=gateway, pn=pn)
+
+    def _changed(self, notice: PnChangeNotify) -> None:
+        change = Change(notice.change).name.lower()
+        about = f" {', '.join(notice.members)}" if notice.members else ""
+        to = f" to {notice.gateway_id}" if notice.gateway_id is not None else ""
+        self._tell(
+            f"network {notice.pn_id}: {change}{about}{to} (version {notice.version})",
+            "changed",
+            change=change,
+            pn=notice.pn_id,
+            devices=list(notice.members),
+            version=notice.version,
+        )
+
+    async def _consent(self, invitation: Invitation) -> bool:
+        answer = "accepted" if self._habits.accept else "refused"
+        self._tell(
+            f"invited by {invitation.gateway_id} into {invitation.pn_id or 'a new network'}: {answer}",
+            "invited",
+            gateway=invitation.gateway_id,
+            pn=invitation.pn_id,
+            answer=answer,
+        )
+        return self._habits.accept
 
     def _received(self, text: str) -> str:
         self._tell(f"received {text}", "received", text=text)

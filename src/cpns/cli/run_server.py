@@ -52,7 +52,7 @@ async def _serve(config: ServerConfig, folder: Folder, vault: FileVault, stop: a
     store = ServerStore.open(folder.store)
     try:
         server = Server(config, store, vault, clock, random_bytes, trace_to(config.trace))
-        provisioning = Provisioning(config.server_id, store, vault, clock, random_bytes, server.end)
+        provisioning = Provisioning(config.server_id, store, vault, clock, random_bytes, server)
         listener = Listener(Admin(config.server_id, store, provisioning, server, clock), folder.socket)
         try:
             host, port = await server.start()

@@ -264,7 +264,7 @@ class Story:
         )
         data = self.stage.data("server")
         networks = json.loads(await self.stage.call("network", "list", "--data", data, "--output", "json"))["items"]
-        through = {pne: one["gateway"] for one in networks for pne in one["members"]}
+        through = {pne: one["gateway"] for one in networks for pne in [member["id"] for member in one["members"]]}
         table = Table("device", "state", "member through", "newest attempt", box=None, padding=(0, 2, 0, 2))
         for name in (WATCH, SCALE, RING, *VICTIMS):
             one = json.loads(await self.stage.call("device", "show", name, "--data", data, "--output", "json"))

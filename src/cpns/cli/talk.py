@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -153,17 +155,117 @@ def revoke(plural: str, data: Path, id: str, yes: bool, output: Output) -> None:
     Raises:
         BadInput: ``not_confirmed``.
     """
-    if not yes:
-        if not sys.stdin.isatty():
-            raise BadInput("not_confirmed", f"Nobody is there to confirm that {id} is revoked for good: give --yes.")
-        print(f"Revoke {o.plain(id)} for good? [y/N] ", end="", file=sys.stderr, flush=True)
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise BadInput("not_confirmed", f"{id} is left as it is.")
+    confirm(f"Revoke {id} for good?", yes)
     revoked = post(data, resource(plural, id, "/revoke"))
     if output is Output.JSON:
         o.print_json(revoked)
     else:
         print(f"{revoked['id']} is revoked; sessions ended: {revoked['ended']}")
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask the user, unless *yes*.
+
+    Raises:
+        BadInput: ``not_confirmed``: said no, or nobody is there to ask.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise BadInput("not_confirmed", f"Nobody is there to confirm ({o.plain(question)}): give --yes.")
+    print(f"{o.plain(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise BadInput("not_confirmed", "Nothing is changed.")
+
+
+def done(sentence: str, document: object, output: Output) -> None:
+    """Print *document* as JSON, or *sentence*."""
+    if output is Output.JSON:
+        o.print_json(document)
+    else:
+        print(o.plain(sentence))
+
+
+# networks, and who waits
+
+
+def show_network(data: Path, id: str, output: Output) -> None:
+    """Print one network with its members, and who else is on its member list."""
+    pn = get(data, resource("networks", id))
+    if output is Output.JSON:
+        o.print_json(pn)
+        return
+    names = ("id", "alias", "gateway", "owner", "policy", "version")
+    o.print_fields({name: pn[name] for name in names} | {"created": pn["created_at"]})
+    print()
+    rows = (
+        (one["id"], "guest" if one["guest"] else "member", one["state"], age_of(one["at"]), one["source"], one["since"])
+        for one in pn["members"]
+    )
+    o.print_table(("device", "as", "state", "known for", "from", "in since"), rows)
+    if pn["listed"]:
+        print("\nOn the member list, and not in it now:")
+        o.print_table(("device", "standing"), pn["listed"].items())
+
+
+def age_of(at: str | None) -> str:
+    """Return how long ago a time of the API was, for people."""
+    if at is None:
+        return ""
+    return o.age(max(0.0, time.time() - datetime.fromisoformat(at).timestamp()))
+
+
+def pending(data: Path, output: Output) -> None:
+    """Print the devices that wait for a decision."""
+    found = get(data, "/pending")
+    columns = ("device", "wants into", "through", "since", "tried last", "attempts", "proven", "next")
+    rows = (
+        (
+            *(one["id"], one["network"] or "-", one["via"], age_of(one["since"]), age_of(one["last"])),
+            *(one["attempts"], one["known"], f"cpns device approve {one['id']}, or refuse"),
+        )
+        for one in found["items"]
+    )
+    if output is Output.TABLE and not found["items"]:
+        print("Nobody waits.")
+        return
+    o.show(found, output, columns, rows)
+
+
+def approve(
+    data: Path, id: str, decision: dict[str, Any], out: Path | None, passphrase_file: Path | None, output: Output
+) -> None:
+    """Let a waiting device in; the credential of one that had none is shown once, or written to *out*."""
+    path = resource("devices", id, "/approve")
+    with contextlib.ExitStack() as stack:
+        write = None if out is None else stack.enter_context(private.new_private_file(out))
+        made = post(data, path, decision, passphrase_file)
+        if write is not None and made["credential"] is not None:
+            write(made["credential"] + "\n")
+            made["credential"] = None
+            done(f"{id}: provisioned; credential in {out}", {"id": id, "file": str(out)}, output)
+            return
+    if made["credential"] is None:
+        done(f"{id} is let in: it comes at its next attempt", made, output)
+        return
+    done(made["credential"], made, output)
+    print("Shown once: put it into the device now.", file=sys.stderr)
+
+
+def exposure(data: Path, id: str, output: Output) -> None:
+    """Print what a gateway could ever read."""
+    found = get(data, resource("gateways", id, "/exposure"))
+    if output is Output.JSON:
+        o.print_json(found)
+        return
+    print(f"What {o.plain(id)} could ever read: its own hop with each device below (that it is there, when, and what")
+    print("the network's members are). Not what these devices and the server said to each other.\n")
+    rows = (
+        (one["device"], one["first"], one["last"], one["hop_keys"], one["readings_carried"]) for one in found["devices"]
+    )
+    o.print_table(("device", "hop key from", "newest from", "hop keys", "readings carried, sealed"), rows)
+    if found["networks"]:
+        print(f"\nIt serves {', '.join(found['networks'])}: `cpns network switch` lets another gateway do so.")
 
 
 # readings

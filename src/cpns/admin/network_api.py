@@ -1,0 +1,72 @@
+"""The part of the API that is about personal networks, and about who waits to be let in."""
+
+from fastapi import APIRouter, Response
+
+from cpns.admin import models as m
+from cpns.admin.service import Admin
+from cpns.domain.inventory import Kind
+
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+def add_networks(router: APIRouter, admin: Admin) -> None:
+    """Add the PN Inventory, and what changes it."""
+
+    @router.get("/networks")
+    async def networks() -> m.Networks:
+        return m.Networks(items=[m.Network.of(one, admin.presence) for one in await admin.networks.all()])
+
+    @router.get("/networks/{id}")
+    async def show(id: str) -> m.Network:
+        return m.Network.of(await admin.networks.one(id), admin.presence)
+
+    @router.post("/networks/{id}/invite")
+    async def invite(id: str, who: m.Devices) -> m.Invited:
+        results = await admin.networks.invite(id, who.devices)
+        return m.Invited(results={pne: result.name.lower() for pne, result in results.items()})
+
+    @router.post("/networks/{id}/expel")
+    async def expel(id: str, who: m.Devices) -> m.Done:
+        await admin.networks.expel(id, who.devices)
+        return m.Done(id=id)
+
+    @router.post("/networks/{id}/release")
+    async def release(id: str) -> m.Done:
+        await admin.networks.release(id)
+        return m.Done(id=id)
+
+    @router.post("/networks/{id}/switch")
+    async def switch(id: str, to: m.Switch) -> m.Network:
+        await admin.networks.switch(id, to.gateway)
+        return m.Network.of(await admin.networks.one(id), admin.presence)
+
+    @router.post("/networks/{id}/settings")
+    async def settle(id: str, new: m.Settings) -> m.Network:
+        changed = await admin.networks.settle(id, new.policy, new.alias, new.owner)
+        return m.Network.of(changed, admin.presence)
+
+
+def add_decisions(router: APIRouter, admin: Admin) -> None:
+    """Add who waits, who is let in, and what a gateway could read."""
+
+    @router.get("/pending")
+    async def pending() -> m.Pending:
+        return m.Pending(items=[m.Waiting.of(one) for one in await admin.networks.waiting()])
+
+    @router.post("/devices/{id}/approve")
+    async def approve(id: str, decision: m.Decision, response: Response) -> m.Approved:
+        made = await admin.networks.approve(id, decision.network, decision.note)
+        response.headers.update(_NO_STORE)
+        return m.Approved(id=id, credential=None if made is None else made.line().reveal().decode())
+
+    @router.post("/devices/{id}/refuse")
+    async def refuse(id: str, decision: m.Decision) -> m.Done:
+        await admin.networks.refuse(id, decision.network)
+        return m.Done(id=id)
+
+    @router.get("/gateways/{id}/exposure")
+    async def exposure(id: str) -> m.Exposure:
+        gateway = (await admin.entity(Kind.GATEWAY, id)).entity_id
+        served = [pn.network.pn_id for pn in await admin.networks.all() if pn.network.gateway_id == gateway]
+        held = [m.Held.of(one) for one in await admin.networks.held_through(gateway)]
+        return m.Exposure(id=id, networks=list(served), devices=held)

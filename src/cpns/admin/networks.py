@@ -1,0 +1,173 @@
+"""What an operator can do with personal networks, whether the server runs or not."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from cpns.domain import membership
+from cpns.domain.credential import DeviceCredential
+from cpns.domain.inventory import HeldThrough, Kind
+from cpns.domain.network import Inventory, Policy, Waiting
+from cpns.errors import BadInput, Conflict, NotFound, Refused, Result, UserError
+from cpns.ids import EntityId, PnId, entity_id
+from cpns.ports import Store
+from cpns.server.networks import Networks
+from cpns.service.provisioning import Provisioning
+from cpns.wire.registry import MAX_BATCH
+
+_WHY: Final = {
+    "not_in_this_pn": "It is not in this network: see `cpns network show`.",
+    "not_waiting": "It does not wait for this network: see `cpns device pending`.",
+    "owner_is_no_member": "Only a member of the network can own it: let it in first.",
+    "serves_it_already": "That gateway serves this network already.",
+    "switched_meanwhile": "The network went to another gateway meanwhile: look at it, then try again.",
+    "gateway_away": "That gateway is not connected: start it, then try again.",
+    "member_list_is_full": "The member list of this network is full: expel who is not needed.",
+}
+
+
+class PnAdmin:
+    """The operator's actions on personal networks.
+
+    Args:
+        networks: of the running server; of a stopped one, it has no session to end and nobody to tell.
+    """
+
+    def __init__(self, store: Store, networks: Networks, provisioning: Provisioning) -> None:
+        self._store = store
+        self._networks = networks
+        self._provisioning = provisioning
+
+    async def all(self) -> list[Inventory]:
+        """Return the PN Inventory (DEF-3)."""
+        return await self._store.networks()
+
+    async def one(self, name: str) -> Inventory:
+        """Return one PN, by its ID, or by its alias where only one has it.
+
+        Raises:
+            NotFound: ``unknown_network``.
+            Conflict: ``ambiguous_alias``.
+        """
+        found = await self._store.inventory(PnId(name))
+        if found is not None:
+            return found
+        named = [pn for pn in await self._store.networks() if pn.network.alias == name]
+        if len(named) > 1:
+            ids = ", ".join(pn.network.pn_id for pn in named)
+            raise Conflict("ambiguous_alias", f"Several networks are called {name[:80]}: name one of {ids}.")
+        if not named:
+            raise NotFound("unknown_network", f"There is no network {name[:80]}: see `cpns network list`.")
+        return named[0]
+
+    async def invite(self, name: str, devices: Sequence[str]) -> dict[EntityId, Result]:
+        """Put devices on the member list, and have those in reach asked; return how it ended for each."""
+        pn_id = (await self.one(name)).network.pn_id
+        try:
+            return await self._networks.invite(pn_id, membership.OPERATOR, await self._devices(devices))
+        except Refused as error:
+            raise told(error) from error
+
+    async def expel(self, name: str, devices: Sequence[str]) -> None:
+        """Put devices out, and bar them."""
+        pn_id = (await self.one(name)).network.pn_id
+        try:
+            await self._networks.expel(pn_id, membership.OPERATOR, await self._devices(devices))
+        except Refused as error:
+            raise told(error) from error
+
+    async def release(self, name: str) -> None:
+        """End a PN."""
+        pn_id = (await self.one(name)).network.pn_id
+        try:
+            await self._networks.release(pn_id, membership.OPERATOR)
+        except Refused as error:
+            raise told(error) from error
+
+    async def switch(self, name: str, gateway: str) -> None:
+        """Let another PN GW serve a PN; that one has to be connected, and to agree."""
+        pn_id = (await self.one(name)).network.pn_id
+        to = await self._store.entity(EntityId(gateway))
+        if to is None or to.kind is not Kind.GATEWAY:
+            raise NotFound("unknown_entity", f"There is no gateway {gateway[:80]}: see `cpns gateway list`.")
+        try:
+            await self._networks.switch(pn_id, to.entity_id, None)
+        except Refused as error:
+            raise told(error) from error
+
+    async def settle(self, name: str, policy: Policy | None, alias: str | None, owner: str | None) -> Inventory:
+        """Change policy, alias or owner; return the PN as it is then."""
+        pn_id = (await self.one(name)).network.pn_id
+        new = None if owner is None else (await self._devices([owner]))[0]
+        try:
+            await self._networks.settle(pn_id, policy=policy, alias=alias, owner=new)
+        except Refused as error:
+            raise told(error) from error
+        return await self.one(pn_id)
+
+    async def waiting(self) -> list[Waiting]:
+        """Return the devices that wait for a decision."""
+        return await self._store.waiting()
+
+    async def approve(self, name: str, network: str | None, note: str) -> DeviceCredential | None:
+        """Let a waiting device in; return its credential where it had none and got one made.
+
+        Raises:
+            NotFound: ``not_waiting``.
+            Conflict: ``which_network``: it waits for more than one.
+        """
+        one = await self._waiting(name, network)
+        if one.pn_id is None:
+            made = await self._provisioning.add(Kind.PNE, name, None, note)
+            await self._store.dismiss(one.pne_id)
+            return made
+        await self._decide(one.pn_id, one.pne_id, let_in=True)
+        return None
+
+    async def refuse(self, name: str, network: str | None) -> None:
+        """Bar a waiting device, or forget an ID that nobody provisioned. Raises as `approve`."""
+        one = await self._waiting(name, network)
+        if one.pn_id is None:
+            await self._store.dismiss(one.pne_id)
+        else:
+            await self._decide(one.pn_id, one.pne_id, let_in=False)
+
+    async def _decide(self, pn_id: PnId, pne: EntityId, *, let_in: bool) -> None:
+        try:
+            await self._networks.approve(pn_id, membership.OPERATOR, pne, let_in=let_in)
+        except Refused as error:
+            raise told(error) from error
+
+    async def _waiting(self, name: str, network: str | None) -> Waiting:
+        wanted = None if network is None else (await self.one(network)).network.pn_id
+        found = [
+            one for one in await self._store.waiting() if one.pne_id == name and (wanted is None or one.pn_id == wanted)
+        ]
+        if len(found) > 1:
+            ids = ", ".join(one.pn_id for one in found if one.pn_id is not None)
+            raise Conflict("which_network", f"{name[:80]} waits for several networks: give --network, one of {ids}.")
+        if not found:
+            raise NotFound("not_waiting", f"{name[:80]} does not wait for anything: see `cpns device pending`.")
+        return found[0]
+
+    async def held_through(self, gateway: EntityId) -> list[HeldThrough]:
+        """Return what a PN GW ever held."""
+        return await self._store.held_through(gateway)
+
+    async def _devices(self, names: Sequence[str]) -> list[EntityId]:
+        if not 0 < len(names) <= MAX_BATCH:
+            raise BadInput("bad_request", f"Name 1 to {MAX_BATCH} devices.")
+        found = []
+        for name in dict.fromkeys(names):
+            entity = await self._store.entity(entity_id(name))
+            if entity is None or entity.kind is not Kind.PNE:
+                raise NotFound("unknown_entity", f"There is no device {name[:80]}: see `cpns device list`.")
+            found.append(entity.entity_id)
+        return found
+
+
+def told(error: Refused) -> UserError:
+    """Return what the operator is told of a refusal."""
+    if error.result is Result.UNKNOWN_PN:
+        return NotFound("unknown_network", "There is no such network any more: see `cpns network list`.")
+    sentence = _WHY.get(error.reason, f"It was refused: {error.reason.replace('_', ' ')}.")
+    return Conflict(error.reason, sentence)
