@@ -20,6 +20,7 @@ from cpns.gateway.config import GatewayConfig, PanConfig
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
+from cpns.pne.join import Wanted
 from cpns.service.system import random_bytes
 from cpns.store.vault import FileVault
 
@@ -108,9 +109,9 @@ class Load:
         setup = gateway.pans[0].setup
         establish = setup._establish
 
-        async def noted(batch):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        async def noted(pn_id, batch):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
             self._batches.append(len(batch))
-            return await establish(batch)
+            return await establish(pn_id, batch)
 
         setup._establish = noted  # type: ignore[method-assign]
 
@@ -132,7 +133,9 @@ class Load:
             self._batches.clear()
             self.gate.level = shape.gateways
             before = cpu_ns(self.pid)
-            joined = await asyncio.gather(*(pne._join.setup(link) for (pne, _), link in zip(pnes, links, strict=True)))
+            joined = await asyncio.gather(
+                *(pne._join.setup(link, Wanted()) for (pne, _), link in zip(pnes, links, strict=True))
+            )
             await asyncio.sleep(SETTLE)
             spent = cpu_ns(self.pid) - before
         finally:

@@ -27,7 +27,7 @@ from tests.support.fuzz import Health, Mutator, drained, framed, pour
 from tests.support.lossy import Datagram, Fates, UdpProxy, honest
 from tests.support.raw import CSM, ScriptedGateway, ScriptedPne, ask, entry_of
 from tests.support.tap import scene, settled
-from tests.support.world import World, address_of, until, world
+from tests.support.world import World, address_of, push_of, until, world
 
 COUNT = 100_000
 WARM_UP = 20_000
@@ -85,7 +85,7 @@ async def recorded(here: World) -> tuple[Any, Pne, list[bytes], list[bytes]]:
     for suite in (1, 2, 3):
         (pne,) = await on.pnes([f"pne-{suite}"], suite=suite)
         await pne.send(pne.next_reading({"suite": suite}))
-        await here.server.send(pne.config.pne_id, "inbox", application.encode_text("hello"))
+        await here.server.send(pne.config.pne_id, "inbox", push_of("hello"))
         if suite < 3:
             await here.stop(pne)
     unlimited(on.gateway.pans[0].endpoint)
@@ -294,7 +294,8 @@ async def test_inside_a_pne_s_session(here: World, caplog: pytest.LogCaptureFixt
     kept = await here.store.readings(0, 10000)
     assert {reading.pne_id for reading in kept} == {"pne-1"}
     assert len({reading.reading_id for reading in kept}) == len(kept)
-    session, link = here.server.sessions.with_peer(EntityId("pne-1")), here.server._gateways[EntityId("gw-1")][1]
+    session, link = here.server.sessions.with_peer(EntityId("pne-1")), here.server.gateways.link(EntityId("gw-1"))
+    assert link is not None
     for path in ("inbox", "ping", "cpns"):
 
         async def push(payload: bytes, path: str = path) -> Answer:

@@ -18,7 +18,7 @@ from cpns.wire import application
 from tests.support.hostile_gateway import Seal, flip
 from tests.support.stage import stage, unharmed
 from tests.support.tap import settled
-from tests.support.world import SERVER, World, world
+from tests.support.world import SERVER, World, push_of, world
 
 pytestmark = pytest.mark.req("SES-3")
 Change = Callable[[Sealed], Sealed]
@@ -140,7 +140,7 @@ async def test_a_push_changed_on_its_way(here: World, change: str, way: str) -> 
     await settled(alice)
     evil.seal = once(way == "request", CHANGES[change])
     here.server._endpoint.relay_timeout = 1.0
-    push = here.server.send(alice.config.pne_id, "inbox", application.encode_text("open the door"))
+    push = here.server.send(alice.config.pne_id, "inbox", push_of("open the door"))
     if way == "request":
         with pytest.raises(Unavailable, match=r"4\.01"):
             await push
@@ -178,7 +178,7 @@ async def test_a_message_repeated(here: World, up: bool) -> None:
         await alice.send(alice.next_reading({"t": 1}))
         assert await bodies(here, "alice") == ['{"t":1}']
     else:
-        await here.server.send(alice.config.pne_id, "inbox", application.encode_text("once"))
+        await here.server.send(alice.config.pne_id, "inbox", push_of("once"))
         assert here.inboxes["alice"] == ["once"]
     assert second
     assert {(one.code, one.oscore, one.payload) for one in second} == {
@@ -263,7 +263,7 @@ async def test_a_reading_delivered_to_another(here: World, other: str) -> None:
     route = relay._route
     relay._route = lambda destination: route(other)
     with pytest.raises(Unavailable):
-        await here.server.send(alice.config.pne_id, "inbox", application.encode_text("for alice"))
+        await here.server.send(alice.config.pne_id, "inbox", push_of("for alice"))
     assert here.inboxes == {"alice": [], "bob": []}
     relay._route = route
     await unharmed(here, bob)

@@ -11,12 +11,11 @@ from aiocoap import POST, Message, oscore
 
 from cpns.session.table import Session
 from cpns.transport.oscore import RequestId, protect_response
-from cpns.wire import application
 from tests.support.lossy import Losses, UdpProxy
 from tests.support.oracle import watching
 from tests.support.raw import RawUdp
 from tests.support.tap import settled
-from tests.support.world import SERVER, World, until, world
+from tests.support.world import SERVER, World, push_of, until, world
 
 
 @pytest.fixture
@@ -76,7 +75,7 @@ async def test_over_restarts_of_every_party(here: World, pairs: list[str]) -> No
                 sent += 1
                 await pne.send(pne.next_reading({"n": sent}))
             await settled(pne)
-            await here.server.send(pne.config.pne_id, "inbox", application.encode_text(turn))
+            await here.server.send(pne.config.pne_id, "inbox", push_of(turn))
     stored = [reading.body for reading in await here.store.readings(0, 100)]
     assert sorted(stored) == sorted(f'{{"n":{n}}}' for n in range(1, sent + 1))
     assert_none_twice(pairs, 2 * sent)
@@ -92,7 +91,7 @@ async def test_under_replays_and_repetitions(here: World, pairs: list[str]) -> N
     raw = await RawUdp.open(here.pan(gateway))
     for number in range(20):
         await pne.send(pne.next_reading({"n": number}))
-        await here.server.send(pne.config.pne_id, "inbox", application.encode_text(str(number)))
+        await here.server.send(pne.config.pne_id, "inbox", push_of(str(number)))
         for datagram in [one for one in proxy.seen if one.up and Message.decode(one.data).code == POST][-2:]:
             raw.send(datagram.data)
     await until(lambda: len(raw.got) >= 20)
@@ -109,12 +108,14 @@ async def test_over_sessions_made_anew(here: World, pairs: list[str], suite: int
     gateway = await here.start_gateway(suite=suite)
     pne = await here.make_pne("pne-1", gateway, suite=suite)
     for _ in range(12):
+        pne._ready.clear()
         await pne._establish()
         await pne.send(pne.next_reading({"n": 1}))
     for _ in range(4):
         gateway.uplink._lost.set()
         await until(lambda: gateway.uplink.standing is None)
         await gateway.uplink.wait(5)
+        pne._ready.clear()
         await pne._establish()
     assert_none_twice(pairs, 60)
 
@@ -127,7 +128,7 @@ async def test_many_at_once(here: World, pairs: list[str]) -> None:
 
     await asyncio.gather(
         *(pne.send(pne.next_reading({"n": n})) for pne in pnes for n in range(30)),
-        *(here.server.send(pne.config.pne_id, "inbox", application.encode_text("x")) for pne in pnes for _ in range(3)),
+        *(here.server.send(pne.config.pne_id, "inbox", push_of("x")) for pne in pnes for _ in range(3)),
     )
     assert len(await here.store.readings(0, 1000)) == 120
     assert_none_twice(pairs, 250)

@@ -65,7 +65,7 @@ async def test_a_batch_of_64_with_bad_ones_in_it(here: World) -> None:
     assert len(here.server.sessions) == 61
     assert len(await here.audit("pne-00", "pne_established")) == 1
     (pn,) = await here.store.networks()
-    assert pn.members == tuple(f"pne-{number:02}" for number in range(60))
+    assert [member.pne_id for member in pn.members] == [f"pne-{number:02}" for number in range(60)]
 
 
 @pytest.mark.req("AUTH-S3")
@@ -190,9 +190,9 @@ async def test_a_request_for_a_pn_of_another_gateway_is_refused(here: World) -> 
     here.closes(other)
     await other.connect(here.address)
     bob = await scripted(here, "bob")
-    assert result_of(await other.setup(entry_of(bob.begin()), pn_id=pn.pn_id)) == ("4.03", Result.UNKNOWN_PN)
+    assert result_of(await other.setup(entry_of(bob.begin()), pn_id=pn.network.pn_id)) == ("4.03", Result.UNKNOWN_PN)
     assert not other.challenges
-    assert [one.gateway_id for one in await here.store.networks()] == ["gw-1"]
+    assert [one.network.gateway_id for one in await here.store.networks()] == ["gw-1"]
 
 
 async def test_a_gateway_that_can_not_store_says_so_and_recovers(here: World) -> None:

@@ -12,6 +12,8 @@ from cpns.service.system import random_bytes
 from cpns.transport import discovery
 from tests.support.world import CLOCK, world
 
+ME = EntityId("pne-1")
+
 
 async def test_a_pne_finds_its_gateway_and_the_right_kind_of_pan(tmp_path: Path) -> None:
     announcement = await discovery.announce(
@@ -20,11 +22,11 @@ async def test_a_pne_finds_its_gateway_and_the_right_kind_of_pan(tmp_path: Path)
     if announcement is None:
         pytest.skip("this machine has no multicast")
     try:
-        found = await discovery.find(5, None, False)
+        found = await discovery.find(5, ME, None, False)
         assert found == discovery.Found(EntityId("gw.home:1"), "127.0.0.1", 5999, False)
-        found = await discovery.find(5, EntityId("gw.home:1"), True)
+        found = await discovery.find(5, ME, EntityId("gw.home:1"), True)
         assert found == discovery.Found(EntityId("gw.home:1"), "127.0.0.1", 6000, True)
-        assert await discovery.find(0.5, EntityId("another"), False) is None
+        assert await discovery.find(0.5, ME, EntityId("another"), False) is None
     finally:
         await announcement.close()
 

@@ -4,10 +4,9 @@ from typing import Any
 
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
-from cpns.wire import application
 from tests.support.hostile_gateway import HostileGateway
 from tests.support.tap import settled
-from tests.support.world import SERVER, World
+from tests.support.world import SERVER, World, push_of
 
 EVIL = EntityId("evil")
 
@@ -29,7 +28,7 @@ async def unharmed(here: World, bob: Pne) -> None:
     before = len(await here.store.readings(0, 1000, bob.config.pne_id))
     await bob.send(bob.next_reading({"n": before}))
     assert len(await here.store.readings(0, 1000, bob.config.pne_id)) == before + 1
-    assert await here.server.send(bob.config.pne_id, "inbox", application.encode_text("hi")) == "bob got hi"
+    assert await here.server.send(bob.config.pne_id, "inbox", push_of("hi")) == "bob got hi"
 
 
 def views_agree(here: World, evil: HostileGateway, pne: Pne) -> None:

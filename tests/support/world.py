@@ -23,9 +23,15 @@ from cpns.store.gateway_store import GatewayStore
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
 from cpns.transport.endpoint import Passed
+from cpns.wire import application
 
 SERVER = EntityId("server.example")
 CLOCK = SystemClock()
+
+
+def push_of(text: str) -> bytes:
+    """Return the payload of a push of *text*."""
+    return application.encode_push(application.Push(random_bytes(application.PUSH_ID_BYTES), text))
 
 
 async def until(holds: Callable[[], Any], seconds: float = 5.0) -> Any:
@@ -59,7 +65,7 @@ class World:
         self._closers.append((self.server, self.server.close))
         self.address = await self.server.start()
         self._port = self.address[1]
-        self.provisioning = Provisioning(SERVER, self.store, self.vault, CLOCK, random_bytes, self.server.end)
+        self.provisioning = Provisioning(SERVER, self.store, self.vault, CLOCK, random_bytes, self.server)
         return self.server
 
     async def provision(self, kind: Kind, name: str, via: str | None = None) -> Secret:
@@ -161,6 +167,15 @@ class World:
     def closes(self, party: Any) -> None:
         """Close *party* with the world."""
         self._closers.append((party, party.close))
+
+    async def members_of(self, gateway: str) -> list[str]:
+        """Return the PNEs in the PNs that a gateway serves."""
+        return [
+            member.pne_id
+            for pn in await self.store.networks()
+            for member in pn.members
+            if pn.network.gateway_id == gateway
+        ]
 
     async def audit(self, name: str, event: str = "refused") -> list[Outcome]:
         """Return the rows of one entity and event in the audit log, newest first."""
