@@ -62,11 +62,18 @@ class TcpTap:
         self.seen: list[Seen] = []
         self.raw: list[bytes] = []
         self.keep = True
+        self.host, self.port = "", 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
 
     async def start(self) -> Address:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        return await self.reopen(0)
+
+    async def reopen(self, port: int | None = None) -> Address:
+        """Listen, after `close` at the same port again."""
+        self._server = await asyncio.start_server(
+            self._connected, "127.0.0.1", self.port if port is None else port, reuse_address=True
+        )
         self.host, self.port = self._server.sockets[0].getsockname()
         return self.host, self.port
 

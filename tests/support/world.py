@@ -24,6 +24,7 @@ from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
 from cpns.transport.endpoint import Passed
 from cpns.wire import application
+from cpns.wire.messages import Invitation, PnChangeNotify
 
 SERVER = EntityId("server.example")
 CLOCK = SystemClock()
@@ -50,6 +51,11 @@ class World:
         self.passed: list[Passed] = []
         self.keys: dict[str, Secret] = {}
         self.inboxes: dict[str, list[str]] = {}
+        self.changes: dict[str, list[PnChangeNotify]] = {}
+        self.invited: dict[str, list[Invitation]] = {}
+        self.accepting: set[str] = set()
+        self.gateways: list[Gateway] = []
+        self.pnes: list[Pne] = []
         self._kek = Secret(random_bytes(32))
         self._port = 0
         self._closers: list[tuple[object, Any]] = []
@@ -107,6 +113,7 @@ class World:
         if store is not None:
             self._closers.append((gateway, store.close))
         self._closers.append((gateway, gateway.close))
+        self.gateways.append(gateway)
         await gateway.start()
         if wait:
             await gateway.uplink.wait(5)
@@ -132,10 +139,26 @@ class World:
             got.append(text)
             return f"{name} got {text}"
 
-        pne = Pne(config, CLOCK, random, inbox, self.passed.append)
+        async def consent(invitation: Invitation) -> bool:
+            self.invited.setdefault(name, []).append(invitation)
+            return name in self.accepting
+
+        changes = self.changes.setdefault(name, [])
+        pne = Pne(config, CLOCK, random, inbox, self.passed.append, on_change=changes.append, consent=consent)
         await pne.start()
         self._closers.append((pne, pne.close))
+        self.pnes.append(pne)
         return pne
+
+    kinds = Kind
+
+    def now(self) -> float:
+        """Return the parties' monotonic time."""
+        return CLOCK.monotonic()
+
+    def pause(self, pne: Pne) -> None:
+        """Let *pne* keep its sessions, and do nothing about their loss."""
+        self._running.pop(id(pne)).cancel()
 
     def run(self, pne: Pne) -> None:
         """Let *pne* join and stay joined."""

@@ -6,10 +6,11 @@ bring_back  members whose sessions the server has lost, all in one SETUP        
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from cpns.errors import CpnsError, Refused, Result
+from cpns.errors import CpnsError, NoAnswer, Refused, Result
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.members import Members, Way
 from cpns.gateway.reach import Reach
@@ -172,14 +173,11 @@ class Invitations:
         except CpnsError as error:
             return pne, error.result if isinstance(error, Refused) else Result.SERVER_ERROR
         notice = PnEstablishmentNotify(response.result, response.pn_id, response.proof)
-        try:
+        with contextlib.suppress(NoAnswer):  # it will notice, and set up by itself
             await item.link.request(
-                registry.CPNS_PATH, codec.encode(notice), timeout=self._config.answer_timeout, accept=_taken
+                registry.CPNS_PATH,
+                codec.encode(notice),
+                timeout=self._config.answer_timeout,
+                accept=lambda answer: None,
             )
-        except Refused:
-            return pne, Result.NO_ANSWER
         return pne, Result(response.result) if response.result in set(Result) else Result.SERVER_ERROR
-
-
-def _taken(answer: object) -> None:
-    """Whatever comes back: the PNE has it, or it will set up by itself."""

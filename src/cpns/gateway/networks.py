@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from cpns.errors import CpnsError, NoAnswer, Refused, Result
@@ -168,8 +168,7 @@ class Networks:
         if standing is not None and self._members.pns.get(pn_id) != version:
             with contextlib.suppress(CpnsError):
                 await self._fetch(standing, pn_id)
-        told = tuple(sorted(about))[:MAX_MEMBERS]
-        await self._tell(PnChangeNotify(pn_id, told, version, change), leave_out=about)
+        await self._tell(PnChangeNotify(pn_id, tuple(sorted(about))[:MAX_MEMBERS], version, change))
 
     async def _released(self, notice: PnChangeNotify) -> None:
         """Tell everybody, then forget everybody: hop sessions and LocalEUKeys die with membership."""
@@ -193,12 +192,15 @@ class Networks:
 
     # what members are told, and the server
 
-    async def _tell(self, notice: PnChangeNotify, leave_out: Iterable[EntityId] = ()) -> None:
-        """Tell the members of a PN that can be reached."""
-        left_out = set(leave_out)
-        whom = [member.pne_id for member in self._members.of(notice.pn_id) if member.pne_id not in left_out]
-        for start in range(0, len(whom), TOLD_AT_ONCE):
-            await asyncio.gather(*(self.tell(pne, notice) for pne in whom[start : start + TOLD_AT_ONCE]))
+    async def _tell(self, notice: PnChangeNotify) -> None:
+        """Tell the members of a PN that can be reached; nobody of what only it itself did."""
+        told = []
+        for member in self._members.of(notice.pn_id):
+            others = tuple(pne for pne in notice.members if pne != member.pne_id)
+            if others or not notice.members:
+                told.append((member.pne_id, replace(notice, members=others)))
+        for start in range(0, len(told), TOLD_AT_ONCE):
+            await asyncio.gather(*(self.tell(pne, one) for pne, one in told[start : start + TOLD_AT_ONCE]))
 
     async def tell(self, pne: EntityId, notice: PnChangeNotify) -> None:
         """Tell one PNE, in its hop session or on its Secure PAN; one that can't be reached asks when it is back."""

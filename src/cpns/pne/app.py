@@ -34,6 +34,8 @@ SILENCES: Final = 3
 """Application messages in a row without any answer after which the PNE joins anew."""
 FOUND_SECONDS: Final = 20.0
 """How often a PNE that waits for an invitation says that it is there."""
+LOYALTY_SECONDS: Final = 4.0
+"""How long a PNE that could go elsewhere stays with a PN GW whose uplink is away."""
 REMEMBERED_PUSHES: Final = 64
 
 Inbox = Callable[[str], str]
@@ -100,6 +102,7 @@ class Pne:
         self._doubt = asyncio.Event()
         self._awake = asyncio.Event()
         self._awake.set()
+        self._held_up = False
         self._out = False
         self._left = False
         self._serial = 0
@@ -352,7 +355,7 @@ class Pne:
                 timeout=seconds,
                 session=server,
                 accept=lambda answer: answer,
-                held=self._doubt.set,  # its uplink is away: perhaps it restarted, and does not know us
+                held=self._held,
             )
         )
         try:
@@ -360,9 +363,27 @@ class Pne:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not request.done():
                 raise NoAnswer("session_replaced")
-            return request.result()
+            answer = request.result()
+            self._held_up = False
+            return answer
         finally:
             request.cancel()
+
+    def _held(self) -> None:
+        """Our PN GW holds a message, as its uplink is away: see whether it knows us, and do not wait for ever."""
+        self._doubt.set()
+        if not self._held_up and len(self.config.gateways) != 1:
+            self._held_up = True
+            self._start(self._look_elsewhere())
+
+    async def _look_elsewhere(self) -> None:
+        """Join through another PN GW where the uplink of ours stays away; what it holds is then sent again."""
+        await asyncio.sleep(LOYALTY_SECONDS)
+        if self._held_up:
+            self._held_up = False
+            _log.warning("%s: the uplink of our gateway stays away; looking for another", self.config.pne_id)
+            self._finder.failed()
+            self._give_up()
 
     def next_reading(self, body: dict[str, application.Json]) -> Reading:
         """Return *body* as a reading with an ID that this PNE never gives again."""

@@ -150,7 +150,10 @@ class Join:
         return joined, self._established(joined)
 
     def notified(self, notice: PnEstablishmentNotify, inbound: Inbound) -> bool:
-        """Take PNEstablishmentNotify, which ends an invited run (AUTH-P7); False for one that does not fit."""
+        """Take PNEstablishmentNotify, which ends an invited run where its proof is right (AUTH-P7).
+
+        A refusal proves nothing: the run waits on. False where no such run is under way.
+        """
         state = self._setup
         if inbound.link != self._link or self._notified.done() or not isinstance(state, pne_auth.AwaitingOutcome):
             return False
@@ -158,7 +161,6 @@ class Join:
             self._notified.set_result(pne_auth.finish(state, notice))
         except Refused as error:
             self.last_refusal = error.reason
-            return False
         return True
 
     async def _within_timer(self, *tasks: "asyncio.Task[object]") -> None:
