@@ -16,6 +16,7 @@ from cpns.ids import PnId
 from cpns.node.config import NodeConfig
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
+from cpns.wire import application
 from cpns.wire.messages import GatewayChangeRequest, GatewayChangeResponse
 from cpns.wire.registry import Mode
 
@@ -52,6 +53,7 @@ class Node:
         self._make_gateway = make_gateway
         self._on_mode = on_mode
         self._changing = asyncio.Lock()
+        self._swapped = asyncio.Event()
         self._runs: asyncio.Task[None] | None = None
         self._taking: asyncio.Task[None] | None = None
         self.mode: Mode | None = None
@@ -117,7 +119,32 @@ class Node:
             config = dataclasses.replace(config, gateways=own, gateway_id=self.config.gateway.gateway_id)
         pne = self.pne = self._make_pne(config)
         await pne.start()
+        swapped, self._swapped = self._swapped, asyncio.Event()
+        swapped.set()
         self._runs = asyncio.get_running_loop().create_task(pne.run())
+
+    async def send(self, body: dict[str, application.Json]) -> None:
+        """Send a reading until it is acknowledged, through every change of mode; it is stored once.
+
+        Raises:
+            Refused: as `Pne.send`.
+        """
+        reading: application.Reading | None = None
+        while True:
+            swapped, pne = self._swapped, self.pne
+            if pne is None:
+                await swapped.wait()
+                continue
+            reading = reading or pne.next_reading(body)
+            sending = asyncio.ensure_future(pne.send(reading))
+            changed = asyncio.ensure_future(swapped.wait())
+            try:
+                await asyncio.wait([sending, changed], return_when=asyncio.FIRST_COMPLETED)
+                if sending.done():
+                    return sending.result()
+            finally:
+                sending.cancel()
+                changed.cancel()
 
     async def _stop_pne(self) -> None:
         pne, self.pne = self.pne, None
