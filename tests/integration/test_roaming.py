@@ -271,7 +271,7 @@ async def test_a_revoked_gateway_gets_nothing_more_and_its_pnes_go_elsewhere(her
     with pytest.raises(Refused):
         await ask(standing.link, m.InventoryRequest(), session=standing.session, seconds=1)
     held = await here.store.held_through(EntityId("gw-1"))
-    assert {one.pne_id: one.keys for one in held} == {f"pne-{number}": 1 for number in range(3)}
+    assert {one.pne_id: one.establishments for one in held} == {f"pne-{number}": 1 for number in range(3)}
     assert all(one.readings >= 3 for one in held)
     await until(lambda: all(via(here, pne.config.pne_id) == "gw-2" for pne in pnes), 20)
     print(f"3 PNEs of a revoked gateway were at another one after {time.monotonic() - begun:.1f} s")

@@ -51,7 +51,7 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "cm_device_key": _octets(32),
     "members": st.lists(NAMES, max_size=4).map(tuple),
     "version": st.integers(0, 2**53),
-    "change": st.integers(1, 7),
+    "change": st.integers(1, 8),
     "owner": NAMES,
     "presence": st.integers(1, 4),
     "age": st.integers(0, 2**32),

@@ -22,17 +22,18 @@ from cpns.admin.listener import Listener
 from cpns.admin.service import Admin
 from cpns.crypto.secret import Secret
 from cpns.domain.credential import parse_credential
-from cpns.domain.inventory import Kind
+from cpns.domain.inventory import Establishment, Kind, Membership
+from cpns.domain.network import Admitted, Policy
 from cpns.errors import BadInput, Conflict, NotFound, Unavailable, UserError
 from cpns.gateway.app import Gateway
-from cpns.ids import EntityId
+from cpns.ids import EntityId, PnId
 from cpns.pne.app import Pne
 from cpns.ports import Vault
-from cpns.service.provisioning import Provisioning, no_sessions
+from cpns.service.provisioning import NoSessions, Provisioning
 from cpns.service.system import random_bytes
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
-from tests.support.world import CLOCK, SERVER, World, world
+from tests.support.world import CLOCK, SERVER, World, until, world
 
 BASE = "http://cpns/api/v1"
 
@@ -50,19 +51,40 @@ class Offline:
 
     client: httpx.AsyncClient
     store: ServerStore
+    provisioning: Provisioning
 
     async def reading(self, device: str, number: int) -> None:
         body = json.dumps({"n": number})
         await self.store.add_reading(EntityId(device), EntityId("gw-1"), bytes([number] * 12), body, "e2e", 1.5)
+
+    async def network(self, pn_id: str, gateway: str, *devices: str, strangers: tuple[str, ...] = ()) -> None:
+        """Make a PN of a gateway and devices that are made with it."""
+        for kind, name in [(Kind.GATEWAY, gateway), *((Kind.PNE, device) for device in devices)]:
+            await self.provisioning.add(kind, name, None, "")
+        await self.establish(pn_id, gateway, *devices, strangers=strangers)
+
+    async def establish(
+        self, pn_id: str, gateway: str, *devices: str, at: float = 1.5, strangers: tuple[str, ...] = ()
+    ) -> Admitted:
+        """Commit what a SETUP of *devices*, which exist, through a gateway changes."""
+        return await self.store.establish(
+            Establishment(
+                *(PnId(pn_id), EntityId(gateway), None, Policy.OPEN, at),
+                members=tuple(Membership(EntityId(device), True) for device in devices),
+                moved_from={},
+                outcomes=(),
+                strangers=tuple(map(EntityId, strangers)),
+            )
+        )
 
 
 @pytest.fixture
 async def offline(tmp_path: Path) -> AsyncIterator[Offline]:
     store = ServerStore.open(tmp_path / "server.db")
     vault = FileVault(Secret(random_bytes(32)), random_bytes)
-    provisioning = Provisioning(SERVER, store, vault, CLOCK, random_bytes, no_sessions)
+    provisioning = Provisioning(SERVER, store, vault, CLOCK, random_bytes, NoSessions())
     async with client_of(Admin(SERVER, store, provisioning, None, CLOCK)) as client:
-        yield Offline(client, store)
+        yield Offline(client, store, provisioning)
     await store.close()
 
 
@@ -109,7 +131,10 @@ async def problem(response: httpx.Response, status: int, code: str) -> dict[str,
 
 ROUTES = [
     ("POST", "/gateways", {"json": {"id": "gw-1", "note": "hall"}}, 201),
-    ("POST", "/devices", {"json": {"id": "pne-1", "gateway": "gw-1"}}, 201),
+    ("GET", "/pending", {}, 200),
+    ("POST", "/devices/{id}/approve", {"json": {"note": "waited"}}, 200),
+    ("POST", "/devices/{id}/refuse", {"json": {}}, 404),
+    ("POST", "/devices", {"json": {"id": "pne-4", "gateway": "gw-1"}}, 201),
     ("POST", "/devices/import", {"content": b"id,note\npne-2,\npne-3,x\n"}, 200),
     ("GET", "/gateways", {}, 200),
     ("GET", "/gateways/{id}", {}, 200),
@@ -118,6 +143,13 @@ ROUTES = [
     ("GET", "/devices/{id}/explain", {}, 200),
     ("GET", "/readings", {}, 200),
     ("GET", "/networks", {}, 200),
+    ("GET", "/networks/{id}", {}, 200),
+    ("POST", "/networks/{id}/settings", {"json": {"policy": "approval"}}, 200),
+    ("POST", "/networks/{id}/invite", {"json": {"devices": ["pne-1", "pne-2"]}}, 200),
+    ("POST", "/networks/{id}/expel", {"json": {"devices": ["pne-2"]}}, 200),
+    ("POST", "/networks/{id}/switch", {"json": {"gateway": "nobody"}}, 404),
+    ("GET", "/gateways/{id}/exposure", {}, 200),
+    ("POST", "/networks/{id}/release", {}, 200),
     ("GET", "/status", {}, 200),
     ("POST", "/devices/{id}/send", {"json": {"text": "hello"}}, 503),
     ("POST", "/devices/{id}/ping", {}, 503),
@@ -132,27 +164,33 @@ async def test_these_are_all_routes(offline: Offline) -> None:
     assert described == {(method, f"/api/v1{path}") for method, path, _, _ in ROUTES}
 
 
+TELLS_KEYS = {"/gateways", "/devices", "/devices/import", "/devices/{id}/approve"}
+"""The POSTs to these make entities."""
+
+
 async def test_every_route_answers_and_no_key_comes_out_but_once(offline: Offline) -> None:
+    await offline.network("pn-1", "gw-0", "pne-0", strangers=("pne-1",))
+    names = {"gateways": "gw-1", "devices": "pne-1", "networks": "pn-1"}
     secrets: list[str] = []
     for method, path, more, status in ROUTES:
-        where = path.replace("{id}", "gw-1" if path.startswith("/gateways") else "pne-1")
+        where = path.replace("{id}", names.get(path.split("/")[1], ""))
         response = await offline.client.request(method, where, **more)  # type: ignore[arg-type]
         await told(response, status)
-        if more and status in (200, 201):
+        if method == "POST" and path in TELLS_KEYS:
             assert response.headers["cache-control"] == "no-store"
             secrets += re.findall(r"cpns1/[a-z]+/[^/]+/[^/]+/([A-Z2-7]{52})", response.text)
         else:
             assert not any(secret in response.text for secret in secrets), where
             assert "cpns1/" not in response.text
-    assert len(set(secrets)) == 4
+    assert len(set(secrets)) == 5
     for _, _, sealed in [(c.entity_id, c.kind, c.sealed_eukey) for c in await credentials(offline)]:
         assert sealed.hex() not in (await offline.client.get("/devices/pne-1")).text
 
 
 async def credentials(offline: Offline) -> list[Any]:
-    ids = [EntityId(name) for name in ("gw-1", "pne-1", "pne-2", "pne-3")]
+    ids = [EntityId(name) for name in ("gw-1", "pne-1", "pne-2", "pne-3", "pne-4")]
     found = await offline.store.credentials(ids)
-    assert len(found) == 4
+    assert len(found) == 5
     return list(found.values())
 
 
@@ -246,6 +284,9 @@ ERRORS = [
     ("POST", "/devices/import", {"content": b"\xff\xfe"}, 422, "bad_csv"),
     ("POST", "/devices/import", {"content": b"id\n" + b"x" * 200_000}, 422, "bad_csv"),
     ("POST", "/devices/pne-1/send", {"json": {"text": "x" * 1025}}, 422, "bad_text"),
+    ("POST", "/devices/pne-1/send", {"json": {"text": "x", "keep": -1}}, 422, "bad_request"),
+    ("POST", "/devices/pne-1/send", {"json": {"text": "x", "keep": "long"}}, 422, "bad_request"),
+    ("POST", "/devices/pne-1/send", {"json": {"text": "x", "keep": 60}}, 503, "server_not_running"),
     ("POST", "/devices/pne-1/send", {"json": {"text": "x"}}, 503, "server_not_running"),
     ("POST", "/devices/pne-1/ping", {}, 503, "server_not_running"),
     ("GET", "/readings?follow=true", {}, 503, "server_not_running"),
@@ -331,7 +372,8 @@ async def test_following_nobody_is_an_error(live: Live) -> None:
 
 async def test_a_device_that_is_there_is_reached_and_revoked_at_once(live: Live) -> None:
     await live.established()
-    assert await told(await live.client.post("/devices/pne-1/send", json={"text": "hi"})) == {"answer": "pne-1 got hi"}
+    answered = await told(await live.client.post("/devices/pne-1/send", json={"text": "hi", "keep": 60}))
+    assert answered == {"answer": "pne-1 got hi", "kept_until": None}
     pong = await told(await live.client.post("/devices/pne-1/ping"))
     assert 0 < pong["seconds"] < 5
     status = await told(await live.client.get("/status"))
@@ -340,7 +382,8 @@ async def test_a_device_that_is_there_is_reached_and_revoked_at_once(live: Live)
     shown = await told(await live.client.get("/devices/pne-1"))
     assert (shown["connected"], shown["last_result"], shown["last_via"]) == (True, "success", "gw-1")
     [network] = (await told(await live.client.get("/networks")))["items"]
-    assert (network["id"], network["gateway"], network["members"]) == (shown["pn_id"], "gw-1", ["pne-1"])
+    assert (network["id"], network["gateway"]) == (shown["pn_id"], "gw-1")
+    assert [member["id"] for member in network["members"]] == ["pne-1"]
 
     assert await told(await live.client.post("/devices/pne-1/revoke")) == {"id": "pne-1", "ended": 1}
     shown = await told(await live.client.get("/devices/pne-1"))
@@ -359,6 +402,34 @@ async def test_each_reason_for_silence_has_its_code(live: Live) -> None:
     await live.world.stop(live.gateway)
     await asyncio.sleep(0.1)
     await problem(await live.client.post("/devices/pne-1/ping"), 503, "gateway_away")
+
+
+async def test_a_text_waits_for_a_device_that_is_away(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cpns.store.waiting_queries.MAX_PUSHES", 2)
+
+    async def send(text: str, keep: float = 60) -> httpx.Response:
+        return await live.client.post("/devices/pne-9/send", json={"text": text, "keep": keep})
+
+    await live.world.provision(Kind.PNE, "pne-9")
+    for text in ("one", "two"):
+        kept = await told(await send(text))
+        assert kept["answer"] is None
+        assert kept["kept_until"].endswith("Z")
+    await problem(await send("three"), 409, "too_many_pushes")
+    await problem(await send("three", keep=0), 503, "not_established")
+    await problem(await send("x" * 1025), 422, "bad_text")
+
+    await live.world.joined_pne("pne-9", live.gateway)
+    await until(lambda: not live.world.server.pushes.waits_for(EntityId("pne-9")))
+    assert live.world.inboxes["pne-9"] == ["one", "two"]
+    assert await told(await send("three")) == {"answer": "pne-9 got three", "kept_until": None}
+
+
+async def test_nothing_is_kept_for_a_device_that_is_revoked(live: Live) -> None:
+    await live.client.post("/devices", json={"id": "pne-9"})
+    await live.client.post("/devices/pne-9/revoke")
+    answer = await live.client.post("/devices/pne-9/send", json={"text": "hi", "keep": 60})
+    await problem(answer, 503, "not_established")
 
 
 async def test_a_device_may_refuse(live: Live) -> None:

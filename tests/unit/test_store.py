@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -21,10 +21,11 @@ from cpns.domain.inventory import (
     Membership,
     NewEntity,
     Outcome,
-    PersonalNetwork,
+    Revocation,
     State,
 )
-from cpns.errors import Conflict, NotFound, Result, Unavailable
+from cpns.domain.network import Admission, Admitted, Inventory, Network, Policy, Present, Standing
+from cpns.errors import Conflict, NotFound, Refused, Result, Unavailable
 from cpns.ids import EntityId, PnId
 from cpns.store.database import Database
 from cpns.store.gateway_store import GatewayStore
@@ -56,16 +57,32 @@ def refused(entity_id: EntityId, at: float, reason: str = "wrong_hash") -> Outco
 
 
 def establishment(
-    pn_id: PnId, gateway_id: EntityId, *pnes: EntityId, alias: str | None = None, at: float = 200.0
+    pn_id: PnId,
+    gateway_id: EntityId,
+    *pnes: EntityId,
+    alias: str | None = None,
+    at: float = 200.0,
+    policy: Policy = Policy.OPEN,
+    moved_from: Mapping[EntityId, EntityId] | None = None,
+    outcomes: tuple[Outcome, ...] = (),
+    strangers: tuple[EntityId, ...] = (),
+    secure: bool = True,
 ) -> Establishment:
     return Establishment(
         pn_id=pn_id,
         gateway_id=gateway_id,
         alias=alias,
+        policy=policy,
         at=at,
-        members=tuple(Membership(pne_id, True) for pne_id in pnes),
-        outcomes=tuple(Outcome(at, "pne_established", pne_id, gateway_id, Result.SUCCESS) for pne_id in pnes),
+        members=tuple(Membership(pne_id, secure) for pne_id in pnes),
+        moved_from=moved_from or {},
+        outcomes=outcomes,
+        strangers=strangers,
     )
+
+
+def present(pne_id: EntityId, since: float = 200.0, *, secure: bool = True, guest: bool = False) -> Present:
+    return Present(pne_id, secure, since, guest)
 
 
 @pytest.fixture
@@ -198,7 +215,7 @@ async def test_what_is_queued_together_is_committed_together(database: Database)
 async def test_a_failing_commit_fails_its_group_and_no_other(database: Database) -> None:
     def orphan(connection: Connection) -> None:
         connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")  # the commit finds it, not the INSERT
-        connection.execute(text("INSERT INTO members VALUES ('nobody', 'nowhere', 1)"))
+        connection.execute(text("INSERT INTO members VALUES ('nobody', 'nowhere', 1, 0)"))
 
     group = asyncio.gather(database.run(put("a")), database.run(orphan), return_exceptions=True)
     assert [type(error) for error in await group] == [Conflict, Conflict]
@@ -359,57 +376,83 @@ async def test_a_gateway_activation_has_no_via(store: ServerStore) -> None:
 
 
 async def test_establish_makes_the_network_once(store: ServerStore) -> None:
-    assert await store.pn_of_gateway(GW1) is None
-    await store.establish(establishment(PN1, GW1, pne(2), pne(1), alias="home"))
-    await store.establish(establishment(PN1, GW1, pne(3), alias="other", at=300.0))
-    await store.establish(establishment(PN2, GW2))
-    assert await store.networks() == [
-        PersonalNetwork(PN1, GW1, "home", 200.0, (pne(1), pne(2), pne(3))),
-        PersonalNetwork(PN2, GW2, None, 200.0, ()),
-    ]
-    assert await store.pn_of_gateway(GW1) == PN1
+    assert await store.networks_of(GW1) == []
+    nobody = await store.establish(establishment(PN2, GW2, outcomes=(refused(pne(4), 150.0),)))
+    assert nobody == Admitted(None, {})
+    made = await store.establish(establishment(PN1, GW1, pne(2), pne(1), alias="home"))
+    let_in = Admission(Result.SUCCESS, standing=Standing.MEMBER)
+    assert made.network == Network(PN1, GW1, "home", pne(2), Policy.OPEN, 1, 200.0)
+    assert made == Admitted(made.network, {pne(2): let_in, pne(1): let_in}, (pne(2), pne(1)))
+    more = await store.establish(establishment(PN1, GW1, pne(3), alias="other", at=300.0, policy=Policy.CLOSED))
+    network = Network(PN1, GW1, "home", pne(2), Policy.OPEN, 2, 200.0)
+    assert more == Admitted(network, {pne(3): let_in}, (pne(3),))
+    assert await store.establish(establishment(PN1, GW1, at=400.0)) == Admitted(network, {})
+    members = (present(pne(1)), present(pne(2)), present(pne(3), 300.0))
+    assert await store.networks() == [Inventory(network, members, ())]
+    assert await store.networks_of(GW1) == [PN1]
+    assert await store.networks_of(GW2) == []
     member, gateway = await store.entity(pne(1)), await store.entity(GW1)
     assert member is not None
     assert gateway is not None
     assert (member.pn_id, gateway.pn_id) == (PN1, PN1)
     assert (member.last_result, member.last_via, member.last_at) == (Result.SUCCESS, GW1, 200.0)
+    assert await store.audit(pne(1), 1) == [Outcome(200.0, "pne_established", pne(1), GW1, Result.SUCCESS)]
+    assert await store.audit(pne(4), 1) == [refused(pne(4), 150.0)]
+
+
+async def members_of(store: ServerStore) -> dict[PnId, list[EntityId]]:
+    return {one.network.pn_id: [member.pne_id for member in one.members] for one in await store.networks()}
 
 
 async def test_a_pne_moves_to_another_pn(store: ServerStore) -> None:
     await store.establish(establishment(PN1, GW1, pne(1), pne(2)))
     await store.establish(establishment(PN2, GW2, pne(2)))
-    assert [network.members for network in await store.networks()] == [(pne(1),), (pne(2),)]
+    assert await members_of(store) == {PN1: [pne(1)], PN2: [pne(2)]}
+
+
+async def test_a_gateway_serves_several_pns(store: ServerStore) -> None:
+    await store.establish(establishment(PN2, GW1, pne(1)))
+    await store.establish(establishment(PN1, GW1, pne(2), at=300.0))
+    assert await store.networks_of(GW1) == [PN2, PN1]
+    assert await members_of(store) == {PN1: [pne(2)], PN2: [pne(1)]}
 
 
 @pytest.mark.parametrize(
-    ("wrong", "code"),
+    ("wrong", "family", "said"),
     [
-        (establishment(PN2, GW1, pne(1)), "gateway_of_another_pn"),
-        (establishment(PN1, GW2, pne(1)), "pn_of_another_gateway"),
-        (establishment(PN2, GW2, pne(1), EntityId("stranger")), "store_conflict"),
+        (establishment(PN1, GW2, pne(1)), Refused, "pn_of_another_gateway"),
+        (establishment(PN2, GW2, pne(1), EntityId("stranger")), Conflict, "contradicts what is stored"),
+        (establishment(PN2, EntityId("stranger"), pne(1)), Conflict, "contradicts what is stored"),
     ],
 )
 async def test_an_establishment_that_contradicts_leaves_nothing(
-    store: ServerStore, wrong: Establishment, code: str
+    store: ServerStore, wrong: Establishment, family: type[Exception], said: str
 ) -> None:
     await store.establish(establishment(PN1, GW1, pne(2)))
-    with pytest.raises(Conflict) as caught:
+    before = await store.networks()
+    with pytest.raises(family, match=said) as caught:
         await store.establish(wrong)
-    assert caught.value.code == code
-    assert [network.members for network in await store.networks()] == [(pne(2),)]
+    if isinstance(caught.value, Conflict):
+        assert caught.value.code == "store_conflict"
+    else:
+        assert isinstance(caught.value, Refused)
+        assert caught.value.result is Result.UNKNOWN_PN
+    assert await store.networks() == before
+    assert await members_of(store) == {PN1: [pne(2)]}
     assert len(await store.audit(pne(1), 9)) == 1
 
 
 async def test_revoke_ends_the_membership_once(store: ServerStore) -> None:
     await store.establish(establishment(PN1, GW1, pne(1), pne(2)))
-    assert await store.revoke(pne(1), 400.0) is True
-    assert await store.revoke(pne(1), 500.0) is False
+    left = Network(PN1, GW1, None, pne(2), Policy.OPEN, 2, 200.0)
+    assert await store.revoke(pne(1), 400.0) == Revocation(True, (left,))
+    assert await store.revoke(pne(1), 500.0) == Revocation(False)
     assert (await store.credentials([pne(1)]))[pne(1)].state is State.REVOKED
     shown = await store.entity(pne(1))
     assert shown is not None
     assert (shown.state, shown.revoked_at, shown.pn_id, shown.last_at) == (State.REVOKED, 400.0, None, 200.0)
     assert [outcome.event for outcome in await store.audit(pne(1), 9)] == ["revoked", "pne_established", "provisioned"]
-    assert [network.members for network in await store.networks()] == [(pne(2),)]
+    assert await store.networks() == [Inventory(left, (present(pne(2)),), ())]
     with pytest.raises(NotFound) as caught:
         await store.revoke(EntityId("stranger"), 400.0)
     assert caught.value.code == "unknown_entity"
@@ -444,20 +487,27 @@ async def test_readings_are_read_on_from_a_number(store: ServerStore) -> None:
 # --- the gateway
 
 
-async def test_a_gateway_keeps_its_pn_and_keys(tmp_path: Path) -> None:
+async def test_a_gateway_keeps_its_pns_and_keys(tmp_path: Path) -> None:
     path = tmp_path / "gateway.db"
     store = GatewayStore.open(path)
-    assert await store.pn() is None
+    assert await store.served() == {}
     held = [HeldLocalEukey(pne(number), PN1, bytes([number]) * 32, b"sealed") for number in range(1, 4)]
-    await store.keep(PN1, held)
+    await store.serve(PN1, 1)
+    await store.keep(held)
     renewed = HeldLocalEukey(pne(2), PN2, b"new", b"sealed anew")
-    await store.keep(PN2, [renewed])
-    await store.keep(PN2, [])
+    await store.serve(PN2, 0)
+    await store.serve(PN2, 7)
+    await store.keep([renewed])
+    await store.keep([])
     await store.forget([pne(3), EntityId("stranger")])
     await store.forget([])
     await store.close()
 
     store = GatewayStore.open(path)
-    assert await store.pn() == PN2
+    assert await store.served() == {PN1: 1, PN2: 7}
+    assert await store.local_eukeys() == [held[0], renewed]
+    await store.release(PN1)
+    await store.release(PN1)
+    assert await store.served() == {PN2: 7}
     assert await store.local_eukeys() == [held[0], renewed]
     await store.close()

@@ -5,13 +5,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cpns.domain import inventory
 from cpns.domain import network as pn
 from cpns.domain.credential import DeviceCredential
 from cpns.domain.presence import Fact
 from cpns.ids import EntityId
+from cpns.wire import codec
+from cpns.wire.registry import MAX_ALIAS_BYTES
 
 
 def rfc3339(at: float) -> str:
@@ -61,8 +63,15 @@ class Settings(_Request):
     """What is to change of a network; null leaves it."""
 
     policy: pn.Policy | None = None
-    alias: str | None = Field(None, min_length=1, max_length=64)
+    alias: str | None = None
     owner: str | None = None
+
+    @field_validator("alias")
+    @classmethod
+    def _fits(cls, alias: str | None) -> str | None:
+        if alias is not None and not codec.is_alias(alias):
+            raise ValueError(f"an alias has 1 to {MAX_ALIAS_BYTES} bytes of printable characters")
+        return alias
 
 
 class Decision(_Request):
@@ -373,12 +382,12 @@ class Approved(BaseModel):
 
 
 class Held(BaseModel):
-    """What a gateway held of one device: hop keys, for what it said to the gateway itself in that time."""
+    """What a gateway had to do with one device; each establishment gave it a hop key, if the PAN was open."""
 
     device: str
     first: str
     last: str
-    hop_keys: int
+    establishments: int
     readings_carried: int
 
     @classmethod
@@ -388,7 +397,7 @@ class Held(BaseModel):
             device=held.pne_id,
             first=rfc3339(held.first),
             last=rfc3339(held.last),
-            hop_keys=held.keys,
+            establishments=held.establishments,
             readings_carried=held.readings,
         )
 

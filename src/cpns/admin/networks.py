@@ -7,7 +7,7 @@ from cpns.domain import membership
 from cpns.domain.credential import DeviceCredential
 from cpns.domain.inventory import HeldThrough, Kind
 from cpns.domain.network import Inventory, Policy, Waiting
-from cpns.errors import BadInput, Conflict, NotFound, Refused, Result, UserError
+from cpns.errors import BadInput, Conflict, NoAnswer, NotFound, Refused, Result, Unavailable, UserError
 from cpns.ids import EntityId, PnId, entity_id
 from cpns.ports import Store
 from cpns.server.networks import Networks
@@ -20,6 +20,7 @@ _WHY: Final = {
     "owner_is_no_member": "Only a member of the network can own it: let it in first.",
     "serves_it_already": "That gateway serves this network already.",
     "switched_meanwhile": "The network went to another gateway meanwhile: look at it, then try again.",
+    "gateway_does_not_agree": "One of the two gateways does not agree: see its log.",
     "gateway_away": "That gateway is not connected: start it, then try again.",
     "member_list_is_full": "The member list of this network is full: expel who is not needed.",
 }
@@ -170,4 +171,4 @@ def told(error: Refused) -> UserError:
     if error.result is Result.UNKNOWN_PN:
         return NotFound("unknown_network", "There is no such network any more: see `cpns network list`.")
     sentence = _WHY.get(error.reason, f"It was refused: {error.reason.replace('_', ' ')}.")
-    return Conflict(error.reason, sentence)
+    return (Unavailable if isinstance(error, NoAnswer) else Conflict)(error.reason, sentence)

@@ -182,13 +182,14 @@ class Admin:
             Conflict: ``refused_by_device``, ``too_many_pushes``.
             Unavailable: ``server_not_running``, ``not_established``, ``gateway_away`` or ``asleep``.
         """
+        try:
+            application.encode_text(text)
+        except WireError as error:
+            raise BadInput("bad_text", f"A text has up to {application.MAX_TEXT_CHARS} characters.") from error
         server = self._running()
         device = (await self.entity(Kind.PNE, name)).entity_id
         push = server.pushes.new(text)
-        try:
-            payload = application.encode_push(push)
-        except WireError as error:
-            raise BadInput("bad_text", f"A text has up to {application.MAX_TEXT_CHARS} characters.") from error
+        payload = application.encode_push(push)
         if keep > 0 and (server.pushes.waits_for(device) or server.presence(device).presence is Presence.ASLEEP):
             return await server.pushes.keep(device, push, keep)
         try:

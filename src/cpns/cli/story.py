@@ -3,103 +3,26 @@
 import asyncio
 import contextlib
 import json
-import os
-import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from cpns.cli import ladder
-from cpns.errors import CpnsError
+from cpns.cli.stage import DemoFailed, Party, Stage
 
-SERVER, HOME, MALLORY = "cloud", "home", "mallory"
-WATCH, SCALE, RING = "watch", "scale", "ring"
+SERVER, HOME, SHED, MALLORY = "cloud", "home", "shed", "mallory"
+WATCH, SCALE, BAND, RING, SHY = "watch", "scale", "band", "ring", "shy"
+DEVICES = (WATCH, SCALE, BAND, RING)
 VICTIMS = ("lamp", "lock")
 COLUMNS = ("devices", HOME, SERVER)
-PATIENCE = 25.0
-"""Seconds that any one step of the story may take."""
-
-
-class DemoFailed(CpnsError):
-    """A step of the story did not come about."""
-
-
-class Party:
-    """One process of the demo, its output kept line by line."""
-
-    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
-        self.name = name
-        self.process = process
-        self.lines: asyncio.Queue[str] = asyncio.Queue()
-        self.said: list[str] = []
-        self._readers = [asyncio.create_task(self._read(stream)) for stream in (process.stdout, process.stderr)]
-
-    async def _read(self, stream: asyncio.StreamReader | None) -> None:
-        while stream is not None and (line := await stream.readline()):
-            self.said.append(line.decode(errors="replace").rstrip())
-            if stream is self.process.stdout:
-                self.lines.put_nowait(self.said[-1])
-
-    async def line(self) -> str:
-        """Return the next line of its standard output; raises `DemoFailed` when none comes."""
-        try:
-            return await asyncio.wait_for(self.lines.get(), PATIENCE)
-        except TimeoutError:
-            raise DemoFailed(f"{self.name} said nothing for {PATIENCE:.0f} s; last: {self.said[-3:]}") from None
-
-    async def stop(self) -> None:
-        """End it, and wait until it has ended."""
-        if self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.terminate()
-            try:
-                await asyncio.wait_for(self.process.wait(), 5)
-            except TimeoutError:
-                self.process.kill()
-                await self.process.wait()
-        await asyncio.gather(*self._readers)
-
-
-class Stage:
-    """The folder of the demo, and its processes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.parties: list[Party] = []
-
-    async def start(self, name: str, *arguments: str, module: str = "cpns") -> Party:
-        """Start a party as a process of its own."""
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", module, *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment,
-        )
-        party = Party(name, process)
-        self.parties.append(party)
-        return party
-
-    async def call(self, *arguments: str) -> str:
-        """Run a command to its end and return what it printed; raises `DemoFailed` when it fails."""
-        party = await self.start(" ".join(arguments[:2]), *arguments)
-        code = await asyncio.wait_for(party.process.wait(), PATIENCE)
-        await party.stop()
-        if code != 0:
-            raise DemoFailed(f"cpns {' '.join(arguments)} ended with {code}: {' '.join(party.said)}")
-        return "\n".join(party.said)
-
-    def data(self, name: str) -> str:
-        """Return a path in the folder."""
-        return str(self.folder / name)
-
-    async def close(self) -> None:
-        """End all parties."""
-        await asyncio.gather(*(party.stop() for party in self.parties))
+NOT_SHOWN = ("/readings", "/presence", "Entity Discovery Request")
+QUICK = ("--timer", "3", "--request-timeout", "1.5", "--presence", "1")
+"""A demo does not wait as long as a device in a cellar would."""
 
 
 class Story:
@@ -108,21 +31,35 @@ class Story:
     def __init__(self, stage: Stage, console: Console) -> None:
         self.stage = stage
         self.console = console
-        self.traces = ladder.Traces([stage.folder / f"{name}.trace" for name in (SERVER, HOME, WATCH, SCALE, RING)])
+        names = (SERVER, HOME, *DEVICES, SHY)
+        self.traces = ladder.Traces([stage.folder / f"{name}.trace" for name in names])
+        self.number = 0
         self.server_address = ""
-        self.pans: list[str] = []
+        self.pans: dict[str, list[str]] = {}
+        self.gateways: dict[str, Party] = {}
+        self.devices: dict[str, Party] = {}
 
     def chapter(self, title: str, *lines: str) -> None:
         """Print a heading and what it is about."""
-        self.console.print(f"\n[bold]{title}[/bold]")
+        self.number += 1
+        self.console.print(f"\n[bold]{self.number}. {title}[/bold]")
         for line in lines:
             self.console.print(f"  {line}", style="dim")
+
+    def say(self, text: str) -> None:
+        """Print a line of the story."""
+        self.console.print(f"  {text}", soft_wrap=True)
+
+    async def ask(self, *arguments: str) -> Any:  # noqa: ANN401  # JSON
+        """Run a command on the server's folder and return its JSON."""
+        data = self.stage.data("server")
+        return json.loads(await self.stage.call(*arguments, "--data", data, "--output", "json"))
 
     async def provision(self) -> None:
         """Make the server, and the credentials of everybody."""
         self.chapter(
-            "1. Provisioning",
-            "A server, two gateways, five devices. Each gets one random key, shared with the server alone.",
+            "Provisioning",
+            "A server, gateways, devices. Each gets one random key, shared with the server alone.",
         )
         data = self.stage.data("server")
         await self.stage.call("server", "init", "--data", data, "--id", SERVER)
@@ -131,66 +68,95 @@ class Story:
             *("--trace", self.stage.data(f"{SERVER}.trace")),
         )
         self.server_address = (await server.line()).rsplit(" ", 1)[-1]
-        adding = [("gateway", name) for name in (HOME, MALLORY)]
-        adding += [("device", name) for name in (WATCH, SCALE, RING, *VICTIMS)]
+        adding = [("gateway", name) for name in (HOME, SHED, MALLORY)]
+        adding += [("device", name) for name in (*DEVICES, SHY, *VICTIMS)]
         await asyncio.gather(
             *(
                 self.stage.call(kind, "add", name, "--data", data, "--out", self.stage.data(f"{name}.key"))
                 for kind, name in adding
             )
         )
-        self.console.print(f"  server {SERVER} listens at {self.server_address}; {len(adding)} credentials written")
+        self.say(f"server {SERVER} listens at {self.server_address}; {len(adding)} credentials written")
+        await asyncio.gather(self.gateway(HOME), self.gateway(SHED))
+
+    async def gateway(self, name: str) -> None:
+        """Start a gateway with an open and a Secure PAN; a second time at the same addresses."""
+        pans = self.pans.get(name, ["127.0.0.1:0", "127.0.0.1:0"])
+        self.gateways[name] = await self.stage.start(
+            *(name, "gateway", "run", "--key", self.stage.data(f"{name}.key"), "--server", self.server_address),
+            *("--pan", pans[0], "--secure-pan", pans[1], "--data", self.stage.data(name), "--no-announce"),
+            *("--alias", name, "--trace", self.stage.data(f"{name}.trace")),
+        )
+        line = await self.gateways[name].line()
+        self.pans[name] = [word.strip(",") for word in line.split() if ":" in word]
 
     async def establish(self) -> None:
-        """Start the gateway and three devices, and show every message until all sessions stand."""
+        """Let a device set up a network with two others, and show every message until all sessions stand."""
         self.chapter(
-            "2. Three devices prove themselves to the server, through a gateway",
-            f"{WATCH} and {SCALE} are on an open PAN: they get a LocalEUKey each, and go up in one SETUP Request.",
-            f"{RING} is on a Secure PAN, and needs none.",
+            "Three devices become a network, in one go",
+            f"{WATCH} asks for a network with all in reach. {HOME} invites {SCALE} and {BAND}, which accept,",
+            f"and {SHY}, which does not. One SETUP Request takes those that come to the server.",
         )
-        gateway = await self.stage.start(
-            *(HOME, "gateway", "run", "--key", self.stage.data(f"{HOME}.key"), "--server", self.server_address),
-            *("--pan", "127.0.0.1:0", "--secure-pan", "127.0.0.1:0", "--data", self.stage.data(HOME), "--no-announce"),
-            *("--trace", self.stage.data(f"{HOME}.trace"), "--batch-window", "1.5"),
-        )
-        self.pans = [word.strip(",") for word in (await gateway.line()).split() if ":" in word]
-        devices = [
-            await self.device(WATCH, self.pans[0]),
-            await self.device(SCALE, self.pans[0]),
-            await self.device(RING, self.pans[1], "--secure-pan"),
-        ]
+        for name in (SCALE, BAND):
+            await self.device(name, 0, "--wait", "--accept")
+        await self.device(SHY, 0, "--wait", "--refuse", source=False)
+        await self.in_reach(SCALE, BAND, SHY)
+        await self.device(WATCH, 0, "--invite-all")
         self.console.print("  ", ladder.header(COLUMNS), sep="", soft_wrap=True)
-        waiting = [asyncio.create_task(self._established(device)) for device in devices]
+        waiting = [asyncio.create_task(self.devices[n].until('"established"')) for n in (WATCH, SCALE, BAND)]
         while not all(task.done() for task in waiting):
             await asyncio.sleep(0.2)
             self.rungs()
         await asyncio.gather(*waiting)
-        await asyncio.sleep(0.5)
-        self.rungs(until="/readings")
+        declined = json.loads(await self.devices[WATCH].until('"changed"', '"declined"'))
+        self.rungs()
+        self.say(f"{WATCH} is told: {', '.join(declined['devices'])} was asked, and does not come")
 
-    async def device(self, name: str, pan: str, *more: str) -> Party:
-        """Start a device that sends live readings of this machine."""
-        return await self.stage.start(
-            *(name, "pne", "run", "--key", self.stage.data(f"{name}.key"), "--gateway", pan),
-            *("--source", "host", "--interval", "1", "--trace", self.stage.data(f"{name}.trace"), *more),
+    async def in_reach(self, *names: str) -> None:
+        """Wait until devices have said that they are there (Entity Discovery)."""
+        said: set[str] = set()
+        while said < set(names):
+            await asyncio.sleep(0.1)
+            found = self.traces.new()
+            said.update(one.sender for one in found if one.what == "Entity Discovery Request")
+
+    async def join(self) -> None:
+        """Let a fourth come in."""
+        self.chapter(
+            "A fourth joins",
+            f"{RING} is on a PAN that is secure by itself (DEF-9): it needs no hop key. The others hear of it.",
+        )
+        [network] = [one for one in (await self.ask("network", "list"))["items"] if one["gateway"] == HOME]
+        self.console.print("  ", ladder.header(COLUMNS), sep="", soft_wrap=True)
+        await self.device(RING, 1, "--secure-pan", "--join", network["id"])
+        await self.devices[RING].until('"established"')
+        heard = json.loads(await self.devices[WATCH].until('"changed"', '"joined"', RING))
+        await asyncio.sleep(0.3)
+        self.rungs()
+        self.say(
+            f"{WATCH} is told: {', '.join(heard['devices'])} joined; the inventory is at version {heard['version']}"
         )
 
-    @staticmethod
-    async def _established(device: Party) -> None:
-        while "established" not in await device.line():
-            pass
+    async def device(self, name: str, pan: int, *more: str, source: bool = True) -> None:
+        """Start a device that sends live readings of this machine, through HOME or else SHED."""
+        sends = ("--source", "host", "--interval", "1") if source else ()
+        self.devices[name] = await self.stage.start(
+            *(name, "pne", "run", "--key", self.stage.data(f"{name}.key"), "--output", "json", *QUICK, *sends),
+            *("--gateway", self.pans[HOME][pan], "--gateway", self.pans[SHED][pan]),
+            *("--trace", self.stage.data(f"{name}.trace"), *more),
+        )
 
-    def rungs(self, until: str | None = None) -> None:
-        """Print what was traced since the last call, readings left out."""
+    def rungs(self) -> None:
+        """Print what was traced since the last call, what comes all the time left out."""
         for one in self.traces.new():
             line = ladder.rung(one, COLUMNS, frozenset({RING}))
-            if line is not None and one.what != (until or "/readings"):
+            if line is not None and one.what not in NOT_SHOWN:
                 self.console.print("  ", line, sep="", soft_wrap=True)
 
     async def readings(self, count: int) -> None:
         """Show live readings as the server commits them."""
         self.chapter(
-            "3. Live readings of this machine, end to end",
+            "Live readings of this machine, end to end",
             "The server stores each with the device that its session proved. The gateway carried it, unread.",
         )
         async with self.tail("--count", str(count)) as tail:
@@ -220,17 +186,16 @@ class Story:
 
     async def push(self) -> None:
         """Reach a device from the server."""
-        self.chapter("4. The other way: the server reaches a device through the gateway")
-        data = self.stage.data("server")
+        self.chapter("The other way: the server reaches a device through the gateway")
         for name, text in ((WATCH, "stand up and stretch"), (RING, "good morning")):
-            answer = await self.stage.call("device", "send", name, text, "--data", data, "--output", "json")
-            self.console.print(f"  server ▶ {name}: {text!r}   {name} ▶ server: {json.loads(answer)['answer']!r}")
+            answer = await self.ask("device", "send", name, text)
+            self.say(f"server ▶ {name}: {text!r}   {name} ▶ server: {answer['answer']!r}")
         self.rungs()
 
     async def attacks(self) -> None:
         """Let a registered, lying gateway try."""
         self.chapter(
-            f"5. {MALLORY}: a gateway with a valid key of its own, and bad intentions",
+            f"{MALLORY}: a gateway with a valid key of its own, and bad intentions",
             f"Its PNEs are {' and '.join(VICTIMS)}, two ordinary devices that have no other gateway.",
         )
         mallory = await self.stage.start(
@@ -240,7 +205,10 @@ class Story:
         )
         pan = json.loads(await mallory.line())["pan"]
         for name in VICTIMS:
-            await self.device(name, pan, "--timer", "2")
+            await self.stage.start(
+                *(name, "pne", "run", "--key", self.stage.data(f"{name}.key"), "--gateway", pan, "--timer", "2"),
+                *("--source", "host", "--interval", "1"),
+            )
         table = Table("what it tried", "refused by", "why", box=None, padding=(0, 2, 0, 2))
         failed = []
         while True:
@@ -256,20 +224,56 @@ class Story:
         if failed:
             raise DemoFailed(f"an attack was not refused: {'; '.join(failed)}")
 
+    async def death(self) -> None:
+        """Kill a gateway, and see where its devices turn up."""
+        self.chapter(
+            f"{HOME} dies; its devices turn up at {SHED}",
+            "No new provisioning: each proves itself to the server again, and gets a new hop key there.",
+        )
+        await self.gateways[HOME].kill()
+        self.say(f"[bold red]kill -9 {HOME}[/bold red]")
+        await self.turn_up(SHED)
+
+    async def turn_up(self, gateway: str) -> None:
+        """Wait until all devices are established through *gateway*, and say when each was."""
+        begun = time.monotonic()
+        before = {name: len(self.devices[name].said) for name in DEVICES}
+
+        async def one(name: str) -> None:
+            await self.devices[name].until('"established"', f'"{gateway}"', since=before[name])
+            self.say(f"[green]{name:<6}[/green] through {gateway}, {time.monotonic() - begun:4.1f} s later")
+
+        await asyncio.gather(*(one(name) for name in DEVICES))
+
+    async def lost(self) -> None:
+        """Revoke a gateway that was stolen; the devices go home."""
+        self.chapter(
+            f"{SHED} is stolen: one command",
+            "It shows what that gateway could ever read, and ends exactly its hop keys and sessions.",
+        )
+        await self.gateway(HOME)
+        self.say(f"{HOME} was mended, and runs again")
+        printed = await self.stage.call("gateway", "revoke", SHED, "--data", self.stage.data("server"), "--yes")
+        self.console.print(f"  $ cpns gateway revoke {SHED}", style="bold")
+        for line in printed.splitlines():
+            self.console.print(f"  {line}", style="dim", soft_wrap=True, highlight=False)
+        await self.turn_up(HOME)
+
     async def end(self) -> None:
         """Show that the honest devices have their sessions, and what the server wrote down."""
         self.chapter(
-            "6. After all that",
+            "After all that",
             f"Every device has its session. What failed is written down, with the gateway that brought it: {MALLORY}.",
         )
-        data = self.stage.data("server")
-        networks = json.loads(await self.stage.call("network", "list", "--data", data, "--output", "json"))["items"]
-        through = {pne: one["gateway"] for one in networks for pne in [member["id"] for member in one["members"]]}
-        table = Table("device", "state", "member through", "newest attempt", box=None, padding=(0, 2, 0, 2))
-        for name in (WATCH, SCALE, RING, *VICTIMS):
-            one = json.loads(await self.stage.call("device", "show", name, "--data", data, "--output", "json"))
+        networks = (await self.ask("network", "list"))["items"]
+        inside = {member["id"]: (one, member) for one in networks for member in one["members"]}
+        table = Table("device", "network of", "as", "state", "by", "newest attempt", box=None, padding=(0, 2, 0, 2))
+        for name in (*DEVICES, *VICTIMS):
+            one = await self.ask("device", "show", name)
+            network, member = inside[name]
             newest = f"{one['last_result']} through {one['last_via']} {one['last_reason'] or ''}"
-            table.add_row(name, "connected" if one["connected"] else "away", through.get(name, "-"), newest)
+            guest = "guest" if member["guest"] else "member"
+            table.add_row(name, network["gateway"], guest, member["state"], member["source"], newest)
         self.console.print(table)
 
 
@@ -285,12 +289,15 @@ async def tell(console: Console, once: bool) -> None:
         try:
             await story.provision()
             await story.establish()
+            await story.join()
             await story.readings(9)
             await story.push()
             await story.attacks()
+            await story.death()
+            await story.lost()
             await story.end()
             if not once:
-                story.chapter("7. The readings go on. Ctrl-C ends it all.")
+                story.chapter("The readings go on. Ctrl-C ends it all.")
                 async with story.tail() as tail:
                     while True:
                         story.reading(json.loads(await tail.line()))

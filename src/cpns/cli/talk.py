@@ -258,12 +258,13 @@ def exposure(data: Path, id: str, output: Output) -> None:
     if output is Output.JSON:
         o.print_json(found)
         return
-    print(f"What {o.plain(id)} could ever read: its own hop with each device below (that it is there, when, and what")
-    print("the network's members are). Not what these devices and the server said to each other.\n")
+    print(f"What {o.plain(id)} could ever read, and from when: that a device below was there, when it spoke, how much,")
+    print("and who is in its network. Never what a device and the server said to each other.\n")
     rows = (
-        (one["device"], one["first"], one["last"], one["hop_keys"], one["readings_carried"]) for one in found["devices"]
+        (one["device"], one["first"], one["last"], one["establishments"], one["readings_carried"])
+        for one in found["devices"]
     )
-    o.print_table(("device", "hop key from", "newest from", "hop keys", "readings carried, sealed"), rows)
+    o.print_table(("device", "from", "newest from", "set up", "readings carried, sealed"), rows)
     if found["networks"]:
         print(f"\nIt serves {', '.join(found['networks'])}: `cpns network switch` lets another gateway do so.")
 

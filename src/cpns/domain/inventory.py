@@ -169,17 +169,18 @@ class Revocation:
 
 @dataclass(frozen=True, slots=True)
 class HeldThrough:
-    """What a PN GW held of one PNE: since the run that gave it the first LocalEUKey, until the last.
+    """What a PN GW had to do with one PNE.
 
     Attributes:
-        keys: LocalEUKeys that it was given, one for each establishment.
+        first: of the establishment through it; *last* of the newest.
+        establishments: each gave it a LocalEUKey for this PNE, if the PAN was open.
         readings: messages of that PNE that it carried, sealed, and that were stored.
     """
 
     pne_id: EntityId
     first: float
     last: float
-    keys: int
+    establishments: int
     readings: int
 
 

@@ -156,11 +156,11 @@ class Pne:
 
     def _wanted(self) -> Wanted:
         config = self.config
+        if self.joined is not None:  # it comes back, or roams: the PN GW knows where it belongs
+            return Wanted(gateway_id=config.gateway_id)
         if config.join is not None:
             return Wanted(Procedure.JOIN, config.join, config.gateway_id)
-        if self.joined is None:
-            return Wanted(gateway_id=config.gateway_id, setup_type=config.setup_type, invite=config.invite)
-        return Wanted(gateway_id=config.gateway_id)
+        return Wanted(gateway_id=config.gateway_id, setup_type=config.setup_type, invite=config.invite)
 
     async def _establish(self) -> None:
         if self.config.waits and self.joined is None:

@@ -20,7 +20,7 @@ class PneConfig:
         request_timeout: seconds that it waits for the answer to an application message.
         presence: seconds between its signs of life to the PN GW.
         session_age: seconds after which it sets up again by itself.
-        join: the PN to join (procedure 3); None: it establishes one, or is taken into the one of its PN GW.
+        join: the PN to join first (procedure 3); None: it establishes one, or is taken into the one of its PN GW.
         setup_type: whom the PN GW is to invite when it establishes: nobody (1), all in reach (2), or *invite* (3).
         waits: it sets up nothing by itself, and waits to be invited.
     """

@@ -98,6 +98,7 @@ class Networks:
         """Change policy, alias or owner, as the operator says."""
         rule = partial(membership.settle, policy=policy, alias=alias, owner=owner)
         edited = await self._edit(pn_id, [owner] if owner is not None else [], rule, membership.OPERATOR)
+        await self._tell(edited.after, edited.after.gateway_id, Change.SETTLED, ())
         return edited.after
 
     async def switch(
@@ -117,6 +118,8 @@ class Networks:
         network = await self._store.network(pn_id)
         if network is None or asked_by not in (None, network.gateway_id, to):
             raise Refused(Result.UNKNOWN_PN, "no_such_pn")
+        if to == network.gateway_id:
+            raise Refused(Result.EXISTS, "serves_it_already")
         request = m.PnGwSwitchingRequest(pn_id, to)
         if asked_by != to:
             found = await self._agreed(to, request)
@@ -136,7 +139,7 @@ class Networks:
         answer = await self._gateways.ask(gateway, request, m.PnGwSwitchingResponse, SWITCH_TIMEOUT)
         if answer.result != Result.SUCCESS:
             known = answer.result in set(Result)
-            raise Refused(Result(answer.result) if known else Result.NOT_ALLOWED, f"{gateway}_does_not_agree")
+            raise Refused(Result(answer.result) if known else Result.NOT_ALLOWED, "gateway_does_not_agree")
         return answer
 
     # what follows from it
@@ -150,7 +153,8 @@ class Networks:
             self._tell_soon(network, network.gateway_id, Change.MOVED, gone)
             told.update((network.gateway_id, pne) for pne in gone)
         for pne, gateway in moved_from.items():
-            if found.network is not None and (gateway, pne) not in told:
+            let_in = found.admissions[pne].result is Result.SUCCESS
+            if found.network is not None and let_in and (gateway, pne) not in told:
                 self._tell_soon(found.network, gateway, Change.MOVED, (pne,))
 
     def gone(self, networks: Iterable[Network], pne: EntityId) -> Coroutine[Any, Any, object]:

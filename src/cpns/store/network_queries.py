@@ -35,12 +35,13 @@ MAX_LISTED: Final = 10_000
 MAX_STRANGERS: Final = 1_000
 """IDs that are remembered of those that nobody provisioned; the one that came longest ago is forgotten first."""
 
-_NETWORK = select(networks).where(networks.c.pn_id == bindparam("pn_id"))
-_NETWORKS = select(networks).order_by(networks.c.pn_id)
+_SHOWN = select(*(column for column in networks.c if column.name != "served_since"))
+_NETWORK = _SHOWN.where(networks.c.pn_id == bindparam("pn_id"))
+_NETWORKS = _SHOWN.order_by(networks.c.pn_id)
 _OF_GATEWAY = (
     select(networks.c.pn_id)
     .where(networks.c.gateway_id == bindparam("gateway_id"))
-    .order_by(networks.c.created_at, networks.c.pn_id)
+    .order_by(networks.c.served_since, networks.c.pn_id)
 )
 _OF_MEMBER = select(members.c.pn_id).where(members.c.pne_id == bindparam("pne_id"))
 _ADD = insert(networks)
@@ -49,10 +50,12 @@ _CHANGE = (
     .where(networks.c.pn_id == bindparam("id"))
     .values({column: bindparam(f"new_{column}") for column in ("gateway_id", "alias", "owner", "policy", "version")})
 )
+_SERVED_SINCE = update(networks).where(networks.c.pn_id == bindparam("id")).values(served_since=bindparam("at"))
 _DROP = [delete(table).where(table.c.pn_id == bindparam("id")) for table in (standings, members, networks)]
 
 _MEMBER_COLUMNS = ("pne_id", "pn_id", "pan_secure", "since")
 _PUT_MEMBER = driver_sql(insert_or_update(members, "pne_id"), _MEMBER_COLUMNS)
+_SECURE = update(members).where(members.c.pne_id == bindparam("pne")).values(pan_secure=bindparam("secure"))
 _DROP_MEMBER = delete(members).where(members.c.pne_id == bindparam("pne"), members.c.pn_id == bindparam("pn"))
 _PUT_STANDING = driver_sql(insert_or_update(standings, "pne_id", "pn_id"), ("pne_id", "pn_id", "standing", "at", "via"))
 _DROP_STANDING = delete(standings).where(standings.c.pne_id == bindparam("pne"), standings.c.pn_id == bindparam("pn"))
@@ -199,21 +202,28 @@ def establish(connection: Connection, finished: Establishment) -> Admitted:
     let_in = [member for member in finished.members if admissions[member.pne_id].result is Result.SUCCESS]
     joined = tuple(member.pne_id for member in let_in if not places[member.pne_id].present)
     after = before
-    if joined:
+    changed = {
+        pne: one.standing
+        for pne, one in admissions.items()
+        if one.standing is not None and one.standing != places[pne].standing
+    }
+    if joined or any(places[pne].present for pne in changed):  # one that is in, and guest no longer
         after = _bumped(connection, before) if before is not None else _founded(connection, finished, joined[0])
     rows = [
         (member.pne_id, finished.pn_id, member.pan_secure, finished.at)
         for member in let_in
-        if present.get(member.pne_id) != (finished.pn_id, member.pan_secure)
+        if not places[member.pne_id].present
     ]
     if rows:
         connection.exec_driver_sql(_PUT_MEMBER, rows)
+    turned = [
+        {"pne": member.pne_id, "secure": member.pan_secure}
+        for member in let_in
+        if places[member.pne_id].present and present[member.pne_id][1] != member.pan_secure
+    ]
+    if turned:
+        connection.execute(_SECURE, turned)
     if after is not None:
-        changed = {
-            pne: one.standing
-            for pne, one in admissions.items()
-            if one.standing is not None and one.standing != places[pne].standing
-        }
         _put_standings(connection, finished.pn_id, changed, finished.at, finished.gateway_id)
     left = _left(connection, finished.pn_id, [pne for pne in joined if pne in present], present)
     _remember(connection, finished)
@@ -226,7 +236,7 @@ def _founded(connection: Connection, finished: Establishment, owner: EntityId) -
         finished.pn_id, finished.gateway_id, finished.alias, owner, finished.policy, version=1, created_at=finished.at
     )
     row = {name: getattr(made, name) for name in ("pn_id", "gateway_id", "alias", "owner", "version", "created_at")}
-    connection.execute(_ADD, {**row, "policy": made.policy.value})
+    connection.execute(_ADD, {**row, "policy": made.policy.value, "served_since": finished.at})
     return made
 
 
@@ -304,7 +314,7 @@ def edit(
         for statement in _DROP:
             connection.execute(statement, {"id": pn_id})
     else:
-        after = _apply(connection, before, change, at, by)
+        after = _apply(connection, before, places, change, at, by)
     if change.subjects:
         record(connection, [Outcome(at, change.event, one, by, Result.SUCCESS, pn_id) for one in change.subjects])
     else:
@@ -312,10 +322,17 @@ def edit(
     return Edited(before, after, change, here)
 
 
-def _apply(connection: Connection, before: Network, change: Edit, at: float, by: EntityId | None) -> Network:
+def _apply(
+    connection: Connection,
+    before: Network,
+    places: Mapping[EntityId, Place],
+    change: Edit,
+    at: float,
+    by: EntityId | None,
+) -> Network:
     if change.gone:
         connection.execute(_DROP_MEMBER, [{"pne": pne, "pn": before.pn_id} for pne in change.gone])
-    added = sum(how is not None for how in change.standings.values())
+    added = sum(how is not None and places[pne].standing is None for pne, how in change.standings.items())
     if added and connection.execute(_LISTED, {"pn_id": before.pn_id}).scalar_one() + added > MAX_LISTED:
         raise Refused(Result.TOO_MANY, "member_list_is_full")
     _put_standings(connection, before.pn_id, change.standings, at, by)
@@ -328,6 +345,8 @@ def _apply(connection: Connection, before: Network, change: Edit, at: float, by:
         changes["owner"] = connection.execute(_HEIR, {"pn_id": before.pn_id}).scalar_one_or_none()
     if not changes and not change.gone and not change.standings:
         return before
+    if change.gateway_id is not None:
+        connection.execute(_SERVED_SINCE, {"id": before.pn_id, "at": at})
     return _bumped(connection, before, **changes)
 
 

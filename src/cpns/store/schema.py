@@ -50,6 +50,7 @@ networks = Table(
     Column("owner", Text),
     Column("policy", Text, nullable=False, server_default="open"),
     Column("version", BigInteger, nullable=False, server_default="1"),
+    Column("served_since", Double, nullable=False, server_default="0"),
     Index("networks_by_gateway", "gateway_id"),
 )
 

@@ -7,7 +7,7 @@ driver as text (see `dialect.driver_sql`).
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, func, insert, or_, select, update
 
 from cpns.domain.inventory import (
     Credential,
@@ -24,7 +24,7 @@ from cpns.ids import EntityId
 from cpns.store import network_queries
 from cpns.store.audit_queries import PROCEDURES, record
 from cpns.store.dialect import driver_sql, insert_once
-from cpns.store.schema import audit, entities, members, networks, readings
+from cpns.store.schema import audit, entities, members, networks, pushes, readings, strangers
 
 T = TypeVar("T")
 
@@ -47,6 +47,8 @@ _TAKEN = select(entities.c.entity_id, entities.c.fingerprint).where(
     )
 )
 _ADD_ENTITY = insert(entities)
+_DROP_PUSHES = delete(pushes).where(pushes.c.pne_id == bindparam("id"))
+_DROP_STRANGER = delete(strangers).where(strangers.c.entity_id == bindparam("id"))
 
 _newer = audit.alias("newer")
 _newest = (
@@ -56,17 +58,22 @@ _newest = (
     .limit(1)
     .scalar_subquery()
 )
+_serves = (
+    select(networks.c.pn_id)
+    .where(networks.c.gateway_id == entities.c.entity_id)
+    .order_by(networks.c.served_since, networks.c.pn_id)
+    .limit(1)
+    .scalar_subquery()
+)
 _ENTITIES = select(
     *(column for column in entities.c if column.name != "sealed_eukey"),
     audit.c.result.label("last_result"),
     audit.c.reason.label("last_reason"),
     audit.c.via.label("last_via"),
     audit.c.at.label("last_at"),
-    func.coalesce(members.c.pn_id, networks.c.pn_id).label("pn_id"),
+    func.coalesce(members.c.pn_id, _serves).label("pn_id"),
 ).select_from(
-    entities.outerjoin(audit, audit.c.number == _newest)
-    .outerjoin(members, members.c.pne_id == entities.c.entity_id)
-    .outerjoin(networks, networks.c.gateway_id == entities.c.entity_id)
+    entities.outerjoin(audit, audit.c.number == _newest).outerjoin(members, members.c.pne_id == entities.c.entity_id)
 )
 _ENTITY = _ENTITIES.where(entities.c.entity_id == bindparam("entity_id"))
 _ENTITIES_OF_KIND = _ENTITIES.where(entities.c.kind == bindparam("kind")).order_by(entities.c.entity_id)
@@ -118,6 +125,7 @@ def add_entities(connection: Connection, new: Sequence[NewEntity]) -> None:
         ids.add(e.entity_id)
         fingerprints.add(e.fingerprint)
     connection.execute(_ADD_ENTITY, [_entity_row(e) for e in new])
+    connection.execute(_DROP_STRANGER, [{"id": e.entity_id} for e in new])  # they wait for nothing any more
     record(connection, [Outcome(e.created_at, "provisioned", e.entity_id, None, Result.SUCCESS) for e in new])
 
 
@@ -141,6 +149,7 @@ def revoke(connection: Connection, entity_id: EntityId, at: float) -> Revocation
         return Revocation(first=False)
     connection.execute(_REVOKE, {"id": entity_id, "at": at})
     left = network_queries.forget(connection, entity_id)
+    connection.execute(_DROP_PUSHES, {"id": entity_id})
     record(connection, [Outcome(at, "revoked", entity_id, None, Result.SUCCESS)])
     return Revocation(True, left)
 

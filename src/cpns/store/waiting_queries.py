@@ -16,9 +16,9 @@ MAX_PUSHES: Final = 64
 _STRANGERS = select(strangers).order_by(strangers.c.entity_id)
 _DROP_STRANGER = delete(strangers).where(strangers.c.entity_id == bindparam("id"))
 _tries = (
-    select(audit.c.entity_id, func.max(audit.c.at).label("last"), func.count().label("attempts"))
+    select(audit.c.entity_id, audit.c.via, func.max(audit.c.at).label("last"), func.count().label("attempts"))
     .where(audit.c.event == "refused", audit.c.reason == "pending_approval")
-    .group_by(audit.c.entity_id)
+    .group_by(audit.c.entity_id, audit.c.via)
     .subquery()
 )
 _PENDING = (
@@ -30,7 +30,7 @@ _PENDING = (
         func.coalesce(_tries.c.last, standings.c.at),
         func.coalesce(_tries.c.attempts, 0),
     )
-    .outerjoin(_tries, _tries.c.entity_id == standings.c.pne_id)
+    .outerjoin(_tries, (_tries.c.entity_id == standings.c.pne_id) & (_tries.c.via == standings.c.via))
     .where(standings.c.standing == Standing.PENDING.value)
     .order_by(standings.c.pne_id, standings.c.pn_id)
 )

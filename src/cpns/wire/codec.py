@@ -59,7 +59,8 @@ def _addresses(value: object) -> bool:
     )
 
 
-def _alias(value: object) -> bool:
+def is_alias(value: object) -> bool:
+    """Whether *value* may be an alias."""
     return type(value) is str and 0 < len(value.encode()) <= r.MAX_ALIAS_BYTES and value.isprintable()
 
 
@@ -89,13 +90,13 @@ FIELDS: dict[str, tuple[Label, Check]] = {
     "result": (Label.RESULT, _number(0, 255)),
     "setup_type": (Label.SETUP_TYPE, _number(1, 3)),
     "invite": (Label.INVITE, _names),
-    "alias": (Label.ALIAS, _alias),
+    "alias": (Label.ALIAS, is_alias),
     "key_seed": (Label.KEY_SEED, _octets(r.KEY_BYTES)),
     "cm_device_id": (Label.CM_DEVICE_ID, is_name),
     "cm_device_key": (Label.CM_DEVICE_KEY, _octets(r.KEY_BYTES)),
     "members": (Label.MEMBERS, _members),
     "version": (Label.VERSION, _number(0, 2**53)),
-    "change": (Label.CHANGE, _number(1, 7)),
+    "change": (Label.CHANGE, _number(1, 8)),
     "owner": (Label.OWNER, is_name),
     "presence": (Label.PRESENCE, _number(1, 4)),
     "age": (Label.AGE, _number(0, 2**32)),

@@ -142,6 +142,8 @@ class Change(IntEnum):
     """PN GW switching: the PN GW change notification."""
     DECLINED = 7
     """Asked to come, and refused or did not answer: nothing changed."""
+    SETTLED = 8
+    """Alias, owner or policy."""
 
 
 class Mode(IntEnum):

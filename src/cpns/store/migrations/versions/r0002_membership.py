@@ -23,6 +23,7 @@ def _networks() -> None:
     op.add_column("networks", sa.Column("owner", sa.Text))
     op.add_column("networks", sa.Column("policy", sa.Text, nullable=False, server_default="open"))
     op.add_column("networks", sa.Column("version", sa.BigInteger, nullable=False, server_default="1"))
+    op.add_column("networks", sa.Column("served_since", sa.Double, nullable=False, server_default="0"))
     op.add_column("members", sa.Column("since", sa.Double, nullable=False, server_default="0"))
     op.create_table(
         "standings",
