@@ -14,6 +14,7 @@ from cpns.gateway.app import Gateway
 from cpns.ids import EntityId, PnId
 from cpns.pne.app import Pne
 from cpns.wire import messages as m
+from cpns.wire import pn_messages as pm
 from cpns.wire.registry import Change, Presence, Procedure, SetupType, Source
 from tests.support.raw import ScriptedGateway, ScriptedPne, ask, entry_of, result_of
 from tests.support.tap import bodies, one_body, scene
@@ -281,8 +282,8 @@ async def test_a_gateway_alone_admits_nobody(here: World) -> None:
     here.closes(alice)
     pn_id = (await the_network(here)).network.pn_id
     assert result_of(await liar.setup(entry_of(alice.begin()), pn_id=pn_id)) == ("4.03", Result.UNKNOWN_PN)
-    expel = await ask(liar.to_server, m.ExpelRequest(pn_id, tuple(ids("host"))), session=liar.session)
-    release = await ask(liar.to_server, m.ReleaseRequest(pn_id), session=liar.session)
+    expel = await ask(liar.to_server, pm.ExpelRequest(pn_id, tuple(ids("host"))), session=liar.session)
+    release = await ask(liar.to_server, pm.ReleaseRequest(pn_id), session=liar.session)
     assert [result_of(answer)[1] for answer in (expel, release)] == [Result.NOT_ALLOWED, Result.NOT_ALLOWED]
     assert await members(here) == {"host"}
 
@@ -446,8 +447,8 @@ async def test_nothing_is_told_again_to_who_has_the_newest_version(here: World) 
     gateway = await here.start_gateway()
     alice = await here.joined_pne("alice", gateway)
     found, _ = await alice.network.inventory()
-    again = await alice.network._ask(m.InventoryRequest(found.pn_id, found.version), m.InventoryResponse)
-    assert again == m.InventoryResponse(Result.SUCCESS, found.pn_id, found.version)
+    again = await alice.network._ask(pm.InventoryRequest(found.pn_id, found.version), pm.InventoryResponse)
+    assert again == pm.InventoryResponse(Result.SUCCESS, found.pn_id, found.version)
 
 
 @pytest.mark.req("DEF-3")
@@ -459,9 +460,9 @@ async def test_an_entity_sees_only_what_it_may(here: World) -> None:
     theirs = next(pn for pn in await here.store.networks() if pn.network.gateway_id == "gw-2").network.pn_id
     for pn_id in (theirs, PnId("pn-none")):
         with pytest.raises(Refused, match="unknown_pn"):
-            await alice.network._ask(m.InventoryRequest(pn_id), m.InventoryResponse)
+            await alice.network._ask(pm.InventoryRequest(pn_id), pm.InventoryResponse)
         with pytest.raises(Refused, match="unknown_pn"):
-            await first.networks._ask(first.uplink.standing, m.InventoryRequest(pn_id))
+            await first.networks._ask(first.uplink.standing, pm.InventoryRequest(pn_id))
 
 
 @pytest.mark.req("FN-4")

@@ -16,7 +16,7 @@ from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
 from cpns.service.system import random_bytes
 from cpns.store.vault import FileVault
-from cpns.wire import messages as m
+from cpns.wire import pn_messages as pm
 from cpns.wire.registry import Mode
 from tests.integration.test_roaming import FAST, Traffic, network_of, nothing_lost, via
 from tests.support.raw import Scripted, said
@@ -85,8 +85,8 @@ async def test_it_says_as_what_it_runs(here: World) -> None:
     here.closes(asker)
     assert device.gateway is not None
     for where, mode in ((here.pan(device.gateway), Mode.BOTH), (here.pan(external), Mode.PN_GW)):
-        question = m.EntityDiscoveryRequest(EntityId("somebody"), Mode.PNE)
-        found = await said(await asker.link(where), question, m.EntityDiscoveryResponse)
+        question = pm.EntityDiscoveryRequest(EntityId("somebody"), Mode.PNE)
+        found = await said(await asker.link(where), question, pm.EntityDiscoveryResponse)
         assert found.mode == mode
 
 
@@ -102,13 +102,13 @@ async def test_it_becomes_a_gateway_when_it_is_asked_and_wants_to(here: World, m
     here.closes(asker)
     assert device.pne is not None
     link = await asker.link(("127.0.0.1", address_of(device.pne._endpoint)[1]))
-    request = m.GatewayChangeRequest(EntityId("somebody"), Mode.BOTH)
-    answer = await said(link, request, m.GatewayChangeResponse)
+    request = pm.GatewayChangeRequest(EntityId("somebody"), Mode.BOTH)
+    answer = await said(link, request, pm.GatewayChangeResponse)
     if not may_change:
-        assert answer == m.GatewayChangeResponse(Result.REFUSED_BY_USER)
+        assert answer == pm.GatewayChangeResponse(Result.REFUSED_BY_USER)
         assert (device.mode, device.gateway) == (Mode.PNE, None)
         return
-    assert answer == m.GatewayChangeResponse(Result.SUCCESS, EntityId("tablet-gw"))
+    assert answer == pm.GatewayChangeResponse(Result.SUCCESS, EntityId("tablet-gw"))
     await until(lambda: device.mode is Mode.BOTH)
     await until(lambda: via(here, "tablet") == "tablet-gw")
 

@@ -19,6 +19,7 @@ from cpns.transport import discovery, multicast
 from cpns.transport.endpoint import Hinted
 from cpns.transport.errors import Code
 from cpns.wire import messages as m
+from cpns.wire import pn_messages as pm
 from cpns.wire.registry import Change, Mode
 from tests.support.raw import ScriptedGateway, ScriptedPne, ask, entry_of
 from tests.support.tap import TcpTap, body_of, scene, settled
@@ -147,7 +148,7 @@ async def test_gateways_are_found_by_coap_multicast(here: World) -> None:
     for gateway in (first, second):
         wanted = gateway.config.gateway_id
         found = await multicast.ask(
-            m.EntityDiscoveryRequest(EntityId("bob"), Mode.PNE),
+            pm.EntityDiscoveryRequest(EntityId("bob"), Mode.PNE),
             ["127.0.0.1"],
             lambda one, wanted=wanted: one.entity_id == wanted,  # type: ignore[misc]
             5,
@@ -269,7 +270,7 @@ async def test_a_revoked_gateway_gets_nothing_more_and_its_pnes_go_elsewhere(her
     assert await here.provisioning.revoke("gw-1") == 4
     assert {session.peer_id for session in here.server.sessions} == {"gw-2", "safe"}
     with pytest.raises(Refused):
-        await ask(standing.link, m.InventoryRequest(), session=standing.session, seconds=1)
+        await ask(standing.link, pm.InventoryRequest(), session=standing.session, seconds=1)
     held = await here.store.held_through(EntityId("gw-1"))
     assert {one.pne_id: one.establishments for one in held} == {f"pne-{number}": 1 for number in range(3)}
     assert all(one.readings >= 3 for one in held)
@@ -424,7 +425,7 @@ async def test_an_invitation_back_from_a_stranger_is_not_taken(here: World) -> N
     assert pne.joined is not None
     answer = await ask(link, m.Invitation(EntityId("alice"), EntityId("gw-1"), 1, pne.joined.pn_id))
     assert body_of(answer.payload) == m.InvitationRefused(Result.ALREADY_MEMBER)
-    notice = m.PnChangeNotify(pne.joined.pn_id, (), 99, Change.RELEASED)
+    notice = pm.PnChangeNotify(pne.joined.pn_id, (), 99, Change.RELEASED)
     assert (await ask(link, notice)).code == Code.UNAUTHORIZED
     assert here.changes["alice"] == []
     await pne.send(pne.next_reading({"still": "there"}))

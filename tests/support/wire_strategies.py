@@ -7,7 +7,6 @@ from typing import Any, get_type_hints
 from hypothesis import strategies as st
 
 from cpns.wire import codec
-from cpns.wire import messages as m
 from cpns.wire.registry import MAX_ALIAS_BYTES
 
 NAMES = st.text(string.ascii_letters + string.digits + "._:-", min_size=1, max_size=64)
@@ -81,7 +80,7 @@ def messages(shape: type[Any]) -> st.SearchStrategy[Any]:
     return st.builds(shape, **arguments)
 
 
-any_message: st.SearchStrategy[Any] = st.one_of([messages(shape) for shape in m.SHAPES])
+any_message: st.SearchStrategy[Any] = st.one_of([messages(shape) for shape in codec.SHAPES])
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none()

@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 
 from cpns.errors import WireError
 from cpns.wire import application, codec
-from cpns.wire import messages as m
 from cpns.wire.registry import MessageType
 from tests.support.wire_strategies import any_message, messages
 
@@ -58,10 +57,10 @@ def validates(data: bytes) -> bool:
 
 def test_every_shape_is_there_once() -> None:
     kinds = sorted(int(kind) for kind, _name in MAPS)
-    assert kinds == sorted(int(shape.TYPE) for shape in m.SHAPES)
+    assert kinds == sorted(int(shape.TYPE) for shape in codec.SHAPES)
     assert set(kinds) == set(map(int, MessageType))
-    assert len(ENTRIES) == sum("entries" in shape.__slots__ for shape in m.SHAPES)
-    assert len(set(ENTRIES.values())) == len(m.ENTRIES)
+    assert len(ENTRIES) == sum("entries" in shape.__slots__ for shape in codec.SHAPES)
+    assert len(set(ENTRIES.values())) == len(codec.ENTRIES)
 
 
 @pytest.mark.parametrize("case", VECTORS, ids=lambda case: case["name"])
@@ -69,7 +68,7 @@ def test_vector(case: dict[str, Any]) -> None:
     assert validates(bytes.fromhex(case["encoded"]))
 
 
-@pytest.mark.parametrize("shape", m.SHAPES, ids=lambda shape: shape.__name__)
+@pytest.mark.parametrize("shape", codec.SHAPES, ids=lambda shape: shape.__name__)
 def test_what_is_encoded_validates(shape: type[Any]) -> None:
     @settings(max_examples=10)
     @given(messages(shape))
@@ -111,7 +110,7 @@ def test_codec_and_cddl_agree_on_a_changed_body(message: Any, data: st.DataObjec
     kind = data.draw(st.sampled_from([kind, kind, kind, kind + 1, 9, 255]), "type")
     changed = cbor2.dumps([kind, body], canonical=True)
     try:
-        codec.decode(changed, *m.SHAPES)
+        codec.decode(changed, *codec.SHAPES)
     except WireError:
         assert not validates(changed)
     else:

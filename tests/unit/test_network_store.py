@@ -25,7 +25,7 @@ from cpns.store import network_queries, waiting_queries
 from cpns.store.gateway_store import GatewayStore
 from cpns.store.server_store import ServerStore
 from cpns.wire import codec
-from cpns.wire import messages as m
+from cpns.wire import pn_messages as pm
 from tests.support.world import CLOCK
 from tests.unit.test_store import GW1, GW2, PN1, PN2, establishment, members_of, new, pne, present, refused
 
@@ -603,7 +603,7 @@ async def told_of_a_move(store: ServerStore, policy: Policy) -> list[tuple[Entit
     networks.admitted(await store.establish(establishment(PN2, GW2, pne(1), moved_from=moved)), GW2, moved)
     for task in list(networks._telling):
         await task
-    notices = [(gateway, notice) for gateway, notice in gateways.notices if isinstance(notice, m.PnChangeNotify)]
+    notices = [(gateway, notice) for gateway, notice in gateways.notices if isinstance(notice, pm.PnChangeNotify)]
     assert len(notices) == len(gateways.notices)
     return [(gateway, notice.members) for gateway, notice in notices]
 
@@ -621,7 +621,7 @@ class Unwilling(Gateways):
     """PN GWs that do not take over what they are asked to."""
 
     async def ask(self, gateway: EntityId, message: codec.Message, shape: type[M], timeout: float) -> M:
-        answer = m.PnGwSwitchingResponse(Result.NOT_ALLOWED)
+        answer = pm.PnGwSwitchingResponse(Result.NOT_ALLOWED)
         assert isinstance(answer, shape)
         return answer
 

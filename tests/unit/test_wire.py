@@ -27,7 +27,7 @@ BODY = codec.encode(ACTIVATE)
 def refusal(data: bytes, *shapes: type[Any], **limits: int) -> WireError:
     """Return the error that *data* is refused with."""
     with pytest.raises(WireError) as caught:
-        codec.decode(data, *(shapes or m.SHAPES), **limits)
+        codec.decode(data, *(shapes or codec.SHAPES), **limits)
     return caught.value
 
 
@@ -109,7 +109,7 @@ def test_every_attribute_has_its_own_label() -> None:
 
 
 def test_every_type_has_a_shape() -> None:
-    assert {shape.TYPE for shape in m.SHAPES} == set(MessageType)
+    assert {shape.TYPE for shape in codec.SHAPES} == set(MessageType)
 
 
 def test_no_set_of_labels_fits_two_shapes_of_a_type() -> None:
@@ -130,7 +130,7 @@ def test_vector(case: dict[str, Any]) -> None:
     assert check_wire(case) == []
 
 
-@pytest.mark.parametrize("shape", m.SHAPES, ids=lambda shape: shape.__name__)
+@pytest.mark.parametrize("shape", codec.SHAPES, ids=lambda shape: shape.__name__)
 def test_round_trip(shape: type[Any]) -> None:
     @settings(max_examples=25)
     @given(messages(shape))
@@ -138,7 +138,7 @@ def test_round_trip(shape: type[Any]) -> None:
         data = codec.encode(message)
         assert codec.decode(data, shape) == message
         assert codec.decode(data, *codec.shapes_of(shape.TYPE)) == message
-        again: Any = codec.decode(data, *m.SHAPES)
+        again: Any = codec.decode(data, *codec.SHAPES)
         assert codec.encode(again) == data
         assert data == cbor2.dumps(cbor2.loads(data), canonical=True)
 
@@ -158,7 +158,7 @@ def test_a_decoded_message_is_hashable_and_frozen() -> None:
 def check_invariant(data: bytes) -> None:
     """Decode *data* as any shape, and check the invariant of the codec."""
     try:
-        message: Any = codec.decode(data, *m.SHAPES)
+        message: Any = codec.decode(data, *codec.SHAPES)
     except WireError as error:
         result = error.result
     else:

@@ -11,7 +11,9 @@ from cpns.errors import NotFound
 from cpns.gateway.app import Gateway
 from cpns.ids import PnId, entity_id
 from cpns.pne.app import Pne
-from cpns.wire.messages import InventoryEntry
+from cpns.wire.pn_messages import (
+    InventoryEntry,
+)
 from cpns.wire.registry import Presence, Source
 
 

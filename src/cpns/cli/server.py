@@ -8,6 +8,10 @@ import typer
 from cpns.cli.options import Data, Output, PassphraseFile, Print, address, config, flag
 from cpns.domain.network import Policy
 
+NewPolicy = Annotated[
+    Policy, flag("server", "--policy", "Who may come into new networks: all, upon approval, or the invited.")
+]
+
 app = typer.Typer(name="server", help="Set up, run and watch a server.", no_args_is_help=True)
 
 
@@ -54,10 +58,7 @@ def run(
     lowest_suite: Annotated[
         int, flag("server", "--lowest-suite", "Let nobody in with a lower suite: 1, 2 or 3.", min=1, max=3)
     ] = 1,
-    policy: Annotated[
-        Policy,
-        flag("server", "--policy", "Who may come into new networks: all, upon approval, or the invited."),
-    ] = Policy.OPEN,
+    policy: NewPolicy = Policy.OPEN,
     answer_timeout: Annotated[
         float, flag("server", "--answer-timeout", "Seconds that a gateway and its devices have to answer.", min=0.1)
     ] = 8.0,

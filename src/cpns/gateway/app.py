@@ -27,16 +27,18 @@ from cpns.transport.relay import MAX_IN_FLIGHT_DOWN, Carrier, HoldLimits, Relay
 from cpns.wire import application, codec, registry
 from cpns.wire.messages import (
     ActivateRequest,
-    EntityDiscoveryRequest,
-    EntityDiscoveryResponse,
     GatewayChallenge,
-    InviteRequest,
-    InviteResponse,
     OutcomeEntry,
-    PnChangeNotify,
-    PnGwSwitchingRequest,
     SetupRequest,
     SetupResponse,
+)
+from cpns.wire.pn_messages import (
+    EntityDiscoveryRequest,
+    EntityDiscoveryResponse,
+    InviteRequest,
+    InviteResponse,
+    PnChangeNotify,
+    PnGwSwitchingRequest,
 )
 from cpns.wire.registry import Change, Mode, SetupType
 

@@ -16,7 +16,10 @@ from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Link
 from cpns.transport.errors import Answer, Code, read
 from cpns.wire import application, codec, registry
-from cpns.wire.messages import ActivateRequest, Proof
+from cpns.wire.messages import (
+    ActivateRequest,
+    Proof,
+)
 
 KID_BYTES: Final = 2
 MAX_RUNS: Final = 256

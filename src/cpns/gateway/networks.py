@@ -14,7 +14,7 @@ from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
 from cpns.transport.errors import read
 from cpns.wire import codec
-from cpns.wire.messages import (
+from cpns.wire.pn_messages import (
     ExpelRequest,
     ExpelResponse,
     InventoryEntry,

@@ -10,7 +10,7 @@ from cpns.gateway.networks import Networks
 from cpns.ids import EntityId, PnId
 from cpns.transport.errors import read
 from cpns.wire import codec
-from cpns.wire.messages import (
+from cpns.wire.pn_messages import (
     GatewayChangeRequest,
     GatewayChangeResponse,
     PnGwSwitchingRequest,

@@ -14,6 +14,7 @@ from cpns.ids import EntityId, PnId
 from cpns.pne.config import PneConfig
 from cpns.pne.find import Finder
 from cpns.pne.join import Join, Wanted
+from cpns.pne.outbox import Outbox
 from cpns.pne.requests import Requests
 from cpns.ports import Clock, Randomness
 from cpns.protocol.pne_auth.pne import Joined
@@ -23,6 +24,7 @@ from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.wire import application, codec, registry
 from cpns.wire import messages as m
+from cpns.wire import pn_messages as pm
 from cpns.wire.application import Reading
 from cpns.wire.registry import Change, Mode, Procedure
 
@@ -30,8 +32,6 @@ _log = logging.getLogger("cpns.pne")
 
 BACKOFF: Final = (0.3, 15.0)
 """First and longest pause, in seconds, between attempts; each is drawn from half of it up to all of it."""
-SILENCES: Final = 3
-"""Application messages in a row without any answer after which the PNE joins anew."""
 FOUND_SECONDS: Final = 20.0
 """How often a PNE that waits for an invitation says that it is there."""
 LOYALTY_SECONDS: Final = 4.0
@@ -42,7 +42,7 @@ Inbox = Callable[[str], str]
 """Takes a text that the server pushed; returns the text of the answer."""
 Consent = Callable[[m.Invitation], Awaitable[bool]]
 """Whether the PNE comes where it is invited; may ask a person."""
-Becomes = Callable[[m.GatewayChangeRequest, bool], Awaitable[m.GatewayChangeResponse]]
+Becomes = Callable[[pm.GatewayChangeRequest, bool], Awaitable[pm.GatewayChangeResponse]]
 """Takes a request to become a PN GW, and whether our own PN GW made it; returns the answer."""
 
 
@@ -50,8 +50,8 @@ async def _never(invitation: m.Invitation) -> bool:
     return False
 
 
-async def _is_no_gateway(request: m.GatewayChangeRequest, by_own_gateway: bool) -> m.GatewayChangeResponse:
-    return m.GatewayChangeResponse(Result.MODE_NOT_SUPPORTED)
+async def _is_no_gateway(request: pm.GatewayChangeRequest, by_own_gateway: bool) -> pm.GatewayChangeResponse:
+    return pm.GatewayChangeResponse(Result.MODE_NOT_SUPPORTED)
 
 
 class Pne:
@@ -75,7 +75,7 @@ class Pne:
         inbox: Inbox,
         watch: Watch | None = None,
         on_established: Callable[[EntityId, PnId], None] = lambda gateway, pn: None,
-        on_change: Callable[[m.PnChangeNotify], None] = lambda notice: None,
+        on_change: Callable[[pm.PnChangeNotify], None] = lambda notice: None,
         consent: Consent = _never,
         becomes: Becomes = _is_no_gateway,
     ) -> None:
@@ -105,8 +105,7 @@ class Pne:
         self._held_up = False
         self._out = False
         self._left = False
-        self._serial = 0
-        self._boot = random(application.READING_ID_BYTES - 4)
+        self._outbox = Outbox(random(application.READING_ID_BYTES - 4), self, self._exchange)
         self._pushed: OrderedDict[bytes, str] = OrderedDict()
         self._work: set[asyncio.Task[None]] = set()
 
@@ -279,7 +278,7 @@ class Pne:
         source = inbound.source
         return source is not None and source.profile is Profile.PNE_GW and source.peer_id == self.joined.gateway_id
 
-    def _changed(self, notice: m.PnChangeNotify, inbound: Inbound) -> Answer:
+    def _changed(self, notice: pm.PnChangeNotify, inbound: Inbound) -> Answer:
         """Take PNChangeNotify, from our PN GW or (where it is about us) from the server."""
         by_server = inbound.source is not None and inbound.source.peer_id == self.config.server_id
         if not by_server and not self._from_own_gateway(inbound):
@@ -386,45 +385,20 @@ class Pne:
             self._give_up()
 
     def next_reading(self, body: dict[str, application.Json]) -> Reading:
-        """Return *body* as a reading with an ID that this PNE never gives again."""
-        self._serial += 1
-        return Reading(self._boot + self._serial.to_bytes(4, "big"), body)
+        """See `Outbox.reading`."""
+        return self._outbox.reading(body)
 
     async def send(self, reading: Reading) -> None:
-        """Send a reading until the server has acknowledged that it is committed.
+        """See `Outbox.send`."""
+        await self._outbox.send(reading)
 
-        It survives a loss of the PN GW or the server: it is sent again, and stored once.
+    async def established(self) -> Session | None:
+        """See `cpns.pne.outbox.Way`."""
+        await self._ready.wait()
+        return self._server
 
-        Raises:
-            Refused: the server does not take it, with the reason.
-        """
-        payload = application.encode_reading(reading)
-        silences = 0
-        while True:
-            await self._ready.wait()
-            used = self._server
-            try:
-                answer = await self._exchange(application.READINGS_PATH, payload)
-            except Hinted as hint:
-                self._suspect(used, lost=hint.answer.code == Code.UNAUTHORIZED)
-                await asyncio.sleep(BACKOFF[0])
-                continue
-            except NoAnswer:
-                silences += 1
-                self._suspect(used, lost=silences % SILENCES == 0)
-                continue
-            if answer.ok:
-                return
-            if answer.code == Code.UNAUTHORIZED:  # the session does not hold where we are
-                self._suspect(used, lost=True)
-            elif answer.code != Code.SERVICE_UNAVAILABLE:
-                raise Refused(
-                    Result.BAD_REQUEST, f"server_refused_with_{codec.decode(answer.payload, m.ErrorBody).result}"
-                )
-            await asyncio.sleep(BACKOFF[0])
-
-    def _suspect(self, used: Session | None, *, lost: bool) -> None:
-        """Something failed under *used*: look after the PN GW at once, or (*lost*) join anew."""
+    def suspect(self, used: Session | None, *, lost: bool) -> None:
+        """See `cpns.pne.outbox.Way`."""
         if used is not self._server:
             return  # joined anew meanwhile
         if lost:
@@ -459,14 +433,14 @@ class Pne:
             return Answer(Code.CHANGED) if self._join.notified(message, inbound) else None
         if isinstance(message, m.Invitation):
             return await self._invited(message, inbound)
-        if isinstance(message, m.PnChangeNotify):
+        if isinstance(message, pm.PnChangeNotify):
             return self._changed(message, inbound)
-        if isinstance(message, m.GatewayChangeRequest):
+        if isinstance(message, pm.GatewayChangeRequest):
             answer = await self._becomes(message, self._from_own_gateway(inbound))
             return Answer(Code.CHANGED, codec.encode(answer))
         if self._ready.is_set() and not self._from_own_gateway(inbound):
             return UNIFORM_REFUSAL  # SES-6: whom we have a session with asks inside it
-        found = m.EntityDiscoveryResponse(self.config.pne_id, Mode.PNE, self.config.pan_secure, ())
+        found = pm.EntityDiscoveryResponse(self.config.pne_id, Mode.PNE, self.config.pan_secure, ())
         return Answer(Code.CHANGED, codec.encode(found))
 
     def _take(self, push: application.Push) -> str:
@@ -496,7 +470,7 @@ async def _own_side(gateways: Sequence[tuple[str, int]]) -> str:
     return "0.0.0.0"  # noqa: S104  # one socket on whatever PAN leads there
 
 
-_PROTECTED: Final = (m.Invitation, m.PnChangeNotify, m.GatewayChangeRequest, m.EntityDiscoveryRequest)
+_PROTECTED: Final = (m.Invitation, pm.PnChangeNotify, pm.GatewayChangeRequest, pm.EntityDiscoveryRequest)
 _UNPROTECTED: Final = (
     m.Challenge,
     m.LinkChallengeFromGateway,

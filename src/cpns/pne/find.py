@@ -11,7 +11,10 @@ from cpns.transport import discovery
 from cpns.transport.endpoint import Endpoint, Link
 from cpns.transport.errors import read
 from cpns.wire import codec
-from cpns.wire.messages import EntityDiscoveryRequest, EntityDiscoveryResponse
+from cpns.wire.pn_messages import (
+    EntityDiscoveryRequest,
+    EntityDiscoveryResponse,
+)
 from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Mode
 
 _log = logging.getLogger("cpns.pne")

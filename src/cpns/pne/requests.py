@@ -7,7 +7,7 @@ from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.transport.errors import Answer, read
 from cpns.wire import codec
-from cpns.wire.messages import (
+from cpns.wire.pn_messages import (
     ExpelRequest,
     ExpelResponse,
     InventoryEntry,

@@ -29,6 +29,7 @@ from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, read
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.wire import application, codec
 from cpns.wire import messages as m
+from cpns.wire import pn_messages as pm
 from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Presence
 
 _log = logging.getLogger("cpns.server")
@@ -149,13 +150,13 @@ class Server:
         request = codec.decode(inbound.payload, *_FROM_GATEWAY)
         if isinstance(request, m.GatewaySetupRequest):
             return Answer(Code.CHANGED, codec.encode(await self._setup(request, peer, inbound.link)))
-        if isinstance(request, m.PnStatusNotify):
+        if isinstance(request, pm.PnStatusNotify):
             self._reported(peer, request)
             return Answer(Code.CHANGED)
         actor = Actor(Role.GATEWAY, peer.gateway_id)
-        if isinstance(request, m.PnGwSwitchingRequest):
+        if isinstance(request, pm.PnGwSwitchingRequest):
             await self.networks.switch(request.pn_id, request.gateway_id, peer.gateway_id, request.addresses or ())
-            return Answer(Code.CHANGED, codec.encode(m.PnGwSwitchingResponse(Result.SUCCESS)))
+            return Answer(Code.CHANGED, codec.encode(pm.PnGwSwitchingResponse(Result.SUCCESS)))
         return await self._on_membership(request, source, actor)
 
     async def _setup(self, request: m.GatewaySetupRequest, peer: GatewayPeer, link: Link) -> m.GatewaySetupResponse:
@@ -175,7 +176,7 @@ class Server:
                 self._presences.heard(entry.entity_id)
         return response
 
-    def _reported(self, peer: GatewayPeer, notice: m.PnStatusNotify) -> None:
+    def _reported(self, peer: GatewayPeer, notice: pm.PnStatusNotify) -> None:
         """Take a PN GW's word for how it finds its PNEs; for those behind it, and no others."""
         for entry in notice.entries:
             session = self.sessions.with_peer(entry.entity_id)
@@ -187,21 +188,21 @@ class Server:
     async def _on_membership(self, request: object, source: Session, actor: Actor) -> Answer:
         """What PN GW and PNE may ask alike; who may do what is decided by the rules of `cpns.domain.membership`."""
         response: codec.Message
-        if isinstance(request, m.InventoryRequest):
+        if isinstance(request, pm.InventoryRequest):
             response = await self.networks.inventory(source, request)
-        elif isinstance(request, m.ExpelRequest):
+        elif isinstance(request, pm.ExpelRequest):
             await self.networks.expel(request.pn_id, actor, request.members)
-            response = m.ExpelResponse(Result.SUCCESS)
-        elif isinstance(request, m.ReleaseRequest):
+            response = pm.ExpelResponse(Result.SUCCESS)
+        elif isinstance(request, pm.ReleaseRequest):
             await self.networks.release(request.pn_id, actor)
-            response = m.ReleaseResponse(Result.SUCCESS)
-        elif isinstance(request, m.LeaveRequest):
+            response = pm.ReleaseResponse(Result.SUCCESS)
+        elif isinstance(request, pm.LeaveRequest):
             await self.networks.leave(request.pn_id, source.peer_id)
-            response = m.LeaveResponse(Result.SUCCESS)
-        elif isinstance(request, m.InviteRequest):
+            response = pm.LeaveResponse(Result.SUCCESS)
+        elif isinstance(request, pm.InviteRequest):
             results = await self.networks.invite(request.pn_id, actor, request.invite)
             entries = tuple(m.OutcomeEntry(pne, result) for pne, result in results.items())
-            response = m.InviteResponse(Result.SUCCESS, entries)
+            response = pm.InviteResponse(Result.SUCCESS, entries)
         else:
             raise Refused(Result.UNKNOWN_MESSAGE, "unexpected_message")
         return Answer(Code.CHANGED, codec.encode(response))
@@ -343,10 +344,10 @@ def _text_of(answer: Answer) -> str:
 
 _FROM_GATEWAY: Final = (
     m.GatewaySetupRequest,
-    m.PnStatusNotify,
-    m.InventoryRequest,
-    m.ExpelRequest,
-    m.ReleaseRequest,
-    m.PnGwSwitchingRequest,
+    pm.PnStatusNotify,
+    pm.InventoryRequest,
+    pm.ExpelRequest,
+    pm.ReleaseRequest,
+    pm.PnGwSwitchingRequest,
 )
-_FROM_PNE: Final = (m.InventoryRequest, m.LeaveRequest, m.InviteRequest, m.ExpelRequest, m.ReleaseRequest)
+_FROM_PNE: Final = (pm.InventoryRequest, pm.LeaveRequest, pm.InviteRequest, pm.ExpelRequest, pm.ReleaseRequest)

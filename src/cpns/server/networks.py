@@ -18,7 +18,7 @@ from cpns.service.presence import Presences
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Link
 from cpns.wire import codec
-from cpns.wire import messages as m
+from cpns.wire import pn_messages as pm
 from cpns.wire.registry import CPNS_PATH, MAX_MEMBERS, Change
 
 _log = logging.getLogger("cpns.server")
@@ -82,7 +82,7 @@ class Networks:
         edited = await self._edit(pn_id, whom, partial(membership.invite, actor=actor, whom=whom), actor)
         try:
             asked = await self._gateways.ask(
-                edited.after.gateway_id, m.InviteRequest(pn_id, tuple(whom)), m.InviteResponse, INVITE_TIMEOUT
+                edited.after.gateway_id, pm.InviteRequest(pn_id, tuple(whom)), pm.InviteResponse, INVITE_TIMEOUT
             )
         except NoAnswer:
             return dict.fromkeys(whom, Result.OUT_OF_REACH)
@@ -120,7 +120,7 @@ class Networks:
             raise Refused(Result.UNKNOWN_PN, "no_such_pn")
         if to == network.gateway_id:
             raise Refused(Result.EXISTS, "serves_it_already")
-        request = m.PnGwSwitchingRequest(pn_id, to)
+        request = pm.PnGwSwitchingRequest(pn_id, to)
         if asked_by != to:
             found = await self._agreed(to, request)
             addresses = found.addresses or ()
@@ -131,12 +131,12 @@ class Networks:
         _log.info("PN %s is switched from %s to %s", pn_id, network.gateway_id, to)
         self._gateways.serves(to, pn_id, now=True)
         self._gateways.serves(network.gateway_id, pn_id, now=False)
-        notice = m.PnChangeNotify(pn_id, (), edited.after.version, Change.GATEWAY, to, addresses or None)
+        notice = pm.PnChangeNotify(pn_id, (), edited.after.version, Change.GATEWAY, to, addresses or None)
         await self._gateways.tell(to, notice)  # first, so that it serves whoever comes
         await self._gateways.tell(network.gateway_id, notice)
 
-    async def _agreed(self, gateway: EntityId, request: m.PnGwSwitchingRequest) -> m.PnGwSwitchingResponse:
-        answer = await self._gateways.ask(gateway, request, m.PnGwSwitchingResponse, SWITCH_TIMEOUT)
+    async def _agreed(self, gateway: EntityId, request: pm.PnGwSwitchingRequest) -> pm.PnGwSwitchingResponse:
+        answer = await self._gateways.ask(gateway, request, pm.PnGwSwitchingResponse, SWITCH_TIMEOUT)
         if answer.result != Result.SUCCESS:
             known = answer.result in set(Result)
             raise Refused(Result(answer.result) if known else Result.NOT_ALLOWED, "gateway_does_not_agree")
@@ -177,7 +177,7 @@ class Networks:
 
     async def _tell_member(self, edited: Edited, session: Session, link: Link, change: Change) -> None:
         """Tell a PNE end to end, under the session that has just ended, that it is out."""
-        notice = m.PnChangeNotify(edited.after.pn_id, (session.peer_id,), edited.after.version, change)
+        notice = pm.PnChangeNotify(edited.after.pn_id, (session.peer_id,), edited.after.version, change)
         with contextlib.suppress(Refused):
             await link.request(
                 CPNS_PATH, codec.encode(notice), timeout=NOTIFY_TIMEOUT, session=session, accept=lambda answer: None
@@ -186,7 +186,7 @@ class Networks:
     async def _tell(self, network: Network, gateway: EntityId, change: Change, about: Sequence[EntityId]) -> None:
         for start in range(0, len(about) or 1, MAX_MEMBERS):
             part = tuple(about[start : start + MAX_MEMBERS])
-            await self._gateways.tell(gateway, m.PnChangeNotify(network.pn_id, part, network.version, change))
+            await self._gateways.tell(gateway, pm.PnChangeNotify(network.pn_id, part, network.version, change))
 
     def _tell_soon(self, network: Network, gateway: EntityId, change: Change, about: Sequence[EntityId]) -> None:
         self._in_background(self._tell(network, gateway, change, about))
@@ -203,7 +203,7 @@ class Networks:
         session = self._sessions.with_peer(pne)
         return session is not None and session.via in self._gateways
 
-    async def inventory(self, source: Session, request: m.InventoryRequest) -> m.InventoryResponse:
+    async def inventory(self, source: Session, request: pm.InventoryRequest) -> pm.InventoryResponse:
         """Answer an INVENTORY Request with what the asker may see.
 
         A PN GW sees the PNs that it serves, a member the PN that it is in, a guest of that PN itself alone.
@@ -217,18 +217,18 @@ class Networks:
         else:
             seen = [] if own is None else [own[0]]
         if request.pn_id is None:
-            return m.InventoryResponse(Result.SUCCESS, networks=tuple(seen[:MAX_MEMBERS]))
+            return pm.InventoryResponse(Result.SUCCESS, networks=tuple(seen[:MAX_MEMBERS]))
         network = await self._store.network(request.pn_id) if request.pn_id in seen else None
         if network is None:
             raise Refused(Result.UNKNOWN_PN, "not_a_pn_of_the_asker")
         if request.version == network.version:
-            return m.InventoryResponse(Result.SUCCESS, network.pn_id, network.version)
+            return pm.InventoryResponse(Result.SUCCESS, network.pn_id, network.version)
         page = await self._store.members_page(network.pn_id, request.after or "", MAX_MEMBERS + 1)
         shown = page[:MAX_MEMBERS]
         more = len(page) > MAX_MEMBERS
         if own is not None and own[1].guest:
             shown, more = [own[1]], False
-        return m.InventoryResponse(
+        return pm.InventoryResponse(
             Result.SUCCESS,
             network.pn_id,
             network.version,
@@ -239,10 +239,10 @@ class Networks:
             more,
         )
 
-    def _entry(self, member: Present) -> m.InventoryEntry:
+    def _entry(self, member: Present) -> pm.InventoryEntry:
         fact = self._presences.of(member.pne_id, stands=self.is_reachable(member.pne_id))
         age = max(0, int(self._clock.now() - fact.at))
-        return m.InventoryEntry(member.pne_id, fact.presence, age, fact.source, member.guest)
+        return pm.InventoryEntry(member.pne_id, fact.presence, age, fact.source, member.guest)
 
 
 async def _together(work: Iterable[Coroutine[Any, Any, object]]) -> list[object]:

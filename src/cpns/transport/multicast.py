@@ -17,7 +17,10 @@ from cpns.errors import WireError
 from cpns.transport.limits import RateLimit
 from cpns.transport.pan import join_group
 from cpns.wire import codec
-from cpns.wire.messages import EntityDiscoveryRequest, EntityDiscoveryResponse
+from cpns.wire.pn_messages import (
+    EntityDiscoveryRequest,
+    EntityDiscoveryResponse,
+)
 from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY
 
 GROUP: Final = "224.0.1.187"

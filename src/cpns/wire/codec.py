@@ -8,13 +8,14 @@ import typing
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from io import BytesIO
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 import cbor2
 
 from cpns.errors import Result, WireError
 from cpns.ids import is_name
 from cpns.wire import messages as m
+from cpns.wire import pn_messages as pm
 from cpns.wire import registry as r
 from cpns.wire.registry import Label, MessageType
 
@@ -110,6 +111,11 @@ FIELDS: dict[str, tuple[Label, Check]] = {
 }
 """Attribute of a message to its label and to what its value must be."""
 
+SHAPES: Final = (*m.SHAPES, *pm.SHAPES)
+"""All messages."""
+ENTRIES: Final = (*m.ENTRIES, *pm.ENTRIES)
+"""What stands in their label 16."""
+
 _TYPES = frozenset(int(t) for t in MessageType)
 
 
@@ -138,7 +144,7 @@ class _Shape:
         return self.required <= labels <= self.labels
 
 
-_SHAPES: dict[type[Any], _Shape] = {cls: _Shape(cls) for cls in (*m.SHAPES, *m.ENTRIES)}
+_SHAPES: dict[type[Any], _Shape] = {cls: _Shape(cls) for cls in (*SHAPES, *ENTRIES)}
 
 
 def _to_map(message: object) -> dict[int, object]:
@@ -299,4 +305,4 @@ def decode(data: bytes, /, *shapes: type[Any], limit: int = r.MAX_BODY) -> objec
 
 def shapes_of(kind: MessageType) -> list[type[Any]]:
     """Return the message types that share the type number *kind*."""
-    return [shape for shape in m.SHAPES if shape.TYPE is kind]
+    return [shape for shape in SHAPES if shape.TYPE is kind]

@@ -18,7 +18,13 @@ from cpns.errors import AuthenticationFailed, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.protocol.established import Established
 from cpns.protocol.pne_auth.transcript import transcript_of
-from cpns.wire.messages import ChallengeEntry, GatewayChallenge, GatewayProofs, GatewaySetupRequest, SetupEntry
+from cpns.wire.messages import (
+    ChallengeEntry,
+    GatewayChallenge,
+    GatewayProofs,
+    GatewaySetupRequest,
+    SetupEntry,
+)
 
 
 @dataclass(frozen=True, slots=True)

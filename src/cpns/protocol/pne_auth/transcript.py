@@ -2,7 +2,9 @@
 
 from cpns.crypto.schedule import Profile, Transcript
 from cpns.ids import EntityId, PnId
-from cpns.wire.messages import SetupEntry
+from cpns.wire.messages import (
+    SetupEntry,
+)
 
 
 def transcript_of(

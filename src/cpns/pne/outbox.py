@@ -1,0 +1,85 @@
+"""Readings on their way: each is sent until the server has acknowledged that it is committed."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from cpns.errors import NoAnswer, Refused, Result
+from cpns.session.table import Session
+from cpns.transport.endpoint import Hinted
+from cpns.transport.errors import Answer, Code
+from cpns.wire import application, codec
+from cpns.wire.application import Reading
+from cpns.wire.messages import ErrorBody
+
+_log = logging.getLogger("cpns.pne")
+
+PAUSE: Final = 0.3
+"""Seconds before a reading is sent again after a refusal or a hint."""
+SILENCES: Final = 3
+"""Readings in a row without any answer after which the PNE joins anew."""
+
+
+class Way(Protocol):
+    """What the PNE gives its readings."""
+
+    async def established(self) -> Session | None:
+        """Wait until the sessions stand; return the one with the server."""
+        ...
+
+    def suspect(self, used: Session | None, *, lost: bool) -> None:
+        """Something failed under *used*: look after the PN GW at once, or (*lost*) join anew."""
+        ...
+
+
+class Outbox:
+    """The readings of one PNE.
+
+    Args:
+        boot: with a serial number, makes the ID of a reading; drawn anew by each process.
+        exchange: sends ``POST /path`` to the server end to end.
+    """
+
+    def __init__(self, boot: bytes, way: Way, exchange: Callable[[str, bytes], Awaitable[Answer]]) -> None:
+        self._boot = boot
+        self._way = way
+        self._exchange = exchange
+        self._serial = 0
+
+    def reading(self, body: dict[str, application.Json]) -> Reading:
+        """Return *body* as a reading with an ID that this PNE never gives again."""
+        self._serial += 1
+        return Reading(self._boot + self._serial.to_bytes(4, "big"), body)
+
+    async def send(self, reading: Reading) -> None:
+        """Send a reading until the server has acknowledged that it is committed.
+
+        It survives a loss of the PN GW or the server: it is sent again, and stored once.
+
+        Raises:
+            Refused: the server does not take it, with the reason.
+        """
+        payload = application.encode_reading(reading)
+        silences = 0
+        while True:
+            used = await self._way.established()
+            try:
+                answer = await self._exchange(application.READINGS_PATH, payload)
+            except Hinted as hint:
+                self._way.suspect(used, lost=hint.answer.code == Code.UNAUTHORIZED)
+                await asyncio.sleep(PAUSE)
+                continue
+            except NoAnswer:
+                silences += 1
+                self._way.suspect(used, lost=silences % SILENCES == 0)
+                continue
+            if answer.ok:
+                return
+            if answer.code == Code.UNAUTHORIZED:  # the session does not hold where we are
+                self._way.suspect(used, lost=True)
+            elif answer.code != Code.SERVICE_UNAVAILABLE:
+                raise Refused(
+                    Result.BAD_REQUEST, f"server_refused_with_{codec.decode(answer.payload, ErrorBody).result}"
+                )
+            await asyncio.sleep(PAUSE)
