@@ -10,9 +10,12 @@ from cpns.admin.service import Admin
 from cpns.crypto.secret import Secret
 from cpns.domain.explanation import NEXT, Facts, explain
 from cpns.domain.inventory import Entity, Kind, State, StoredReading
+from cpns.domain.network import Present, Waiting
+from cpns.domain.presence import Fact
 from cpns.errors import NotFound, Result
-from cpns.ids import EntityId
+from cpns.ids import EntityId, PnId
 from cpns.service.system import random_bytes
+from cpns.wire.registry import Presence, Source
 from tests.support.world import CLOCK, SERVER, world
 
 WATCH = Entity(
@@ -32,13 +35,17 @@ WATCH = Entity(
 )
 HUB = dataclasses.replace(WATCH, entity_id=EntityId("hub"), kind=Kind.GATEWAY, last_via=None)
 READING = StoredReading(7, bytes(12), EntityId("watch"), EntityId("hub"), "e2e", 195.0, "{}")
-FINE = Facts(200.0, True, WATCH, HUB, True, 10.0, True, READING)
+MEMBER = (PnId("pn-1"), Present(EntityId("watch"), pan_secure=False, since=110.0, guest=False))
+HEARD = Fact(Presence.CONNECTED, 194.0, Source.PNE)
+ASLEEP = Fact(Presence.ASLEEP, 150.0, Source.GATEWAY)
+FINE = Facts(200.0, True, WATCH, HUB, True, 10.0, True, READING, MEMBER, (), HEARD)
+WAITS = Waiting(EntityId("watch"), PnId("pn-1"), EntityId("hub"), known=True, since=120.0, last=180.0, attempts=3)
 
 
 def test_all_is_well() -> None:
     found = explain(FINE)
-    assert [one.good for one in found] == [True] * 5
-    assert [one.age for one in found] == [100.0, 10.0, None, 10.0, 5.0]
+    assert [one.good for one in found] == [True] * 7
+    assert [one.age for one in found] == [100.0, 10.0, 90.0, None, 10.0, 6.0, 5.0]
     assert not any(one.next_step for one in found)
 
 
@@ -55,13 +62,23 @@ def test_every_reason_has_a_next_step(reason: str) -> None:
     [
         ({"device": dataclasses.replace(WATCH, state=State.REVOKED, revoked_at=150.0)}, 0, False, "revoked"),
         ({"device": dataclasses.replace(WATCH, last_result=None, last_at=None)}, 1, None, "none was ever seen"),
-        ({"gateway_connected": False}, 2, False, "not connected"),
-        ({"gateway": dataclasses.replace(HUB, state=State.REVOKED)}, 2, False, "revoked"),
-        ({"gateway": None}, 2, None, "none is known"),
-        ({"running": False, "session_age": None}, 2, None, "does not run"),
-        ({"session_age": None}, 3, False, "none stands"),
-        ({"confirmed": False}, 3, None, "has not used it"),
-        ({"last_reading": None}, 4, None, "none was ever received"),
+        ({"network": None}, 2, None, "in none"),
+        ({"network": None, "waiting": (WAITS,)}, 2, False, "waits for pn-1"),
+        ({"gateway_connected": False}, 3, False, "not connected"),
+        ({"gateway": dataclasses.replace(HUB, state=State.REVOKED)}, 3, False, "revoked"),
+        ({"gateway": None}, 3, None, "none is known"),
+        ({"running": False, "session_age": None}, 3, None, "does not run"),
+        ({"session_age": None}, 4, False, "none stands"),
+        ({"confirmed": False}, 4, None, "has not used it"),
+        (
+            {"presence": Fact(Presence.ASLEEP, 150.0, Source.GATEWAY), "texts": 2},
+            5,
+            None,
+            "asleep, says its gateway; 2",
+        ),
+        ({"presence": Fact(Presence.AWAY, 150.0, Source.SERVER)}, 5, False, "away, says the server"),
+        ({"presence": None}, 5, None, "does not run"),
+        ({"last_reading": None}, 6, None, "none was ever received"),
     ],
 )
 def test_each_hop(change: dict[str, Any], step: int, good: bool | None, says: str) -> None:
@@ -77,13 +94,20 @@ async def test_it_is_told_of_a_live_device(tmp_path: Path) -> None:
         gateway = await one.start_gateway(answer_timeout=0.5)
         pne = await one.joined_pne("pne-1", gateway)
         await pne.send(pne.next_reading({"n": 1}))
-        assert [finding.good for finding in await admin.explain("pne-1")] == [True] * 5
+        assert [finding.good for finding in await admin.explain("pne-1")] == [True] * 7
         await one.provision(Kind.PNE, "pne-2")
         one.keys["pne-2"] = Secret(random_bytes(32))
         await one.start_pne("pne-2", gateway, timer=0.5)
         await one.refusal("pne-2")
         found = await admin.explain("pne-2")
-        assert [finding.good for finding in found] == [True, False, True, False, None]
+        assert [finding.good for finding in found] == [True, False, None, True, False, False, None]
         assert "no_answer" in found[1].what  # its LocalEUKey copy does not open, so it says nothing
         with pytest.raises(NotFound):
             await admin.explain("pne-3")
+        one.keys["stranger"] = Secret(random_bytes(32))
+        await one.start_pne("stranger", gateway, timer=0.5)
+        await one.refusal("stranger")
+        (finding,) = await admin.explain("stranger")
+        assert (finding.good, finding.step) == (False, "provisioned")
+        assert "gw-1 named it" in finding.what
+        assert "cpns device approve stranger" in finding.next_step

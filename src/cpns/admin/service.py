@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from cpns.admin.networks import PnAdmin
 from cpns.domain.credential import DeviceCredential
-from cpns.domain.explanation import Facts, Finding, explain
+from cpns.domain.explanation import Facts, Finding, explain, explain_stranger
 from cpns.domain.inventory import Entity, KeptPush, Kind, Outcome, State, StoredReading
 from cpns.domain.presence import Fact
 from cpns.errors import BadInput, Conflict, NotFound, Refused, Unavailable, WireError
@@ -144,6 +144,10 @@ class Admin:
         Raises:
             NotFound: ``unknown_entity``.
         """
+        waiting = [one for one in await self._store.waiting() if one.pne_id == name]
+        stranger = next((one for one in waiting if not one.known), None)
+        if stranger is not None:
+            return explain_stranger(stranger, self._clock.now())
         device = await self.entity(Kind.PNE, name)
         gateway = None if device.last_via is None else await self._store.entity(device.last_via)
         session = None if self._server is None else self._server.session_state(device.entity_id)
@@ -156,6 +160,10 @@ class Admin:
             session_age=None if session is None else session[0],
             confirmed=session is not None and session[1],
             last_reading=await self._store.last_reading(device.entity_id),
+            network=await self._store.membership(device.entity_id),
+            waiting=tuple(waiting),
+            presence=self.presence(device.entity_id),
+            texts=len(await self._store.pushes_for(device.entity_id, self._clock.now())),
         )
         return explain(facts)
 

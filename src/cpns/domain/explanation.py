@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 
 from cpns.domain.inventory import Entity, State, StoredReading
+from cpns.domain.network import Present, Waiting
+from cpns.domain.presence import Fact
 from cpns.errors import Result
+from cpns.ids import PnId
+from cpns.wire.registry import Presence, Source
 
 NEXT: dict[str, str] = {
     "unknown": "no such device is provisioned: `cpns device add`, and put the credential into it",
@@ -15,6 +19,9 @@ NEXT: dict[str, str] = {
     "pan_mismatch": "gateway and device disagree whether the PAN is secure: start both with or without --secure-pan",
     "suite_refused": "it proposes a suite under the server's --lowest-suite: start it with a higher --suite",
     "bad_request": "its gateway named it twice in one SETUP Request",
+    "pending_approval": "it has proven itself, and waits: `cpns device approve`, or `cpns device refuse`",
+    "barred": "it was expelled or refused; to let it in again: `cpns network invite`",
+    "not_on_the_member_list": "that network is closed: `cpns network invite`, or another policy for it",
     "no_answer": "the gateway asked, and it did not answer: a bad link, or its EUKey is not the server's",
 }
 """Reason of the audit log to what it means and what to do."""
@@ -30,6 +37,10 @@ class Facts:
         gateway_connected: whether that has a session with the server.
         session_age: seconds since its session with the server began.
         confirmed: whether a message of the PNE has opened under that session.
+        network: the PN that it is in, and how.
+        waiting: the PNs that it waits for.
+        presence: how it can be reached now.
+        texts: how many wait for it.
     """
 
     now: float
@@ -40,6 +51,10 @@ class Facts:
     session_age: float | None
     confirmed: bool
     last_reading: StoredReading | None
+    network: tuple[PnId, Present] | None = None
+    waiting: tuple[Waiting, ...] = ()
+    presence: Fact | None = None
+    texts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +76,15 @@ class Finding:
 
 def explain(facts: Facts) -> list[Finding]:
     """Return the findings from the server outwards; the first that is not good is where to begin."""
-    return [_provisioned(facts), _attempt(facts), _gateway(facts), _session(facts), _traffic(facts)]
+    steps = (_provisioned, _attempt, _network, _gateway, _session, _reach, _traffic)
+    return [step(facts) for step in steps]
+
+
+def explain_stranger(stranger: Waiting, now: float) -> list[Finding]:
+    """Return the findings on an ID that nobody provisioned, and that a PN GW named."""
+    what = f"no; {stranger.via} named it, {stranger.attempts} times"
+    step = f"if it is yours: `cpns device approve {stranger.pne_id}`, and put the credential into it"
+    return [Finding("provisioned", False, what, now - stranger.last, step)]
 
 
 def _provisioned(facts: Facts) -> Finding:
@@ -84,6 +107,30 @@ def _attempt(facts: Facts) -> Finding:
     reason = device.last_reason or ""
     what = f"{device.last_result.name.lower()} ({int(device.last_result)}) {via}: {reason}"
     return Finding("newest attempt", False, what, age, NEXT.get(reason, "see the server's log at that time"))
+
+
+def _network(facts: Facts) -> Finding:
+    if facts.network is not None:
+        pn_id, how = facts.network
+        return Finding("network", True, f"in {pn_id} as {'guest' if how.guest else 'member'}", facts.now - how.since)
+    if facts.waiting:
+        one = facts.waiting[0]
+        return Finding("network", False, f"waits for {one.pn_id}", facts.now - one.since, NEXT["pending_approval"])
+    return Finding("network", None, "in none", next_step="it comes into that of its gateway when it establishes")
+
+
+def _reach(facts: Facts) -> Finding:
+    waits = f"; {facts.texts} texts wait for it" if facts.texts else ""
+    if facts.presence is None:
+        return Finding("reach", None, f"the server does not run{waits}")
+    name = facts.presence.presence.name.lower()
+    what = f"{name}, says {_SAYS[facts.presence.source]}{waits}"
+    good = {Presence.ASLEEP: None, Presence.AWAY: False}.get(facts.presence.presence, True)
+    step = "" if good else "texts: `cpns device send --keep SECONDS` keeps them until it is back"
+    return Finding("reach", good, what, facts.now - facts.presence.at, step)
+
+
+_SAYS = {Source.SERVER: "the server", Source.GATEWAY: "its gateway", Source.PNE: "the device itself"}
 
 
 def _gateway(facts: Facts) -> Finding:
