@@ -1,0 +1,178 @@
+"""Lies about personal networks: by a registered gateway, by a member, by whoever is on an open PAN."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiocoap import CON, Message
+from aiocoap.numbers.codes import POST
+
+from cpns.domain.inventory import Kind
+from cpns.domain.membership import OPERATOR
+from cpns.domain.network import Policy
+from cpns.errors import Refused, Result
+from cpns.ids import EntityId
+from cpns.service.system import random_bytes
+from cpns.wire import codec
+from cpns.wire import messages as m
+from cpns.wire import pn_messages as pm
+from cpns.wire.registry import Change, Presence
+from tests.hostile.test_uniform import masked, pretender
+from tests.support.lossy import Datagram, Fates
+from tests.support.raw import ScriptedGateway, ScriptedPne, ask, entry_of, result_of
+from tests.support.tap import body_of, scene
+from tests.support.world import World, until, world
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as one:
+        yield one
+
+
+async def liar(here: World, name: str = "gw-liar") -> ScriptedGateway:
+    gateway = ScriptedGateway(name, await here.key(Kind.GATEWAY, name))
+    here.closes(gateway)
+    await gateway.connect(here.address)
+    return gateway
+
+
+async def outcome(gateway: ScriptedGateway, pne: ScriptedPne) -> tuple[int, int, object]:
+    """Run a SETUP of *pne* through *gateway*; return what the server's answer looks like to the gateway."""
+
+    def forward(challenge: m.GatewayChallenge) -> m.GatewayProofs:
+        (entry,) = challenge.entries
+        c = challenge
+        assert c.pn_id is not None
+        told = m.Challenge(gateway.name, c.server_id, c.pn_id, c.rand, entry.kid, None, entry.wrapped)
+        proof = pne.answer(told) or pne.guess(told)
+        return m.GatewayProofs(challenge.txn, (m.ProofEntry(pne.name, proof.proof),))
+
+    gateway.answer_with = forward
+    answer = await gateway.setup(entry_of(pne.begin()))
+    return answer.code, len(answer.payload), masked(body_of(answer.payload))
+
+
+@pytest.mark.req("AUTH-S3", "FN-8")
+@pytest.mark.parametrize("why", ["pending_approval", "not_on_the_member_list", "barred"])
+async def test_who_is_not_let_in_looks_like_a_wrong_key(here: World, why: str) -> None:
+    """Its proof is right, and its gateway still can't tell it from one that has no key at all."""
+    await here.start_server()
+    gateway = await liar(here)
+    first = ScriptedPne("pne-first", await here.key(Kind.PNE, "pne-first"))
+    assert (await outcome(gateway, first))[2]["entries"][0]["result"] == Result.SUCCESS  # type: ignore[index]
+    (pn,) = await here.store.networks()
+    right = ScriptedPne("pne-right", await here.key(Kind.PNE, "pne-right"))
+    if why == "barred":
+        await here.server.networks.invite(pn.network.pn_id, OPERATOR, [right.name])
+        await here.server.networks.expel(pn.network.pn_id, OPERATOR, [right.name])
+    else:
+        policy = Policy.APPROVAL if why == "pending_approval" else Policy.CLOSED
+        await here.server.networks.settle(pn.network.pn_id, policy=policy, alias=None, owner=None)
+    await here.provision(Kind.PNE, "pne-wrong")
+    looks = [await outcome(gateway, pne) for pne in (pretender("pne-wrong"), right, pretender("pne-unkno"))]
+    assert looks[0] == looks[1] == looks[2]
+    reasons = [(await here.refusal(name)).reason for name in ("pne-wrong", "pne-right", "pne-unkno")]
+    assert reasons == ["wrong_hash", why, "unknown"]
+    for pne in (first, right):
+        here.closes(pne)
+
+
+@pytest.mark.req("FN-4")
+async def test_a_gateway_reports_on_its_own_pnes_alone(here: World) -> None:
+    await here.start_server()
+    await here.joined_pne("alice", await here.start_gateway("gw-1"))
+    gateway = await liar(here)
+    entries = (pm.StatusEntry(EntityId("alice"), Presence.ASLEEP), pm.StatusEntry(EntityId("nobody"), Presence.ASLEEP))
+    await ask(gateway.to_server, pm.PnStatusNotify(entries), session=gateway.session)
+    assert here.server.presence(EntityId("alice")).presence is Presence.CONNECTED
+
+
+@pytest.mark.req("FN-8", "DEF-3")
+async def test_a_gateway_can_not_send_its_pnes_to_one_that_does_not_serve_them(here: World) -> None:
+    """It says that another gateway serves the network now: that one can't, and the PNE stays where it is."""
+    await here.start_server()
+    home, evil = await here.start_gateway("gw-1"), await here.start_gateway("gw-evil")
+    pne = await here.joined_pne("alice", home, timer=1.0, presence=0.5, request_timeout=0.8)
+    assert pne.joined is not None
+    pn_id = pne.joined.pn_id
+    where = (":".join(map(str, here.pan(evil))),)
+    notice = pm.PnChangeNotify(pn_id, (), 99, Change.GATEWAY, EntityId("gw-evil"), where)
+    await home.networks.tell(pne.config.pne_id, notice)
+    await until(lambda: here.changes["alice"])
+    async with asyncio.timeout(10):
+        await until(lambda: not pne._joining.locked(), 8)
+        await pne.send(pne.next_reading({"still": "home"}))
+    session = here.server.sessions.with_peer(EntityId("alice"))
+    assert session is not None
+    assert session.via == "gw-1"
+    assert evil.members.get(EntityId("alice")) is None
+
+
+@pytest.mark.req("FN-8")
+async def test_a_gateway_does_not_take_a_network_that_nobody_gave_it(here: World) -> None:
+    await here.start_server()
+    home = await here.start_gateway("gw-1")
+    await here.joined_pne("alice", home)
+    (pn,) = await here.store.networks()
+    gateway = await liar(here)
+    steal = pm.PnGwSwitchingRequest(pn.network.pn_id, gateway.name, ("127.0.0.1:1",))
+    assert result_of(await ask(gateway.to_server, steal, session=gateway.session))[1] is Result.NOT_ALLOWED
+    give_away = pm.PnGwSwitchingRequest(pn.network.pn_id, EntityId("gw-2"))
+    assert result_of(await ask(gateway.to_server, give_away, session=gateway.session))[1] is Result.UNKNOWN_PN
+    invite = pm.InviteRequest(pn.network.pn_id, (EntityId("mallory"),))
+    assert result_of(await ask(gateway.to_server, invite, session=gateway.session))[1] is Result.UNKNOWN_MESSAGE
+    assert (await here.store.networks())[0].network == pn.network
+
+
+@pytest.mark.req("AUTH-P7", "AUTH-0")
+async def test_a_forged_notify_ends_no_invited_run(here: World) -> None:
+    """Before the true PNEstablishmentNotify comes one with another proof, and one that refuses."""
+    on = await scene(here)
+    here.accepting.add("bob")
+    forged: list[bytes] = []
+
+    def forge(datagram: Datagram) -> Fates:
+        message = Message.decode(datagram.data)
+        body = body_of(message.payload)
+        if datagram.up or not isinstance(body, m.PnEstablishmentNotify) or forged:
+            return [(0.0, datagram.data)]
+        fates: Fates = []
+        for wrong in (
+            m.PnEstablishmentNotify(21, body.pn_id),
+            m.PnEstablishmentNotify(0, body.pn_id, random_bytes(16)),
+        ):
+            lie = Message(code=POST, uri_path=("cpns",), payload=codec.encode(wrong))
+            lie.mtype, lie.mid, lie.token = CON, int.from_bytes(random_bytes(2), "big"), random_bytes(4)
+            forged.append(lie.encode())
+            fates.append((0.0, forged[-1]))
+        return [*fates, (0.2, datagram.data)]
+
+    on.pan.policy = forge
+    bob = await here.start_pne("bob", on.pan.address, waits=True)
+    await until(lambda: on.gateway.pans[0].reach.link(EntityId("bob"), here.now()))
+    await here.joined_pne("alice", on.pan.address, setup_type=2)
+    await asyncio.wait_for(bob.wait_established(), 10)
+    assert len(forged) == 2
+    await bob.send(bob.next_reading({"forged": "in vain"}))
+
+
+@pytest.mark.req("FN-8")
+async def test_a_member_learns_nothing_of_other_networks_and_changes_none(here: World) -> None:
+    await here.start_server()
+    first, second = await here.start_gateway("gw-1"), await here.start_gateway("gw-2")
+    mallory = await here.joined_pne("mallory", first)  # owns a network of its own
+    await here.joined_pne("alice", second)
+    theirs = next(pn.network for pn in await here.store.networks() if pn.network.gateway_id == "gw-2")
+    attempts: list[tuple[codec.Message, type]] = [
+        (pm.ExpelRequest(theirs.pn_id, (EntityId("alice"),)), pm.ExpelResponse),
+        (pm.ReleaseRequest(theirs.pn_id), pm.ReleaseResponse),
+        (pm.InviteRequest(theirs.pn_id, (EntityId("mallory"),)), pm.InviteResponse),
+        (pm.LeaveRequest(theirs.pn_id), pm.LeaveResponse),
+        (pm.InventoryRequest(theirs.pn_id), pm.InventoryResponse),
+    ]
+    for message, shape in attempts:
+        with pytest.raises(Refused):
+            await mallory.network._ask(message, shape)
+    assert next(pn.network for pn in await here.store.networks() if pn.network.gateway_id == "gw-2") == theirs
