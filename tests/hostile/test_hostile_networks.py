@@ -56,8 +56,11 @@ async def outcome(gateway: ScriptedGateway, pne: ScriptedPne) -> tuple[int, int,
 
 @pytest.mark.req("AUTH-S3", "FN-8")
 @pytest.mark.parametrize("why", ["pending_approval", "not_on_the_member_list", "barred"])
-async def test_who_is_not_let_in_looks_like_a_wrong_key(here: World, why: str) -> None:
+async def test_who_is_not_let_in_looks_like_a_wrong_key(
+    here: World, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its proof is right, and its gateway still can't tell it from one that has no key at all."""
+    monkeypatch.setattr("cpns.server.networks.INVITE_TIMEOUT", 0.1)  # this gateway answers nothing of the kind
     await here.start_server()
     gateway = await liar(here)
     first = ScriptedPne("pne-first", await here.key(Kind.PNE, "pne-first"))
@@ -138,7 +141,7 @@ async def test_a_forged_notify_ends_no_invited_run(here: World) -> None:
         body = body_of(message.payload)
         if datagram.up or not isinstance(body, m.PnEstablishmentNotify) or forged:
             return [(0.0, datagram.data)]
-        fates: Fates = []
+        fates: list[tuple[float, bytes]] = []
         for wrong in (
             m.PnEstablishmentNotify(21, body.pn_id),
             m.PnEstablishmentNotify(0, body.pn_id, random_bytes(16)),
