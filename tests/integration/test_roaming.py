@@ -21,6 +21,7 @@ from cpns.transport.errors import Code
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
 from cpns.wire.registry import Change, Mode
+from tests.support.lossy import honest
 from tests.support.raw import ScriptedGateway, ScriptedPne, ask, entry_of
 from tests.support.tap import TcpTap, body_of, scene, settled
 from tests.support.world import World, address_of, push_of, until, world
@@ -32,7 +33,7 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
         yield one
 
 
-FAST: dict[str, Any] = {"timer": 1.0, "request_timeout": 0.8, "presence": 0.4}
+FAST: dict[str, Any] = {"timer": 2.0, "request_timeout": 1.5, "presence": 0.5}
 
 
 class Traffic:
@@ -412,6 +413,30 @@ async def test_a_whole_network_is_brought_back_in_one_setup(here: World) -> None
     hops = on.gateway.pans[0].hops
     assert all(hops.with_peer(pne.config.pne_id) is not None for pne in pnes)
     assert here.server.sessions.with_peer(pnes[0].config.pne_id).profile is Profile.PNE_SERVER  # type: ignore[union-attr]
+
+
+@pytest.mark.req("FN-1")
+@pytest.mark.parametrize("how", ["asleep", "cut off"])
+async def test_a_member_that_missed_the_call_is_asked_again_when_it_is_heard(here: World, how: str) -> None:
+    """It sends nothing, so that it would never notice by itself that the server has lost it."""
+    on = await scene(here)
+    (pne,) = await on.pnes(["alice"], presence=0.4)
+    if how == "asleep":
+        await pne.sleep()
+    else:
+        on.pan.policy = lambda datagram: []
+    await here.stop(here.server)
+    await here.start_server()
+    await on.gateway.uplink.wait(10)
+    await until(lambda: on.gateway.members.astray == {"alice"})
+    await asyncio.sleep(2.0)  # longer than the call is out
+    assert here.server.sessions.with_peer(EntityId("alice")) is None
+    on.pan.policy = honest
+    if how == "asleep":
+        pne._awake.set()
+    await until(lambda: here.server.is_connected(EntityId("alice")), 15)
+    assert on.gateway.members.astray == set()
+    await here.server.send(EntityId("alice"), "inbox", push_of("welcome back"))
 
 
 async def test_an_invitation_back_from_a_stranger_is_not_taken(here: World) -> None:

@@ -51,7 +51,7 @@ class End:
 
 
 class Wire:
-    """Joins two TAP devices, loses and delays what passes; the same seed loses the same packets of the same sequence."""
+    """Joins two TAP devices; loses and delays what passes."""
 
     def __init__(self, one: int, other: int, seed: int) -> None:
         self._other = {one: other, other: one}

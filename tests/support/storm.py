@@ -174,8 +174,9 @@ class Storm:
     async def strike(self) -> Back:
         """Kill the server, start it again, and return what it took until every PNE had a session again."""
         assert self._server is not None
-        await asyncio.to_thread(self._server.end, signal.SIGKILL)
-        await self._tap.close()
+        self._server.process.send_signal(signal.SIGKILL)
+        await self._tap.close()  # at once, so that it takes no connection that leads nowhere
+        await asyncio.to_thread(self._server.end)
         await until(lambda: not any(one.uplink.standing for one in self.gateways))
         self._here.clear()
         self._all_here.clear()

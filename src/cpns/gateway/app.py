@@ -204,6 +204,7 @@ class Gateway:
 
     async def _recover(self, away: list[EntityId]) -> None:
         """The uplink is back: what waits goes up, and the members whose sessions are gone are asked to set up again."""
+        self.members.astray = set(away)
         await self.uplink.wait(HOP_PATIENCE)
         for pne in away:
             member = self.members.get(pne)
@@ -213,6 +214,11 @@ class Gateway:
         for pan in self.pans:
             pan.relay.resume()
         await asyncio.gather(*(pan.invitations.bring_back(away) for pan in self.pans))
+
+    def _ask_back(self, pan: _Pan, pne: EntityId) -> None:
+        """Ask a member again that did not come when it was asked, and is heard now."""
+        if pne in self.members.astray and self.uplink.standing is not None:
+            self._start(pan.invitations.bring_back([pne]))
 
     def _way_to(self, pne: EntityId) -> Way | None:
         """Return how to reach a member: its link, and its hop session (none on a Secure PAN)."""
@@ -242,12 +248,13 @@ class Gateway:
         if source is not None:
             if source.profile is Profile.PNE_GW and inbound.path == application.PRESENCE_PATH:
                 self.members.heard(source.peer_id, inbound.link, self._clock.monotonic())
+                self._ask_back(pan, source.peer_id)
                 return Answer(Code.CHANGED)
             return UNIFORM_REFUSAL
         if inbound.path == registry.CPNS_PATH:
             return await self._unprotected(pan, inbound)
         if inbound.path == application.PRESENCE_PATH and pan.config.secure:
-            return self._present_on_secure_pan(inbound)
+            return self._present_on_secure_pan(pan, inbound)
         return UNIFORM_REFUSAL
 
     async def _unprotected(self, pan: _Pan, inbound: Inbound) -> Answer:
@@ -290,12 +297,13 @@ class Gateway:
                 return
             await asyncio.sleep(SWEEP_SECONDS / 10)
 
-    def _present_on_secure_pan(self, inbound: Inbound) -> Answer:
+    def _present_on_secure_pan(self, pan: _Pan, inbound: Inbound) -> Answer:
         """On a Secure PAN the PAN itself vouches for the source (DEF-9): the address that the PNE set up from."""
         member = self.members.get(EntityId(application.decode_text(inbound.payload)))
         if member is None or member.link != inbound.link:
             return UNIFORM_REFUSAL
         self.members.heard(member.pne_id, inbound.link, self._clock.monotonic())
+        self._ask_back(pan, member.pne_id)
         return Answer(Code.CHANGED)
 
     async def _sweep(self) -> None:

@@ -52,6 +52,8 @@ class Members:
         """The PNs that we serve, in the server's order, and the version of our copy of each."""
         self.turned: dict[EntityId, Presence] = {}
         """Who fell silent or is heard again, and the server was not told yet."""
+        self.astray: set[EntityId] = set()
+        """Members that the server has no session with, until they have set up again."""
 
     async def load(self) -> None:
         """Take up what was kept."""
@@ -130,11 +132,13 @@ class Members:
             await self._store.keep(list(self._held(members)))
         for member in members:
             self._members[member.pne_id] = member
+        self.astray.difference_update(member.pne_id for member in members)
         for pn_id in {member.pn_id for member in members} - self.pns.keys():
             await self.serve(pn_id, 0)
 
     async def expel(self, pne_ids: Sequence[EntityId]) -> None:
         """Forget PNEs and their LocalEUKeys: the server no longer counts them as members."""
+        self.astray.difference_update(pne_ids)
         gone = [pne for pne in pne_ids if self._members.pop(pne, None) is not None]
         if gone and self._store is not None:
             await self._store.forget(gone)

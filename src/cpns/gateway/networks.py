@@ -93,7 +93,7 @@ class Networks:
         """
         listed = await self._ask(standing, InventoryRequest())
         served = listed.networks or ()
-        for pn_id in [pn for pn in self._members.pns if pn not in served]:
+        for pn_id in {*self._members.pns, *(member.pn_id for member in self._members)}.difference(served):
             await self._lost(pn_id)
         away: list[EntityId] = []
         for pn_id in served:
@@ -165,7 +165,7 @@ class Networks:
         await asyncio.sleep(NOTICE_SECONDS)
         version, about = self._pending.pop((pn_id, change))
         standing = self._uplink.standing
-        if standing is not None and self._members.pns.get(pn_id) != version:
+        if standing is not None and self._members.pns.get(pn_id, version) != version:
             with contextlib.suppress(CpnsError):
                 await self._fetch(standing, pn_id)
         await self._tell(PnChangeNotify(pn_id, tuple(sorted(about))[:MAX_MEMBERS], version, change))

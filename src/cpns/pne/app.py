@@ -168,13 +168,13 @@ class Pne:
         async with self._joining:
             if self._ready.is_set():
                 return  # invited meanwhile
-            link = await self._endpoint.link_to(*await self._finder.find())
+            link = await self._finder.link()
             self._endpoint.name(link, self.config.gateway_id or "PN GW")
             await self._adopt(link, *await self._join.setup(link, self._wanted()))
 
     async def _be_found(self) -> None:
         """Say that we are there, until somebody's invitation has brought us in."""
-        link = await self._endpoint.link_to(*await self._finder.find())
+        link = await self._finder.link()
         self._endpoint.name(link, "PN GW")
         while not self._ready.is_set():
             await self._finder.ask(link)
@@ -266,6 +266,8 @@ class Pne:
             await self._adopt(link, *await self._join.finish_invited(accepted))
         except (Refused, OSError) as error:
             _log.warning("%s: invited, and not established: %s", self.config.pne_id, error)
+            if self._ready.is_set():  # a member that was asked to set up again: the server has lost it
+                self.suspect(self._server, lost=True)
         finally:
             self._joining.release()
 
@@ -296,6 +298,7 @@ class Pne:
 
     async def _move(self, pn_id: PnId, to: EntityId, addresses: Sequence[str]) -> None:
         """Join our PN through the PN GW that serves it now; the older sessions serve until the new ones stand."""
+        self._finder.prefer(to, addresses)  # if this fails, the next attempt goes there first
         async with self._joining:
             if self.joined is None or self.joined.gateway_id == to:
                 return

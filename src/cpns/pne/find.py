@@ -1,5 +1,6 @@
 """How a PNE finds a PN GW: where it is told to look, or by asking on the PAN (FN-8)."""
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from typing import Final
@@ -32,11 +33,24 @@ class Finder:
         self._turn = 0
         self._found: EntityId | None = None
         self._avoid: EntityId | None = None
+        self._preferred: tuple[EntityId, Sequence[str]] | None = None
 
     def failed(self) -> None:
         """What was found last did not do: try another one next."""
         self._turn += 1
         self._avoid = self._found
+
+    def prefer(self, gateway: EntityId, hints: Sequence[str]) -> None:
+        """Our PN is served by *gateway* from now on: look for that one first."""
+        self._preferred = (gateway, hints)
+
+    async def link(self) -> Link:
+        """Return the link to a PN GW to try. Raises `NoAnswer`, or OSError, where there is none."""
+        preferred, self._preferred = self._preferred, None
+        if preferred is not None:
+            with contextlib.suppress(NoAnswer):
+                return await self.way_to(*preferred)
+        return await self._endpoint.link_to(*await self.find())
 
     async def find(self) -> tuple[str, int]:
         """Return host and port of a PN GW to try.

@@ -310,7 +310,8 @@ class Server:
             self.sessions.remove(session)
             self._presences.lost(session.peer_id)
         self.gateways.close(entity)
-        await self.networks.gone(left, entity)
+        own = next((session.via for session in ended if session.peer_id == entity), None)
+        await self.networks.gone(left, entity, own)
         return len(ended)
 
     # upkeep
@@ -334,6 +335,7 @@ class Server:
                 worn_out = age > self.config.session_age or sent(session) > MESSAGE_LIMIT
                 if worn_out or (not session.confirmed and age > self.config.half_open):
                     self.sessions.remove(session)
+                    self._presences.lost(session.peer_id)
 
 
 def _text_of(answer: Answer) -> str:

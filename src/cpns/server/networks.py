@@ -157,9 +157,13 @@ class Networks:
             if found.network is not None and let_in and (gateway, pne) not in told:
                 self._tell_soon(found.network, gateway, Change.MOVED, (pne,))
 
-    def gone(self, networks: Iterable[Network], pne: EntityId) -> Coroutine[Any, Any, object]:
-        """Return what tells the PN GWs of a revoked PNE's PNs."""
-        return _together(self._tell(network, network.gateway_id, Change.EXPELLED, (pne,)) for network in networks)
+    async def gone(self, networks: Iterable[Network], pne: EntityId, via: EntityId | None) -> None:
+        """Tell of a revoked PNE: the PN GWs of its PNs, and the one that it had its session through."""
+        await _together(
+            self._tell(network, gateway, Change.EXPELLED, (pne,))
+            for network in networks
+            for gateway in {network.gateway_id, via or network.gateway_id}
+        )
 
     async def _ended(self, edited: Edited, gone: Sequence[EntityId], change: Change, *, tell_them: bool) -> None:
         """End the sessions of PNEs that are members no longer, and tell whom it concerns."""
@@ -173,7 +177,13 @@ class Networks:
             for session, link in zip(sessions, links, strict=True)
             if tell_them and link is not None
         ]
-        await _together([*own, self._tell(edited.after, edited.before.gateway_id, change, gone)])
+        vias = {session.peer_id: session.via for session in sessions}
+        concerned: dict[EntityId, list[EntityId]] = {edited.before.gateway_id: list(gone)}
+        for pne, via in vias.items():  # one that is just going over to another PN GW is still behind the older
+            if via is not None and via != edited.before.gateway_id:
+                concerned.setdefault(via, []).append(pne)
+        tell = [self._tell(edited.after, gateway, change, about) for gateway, about in concerned.items()]
+        await _together([*own, *tell])
 
     async def _tell_member(self, edited: Edited, session: Session, link: Link, change: Change) -> None:
         """Tell a PNE end to end, under the session that has just ended, that it is out."""

@@ -234,15 +234,17 @@ class Authentication:
                 reasons[entity] = (result, opened[entity].reason or verdict.reason or "revoked")
         outcomes = self._refusals(via, reasons, now)
         moved_from = self._elsewhere(proven, via)
-        found = await self._store.establish(
-            Establishment(
-                *(pn_id, via, request.alias, self._policy, now),
-                members=tuple(Membership(pne, v.entry.pan_secure) for pne, v in proven.items()),
-                moved_from=moved_from,
-                outcomes=outcomes,
-                strangers=tuple(one.entity_id for one in outcomes if one.reason == "unknown"),
+        found = Admitted(None, {})
+        if proven or outcomes:  # else a flood of what is wrong would cost a commit each
+            found = await self._store.establish(
+                Establishment(
+                    *(pn_id, via, request.alias, self._policy, now),
+                    members=tuple(Membership(pne, v.entry.pan_secure) for pne, v in proven.items()),
+                    moved_from=moved_from,
+                    outcomes=outcomes,
+                    strangers=tuple(one.entity_id for one in outcomes if one.reason == "unknown"),
+                )
             )
-        )
         entries = [OutcomeEntry(entity, result) for entity, (result, _) in reasons.items()]
         for pne, verdict in proven.items():
             admission = found.admissions[pne]

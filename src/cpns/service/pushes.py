@@ -1,12 +1,13 @@
 """Texts for PNEs that can't be reached now: kept, and sent in their order as soon as their PNE is heard (FN-1)."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from cpns.domain.inventory import KeptPush
-from cpns.errors import CpnsError
+from cpns.errors import CpnsError, Refused
 from cpns.ids import EntityId
 from cpns.ports import Clock, Randomness, Store
 from cpns.wire.application import PUSH_ID_BYTES, Push
@@ -23,7 +24,8 @@ class Pushes:
     """The texts of one server process that wait.
 
     Args:
-        send: sends one end to end and returns the answer; raises where the PNE can't be reached.
+        send: sends one end to end and returns the answer; raises Unavailable where the PNE can't be reached, and
+            Refused where it does not take it.
     """
 
     def __init__(self, store: Store, clock: Clock, random: Randomness, send: Send) -> None:
@@ -77,7 +79,8 @@ class Pushes:
         try:
             while True:
                 for kept in await self._store.pushes_for(pne, self._clock.now()):
-                    await self._send(pne, Push(kept.push_id, kept.text))
+                    with contextlib.suppress(Refused):  # it has it, and does not take it
+                        await self._send(pne, Push(kept.push_id, kept.text))
                     await self._store.drop_push(kept.number)
                 if not await self._store.pushes_for(pne, self._clock.now()):
                     self._awaited.discard(pne)
