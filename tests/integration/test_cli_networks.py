@@ -164,6 +164,13 @@ def test_a_text_is_kept_for_a_device_that_is_away(site: Site) -> None:
     alice.wait_line('"text": "hello"')
     alice.wait_line('"text": "again"')
     assert "2 texts" not in site.call("explain", "alice", "--data", site.path("server"))
+    bob = site.start(
+        *("pne", "run", "--key", site.path("bob.key"), "--gateway", f"127.0.0.1:{site.pan_port}"),
+        *("--source", "host", "--interval", "2", "--sleepy", "--output", "json"),
+    )
+    bob.wait_line('"acknowledged"')
+    until(lambda: site.ask("device", "send", "bob", "sweet dreams", "--keep", "60")["answer"] is None, "bob sleeps")
+    bob.wait_line('"text": "sweet dreams"')  # when it wakes for its next reading
 
 
 @pytest.mark.req("DEF-2")

@@ -78,7 +78,11 @@ class TcpTap:
         return self.host, self.port
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(*self.target)
+        try:
+            there, back = await asyncio.open_connection(*self.target)
+        except OSError:
+            writer.close()
+            return
         self._writers += [writer, back]
         for one, other, up in ((reader, back, True), (there, writer, False)):
             task = asyncio.create_task(self._pump(one, other, up))

@@ -125,7 +125,8 @@ class Uplink:
     async def _connect(self) -> None:
         config = self._config
         tls = ssl.create_default_context(cafile=config.tls_ca) if config.tls else None
-        link = await self._endpoint.connect(config.server_host, config.server_port, tls)
+        async with asyncio.timeout(config.answer_timeout):  # not for as long as the kernel would try
+            link = await self._endpoint.connect(config.server_host, config.server_port, tls)
         self._endpoint.name(link, config.server_id)
         kid = self._sessions.reserve((self._random(1) for _ in range(64)), b"")
         try:

@@ -189,6 +189,7 @@ class Pne:
             await self._join.hop(link, joined)
         before, self.joined = self.joined, joined
         self._link, self._server = link, server
+        self._held_up = False
         replaced, self._replaced = self._replaced, asyncio.get_running_loop().create_future()
         replaced.set_result(None)  # whoever waits for an answer under older sessions waits in vain
         if before is not None and before.gateway_id != joined.gateway_id:
@@ -229,9 +230,18 @@ class Pne:
             application.PRESENCE_PATH, payload, timeout=self.config.request_timeout, session=hop, accept=_accepted
         )
 
-    async def _present_again(self) -> None:
+    async def _present_twice(self) -> None:
+        """As `_present`; a PN GW is not left for one exchange that got lost with all its repetitions."""
         try:
             await self._present()
+        except Hinted:
+            raise
+        except NoAnswer:
+            await self._present()
+
+    async def _present_again(self) -> None:
+        try:
+            await self._present_twice()
         except Hinted:  # it is there, and does not know our hop session
             link, joined = self._link, self.joined
             if link is None or joined is None or joined.pan_secure:
@@ -342,7 +352,7 @@ class Pne:
     async def wake(self) -> None:
         """Be there again."""
         self._awake.set()
-        with contextlib.suppress(NoAnswer):
+        with contextlib.suppress(Refused):  # what is lost is found out by what comes next
             await self._present_again()
             await self._status("connected")
 
@@ -380,9 +390,12 @@ class Pne:
 
     async def _look_elsewhere(self) -> None:
         """Join through another PN GW where the uplink of ours stays away; what it holds is then sent again."""
+        held = self._server
         await asyncio.sleep(LOYALTY_SECONDS)
-        if self._held_up:
-            self._held_up = False
+        if held is not self._server or not self._held_up:
+            return
+        self._held_up = False
+        if not self._joining.locked():  # else it is bringing us back at this moment
             _log.warning("%s: the uplink of our gateway stays away; looking for another", self.config.pne_id)
             self._finder.failed()
             self._give_up()

@@ -62,8 +62,11 @@ class Outbox:
         """
         payload = application.encode_reading(reading)
         silences = 0
+        used: Session | None = None
         while True:
-            used = await self._way.established()
+            stands = await self._way.established()
+            if stands is not used:
+                used, silences = stands, 0
             try:
                 answer = await self._exchange(application.READINGS_PATH, payload)
             except Hinted as hint:
