@@ -7,7 +7,7 @@ import sys
 import pytest
 
 
-@pytest.mark.req("DEF-1", "DEF-9", "SES-1", "SES-2", "SES-5", "AUTH-0", "AUTH-7.5.5", "AUTH-G1", "AUTH-G5", "AUTH-S4")
+@pytest.mark.req("DEF-1", "DEF-9", "SES-1", "SES-2", "SES-5", "AUTH-0", "AUTH-7.5.5", "AUTH-G1", "AUTH-G5", "AUTH-S4", "FN-8")
 @pytest.mark.timeout(150)
 def test_the_story_comes_about() -> None:
     done = subprocess.run(
@@ -27,12 +27,16 @@ def test_the_story_comes_about() -> None:
         assert protection in told
     assert told.count("verified e2e") == 9
     assert told.count("tried: ") == 8
-    # watch and scale went up in one SETUP Request, ring in another: two in all between gateway and server
-    ladder = told[: told.index("3. Live readings")]
+    # watch went up with scale and band in one SETUP Request, ring in another: two in all between gateway and server
+    ladder = told[: told.index("Live readings")]
     upward = [line for line in ladder.splitlines() if re.search(r"│ {10,}│─+ SETUP Request", line)]
     assert len(upward) == 2
-    hop = [line for line in ladder.splitlines() if "/presence" in line]
-    assert {line.split()[-2] + " " + line.split()[-1] for line in hop} == {"hop session", "PAN itself"}
+    assert any("PNChangeNotify" in line and line.endswith("hop session") for line in ladder.splitlines())
+    assert "shy was asked, and does not come" in told
+    assert "ring joined; the inventory is at version 2" in told
+    for gateway in ("shed", "home"):  # one died, then the other was stolen
+        assert len(re.findall(rf"(watch|scale|band|ring) +through {gateway}, +[\d.]+ s later", told)) == 4
+    assert "could ever read" in told
 
 
 def test_help_shows_an_example() -> None:

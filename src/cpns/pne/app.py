@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import random as jitter
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
@@ -13,13 +12,15 @@ from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.pne.config import PneConfig
 from cpns.pne.find import Finder
+from cpns.pne.inbox import Inbox, Take
 from cpns.pne.join import Join, Wanted
 from cpns.pne.outbox import Outbox
+from cpns.pne.presence import Presence
 from cpns.pne.requests import Requests
 from cpns.ports import Clock, Randomness
 from cpns.protocol.pne_auth.pne import Joined
 from cpns.session.table import Session, Sessions
-from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link, Watch
+from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.wire import application, codec, registry
@@ -36,10 +37,7 @@ FOUND_SECONDS: Final = 20.0
 """How often a PNE that waits for an invitation says that it is there."""
 LOYALTY_SECONDS: Final = 4.0
 """How long a PNE that could go elsewhere stays with a PN GW whose uplink is away."""
-REMEMBERED_PUSHES: Final = 64
 
-Inbox = Callable[[str], str]
-"""Takes a text that the server pushed; returns the text of the answer."""
 Consent = Callable[[m.Invitation], Awaitable[bool]]
 """Whether the PNE comes where it is invited; may ask a person."""
 Becomes = Callable[[pm.GatewayChangeRequest, bool], Awaitable[pm.GatewayChangeResponse]]
@@ -72,7 +70,7 @@ class Pne:
         config: PneConfig,
         clock: Clock,
         random: Randomness,
-        inbox: Inbox,
+        inbox: Take,
         watch: Watch | None = None,
         on_established: Callable[[EntityId, PnId], None] = lambda gateway, pn: None,
         on_change: Callable[[pm.PnChangeNotify], None] = lambda notice: None,
@@ -82,13 +80,14 @@ class Pne:
         self.config = config
         self._clock = clock
         self._random = random
-        self._inbox = inbox
+        self._inbox = Inbox(inbox)
         self._on_established = on_established
         self._on_change = on_change
         self._consent = consent
         self._becomes = becomes
         self.sessions = Sessions()
         self._join = Join(config, self.sessions, clock, random)
+        self._presence = Presence(config, self.sessions, self._join)
         self._endpoint = Endpoint(config.pne_id, self.sessions, self._handle, watch=watch)
         self._finder = Finder(config, self._endpoint)
         self.network = Requests(self._exchange, lambda: None if self.joined is None else self.joined.pn_id)
@@ -106,7 +105,6 @@ class Pne:
         self._out = False
         self._left = False
         self._outbox = Outbox(random(application.READING_ID_BYTES - 4), self, self._exchange)
-        self._pushed: OrderedDict[bytes, str] = OrderedDict()
         self._work: set[asyncio.Task[None]] = set()
 
     async def start(self) -> str:
@@ -196,7 +194,7 @@ class Pne:
             older = self.sessions.with_peer(before.gateway_id)
             if older is not None:
                 self.sessions.remove(older)
-        await self._present()
+        await self._presence.tell(link, joined)
         self._lost.clear()
         self._ready.set()
         await self._status("connected")
@@ -219,38 +217,9 @@ class Pne:
             if not self._joining.locked():
                 await self._present_again()
 
-    async def _present(self) -> None:
-        """Tell the PN GW where we are: in the hop session, or plainly on a Secure PAN."""
-        link, joined = self._link, self.joined
-        if link is None or joined is None:
-            return
-        hop = None if joined.pan_secure else self.sessions.with_peer(joined.gateway_id)
-        payload = application.encode_text(self.config.pne_id) if joined.pan_secure else b""
-        await link.request(
-            application.PRESENCE_PATH, payload, timeout=self.config.request_timeout, session=hop, accept=_accepted
-        )
-
-    async def _present_twice(self) -> None:
-        """As `_present`; a PN GW is not left for one exchange that got lost with all its repetitions."""
-        try:
-            await self._present()
-        except Hinted:
-            raise
-        except NoAnswer:
-            await self._present()
-
     async def _present_again(self) -> None:
-        try:
-            await self._present_twice()
-        except Hinted:  # it is there, and does not know our hop session
-            link, joined = self._link, self.joined
-            if link is None or joined is None or joined.pan_secure:
-                raise
-            older = self.sessions.with_peer(joined.gateway_id)
-            if older is not None:
-                self.sessions.remove(older)
-            await self._join.hop(link, joined)  # a PN GW that restarted still has the LocalEUKey
-            await self._present()
+        if self._link is not None and self.joined is not None:
+            await self._presence.tell_again(self._link, self.joined)
 
     # being invited, moved, and put out
 
@@ -437,7 +406,9 @@ class Pne:
         if source.peer_id != self.config.server_id:
             return UNIFORM_REFUSAL
         if inbound.path == application.INBOX_PATH:
-            return Answer(Code.CHANGED, application.encode_text(self._take(application.decode_push(inbound.payload))))
+            return Answer(
+                Code.CHANGED, application.encode_text(self._inbox.receive(application.decode_push(inbound.payload)))
+            )
         raise Refused(Result.NOT_ALLOWED, "no_such_resource")
 
     async def _on_message(self, inbound: Inbound) -> Answer | None:
@@ -458,19 +429,6 @@ class Pne:
             return UNIFORM_REFUSAL  # SES-6: whom we have a session with asks inside it
         found = pm.EntityDiscoveryResponse(self.config.pne_id, Mode.PNE, self.config.pan_secure, ())
         return Answer(Code.CHANGED, codec.encode(found))
-
-    def _take(self, push: application.Push) -> str:
-        """Give a push to the application, once; one that came before is only answered again."""
-        if push.push_id not in self._pushed:
-            self._pushed[push.push_id] = self._inbox(push.text)
-            if len(self._pushed) > REMEMBERED_PUSHES:
-                self._pushed.popitem(last=False)
-        return self._pushed[push.push_id]
-
-
-def _accepted(answer: Answer) -> None:
-    if not answer.ok:
-        raise Refused(Result.NOT_AUTHENTICATED, "presence_refused")
 
 
 def _declined(result: Result) -> Answer:

@@ -1,0 +1,63 @@
+"""Signs of life to the PN GW: in the hop session, or plainly on a Secure PAN (SES-5, SES-6)."""
+
+from cpns.errors import NoAnswer, Refused, Result
+from cpns.pne.config import PneConfig
+from cpns.pne.join import Join
+from cpns.protocol.pne_auth.pne import Joined
+from cpns.session.table import Sessions
+from cpns.transport.endpoint import Hinted, Link
+from cpns.transport.errors import Answer
+from cpns.wire import application
+
+
+class Presence:
+    """Tells the PN GW where a PNE is.
+
+    Args:
+        sessions: of the PNE, the hop session among them.
+        join: makes a new hop session where the PN GW does not know the one that we have.
+    """
+
+    def __init__(self, config: PneConfig, sessions: Sessions, join: Join) -> None:
+        self._config = config
+        self._sessions = sessions
+        self._join = join
+
+    async def tell(self, link: Link, joined: Joined) -> None:
+        """Say that we are at *link*.
+
+        Raises:
+            Refused: the PN GW does not know our hop session (`Hinted`), does not answer, or does not take it.
+        """
+        hop = None if joined.pan_secure else self._sessions.with_peer(joined.gateway_id)
+        payload = application.encode_text(self._config.pne_id) if joined.pan_secure else b""
+        await link.request(
+            application.PRESENCE_PATH, payload, timeout=self._config.request_timeout, session=hop, accept=_accepted
+        )
+
+    async def tell_again(self, link: Link, joined: Joined) -> None:
+        """As `tell`, with a new hop session where it takes one: a PN GW that restarted still has the LocalEUKey."""
+        try:
+            await self._tell_twice(link, joined)
+        except Hinted:  # it is there, and does not know our hop session
+            if joined.pan_secure:
+                raise
+            older = self._sessions.with_peer(joined.gateway_id)
+            if older is not None:
+                self._sessions.remove(older)
+            await self._join.hop(link, joined)
+            await self.tell(link, joined)
+
+    async def _tell_twice(self, link: Link, joined: Joined) -> None:
+        """As `tell`; a PN GW is not left for one exchange that got lost with all its repetitions."""
+        try:
+            await self.tell(link, joined)
+        except Hinted:
+            raise
+        except NoAnswer:
+            await self.tell(link, joined)
+
+
+def _accepted(answer: Answer) -> None:
+    if not answer.ok:
+        raise Refused(Result.NOT_AUTHENTICATED, "presence_refused")
