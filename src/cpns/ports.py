@@ -209,12 +209,12 @@ class Store(Protocol):
 class GatewayStore(Protocol):
     """What a PN GW keeps over a restart: its PNs, and the LocalEUKeys of its members."""
 
-    async def served(self) -> Mapping[PnId, int]:
-        """Return the PNs that this PN GW serves, and the version of its copy of each."""
+    async def served(self) -> list[PnId]:
+        """Return the PNs that this PN GW serves."""
         ...
 
-    async def serve(self, pn_id: PnId, version: int) -> None:
-        """Keep that it serves a PN, and the version of its copy."""
+    async def serve(self, pn_id: PnId) -> None:
+        """Keep that it serves a PN."""
         ...
 
     async def release(self, pn_id: PnId) -> None:

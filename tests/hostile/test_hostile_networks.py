@@ -56,9 +56,7 @@ async def outcome(gateway: ScriptedGateway, pne: ScriptedPne) -> tuple[int, int,
 
 @pytest.mark.req("AUTH-S3", "FN-8")
 @pytest.mark.parametrize("why", ["pending_approval", "not_on_the_member_list", "barred"])
-async def test_who_is_not_let_in_looks_like_a_wrong_key(
-    here: World, why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_is_not_let_in_looks_like_a_wrong_key(here: World, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its proof is right, and its gateway still can't tell it from one that has no key at all."""
     monkeypatch.setattr("cpns.server.networks.INVITE_TIMEOUT", 0.1)  # this gateway answers nothing of the kind
     await here.start_server()

@@ -7,7 +7,9 @@ import sys
 import pytest
 
 
-@pytest.mark.req("DEF-1", "DEF-9", "SES-1", "SES-2", "SES-5", "AUTH-0", "AUTH-7.5.5", "AUTH-G1", "AUTH-G5", "AUTH-S4", "FN-8")
+@pytest.mark.req(
+    "DEF-1", "DEF-9", "SES-1", "SES-2", "SES-5", "AUTH-0", "AUTH-7.5.5", "AUTH-G1", "AUTH-G5", "AUTH-S4", "FN-8"
+)
 @pytest.mark.timeout(150)
 def test_the_story_comes_about() -> None:
     done = subprocess.run(

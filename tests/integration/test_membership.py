@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cpns.gateway.app import Gateway
-from cpns.ids import EntityId
+from cpns.ids import EntityId, PnId
 from tests.support.world import World, world
 
 PNE = EntityId("pne-1")
@@ -77,7 +77,7 @@ async def test_a_gateway_of_a_server_that_was_set_up_anew_is_served(here: World)
     await here.stop(gateway)
     again = await here.start_gateway(kept=True, wait=False)
     await again.uplink.wait(5)
-    again.members.pns = {"pn-of-another-life": 1}
+    again.members.pns = [PnId("pn-of-another-life")]
     standing = again.uplink.standing
     standing.link.close()
     async with asyncio.timeout(5):

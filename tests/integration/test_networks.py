@@ -407,7 +407,7 @@ async def test_release(here: World, by: str) -> None:
     for name in ("alice", "bob"):
         has_nothing_left(here, gateway, name)
     assert pn_id not in gateway.members.pns
-    assert await gateway.members._store.served() == {}
+    assert await gateway.members._store.served() == []
 
 
 # The PN Inventory

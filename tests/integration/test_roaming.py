@@ -248,7 +248,7 @@ async def test_a_gateway_that_was_away_learns_that_its_network_went(here: World)
     await until(lambda: not here.server.is_connected(EntityId("gw-1")))
     await here.server.networks.switch(pn_id, EntityId("gw-2"), None)
     again = await here.start_gateway("gw-1", kept=True)
-    assert (len(again.members), again.members.pns) == (0, {})
+    assert (len(again.members), again.members.pns) == (0, [])
     assert pn_id in second.members.pns
     await here.joined_pne("alice", second, join=pn_id)
 

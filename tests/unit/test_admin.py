@@ -28,6 +28,7 @@ from cpns.errors import BadInput, Conflict, NotFound, Unavailable, UserError
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId, PnId
 from cpns.pne.app import Pne
+from cpns.pne.inbox import Inbox
 from cpns.ports import Vault
 from cpns.service.provisioning import NoSessions, Provisioning
 from cpns.service.system import random_bytes
@@ -434,7 +435,7 @@ async def test_nothing_is_kept_for_a_device_that_is_revoked(live: Live) -> None:
 
 async def test_a_device_may_refuse(live: Live) -> None:
     pne = await live.established()
-    pne._inbox = lambda text: "x" * 2000
+    pne._inbox = Inbox(lambda text: "x" * 2000)
     answer = await live.client.post("/devices/pne-1/send", json={"text": "hi"})
     await problem(answer, 409, "refused_by_device")
 

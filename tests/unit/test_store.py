@@ -490,13 +490,13 @@ async def test_readings_are_read_on_from_a_number(store: ServerStore) -> None:
 async def test_a_gateway_keeps_its_pns_and_keys(tmp_path: Path) -> None:
     path = tmp_path / "gateway.db"
     store = GatewayStore.open(path)
-    assert await store.served() == {}
+    assert await store.served() == []
     held = [HeldLocalEukey(pne(number), PN1, bytes([number]) * 32, b"sealed") for number in range(1, 4)]
-    await store.serve(PN1, 1)
+    await store.serve(PN1)
     await store.keep(held)
     renewed = HeldLocalEukey(pne(2), PN2, b"new", b"sealed anew")
-    await store.serve(PN2, 0)
-    await store.serve(PN2, 7)
+    await store.serve(PN2)
+    await store.serve(PN2)
     await store.keep([renewed])
     await store.keep([])
     await store.forget([pne(3), EntityId("stranger")])
@@ -504,10 +504,10 @@ async def test_a_gateway_keeps_its_pns_and_keys(tmp_path: Path) -> None:
     await store.close()
 
     store = GatewayStore.open(path)
-    assert await store.served() == {PN1: 1, PN2: 7}
+    assert await store.served() == [PN1, PN2]
     assert await store.local_eukeys() == [held[0], renewed]
     await store.release(PN1)
     await store.release(PN1)
-    assert await store.served() == {PN2: 7}
+    assert await store.served() == [PN2]
     assert await store.local_eukeys() == [held[0], renewed]
     await store.close()

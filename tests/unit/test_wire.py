@@ -455,8 +455,8 @@ def labels(text: str) -> tuple[set[int], set[int]]:
         (m.Invitation, 1, "2 3 5? 11"),
         (m.InvitationRefused, 2, "17"),
         (m.InvitationAccepted, 2, "17 1 2 6 7 8? 9 10"),
-        (m.GatewaySetupResponse, 2, "15 5 16"),
-        (m.OutcomeEntry, None, "2 17 14?"),
+        (m.GatewaySetupResponse, 2, "15 5 16 25?"),  # 25 and 35 are this project's own
+        (m.OutcomeEntry, None, "2 17 14? 35?"),
         (m.SetupResponse, 2, "17 5 14?"),
         (m.GatewayChallenge, 3, "15 4 5? 6 8? 16"),
         (m.ChallengeEntry, None, "2 7 8? 12? 13?"),

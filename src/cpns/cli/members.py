@@ -71,7 +71,7 @@ def of_gateway(gateway: Gateway) -> dict[str, control.Action]:
         copies = [
             {
                 **{"id": copy.pn_id, "version": copy.version, "alias": copy.alias, "owner": copy.owner},
-                "members": [_member(e) | {"in_reach": here.get(e.entity_id, False)} for e in copy.members],
+                "members": [_member(e) | {"in_reach": here.get(e.entity_id, False)} for e in copy.members.values()],
             }
             for copy in gateway.networks.copies.values()
         ]

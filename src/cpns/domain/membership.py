@@ -83,9 +83,10 @@ def approve(network: Network, places: Places, actor: Actor, pne: EntityId) -> Ed
 
 
 def refuse(network: Network, places: Places, actor: Actor, pne: EntityId) -> Edit:
-    """Bar a waiting PNE."""
+    """Bar a waiting PNE, and put it out where it is in meanwhile, as guest."""
     _waiting(network, places, actor, pne)
-    return Edit("barred", (pne,), standings={pne: Standing.BARRED})
+    gone = (pne,) if places[pne].present else ()
+    return Edit("barred", (pne,), standings={pne: Standing.BARRED}, gone=gone)
 
 
 def _waiting(network: Network, places: Places, actor: Actor, pne: EntityId) -> None:

@@ -78,6 +78,11 @@ class Admission:
     reason: str = ""
     standing: Standing | None = None
 
+    @property
+    def guest(self) -> bool:
+        """Whether it is let in, and not on the list."""
+        return self.result is Result.SUCCESS and self.standing is not Standing.MEMBER
+
 
 @dataclass(frozen=True, slots=True)
 class Edit:

@@ -105,7 +105,11 @@ class Gateway:
 
     def _pan(self, pan: PanConfig, clock: Clock, random: Randomness, watch: Watch | None) -> _Pan:
         hops = Sessions()
-        setup = Setup(self.config, self.uplink, self.members, hops, pan.secure, clock, random)
+        setup = Setup(
+            *(self.config, self.uplink, self.members, hops, pan.secure),
+            lambda response: self.networks.admitted(response),
+            *(clock, random),
+        )
         hop = Hop(self.config, self.members, hops, clock, random)
         reach = Reach()
         invitations = Invitations(self.config, self.members, hops, reach, setup, clock)
@@ -292,7 +296,7 @@ class Gateway:
         until = self._clock.monotonic() + HOP_PATIENCE
         while about and self._clock.monotonic() < until:
             if self._way_to(originator) is not None:
-                version = self.members.pns.get(pn_id, 0)
+                version = self.networks.version(pn_id)
                 await self.networks.tell(originator, PnChangeNotify(pn_id, about, version, Change.DECLINED))
                 return
             await asyncio.sleep(SWEEP_SECONDS / 10)

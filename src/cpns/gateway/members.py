@@ -48,8 +48,8 @@ class Members:
         self._store = store
         self._vault = vault
         self._members: dict[EntityId, Member] = {}
-        self.pns: dict[PnId, int] = {}
-        """The PNs that we serve, in the server's order, and the version of our copy of each."""
+        self.pns: list[PnId] = []
+        """The PNs that we serve, in the server's order."""
         self.turned: dict[EntityId, Presence] = {}
         """Who fell silent or is heard again, and the server was not told yet."""
         self.astray: set[EntityId] = set()
@@ -59,7 +59,7 @@ class Members:
         """Take up what was kept."""
         if self._store is None:
             return
-        self.pns = dict(await self._store.served())
+        self.pns = list(await self._store.served())
         for held in await self._store.local_eukeys():
             try:
                 key = self._vault.open(LOCAL_EUKEY_PURPOSE, held.pne_id, held.sealed_key)
@@ -90,24 +90,26 @@ class Members:
         member = self._members.get(pne_id)
         if member is not None and member.pn_id in self.pns:
             return member.pn_id
-        return next(iter(self.pns), None)
+        return self.pns[0] if self.pns else None
 
     def of(self, pn_id: PnId) -> list[Member]:
         """Return the members of one PN."""
         return [member for member in self._members.values() if member.pn_id == pn_id]
 
-    async def serve(self, pn_id: PnId, version: int) -> None:
-        """We serve *pn_id*, and our copy has this version."""
-        if self.pns.get(pn_id) == version:
+    async def serve(self, pn_id: PnId) -> None:
+        """We serve *pn_id*."""
+        if pn_id in self.pns:
             return
+        self.pns.append(pn_id)
         if self._store is not None:
-            await self._store.serve(pn_id, version)
-        self.pns[pn_id] = version
+            await self._store.serve(pn_id)
 
     async def release(self, pn_id: PnId) -> None:
         """We serve *pn_id* no longer."""
-        if self.pns.pop(pn_id, None) is not None and self._store is not None:
-            await self._store.release(pn_id)
+        if pn_id in self.pns:
+            self.pns.remove(pn_id)
+            if self._store is not None:
+                await self._store.release(pn_id)
 
     def link(self, destination: str) -> Link | None:
         """Return the way to a member, or None: the relay's route."""
@@ -133,8 +135,8 @@ class Members:
         for member in members:
             self._members[member.pne_id] = member
         self.astray.difference_update(member.pne_id for member in members)
-        for pn_id in {member.pn_id for member in members} - self.pns.keys():
-            await self.serve(pn_id, 0)
+        for pn_id in {member.pn_id for member in members}:
+            await self.serve(pn_id)
 
     async def expel(self, pne_ids: Sequence[EntityId]) -> None:
         """Forget PNEs and their LocalEUKeys: the server no longer counts them as members."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from cpns.errors import CpnsError, NoAnswer, Refused, Result
@@ -14,6 +14,7 @@ from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
 from cpns.transport.errors import read
 from cpns.wire import codec
+from cpns.wire.messages import GatewaySetupResponse
 from cpns.wire.pn_messages import (
     ExpelRequest,
     ExpelResponse,
@@ -26,7 +27,7 @@ from cpns.wire.pn_messages import (
     ReleaseResponse,
     StatusEntry,
 )
-from cpns.wire.registry import CPNS_PATH, MAX_BATCH, MAX_MEMBERS, Change, Presence
+from cpns.wire.registry import CPNS_PATH, MAX_BATCH, MAX_MEMBERS, Change, Presence, Source
 
 _log = logging.getLogger("cpns.gateway")
 
@@ -37,15 +38,35 @@ TOLD_AT_ONCE: Final = 32
 M = TypeVar("M")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Copy:
-    """Our copy of one entry of the PN Inventory."""
+    """Our copy of one entry of the PN Inventory, kept up to date by what changes."""
 
     pn_id: PnId
     version: int
     alias: str | None
     owner: EntityId | None
-    members: tuple[InventoryEntry, ...]
+    members: dict[EntityId, InventoryEntry]
+
+    def follow(self, version: int, joined: Iterable[InventoryEntry] = (), gone: Iterable[EntityId] = ()) -> bool:
+        """Take a change up; False where one before it was missed, or it may have changed more: ask for all then."""
+        left = set(gone)
+        if version - self.version not in (0, 1) or (self.owner is not None and self.owner in left):
+            return False
+        self.version = version
+        self.members.update({entry.entity_id: entry for entry in joined})
+        for pne in left:
+            self.members.pop(pne, None)
+        return True
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Changes of one kind in one PN that are about to be told."""
+
+    version: int = 0
+    about: set[EntityId] = field(default_factory=set)
+    fetch: bool = False
 
 
 class Networks:
@@ -70,7 +91,7 @@ class Networks:
         self._way_to = way_to
         self._expel = expel
         self.copies: dict[PnId, Copy] = {}
-        self._pending: dict[tuple[PnId, Change], tuple[int, set[EntityId]]] = {}
+        self._pending: dict[tuple[PnId, Change], _Pending] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -99,8 +120,8 @@ class Networks:
         for pn_id in served:
             copy = await self._fetch(standing, pn_id)
             if copy is not None:
-                away += [entry.entity_id for entry in copy.members if entry.presence == Presence.AWAY]
-        self._members.pns = {pn: self._members.pns[pn] for pn in served if pn in self._members.pns}
+                away += [pne for pne, entry in copy.members.items() if entry.presence == Presence.AWAY]
+        self._members.pns = [pn for pn in served if pn in self._members.pns]
         self._members.turned.update({m.pne_id: Presence.IDLE for m in self._members if m.link is not None})
         return away
 
@@ -129,10 +150,9 @@ class Networks:
             if not page.more or not entries:
                 break
             after = entries[-1].entity_id
-        copy = Copy(pn_id, page.version or 0, page.alias, page.owner, tuple(entries))
-        await self._members.serve(pn_id, copy.version)
-        self.copies[pn_id] = copy
-        here = {entry.entity_id for entry in entries}
+        here = {entry.entity_id: entry for entry in entries}
+        copy = self.copies[pn_id] = Copy(pn_id, page.version or 0, page.alias, page.owner, here)
+        await self._members.serve(pn_id)
         await self._expel([member.pne_id for member in self._members.of(pn_id) if member.pne_id not in here])
         return copy
 
@@ -153,22 +173,49 @@ class Networks:
             self.copies.pop(notice.pn_id, None)
             self._start(self._released(notice))
             return
-        if change is not Change.JOINED:
-            await self._expel(notice.members)
-        first = (notice.pn_id, change) not in self._pending
-        _, about = self._pending.get((notice.pn_id, change), (0, set()))
-        self._pending[notice.pn_id, change] = (notice.version, about | set(notice.members))
-        if first:
-            self._start(self._soon(notice.pn_id, change))
+        await self._expel(notice.members)
+        copy = self.copies.get(notice.pn_id)
+        known = copy is not None and change is not Change.SETTLED and copy.follow(notice.version, gone=notice.members)
+        self._soon(notice.pn_id, change, notice.version, notice.members, fetch=not known)
 
-    async def _soon(self, pn_id: PnId, change: Change) -> None:
+    def admitted(self, response: GatewaySetupResponse) -> None:
+        """Take up whom the server let in through us, and tell the others of those that are new."""
+        copy, version = self.copies.get(response.pn_id), response.version or 0
+        joined = [
+            InventoryEntry(entry.entity_id, Presence.CONNECTED, 0, Source.SERVER, bool(entry.guest))
+            for entry in response.entries
+            if entry.result == Result.SUCCESS and (copy is None or entry.entity_id not in copy.members)
+        ]
+        if joined or (copy is not None and copy.version != version):
+            known = copy is not None and copy.follow(version, joined)
+            about = tuple(entry.entity_id for entry in joined)
+            self._soon(response.pn_id, Change.JOINED, version, about, fetch=not known)
+
+    def version(self, pn_id: PnId) -> int:
+        """Return the version of our copy of a PN, 0 where we have none."""
+        copy = self.copies.get(pn_id)
+        return 0 if copy is None else copy.version
+
+    def _soon(self, pn_id: PnId, change: Change, version: int, about: Iterable[EntityId], *, fetch: bool) -> None:
+        """Tell of a change together with others of its kind; *fetch*: ask for the whole inventory first."""
+        pending = self._pending.get((pn_id, change))
+        if pending is None:
+            pending = self._pending[pn_id, change] = _Pending()
+            self._start(self._tell_pending(pn_id, change))
+        pending.version = version
+        pending.about.update(about)
+        pending.fetch = pending.fetch or fetch
+
+    async def _tell_pending(self, pn_id: PnId, change: Change) -> None:
         await asyncio.sleep(NOTICE_SECONDS)
-        version, about = self._pending.pop((pn_id, change))
+        pending = self._pending.pop((pn_id, change))
         standing = self._uplink.standing
-        if standing is not None and self._members.pns.get(pn_id, version) != version:
+        if pending.fetch and standing is not None and pn_id in self._members.pns:
             with contextlib.suppress(CpnsError):
                 await self._fetch(standing, pn_id)
-        await self._tell(PnChangeNotify(pn_id, tuple(sorted(about))[:MAX_MEMBERS], version, change))
+        if pending.about or change is Change.SETTLED:
+            about = tuple(sorted(pending.about))[:MAX_MEMBERS]
+            await self._tell(PnChangeNotify(pn_id, about, pending.version, change))
 
     async def _released(self, notice: PnChangeNotify) -> None:
         """Tell everybody, then forget everybody: hop sessions and LocalEUKeys die with membership."""
@@ -179,7 +226,7 @@ class Networks:
     async def _switched(self, notice: PnChangeNotify) -> None:
         """PN GW switching: the PN is ours from now on, or another PN GW's, to which its members then go."""
         if notice.gateway_id == self._config.gateway_id:
-            await self._members.serve(notice.pn_id, 0)
+            await self._members.serve(notice.pn_id)
             standing = self._uplink.standing
             if standing is not None:
                 await self._fetch(standing, notice.pn_id)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,6 +65,7 @@ class Setup:
     Args:
         pan_secure: whether this PAN is configured as Secure PAN.
         hops: the hop sessions of this PAN; a new SETUP ends the PNE's older one.
+        admitted: is told of each SETUP Response whose PNEs are taken in.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Setup:
         members: Members,
         hops: Sessions,
         pan_secure: bool,
+        admitted: Callable[[GatewaySetupResponse], None],
         clock: Clock,
         random: Randomness,
     ) -> None:
@@ -82,6 +84,7 @@ class Setup:
         self._members = members
         self._hops = hops
         self._pan_secure = pan_secure
+        self._admitted = admitted
         self._clock = clock
         self._random = random
         self._waiting: list[Waiting] = []
@@ -210,10 +213,13 @@ class Setup:
         finally:
             del self._runs[txn]
         ended = pne_auth.conclude(state, run.assigned, response)
-        await self._admit(response.pn_id, run, ended)
+        await self._admit(response, run, ended)
         return ended
 
-    async def _admit(self, pn_id: PnId, run: _Run, ended: dict[EntityId, pne_auth.Concluded]) -> None:
+    async def _admit(
+        self, response: GatewaySetupResponse, run: _Run, ended: dict[EntityId, pne_auth.Concluded]
+    ) -> None:
+        pn_id = response.pn_id
         members = [
             Member(pne, pn_id, end.assigned.th0, end.assigned.local_eukey, run.links[pne], self._clock.monotonic())
             for pne, end in ended.items()
@@ -225,6 +231,7 @@ class Setup:
             if older is not None:
                 self._hops.remove(older)
         if members:
+            self._admitted(response)
             _log.info("PN %s: %d of %d PNEs established", pn_id, len(members), len(ended))
 
     async def challenged(self, source: Session, message: GatewayChallenge) -> Answer | None:

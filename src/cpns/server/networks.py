@@ -92,7 +92,9 @@ class Networks:
     async def approve(self, pn_id: PnId, actor: Actor, pne: EntityId, *, let_in: bool) -> None:
         """Decide on a PNE that waits."""
         rule = membership.approve if let_in else membership.refuse
-        await self._edit(pn_id, [pne], partial(rule, actor=actor, pne=pne), actor)
+        edited = await self._edit(pn_id, [pne], partial(rule, actor=actor, pne=pne), actor)
+        if edited.edit.gone:
+            await self._ended(edited, edited.edit.gone, Change.EXPELLED, tell_them=True)
 
     async def settle(self, pn_id: PnId, *, policy: Policy | None, alias: str | None, owner: EntityId | None) -> Network:
         """Change policy, alias or owner, as the operator says."""
@@ -144,10 +146,8 @@ class Networks:
 
     # what follows from it
 
-    def admitted(self, found: Admitted, via: EntityId, moved_from: Mapping[EntityId, EntityId]) -> None:
-        """Tell of PNEs that were let in through *via*, and the PN GWs that they were behind until now."""
-        if found.network is not None and found.joined:
-            self._tell_soon(found.network, via, Change.JOINED, found.joined)
+    def admitted(self, found: Admitted, moved_from: Mapping[EntityId, EntityId]) -> None:
+        """Tell the PN GWs that PNEs were behind until now; the one that they came through has its SETUP Response."""
         told: set[tuple[EntityId, EntityId]] = set()
         for network, gone in found.left:
             self._tell_soon(network, network.gateway_id, Change.MOVED, gone)

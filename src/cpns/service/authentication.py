@@ -72,8 +72,8 @@ class Authentication:
         lowest_suite: nothing below it is accepted.
         sessions: where established sessions go.
         policy: of the PNs that are made here.
-        admitted: is told of a committed SETUP, the PN GW that it came through, and the PN GWs that PNEs of it had a
-            session through until now, where that is another one.
+        admitted: is told of a committed SETUP, and the PN GWs that PNEs of it had a session through until now, where
+            that is another one.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Authentication:
         clock: Clock,
         random: Randomness,
         policy: Policy,
-        admitted: Callable[[Admitted, EntityId, Mapping[EntityId, EntityId]], None],
+        admitted: Callable[[Admitted, Mapping[EntityId, EntityId]], None],
     ) -> None:
         self._own_id = own_id
         self._lowest_suite = lowest_suite
@@ -252,11 +252,12 @@ class Authentication:
                 _log.warning("PNE %s through %s is not let in: %s", pne, via, admission.reason)
                 entries.append(OutcomeEntry(pne, Result.AUTHENTICATION_FAILED))  # what a wrong hash gets too
                 continue
-            entries.append(OutcomeEntry(pne, Result.SUCCESS, verdict.hash_server))
+            entries.append(OutcomeEntry(pne, Result.SUCCESS, verdict.hash_server, admission.guest or None))
             if pne not in self._revoked:
                 self._sessions.add(session_of(verdict.session, self._clock.monotonic(), via))
-        self._admitted(found, via, moved_from)
-        return GatewaySetupResponse(request.txn, pn_id, tuple(entries))
+        self._admitted(found, moved_from)
+        version = None if found.network is None else found.network.version
+        return GatewaySetupResponse(request.txn, pn_id, tuple(entries), version)
 
     def _refusals(
         self, via: EntityId, reasons: Mapping[EntityId, tuple[Result, str]], now: float

@@ -1,6 +1,6 @@
 """What a PN GW keeps over a restart: `cpns.ports.GatewayStore` on `Database`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -9,11 +9,11 @@ from sqlalchemy import Connection, bindparam, delete, select
 from cpns.domain.inventory import HeldLocalEukey
 from cpns.ids import EntityId, PnId
 from cpns.store.database import Database
-from cpns.store.dialect import insert_or_update
+from cpns.store.dialect import insert_once, insert_or_update
 from cpns.store.schema import local_eukeys, served
 
-_SERVED = select(served.c.pn_id, served.c.version).order_by(served.c.pn_id)
-_PUT_SERVED = insert_or_update(served, "pn_id")
+_SERVED = select(served.c.pn_id).order_by(served.c.pn_id)
+_PUT_SERVED = insert_once(served, ("pn_id",))
 _DROP_SERVED = delete(served).where(served.c.pn_id == bindparam("id"))
 _PUT_KEY = insert_or_update(local_eukeys, "pne_id")
 _KEYS = select(local_eukeys.c.pne_id, local_eukeys.c.pn_id, local_eukeys.c.th0, local_eukeys.c.sealed_key).order_by(
@@ -33,19 +33,19 @@ class GatewayStore:
         """Open the store at *path*, made when missing. Blocks; raises as `Database` does."""
         return cls(Database(path))
 
-    async def served(self) -> Mapping[PnId, int]:
+    async def served(self) -> list[PnId]:
         """See `cpns.ports.GatewayStore`."""
 
-        def read(connection: Connection) -> dict[PnId, int]:
-            return {pn_id: version for pn_id, version in connection.execute(_SERVED)}
+        def read(connection: Connection) -> list[PnId]:
+            return [PnId(pn_id) for pn_id in connection.execute(_SERVED).scalars()]
 
         return await self._database.run(read, write=False)
 
-    async def serve(self, pn_id: PnId, version: int) -> None:
+    async def serve(self, pn_id: PnId) -> None:
         """See `cpns.ports.GatewayStore`."""
 
         def write(connection: Connection) -> None:
-            connection.execute(_PUT_SERVED, {"pn_id": pn_id, "version": version})
+            connection.execute(_PUT_SERVED, {"pn_id": pn_id})
 
         await self._database.run(write)
 

@@ -140,9 +140,8 @@ served = Table(
     "served",
     metadata,
     Column("pn_id", Text, primary_key=True),
-    Column("version", BigInteger, nullable=False),
 )
-"""At a PN GW: the PNs that it serves, with the version of its copy."""
+"""At a PN GW: the PNs that it serves."""
 
 local_eukeys = Table(
     "local_eukeys",

@@ -93,21 +93,23 @@ class InvitationRefused:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeEntry:
-    """One PNE in the server's SETUP Response: result, and hash_server where it is 0 (AUTH-S4)."""
+    """One PNE in the server's SETUP Response: result, and hash_server where it is 0 (AUTH-S4); `guest` if it is one."""
 
     entity_id: EntityId
     result: int
     proof: bytes | None = None
+    guest: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GatewaySetupResponse:
-    """SETUP Response, server to PN GW."""
+    """SETUP Response, server to PN GW; `version` is that of the PN Inventory with those that were let in."""
 
     TYPE: ClassVar = MessageType.SETUP_RESPONSE
     txn: bytes
     pn_id: PnId
     entries: tuple[OutcomeEntry, ...]
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

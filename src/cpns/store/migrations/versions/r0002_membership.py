@@ -61,10 +61,6 @@ def _waiting() -> None:
 
 
 def _gateway() -> None:
-    op.create_table(
-        "served",
-        sa.Column("pn_id", sa.Text, primary_key=True),
-        sa.Column("version", sa.BigInteger, nullable=False),
-    )
-    op.execute("INSERT INTO served (pn_id, version) SELECT value, 0 FROM meta WHERE key = 'pn_id'")
+    op.create_table("served", sa.Column("pn_id", sa.Text, primary_key=True))
+    op.execute("INSERT INTO served (pn_id) SELECT value FROM meta WHERE key = 'pn_id'")
     op.execute("DELETE FROM meta WHERE key = 'pn_id'")
