@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, bindparam
 from sqlalchemy.dialects.sqlite import dialect, insert
-from sqlalchemy.sql.dml import Insert
+from sqlalchemy.sql.dml import Insert, Update
 
 _SQLITE = dialect()
 
@@ -31,6 +31,14 @@ def driver_select(statement: Select[Any], of: ColumnElement[str], count: int) ->
     """Return *statement* where *of* is one of *count* values, for `Connection.exec_driver_sql`; see `driver_sql`."""
     some = statement.where(of.in_([bindparam(f"value_{number}") for number in range(count)]))
     return str(some.compile(dialect=_SQLITE))
+
+
+def driver_update(statement: Update, parameters: Sequence[str]) -> str:
+    """Return *statement* for `Connection.exec_driver_sql`, its bound *parameters* by position; see `driver_sql`."""
+    compiled = statement.compile(dialect=_SQLITE)
+    if compiled.positiontup != list(parameters):
+        raise ValueError(f"parameters are in another order: {compiled.positiontup}")
+    return str(compiled)
 
 
 def driver_sql(statement: Insert, columns: Sequence[str]) -> str:

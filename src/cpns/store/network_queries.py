@@ -5,6 +5,7 @@ decision rests on what was true a moment ago.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
@@ -27,7 +28,7 @@ from cpns.domain.network import (
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.store.audit_queries import record
-from cpns.store.dialect import driver_select, driver_sql, insert_or_update
+from cpns.store.dialect import driver_select, driver_sql, driver_update, insert_or_update
 from cpns.store.schema import members, networks, standings, strangers
 
 MAX_LISTED: Final = 10_000
@@ -36,7 +37,7 @@ MAX_STRANGERS: Final = 1_000
 """IDs that are remembered of those that nobody provisioned; the one that came longest ago is forgotten first."""
 
 _SHOWN = select(*(column for column in networks.c if column.name != "served_since"))
-_NETWORK = _SHOWN.where(networks.c.pn_id == bindparam("pn_id"))
+_NETWORK = driver_select(_SHOWN, networks.c.pn_id, 1)
 _NETWORKS = _SHOWN.order_by(networks.c.pn_id)
 _OF_GATEWAY = (
     select(networks.c.pn_id)
@@ -49,6 +50,10 @@ _CHANGE = (
     update(networks)
     .where(networks.c.pn_id == bindparam("id"))
     .values({column: bindparam(f"new_{column}") for column in ("gateway_id", "alias", "owner", "policy", "version")})
+)
+_COUNT = driver_update(
+    update(networks).where(networks.c.pn_id == bindparam("id")).values(version=bindparam("new_version")),
+    ("new_version", "id"),
 )
 _SERVED_SINCE = update(networks).where(networks.c.pn_id == bindparam("id")).values(served_since=bindparam("at"))
 _DROP = [delete(table).where(table.c.pn_id == bindparam("id")) for table in (standings, members, networks)]
@@ -104,8 +109,8 @@ def _standings(count: int) -> str:
 
 def network(connection: Connection, pn_id: PnId) -> Network | None:
     """See `cpns.ports.Store.network`."""
-    row = connection.execute(_NETWORK, {"pn_id": pn_id}).mappings().one_or_none()
-    return None if row is None else _network(**row)
+    row = connection.exec_driver_sql(_NETWORK, (pn_id,)).one_or_none()
+    return None if row is None else _network(*row)
 
 
 def _network(
@@ -208,7 +213,7 @@ def establish(connection: Connection, finished: Establishment) -> Admitted:
         if one.standing is not None and one.standing != places[pne].standing
     }
     if joined or any(places[pne].present for pne in changed):  # one that is in, and guest no longer
-        after = _bumped(connection, before) if before is not None else _founded(connection, finished, joined[0])
+        after = _counted(connection, before) if before is not None else _founded(connection, finished, joined[0])
     rows = [
         (member.pne_id, finished.pn_id, member.pan_secure, finished.at)
         for member in let_in
@@ -238,6 +243,12 @@ def _founded(connection: Connection, finished: Establishment, owner: EntityId) -
     row = {name: getattr(made, name) for name in ("pn_id", "gateway_id", "alias", "owner", "version", "created_at")}
     connection.execute(_ADD, {**row, "policy": made.policy.value, "served_since": finished.at})
     return made
+
+
+def _counted(connection: Connection, before: Network) -> Network:
+    """As `_bumped` with no other change: what every SETUP with a new member does."""
+    connection.exec_driver_sql(_COUNT, (before.version + 1, before.pn_id))
+    return replace(before, version=before.version + 1)
 
 
 def _bumped(connection: Connection, before: Network, **changes: object) -> Network:
@@ -272,7 +283,7 @@ def _left(
     for other, gone in by_pn.items():
         before = network(connection, other)
         if before is not None:
-            found.append((_bumped(connection, before), tuple(gone)))
+            found.append((_counted(connection, before), tuple(gone)))
     return tuple(found)
 
 
