@@ -88,6 +88,14 @@ async def recorded(here: World) -> tuple[Any, Pne, list[bytes], list[bytes]]:
         await here.server.send(pne.config.pne_id, "inbox", push_of("hello"))
         if suite < 3:
             await here.stop(pne)
+    here.accepting.add("pne-4")
+    invited = await here.start_pne("pne-4", on.pan.address, waits=True)
+    await until(lambda: on.gateway.pans[0].reach.known(here.now()))
+    (pn_id,) = on.gateway.members.pns
+    await on.gateway.invite(pn_id, [invited.config.pne_id])
+    await settled(invited)
+    await invited.network.inventory()
+    await here.stop(invited)
     unlimited(on.gateway.pans[0].endpoint)
     up = [one.data for one in on.pan.seen if one.up]
     down = [one.data for one in on.pan.seen if not one.up]
@@ -124,7 +132,14 @@ async def test_gateway_pan(here: World, counted: Counter[str], caplog: pytest.Lo
     assert on.gateway.pans[0].setup._count.total() == on.gateway.pans[0].hop._runs == 0
     await works(here, on.gateway, pne)
     health.check()
-    assert {session.peer_id for session in here.server.sessions} <= {"gw-1", "pne-1", "pne-2", "pne-3", "newcomer"}
+    assert {session.peer_id for session in here.server.sessions} <= {
+        "gw-1",
+        "pne-1",
+        "pne-2",
+        "pne-3",
+        "pne-4",
+        "newcomer",
+    }
 
 
 def acknowledges(datagram: Datagram) -> Fates:

@@ -7,7 +7,7 @@ bring_back  members whose sessions the server has lost, all in one SETUP        
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from cpns.errors import CpnsError, NoAnswer, Refused, Result
@@ -36,6 +36,7 @@ ESTABLISH_SECONDS: Final = 4.0
 """What invited PNEs have to answer while an originating one waits (its own timer is 10 s)."""
 INVITE_SECONDS: Final = 12.0
 """What people have to decide where nobody's timer runs."""
+MAX_ROUNDS: Final = 4
 BACK_SECONDS: Final = 1.5
 """What members have to answer in their hop session; nobody is asked."""
 
@@ -57,6 +58,7 @@ class Invitations:
         self._reach = reach
         self._setup = setup
         self._clock = clock
+        self._rounds = 0
 
     def way_to(self, pne: EntityId) -> Way | None:
         """Return how to reach a PNE on this PAN: in its hop session, or plainly where it was heard."""
@@ -82,11 +84,23 @@ class Invitations:
         asked = [pne for pne in dict.fromkeys(whom) if pne != request.entity_id and self._members.get(pne) is None]
         ways = {pne: self.way_to(pne) for pne in asked[: registry.MAX_BATCH - 1]}
         with self._setup.counted(request, link):
-            came = await self._round(ways, Procedure.ESTABLISH, request.pn_id, ESTABLISH_SECONDS)
+            with self._asking():
+                came = await self._round(ways, Procedure.ESTABLISH, request.pn_id, ESTABLISH_SECONDS)
             accepted = [item for item in came.values() if not isinstance(item, Result)]
             own, *invited = self._setup.enqueue([(request, link), *accepted])
             declined = asyncio.get_running_loop().create_task(self._declined(list(ways), invited))
             return await own.done, declined
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Bound the rounds that strangers may start: each makes us ask up to 63 PNEs."""
+        if self._rounds >= MAX_ROUNDS:
+            raise Refused(Result.TOO_MANY, "too_many_invitations")
+        self._rounds += 1
+        try:
+            yield
+        finally:
+            self._rounds -= 1
 
     async def _declined(self, asked: list[EntityId], invited: list[Waiting]) -> list[EntityId]:
         results = await self._conclude(invited)
