@@ -22,7 +22,7 @@ _WHY: Final = {
     "switched_meanwhile": "The network went to another gateway meanwhile: look at it, then try again.",
     "gateway_does_not_agree": "One of the two gateways does not agree: see its log.",
     "gateway_away": "That gateway is not connected: start it, then try again.",
-    "member_list_is_full": "The member list of this network is full: expel who is not needed.",
+    "member_list_is_full": "The member list of this network is full, until a device leaves it or is revoked.",
 }
 
 

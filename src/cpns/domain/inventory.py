@@ -160,7 +160,7 @@ class Revocation:
 
     Attributes:
         first: False where it was revoked before.
-        left: the PNs that it was in, as they are now.
+        left: the PNs that it was in, or on the list of, as they are now.
     """
 
     first: bool

@@ -32,7 +32,7 @@ from cpns.store.dialect import driver_select, driver_sql, driver_update, insert_
 from cpns.store.schema import members, networks, standings, strangers
 
 MAX_LISTED: Final = 10_000
-"""Places on the member list of one PN."""
+"""Places on the member list of one PN up to which a decision adds new ones; who comes by itself is not bound by it."""
 MAX_STRANGERS: Final = 1_000
 """IDs that are remembered of those that nobody provisioned; the one that came longest ago is forgotten first."""
 
