@@ -1,6 +1,7 @@
 """PNEs that go elsewhere, networks that get another gateway, gateways that are lost; and what waits meanwhile."""
 
 import asyncio
+import dataclasses
 import json
 import time
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from cpns.errors import Conflict, Refused, Result, Unavailable
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
+from cpns.service.system import random_bytes
 from cpns.transport import discovery, multicast
 from cpns.transport.endpoint import Hinted
 from cpns.transport.errors import Code
@@ -24,7 +26,7 @@ from cpns.wire.registry import Change, Mode
 from tests.support.lossy import honest
 from tests.support.raw import ScriptedGateway, ScriptedPne, ask, entry_of
 from tests.support.tap import TcpTap, body_of, scene, settled
-from tests.support.world import World, address_of, push_of, until, world
+from tests.support.world import CLOCK, World, address_of, push_of, until, world
 
 
 @pytest.fixture
@@ -160,6 +162,24 @@ async def test_gateways_are_found_by_coap_multicast(here: World) -> None:
     avoided = await discovery.find(3, EntityId("bob"), None, secure=False, avoid=EntityId("gw-1"))
     assert avoided is not None
     assert avoided.gateway_id != "gw-1"
+
+
+@pytest.mark.req("FN-8")
+@pytest.mark.timeout(120)
+async def test_a_pne_that_was_told_of_no_gateway_finds_the_next_one_by_itself(here: World) -> None:
+    """It looks on the PAN; the gateway that it found goes away; it looks again, and is back through another one."""
+    await here.start_server()
+    both = {name: await here.start_gateway(name, announce=True) for name in ("gw-a", "gw-b")}
+    config = await here.pne_config("alice", ("", 0), **FAST)
+    pne = Pne(dataclasses.replace(config, gateways=()), CLOCK, random_bytes, lambda text: text)
+    here.closes(pne)
+    await pne.start()
+    here.run(pne)
+    first = await until(lambda: via(here, "alice"), 40)
+    await here.stop(both[first])
+    other = next(name for name in both if name != first)
+    await until(lambda: via(here, "alice") == other, 60)
+    await pne.send(pne.next_reading({"found": other}))
 
 
 # PN GW switching
