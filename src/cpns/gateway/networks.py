@@ -119,7 +119,9 @@ class Networks:
         away: list[EntityId] = []
         for pn_id in served:
             copy = await self._fetch(standing, pn_id)
-            if copy is not None:
+            if copy is None:
+                await self._lost(pn_id)
+            else:
                 away += [pne for pne, entry in copy.members.items() if entry.presence == Presence.AWAY]
         self._members.pns = [pn for pn in served if pn in self._members.pns]
         self._members.turned.update({m.pne_id: Presence.IDLE for m in self._members if m.link is not None})
@@ -135,7 +137,11 @@ class Networks:
         )
 
     async def _fetch(self, standing: Standing, pn_id: PnId) -> Copy | None:
-        """Take a new copy, page by page; a change in between is asked for again. None: the PN is not ours."""
+        """Take a new copy, page by page. None: the PN is not ours any more.
+
+        What that means for its members the server's notice tells, which is on its way: they may be about to be sent
+        to the PN GW that serves them now.
+        """
         entries: list[InventoryEntry] = []
         after: EntityId | None = None
         while True:
@@ -144,7 +150,6 @@ class Networks:
             except Refused as error:
                 if error.result is not Result.UNKNOWN_PN:
                     raise
-                await self._lost(pn_id)
                 return None
             entries += page.entries or ()
             if not page.more or not entries:

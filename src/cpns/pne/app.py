@@ -87,7 +87,8 @@ class Pne:
         self._becomes = becomes
         self.sessions = Sessions()
         self._join = Join(config, self.sessions, clock, random)
-        self._presence = Presence(config, self.sessions, self._join)
+        self._joining = asyncio.Lock()
+        self._presence = Presence(config, self.sessions, self._join, self._joining)
         self._endpoint = Endpoint(config.pne_id, self.sessions, self._handle, watch=watch)
         self._finder = Finder(config, self._endpoint)
         self.network = Requests(self._exchange, lambda: None if self.joined is None else self.joined.pn_id)
@@ -95,7 +96,6 @@ class Pne:
         self._server: Session | None = None
         self.joined: Joined | None = None
         self._replaced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._joining = asyncio.Lock()
         self._ready = asyncio.Event()
         self._lost = asyncio.Event()
         self._doubt = asyncio.Event()
@@ -154,6 +154,9 @@ class Pne:
     def _wanted(self) -> Wanted:
         config = self.config
         if self.joined is not None:  # it comes back, or roams: the PN GW knows where it belongs
+            moved_to = self._finder.preferred
+            if moved_to is not None:
+                return Wanted(Procedure.JOIN, self.joined.pn_id, moved_to)
             return Wanted(gateway_id=config.gateway_id)
         if config.join is not None:
             return Wanted(Procedure.JOIN, config.join, config.gateway_id)
@@ -188,6 +191,7 @@ class Pne:
         before, self.joined = self.joined, joined
         self._link, self._server = link, server
         self._held_up = False
+        self._finder.found()
         replaced, self._replaced = self._replaced, asyncio.get_running_loop().create_future()
         replaced.set_result(None)  # whoever waits for an answer under older sessions waits in vain
         if before is not None and before.gateway_id != joined.gateway_id:
@@ -268,6 +272,7 @@ class Pne:
             return Answer(Code.CHANGED)
         change = Change(notice.change)
         if change is Change.GATEWAY and notice.gateway_id is not None:
+            self._finder.prefer(notice.gateway_id, notice.addresses or ())
             self._start(self._move(notice.pn_id, notice.gateway_id, notice.addresses or ()))
         elif change is Change.RELEASED or (by_server and self.config.pne_id in notice.members):
             self._out = True
@@ -277,7 +282,6 @@ class Pne:
 
     async def _move(self, pn_id: PnId, to: EntityId, addresses: Sequence[str]) -> None:
         """Join our PN through the PN GW that serves it now; the older sessions serve until the new ones stand."""
-        self._finder.prefer(to, addresses)  # if this fails, the next attempt goes there first
         async with self._joining:
             if self.joined is None or self.joined.gateway_id == to:
                 return
@@ -287,6 +291,14 @@ class Pne:
                 await self._adopt(link, *await self._join.setup(link, wanted))
             except (Refused, OSError) as error:
                 _log.warning("%s: can't go over to %s yet: %s", self.config.pne_id, to, error)
+                self._start(self._move_again(pn_id, to, addresses))
+
+    async def _move_again(self, pn_id: PnId, to: EntityId, addresses: Sequence[str]) -> None:
+        """Try to go over once more, while the older PN GW still carries us."""
+        await asyncio.sleep(BACKOFF[0] * jitter.uniform(1.0, 3.0))  # noqa: S311  # spreads load, hides nothing
+        if self._finder.preferred == to:
+            self._finder.failed()
+            await self._move(pn_id, to, addresses)
 
     def _give_up(self) -> None:
         """Our sessions are over."""

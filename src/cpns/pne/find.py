@@ -1,6 +1,5 @@
 """How a PNE finds a PN GW: where it is told to look, or by asking on the PAN (FN-8)."""
 
-import contextlib
 import logging
 from collections.abc import Sequence
 from typing import Final
@@ -20,6 +19,8 @@ from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Mode
 
 _log = logging.getLogger("cpns.pne")
 
+TRIES: Final = 4
+"""Attempts to reach the PN GW that our PN was given to, before any other will do."""
 ASK_SECONDS: Final = 2.0
 """What one address has to say who is there."""
 
@@ -33,23 +34,34 @@ class Finder:
         self._turn = 0
         self._found: EntityId | None = None
         self._avoid: EntityId | None = None
-        self._preferred: tuple[EntityId, Sequence[str]] | None = None
+        self._preferred: EntityId | None = None
+        self._hints: Sequence[str] = ()
+        self._tries = 0
 
     def failed(self) -> None:
         """What was found last did not do: try another one next."""
-        self._turn += 1
-        self._avoid = self._found
+        self._tries -= 1
+        if self.preferred is None:
+            self._turn += 1
+            self._avoid = self._found
+
+    def found(self) -> None:
+        """What was found last did."""
+        self._tries = 0
 
     def prefer(self, gateway: EntityId, hints: Sequence[str]) -> None:
-        """Our PN is served by *gateway* from now on: look for that one first."""
-        self._preferred = (gateway, hints)
+        """Our PN is served by *gateway* from now on: look for that one first, and more than once."""
+        self._preferred, self._hints, self._tries = gateway, hints, TRIES
+
+    @property
+    def preferred(self) -> EntityId | None:
+        """The PN GW that serves our PN now, as long as it may still be found."""
+        return self._preferred if self._tries > 0 else None
 
     async def link(self) -> Link:
         """Return the link to a PN GW to try. Raises `NoAnswer`, or OSError, where there is none."""
-        preferred, self._preferred = self._preferred, None
-        if preferred is not None:
-            with contextlib.suppress(NoAnswer):
-                return await self.way_to(*preferred)
+        if self.preferred is not None:
+            return await self.way_to(self.preferred, self._hints)
         return await self._endpoint.link_to(*await self.find())
 
     async def find(self) -> tuple[str, int]:

@@ -1,5 +1,7 @@
 """Signs of life to the PN GW: in the hop session, or plainly on a Secure PAN (SES-5, SES-6)."""
 
+import asyncio
+
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.pne.config import PneConfig
 from cpns.pne.join import Join
@@ -16,12 +18,14 @@ class Presence:
     Args:
         sessions: of the PNE, the hop session among them.
         join: makes a new hop session where the PN GW does not know the one that we have.
+        joining: is held by whoever uses *join*.
     """
 
-    def __init__(self, config: PneConfig, sessions: Sessions, join: Join) -> None:
+    def __init__(self, config: PneConfig, sessions: Sessions, join: Join, joining: asyncio.Lock) -> None:
         self._config = config
         self._sessions = sessions
         self._join = join
+        self._joining = joining
 
     async def tell(self, link: Link, joined: Joined) -> None:
         """Say that we are at *link*.
@@ -43,10 +47,12 @@ class Presence:
             if joined.pan_secure:
                 raise
             older = self._sessions.with_peer(joined.gateway_id)
-            if older is not None:
+            async with self._joining:
+                if older is None or self._sessions.with_peer(joined.gateway_id) is not older:
+                    return  # we have set up anew, or gone elsewhere, meanwhile
                 self._sessions.remove(older)
-            await self._join.hop(link, joined)
-            await self.tell(link, joined)
+                await self._join.hop(link, joined)
+                await self.tell(link, joined)
 
     async def _tell_twice(self, link: Link, joined: Joined) -> None:
         """As `tell`; a PN GW is not left for one exchange that got lost with all its repetitions."""
