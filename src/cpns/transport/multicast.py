@@ -13,7 +13,6 @@ from typing import Any, Final
 from aiocoap import NON, Message
 from aiocoap.numbers.codes import CHANGED, POST
 
-from cpns.errors import WireError
 from cpns.transport.limits import RateLimit
 from cpns.transport.pan import join_group
 from cpns.wire import codec
@@ -83,8 +82,6 @@ class _Asker(asyncio.DatagramProtocol):
             if message.token == self._token and not self.heard.full():
                 found = codec.decode(message.payload, EntityDiscoveryResponse, limit=MAX_PAN_BODY)
                 self.heard.put_nowait((found, addr))
-        except WireError:
-            return
         except Exception:  # as above
             return
 
