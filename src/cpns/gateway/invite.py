@@ -37,6 +37,7 @@ ESTABLISH_SECONDS: Final = 4.0
 INVITE_SECONDS: Final = 12.0
 """What people have to decide where nobody's timer runs."""
 MAX_ROUNDS: Final = 4
+"""Invitation rounds under way at once, on all networks of this gateway."""
 BACK_SECONDS: Final = 1.5
 """What members have to answer in their hop session; nobody is asked."""
 
