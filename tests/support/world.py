@@ -24,12 +24,8 @@ from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
 from cpns.transport.endpoint import Passed
 from cpns.wire import application
-from cpns.wire.messages import (
-    Invitation,
-)
-from cpns.wire.pn_messages import (
-    PnChangeNotify,
-)
+from cpns.wire.messages import Invitation
+from cpns.wire.pn_messages import PnChangeNotify
 
 SERVER = EntityId("server.example")
 CLOCK = SystemClock()

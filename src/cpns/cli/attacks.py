@@ -26,7 +26,7 @@ from cpns.service.system import SystemClock, random_bytes
 from cpns.session.table import Sessions
 from cpns.store.vault import FileVault, read_key_file
 from cpns.transport.endpoint import Endpoint, Inbound, Link
-from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, read
+from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.relay import Carrier, Relay, Sealed
 from cpns.wire import codec, registry
 from cpns.wire.messages import (
@@ -133,12 +133,7 @@ class HostileGateway:
 
     async def _ask(self, pne: EntityId, challenge: Challenge) -> tuple[EntityId, bytes | None]:
         try:
-            proof = await self._links[pne].request(
-                registry.CPNS_PATH,
-                codec.encode(challenge),
-                timeout=ANSWER_TIMEOUT,
-                accept=lambda answer: read(answer, Proof),
-            )
+            proof = await self._links[pne].ask(challenge, Proof, timeout=ANSWER_TIMEOUT)
         except NoAnswer:
             return pne, None
         return pne, proof.proof
@@ -146,13 +141,7 @@ class HostileGateway:
     async def _setup(self, message: GatewaySetupRequest) -> GatewaySetupResponse:
         self._state = pne_auth.AwaitingChallenge(message.txn, {entry.entity_id: entry for entry in message.entries})
         standing = await self.uplink.wait(5)
-        return await standing.link.request(
-            registry.CPNS_PATH,
-            codec.encode(message),
-            timeout=8,
-            session=standing.session,
-            accept=lambda answer: read(answer, GatewaySetupResponse),
-        )
+        return await standing.link.ask(message, GatewaySetupResponse, timeout=8, session=standing.session)
 
     async def _round(
         self, fanout: Fanout = lambda challenges: challenges, change: Callable[[SetupEntry], SetupEntry] = lambda e: e

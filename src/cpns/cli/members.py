@@ -11,9 +11,7 @@ from cpns.errors import NotFound
 from cpns.gateway.app import Gateway
 from cpns.ids import PnId, entity_id
 from cpns.pne.app import Pne
-from cpns.wire.pn_messages import (
-    InventoryEntry,
-)
+from cpns.wire.pn_messages import InventoryEntry
 from cpns.wire.registry import Presence, Source
 
 

@@ -19,12 +19,8 @@ from cpns.pne import sources
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
 from cpns.service.system import SystemClock, random_bytes
-from cpns.wire.messages import (
-    Invitation,
-)
-from cpns.wire.pn_messages import (
-    PnChangeNotify,
-)
+from cpns.wire.messages import Invitation
+from cpns.wire.pn_messages import PnChangeNotify
 from cpns.wire.registry import Change
 
 ANSWER = "received"

@@ -14,12 +14,9 @@ from cpns.protocol.link_auth import verifier
 from cpns.service.sessions import session_of
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Link
-from cpns.transport.errors import Answer, Code, read
+from cpns.transport.errors import Answer, Code
 from cpns.wire import application, codec, registry
-from cpns.wire.messages import (
-    ActivateRequest,
-    Proof,
-)
+from cpns.wire.messages import ActivateRequest, Proof
 
 KID_BYTES: Final = 2
 MAX_RUNS: Final = 256
@@ -78,12 +75,7 @@ class Hop:
                 eph_seed=self._random(SEED_BYTES),
                 binding=binding,
             )
-            proof = await link.request(
-                registry.CPNS_PATH,
-                codec.encode(challenge),
-                timeout=self._config.answer_timeout,
-                accept=lambda answer: read(answer, Proof, limit=registry.MAX_PAN_BODY),
-            )
+            proof = await link.ask(challenge, Proof, timeout=self._config.answer_timeout, limit=registry.MAX_PAN_BODY)
             established, response = verifier.verify(state, proof)
             if self.stands(request.entity_id) or self._members.binding(request.entity_id) != binding:
                 raise AuthenticationFailed("overtaken")

@@ -20,8 +20,7 @@ from cpns.ports import Clock
 from cpns.protocol.pne_auth import gateway as pne_auth
 from cpns.session.table import Sessions
 from cpns.transport.endpoint import Link
-from cpns.transport.errors import read
-from cpns.wire import codec, registry
+from cpns.wire import registry
 from cpns.wire.messages import (
     Invitation,
     InvitationAccepted,
@@ -161,13 +160,7 @@ class Invitations:
         invitation = Invitation(pne, self._config.gateway_id, procedure, pn_id)
         shapes: tuple[type[InvitationAccepted | InvitationRefused], ...] = (InvitationAccepted, InvitationRefused)
         try:
-            answer = await link.request(
-                registry.CPNS_PATH,
-                codec.encode(invitation),
-                timeout=seconds,
-                session=session,
-                accept=lambda answer: read(answer, *shapes, limit=registry.MAX_PAN_BODY),
-            )
+            answer = await link.ask(invitation, *shapes, timeout=seconds, session=session, limit=registry.MAX_PAN_BODY)
         except Refused as error:
             return error.result
         if isinstance(answer, InvitationRefused):
@@ -189,10 +182,5 @@ class Invitations:
             return pne, error.result if isinstance(error, Refused) else Result.SERVER_ERROR
         notice = PnEstablishmentNotify(response.result, response.pn_id, response.proof)
         with contextlib.suppress(NoAnswer):  # it will notice, and set up by itself
-            await item.link.request(
-                registry.CPNS_PATH,
-                codec.encode(notice),
-                timeout=self._config.answer_timeout,
-                accept=lambda answer: None,
-            )
+            await item.link.tell(notice, timeout=self._config.answer_timeout)
         return pne, Result(response.result) if response.result in set(Result) else Result.SERVER_ERROR

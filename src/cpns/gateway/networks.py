@@ -12,7 +12,6 @@ from cpns.gateway.config import GatewayConfig
 from cpns.gateway.members import Members, Way
 from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
-from cpns.transport.errors import read
 from cpns.wire import codec
 from cpns.wire.messages import GatewaySetupResponse
 from cpns.wire.pn_messages import (
@@ -27,7 +26,7 @@ from cpns.wire.pn_messages import (
     ReleaseResponse,
     StatusEntry,
 )
-from cpns.wire.registry import CPNS_PATH, MAX_BATCH, MAX_MEMBERS, Change, Presence, Source
+from cpns.wire.registry import MAX_BATCH, MAX_MEMBERS, Change, Presence, Source
 
 _log = logging.getLogger("cpns.gateway")
 
@@ -128,12 +127,8 @@ class Networks:
         return away
 
     async def _ask(self, standing: Standing, request: InventoryRequest) -> InventoryResponse:
-        return await standing.link.request(
-            CPNS_PATH,
-            codec.encode(request),
-            timeout=self._config.answer_timeout,
-            session=standing.session,
-            accept=lambda answer: read(answer, InventoryResponse),
+        return await standing.link.ask(
+            request, InventoryResponse, timeout=self._config.answer_timeout, session=standing.session
         )
 
     async def _fetch(self, standing: Standing, pn_id: PnId) -> Copy | None:
@@ -163,9 +158,13 @@ class Networks:
 
     async def _lost(self, pn_id: PnId) -> None:
         """A PN is not ours any more."""
+        await self._forget(pn_id)
+        await self._expel([member.pne_id for member in self._members.of(pn_id)])
+
+    async def _forget(self, pn_id: PnId) -> None:
+        """We serve a PN no longer; its members may still have to be told."""
         await self._members.release(pn_id)
         self.copies.pop(pn_id, None)
-        await self._expel([member.pne_id for member in self._members.of(pn_id)])
 
     async def notified(self, notice: PnChangeNotify) -> None:
         """Take the server's PNChangeNotify: forget whom it says, and tell the others."""
@@ -174,8 +173,7 @@ class Networks:
             await self._switched(notice)
             return
         if change is Change.RELEASED:
-            await self._members.release(notice.pn_id)
-            self.copies.pop(notice.pn_id, None)
+            await self._forget(notice.pn_id)
             self._start(self._released(notice))
             return
         await self._expel(notice.members)
@@ -237,8 +235,7 @@ class Networks:
                 await self._fetch(standing, notice.pn_id)
             _log.info("PN %s is served by us from now on", notice.pn_id)
             return
-        await self._members.release(notice.pn_id)
-        self.copies.pop(notice.pn_id, None)
+        await self._forget(notice.pn_id)
         _log.info("PN %s is served by %s from now on", notice.pn_id, notice.gateway_id)
         self._start(self._tell(notice))
 
@@ -261,13 +258,7 @@ class Networks:
             return
         link, session = way
         with contextlib.suppress(NoAnswer):
-            await link.request(
-                CPNS_PATH,
-                codec.encode(notice),
-                timeout=self._config.answer_timeout,
-                session=session,
-                accept=lambda answer: None,
-            )
+            await link.tell(notice, timeout=self._config.answer_timeout, session=session)
 
     async def report(self) -> None:
         """Tell the server who fell silent, and who is heard again."""
@@ -276,13 +267,8 @@ class Networks:
             return
         turned = [StatusEntry(pne, presence) for pne, presence in self._members.turned.items()][:MAX_BATCH]
         with contextlib.suppress(Refused):
-            await standing.link.request(
-                CPNS_PATH,
-                codec.encode(PnStatusNotify(tuple(turned))),
-                timeout=self._config.answer_timeout,
-                session=standing.session,
-                accept=lambda answer: None,
-            )
+            notice = PnStatusNotify(tuple(turned))
+            await standing.link.tell(notice, timeout=self._config.answer_timeout, session=standing.session)
             for entry in turned:
                 if self._members.turned.get(entry.entity_id) == entry.presence:
                     del self._members.turned[entry.entity_id]
@@ -300,10 +286,4 @@ class Networks:
     async def request(self, message: codec.Message, shape: type[M]) -> M:
         """Ask the server in our session. Raises `Refused`, as it answers."""
         standing = await self._uplink.wait(self._config.uplink_patience)
-        return await standing.link.request(
-            CPNS_PATH,
-            codec.encode(message),
-            timeout=self._config.setup_timeout,
-            session=standing.session,
-            accept=lambda answer: read(answer, shape),
-        )
+        return await standing.link.ask(message, shape, timeout=self._config.setup_timeout, session=standing.session)

@@ -199,12 +199,8 @@ class Setup:
         links = {waiting.request.entity_id: waiting.link for waiting in batch}
         run = self._runs[txn] = _Run(state, links, {}, standing)
         try:
-            response = await standing.link.request(
-                registry.CPNS_PATH,
-                codec.encode(message),
-                timeout=self._config.setup_timeout,
-                session=standing.session,
-                accept=lambda answer: read(answer, GatewaySetupResponse),
+            response = await standing.link.ask(
+                message, GatewaySetupResponse, timeout=self._config.setup_timeout, session=standing.session
             )
         except Refused as error:
             if error.result is Result.UNKNOWN_PN and pn_id is not None:

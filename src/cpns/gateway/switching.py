@@ -8,15 +8,13 @@ from cpns.gateway.config import GatewayConfig
 from cpns.gateway.members import Members, Way
 from cpns.gateway.networks import Networks
 from cpns.ids import EntityId, PnId
-from cpns.transport.errors import read
-from cpns.wire import codec
 from cpns.wire.pn_messages import (
     GatewayChangeRequest,
     GatewayChangeResponse,
     PnGwSwitchingRequest,
     PnGwSwitchingResponse,
 )
-from cpns.wire.registry import CPNS_PATH, MAX_ADDRESSES, Mode
+from cpns.wire.registry import MAX_ADDRESSES, Mode
 
 CHANGE_SECONDS: Final = 15.0
 """What a device has to become a PN GW: its user may be asked, and it has to authenticate to the server."""
@@ -79,13 +77,8 @@ class Switching:
         if way is None or pn_id not in self._members.pns:
             raise Refused(Result.OUT_OF_REACH, "not_in_reach")
         link, session = way
-        answer = await link.request(
-            CPNS_PATH,
-            codec.encode(GatewayChangeRequest(self._config.gateway_id, Mode.BOTH, pn_id)),
-            timeout=CHANGE_SECONDS,
-            session=session,
-            accept=lambda answer: read(answer, GatewayChangeResponse),
-        )
+        request = GatewayChangeRequest(self._config.gateway_id, Mode.BOTH, pn_id)
+        answer = await link.ask(request, GatewayChangeResponse, timeout=CHANGE_SECONDS, session=session)
         if answer.result != Result.SUCCESS or answer.gateway_id is None:
             known = answer.result in set(Result) and answer.result != Result.SUCCESS
             raise Refused(Result(answer.result) if known else Result.MODE_NOT_SUPPORTED, "does_not_become_a_gateway")

@@ -23,10 +23,7 @@ from cpns.transport.endpoint import Endpoint, Inbound, Link
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, read
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.wire import application, codec, registry
-from cpns.wire.messages import (
-    ActivateResponse,
-    LinkChallengeFromServer,
-)
+from cpns.wire.messages import ActivateResponse, LinkChallengeFromServer
 
 _log = logging.getLogger("cpns.gateway")
 

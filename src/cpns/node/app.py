@@ -17,10 +17,7 @@ from cpns.node.config import NodeConfig
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
 from cpns.wire import application
-from cpns.wire.pn_messages import (
-    GatewayChangeRequest,
-    GatewayChangeResponse,
-)
+from cpns.wire.pn_messages import GatewayChangeRequest, GatewayChangeResponse
 from cpns.wire.registry import Mode
 
 _log = logging.getLogger("cpns.node")

@@ -9,13 +9,8 @@ from cpns.ids import EntityId
 from cpns.pne.config import PneConfig
 from cpns.transport import discovery
 from cpns.transport.endpoint import Endpoint, Link
-from cpns.transport.errors import read
-from cpns.wire import codec
-from cpns.wire.pn_messages import (
-    EntityDiscoveryRequest,
-    EntityDiscoveryResponse,
-)
-from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Mode
+from cpns.wire.pn_messages import EntityDiscoveryRequest, EntityDiscoveryResponse
+from cpns.wire.registry import MAX_PAN_BODY, Mode
 
 _log = logging.getLogger("cpns.pne")
 
@@ -109,12 +104,8 @@ class Finder:
         Raises:
             NoAnswer: nobody answers.
         """
-        return await link.request(
-            CPNS_PATH,
-            codec.encode(EntityDiscoveryRequest(self._config.pne_id, Mode.PNE)),
-            timeout=ASK_SECONDS,
-            accept=lambda answer: read(answer, EntityDiscoveryResponse, limit=MAX_PAN_BODY),
-        )
+        request = EntityDiscoveryRequest(self._config.pne_id, Mode.PNE)
+        return await link.ask(request, EntityDiscoveryResponse, timeout=ASK_SECONDS, limit=MAX_PAN_BODY)
 
 
 def _address(text: str) -> tuple[str, int]:

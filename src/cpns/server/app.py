@@ -25,7 +25,7 @@ from cpns.service.pushes import Pushes
 from cpns.service.readings import Readings
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link, Watch
-from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, read
+from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.wire import application, codec
 from cpns.wire import messages as m
@@ -126,12 +126,7 @@ class Server:
         self._endpoint.name(inbound.link, request.entity_id)
 
         async def ask(challenge: m.LinkChallengeFromServer | m.LinkChallengeFromGateway) -> m.Proof:
-            return await inbound.link.request(
-                CPNS_PATH,
-                codec.encode(challenge),
-                timeout=self.config.answer_timeout,
-                accept=lambda answer: read(answer, m.Proof),
-            )
+            return await inbound.link.ask(challenge, m.Proof, timeout=self.config.answer_timeout)
 
         with self._half_open():
             peer, response = await self._authentication.gateway(request, ask)
@@ -161,13 +156,7 @@ class Server:
 
     async def _setup(self, request: m.GatewaySetupRequest, peer: GatewayPeer, link: Link) -> m.GatewaySetupResponse:
         async def ask(challenge: m.GatewayChallenge) -> m.GatewayProofs:
-            return await link.request(
-                CPNS_PATH,
-                codec.encode(challenge),
-                timeout=self.config.answer_timeout,
-                session=peer.session,
-                accept=lambda answer: read(answer, m.GatewayProofs),
-            )
+            return await link.ask(challenge, m.GatewayProofs, timeout=self.config.answer_timeout, session=peer.session)
 
         with self._half_open():
             response = await self._authentication.pnes(request, peer, ask)

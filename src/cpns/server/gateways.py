@@ -8,9 +8,7 @@ from cpns.ids import EntityId, PnId
 from cpns.service.authentication import GatewayPeer
 from cpns.session.table import Session
 from cpns.transport.endpoint import Link
-from cpns.transport.errors import read
 from cpns.wire import codec
-from cpns.wire.registry import CPNS_PATH
 
 M = TypeVar("M")
 
@@ -76,13 +74,7 @@ class Gateways:
         peer, link = self._connected.get(gateway, (None, None))
         if peer is None or link is None:
             raise NoAnswer("gateway_away")
-        return await link.request(
-            CPNS_PATH,
-            codec.encode(message),
-            timeout=timeout,
-            session=peer.session,
-            accept=lambda answer: read(answer, shape),
-        )
+        return await link.ask(message, shape, timeout=timeout, session=peer.session)
 
     async def tell(self, gateway: EntityId, message: codec.Message) -> None:
         """Tell a PN GW, if it is connected; one that is away asks for the PN Inventory before it serves again."""
@@ -90,10 +82,4 @@ class Gateways:
         if peer is None or link is None:
             return
         with contextlib.suppress(Refused):
-            await link.request(
-                CPNS_PATH,
-                codec.encode(message),
-                timeout=NOTIFY_TIMEOUT,
-                session=peer.session,
-                accept=lambda answer: None,
-            )
+            await link.tell(message, timeout=NOTIFY_TIMEOUT, session=peer.session)

@@ -17,9 +17,8 @@ from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.service.presence import Presences
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Link
-from cpns.wire import codec
 from cpns.wire import pn_messages as pm
-from cpns.wire.registry import CPNS_PATH, MAX_MEMBERS, Change
+from cpns.wire.registry import MAX_MEMBERS, Change
 
 _log = logging.getLogger("cpns.server")
 
@@ -189,9 +188,7 @@ class Networks:
         """Tell a PNE end to end, under the session that has just ended, that it is out."""
         notice = pm.PnChangeNotify(edited.after.pn_id, (session.peer_id,), edited.after.version, change)
         with contextlib.suppress(Refused):
-            await link.request(
-                CPNS_PATH, codec.encode(notice), timeout=NOTIFY_TIMEOUT, session=session, accept=lambda answer: None
-            )
+            await link.tell(notice, timeout=NOTIFY_TIMEOUT, session=session)
 
     async def _tell(self, network: Network, gateway: EntityId, change: Change, about: Sequence[EntityId]) -> None:
         for start in range(0, len(about) or 1, MAX_MEMBERS):

@@ -15,10 +15,7 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 from cpns.ids import EntityId, is_name
 from cpns.transport import multicast
 from cpns.transport.pan import own_addresses
-from cpns.wire.pn_messages import (
-    EntityDiscoveryRequest,
-    EntityDiscoveryResponse,
-)
+from cpns.wire.pn_messages import EntityDiscoveryRequest, EntityDiscoveryResponse
 from cpns.wire.registry import Mode
 
 SERVICE: Final = "_cpns._udp.local."

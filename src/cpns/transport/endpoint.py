@@ -21,11 +21,12 @@ from cpns.errors import AuthenticationFailed, CpnsError, NoAnswer, Refused
 from cpns.ids import EntityId
 from cpns.session.table import Session, Sessions
 from cpns.transport import multicast, oscore, pan, uplink
-from cpns.transport.errors import HELD, UNIFORM_REFUSAL, Answer, to_answer
+from cpns.transport.errors import HELD, UNIFORM_REFUSAL, Answer, read, to_answer
 from cpns.transport.limits import RateLimit
 from cpns.transport.relay import Relay, Sealed
 from cpns.transport.stack import PAN_TUNING, Exchange, Tokens
-from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH, MessageType
+from cpns.wire import codec
+from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH, MAX_BODY, MessageType
 
 _log = logging.getLogger("cpns.transport")
 
@@ -185,6 +186,33 @@ class Link:
             raise NoAnswer("connection_gone") from error
         finally:
             self._tokens.close(exchange)
+
+    async def ask(
+        self,
+        message: codec.Message,
+        *shapes: type[T],
+        timeout: float,  # as `request`
+        session: Session | None = None,
+        limit: int = MAX_BODY,
+    ) -> T:
+        """Send a CPNS message; return its answer, which is one of *shapes* and no longer than *limit* bytes.
+
+        Raises:
+            Refused: as `request`; with the peer's result where it answers with an error.
+        """
+        return await self.request(
+            CPNS_PATH,
+            codec.encode(message),
+            timeout=timeout,
+            session=session,
+            accept=lambda answer: read(answer, *shapes, limit=limit),
+        )
+
+    async def tell(self, message: codec.Message, *, timeout: float, session: Session | None = None) -> None:
+        """Send a CPNS message, whatever its answer says. Raises `NoAnswer` where none comes."""
+        await self.request(
+            CPNS_PATH, codec.encode(message), timeout=timeout, session=session, accept=lambda answer: None
+        )
 
     def answer(self, request: Message, answer: Answer) -> None:
         """Send an answer to *request* ahead of its last one."""

@@ -6,9 +6,7 @@ from typing import TypeVar
 
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result, Unavailable, WireError, uniform
 from cpns.wire import codec
-from cpns.wire.messages import (
-    ErrorBody,
-)
+from cpns.wire.messages import ErrorBody
 from cpns.wire.registry import MAX_BODY
 
 M = TypeVar("M")

@@ -16,10 +16,7 @@ from aiocoap.numbers.codes import CHANGED, POST
 from cpns.transport.limits import RateLimit
 from cpns.transport.pan import join_group
 from cpns.wire import codec
-from cpns.wire.pn_messages import (
-    EntityDiscoveryRequest,
-    EntityDiscoveryResponse,
-)
+from cpns.wire.pn_messages import EntityDiscoveryRequest, EntityDiscoveryResponse
 from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY
 
 GROUP: Final = "224.0.1.187"

@@ -2,9 +2,7 @@
 
 from cpns.crypto.schedule import Profile, Transcript
 from cpns.ids import EntityId, PnId
-from cpns.wire.messages import (
-    SetupEntry,
-)
+from cpns.wire.messages import SetupEntry
 
 
 def transcript_of(
