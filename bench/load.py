@@ -186,6 +186,8 @@ class Load:
             await asyncio.gather(*(pne.wait_established() for pne in pnes))
             await asyncio.sleep(0.2)
             yield pnes
+            # Who vanishes without a word is told of changes for a while, and the next PNE may get its UDP port.
+            await asyncio.gather(*(pne.leave() for pne in pnes))
         finally:
             for run in runs:
                 run.cancel()
