@@ -41,6 +41,14 @@ class Result(IntEnum):
     TOO_MANY = 61
     SERVER_ERROR = 70
 
+    @classmethod
+    def told(cls, number: int, otherwise: "Result") -> "Result":
+        """Return the result that a peer gave; *otherwise* for a number that no version known here has."""
+        try:
+            return cls(number)
+        except ValueError:
+            return otherwise
+
 
 _SAID_WITHOUT_SESSION = frozenset({Result.SUCCESS, Result.AUTHENTICATION_FAILED, Result.NO_ANSWER, Result.TOO_MANY})
 

@@ -666,7 +666,7 @@ async def test_strangers_are_remembered_with_their_attempts(store: ServerStore) 
 async def test_strangers_are_bounded_and_the_oldest_is_forgotten(
     store: ServerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network_queries, "MAX_STRANGERS", 3)
+    monkeypatch.setattr(waiting_queries, "MAX_STRANGERS", 3)
     for number in (1, 2, 3):
         await store.establish(establishment(PN1, GW1, at=float(number), strangers=(stranger(number),)))
     await store.establish(establishment(PN1, GW1, at=4.0, strangers=(stranger(1),)))  # not the oldest any more

@@ -118,9 +118,7 @@ class PnAdmin:
         """
         one = await self._waiting(name, network)
         if one.pn_id is None:
-            made = await self._provisioning.add(Kind.PNE, name, None, note)
-            await self._store.dismiss(one.pne_id)
-            return made
+            return await self._provisioning.add(Kind.PNE, name, None, note)  # it is a stranger no longer
         await self._decide(one.pn_id, one.pne_id, let_in=True)
         return None
 

@@ -28,8 +28,9 @@ def current(fact: Fact | None, now: float, *, stands: bool, started_at: float) -
         started_at: when the server started, which is as far back as it can remember.
     """
     if not stands:
-        known = fact is not None and fact.presence is Presence.AWAY
-        return fact if known and fact is not None else Fact(Presence.AWAY, started_at, Source.SERVER)
+        if fact is not None and fact.presence is Presence.AWAY:
+            return fact
+        return Fact(Presence.AWAY, started_at, Source.SERVER)
     if fact is None or fact.presence is Presence.AWAY:  # its session stands, and nobody has heard it since
         return Fact(Presence.IDLE, started_at if fact is None else fact.at, Source.SERVER)
     if fact.presence is Presence.CONNECTED and now - fact.at > IDLE_SECONDS:

@@ -164,7 +164,7 @@ class Invitations:
         except Refused as error:
             return error.result
         if isinstance(answer, InvitationRefused):
-            return Result(answer.result) if answer.result in set(Result) else Result.REFUSED_BY_USER
+            return Result.told(answer.result, Result.REFUSED_BY_USER)
         try:
             return pne_auth.accepted(answer, pne, procedure, pn_id), link
         except Refused as error:
@@ -183,4 +183,4 @@ class Invitations:
         notice = PnEstablishmentNotify(response.result, response.pn_id, response.proof)
         with contextlib.suppress(NoAnswer):  # it will notice, and set up by itself
             await item.link.tell(notice, timeout=self._config.answer_timeout)
-        return pne, Result(response.result) if response.result in set(Result) else Result.SERVER_ERROR
+        return pne, Result.told(response.result, Result.SERVER_ERROR)

@@ -80,7 +80,7 @@ class Switching:
         request = GatewayChangeRequest(self._config.gateway_id, Mode.BOTH, pn_id)
         answer = await link.ask(request, GatewayChangeResponse, timeout=CHANGE_SECONDS, session=session)
         if answer.result != Result.SUCCESS or answer.gateway_id is None:
-            known = answer.result in set(Result) and answer.result != Result.SUCCESS
-            raise Refused(Result(answer.result) if known else Result.MODE_NOT_SUPPORTED, "does_not_become_a_gateway")
+            why = Result.told(answer.result or Result.MODE_NOT_SUPPORTED, Result.MODE_NOT_SUPPORTED)
+            raise Refused(why, "does_not_become_a_gateway")
         self._given[pn_id] = answer.gateway_id
         return answer.gateway_id

@@ -71,7 +71,7 @@ class Requests:
         """Invite PNEs into our PN; return how it ended for each."""
         request = InviteRequest(self._pn(), tuple(whom))
         answer = await self._ask(request, InviteResponse, INVITE_SECONDS)
-        return {entry.entity_id: Result(entry.result) for entry in answer.entries or ()}
+        return {entry.entity_id: Result.told(entry.result, Result.SERVER_ERROR) for entry in answer.entries or ()}
 
     async def expel(self, whom: Sequence[EntityId]) -> None:
         """Put members out of our PN, as its owner."""

@@ -85,7 +85,7 @@ class Networks:
             )
         except NoAnswer:
             return dict.fromkeys(whom, Result.OUT_OF_REACH)
-        told = {entry.entity_id: Result(entry.result) for entry in asked.entries or () if entry.result in set(Result)}
+        told = {entry.entity_id: Result.told(entry.result, Result.OUT_OF_REACH) for entry in asked.entries or ()}
         return {pne: told.get(pne, Result.OUT_OF_REACH) for pne in whom}
 
     async def approve(self, pn_id: PnId, actor: Actor, pne: EntityId, *, let_in: bool) -> None:
@@ -122,11 +122,10 @@ class Networks:
         if to == network.gateway_id:
             raise Refused(Result.EXISTS, "serves_it_already")
         request = pm.PnGwSwitchingRequest(pn_id, to)
-        if asked_by != to:
-            found = await self._agreed(to, request)
-            addresses = found.addresses or ()
         if asked_by == to:
             await self._agreed(network.gateway_id, request)
+        else:
+            addresses = (await self._agreed(to, request)).addresses or ()
         rule = partial(membership.switch, frm=network.gateway_id, to=to)
         edited = await self._store.edit(pn_id, (), rule, self._clock.now(), asked_by)
         _log.info("PN %s is switched from %s to %s", pn_id, network.gateway_id, to)
@@ -139,8 +138,7 @@ class Networks:
     async def _agreed(self, gateway: EntityId, request: pm.PnGwSwitchingRequest) -> pm.PnGwSwitchingResponse:
         answer = await self._gateways.ask(gateway, request, pm.PnGwSwitchingResponse, SWITCH_TIMEOUT)
         if answer.result != Result.SUCCESS:
-            known = answer.result in set(Result)
-            raise Refused(Result(answer.result) if known else Result.NOT_ALLOWED, "gateway_does_not_agree")
+            raise Refused(Result.told(answer.result, Result.NOT_ALLOWED), "gateway_does_not_agree")
         return answer
 
     # what follows from it
@@ -158,11 +156,12 @@ class Networks:
 
     async def gone(self, networks: Iterable[Network], pne: EntityId, via: EntityId | None) -> None:
         """Tell of a revoked PNE: the PN GWs of its PNs, and the one that it had its session through."""
-        await _together(
+        tell = [
             self._tell(network, gateway, Change.EXPELLED, (pne,))
             for network in networks
             for gateway in {network.gateway_id, via or network.gateway_id}
-        )
+        ]
+        await asyncio.gather(*tell)
 
     async def _ended(self, edited: Edited, gone: Sequence[EntityId], change: Change, *, tell_them: bool) -> None:
         """End the sessions of PNEs that are members no longer, and tell whom it concerns."""
@@ -182,7 +181,7 @@ class Networks:
             if via is not None and via != edited.before.gateway_id:
                 concerned.setdefault(via, []).append(pne)
         tell = [self._tell(edited.after, gateway, change, about) for gateway, about in concerned.items()]
-        await _together([*own, *tell])
+        await asyncio.gather(*own, *tell)
 
     async def _tell_member(self, edited: Edited, session: Session, link: Link, change: Change) -> None:
         """Tell a PNE end to end, under the session that has just ended, that it is out."""
@@ -250,8 +249,3 @@ class Networks:
         fact = self._presences.of(member.pne_id, stands=self.is_reachable(member.pne_id))
         age = max(0, int(self._clock.now() - fact.at))
         return pm.InventoryEntry(member.pne_id, fact.presence, age, fact.source, member.guest)
-
-
-async def _together(work: Iterable[Coroutine[Any, Any, object]]) -> list[object]:
-    """Await all of *work* at once."""
-    return await asyncio.gather(*work)

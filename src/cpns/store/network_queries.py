@@ -27,14 +27,13 @@ from cpns.domain.network import (
 )
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
+from cpns.store import waiting_queries
 from cpns.store.audit_queries import record
 from cpns.store.dialect import driver_select, driver_sql, driver_update, insert_or_update
-from cpns.store.schema import members, networks, standings, strangers
+from cpns.store.schema import members, networks, standings
 
 MAX_LISTED: Final = 10_000
 """Places on the member list of one PN up to which a decision adds new ones; who comes by itself is not bound by it."""
-MAX_STRANGERS: Final = 1_000
-"""IDs that are remembered of those that nobody provisioned; the one that came longest ago is forgotten first."""
 
 _SHOWN = select(*(column for column in networks.c if column.name != "served_since"))
 _NETWORK = driver_select(_SHOWN, networks.c.pn_id, 1)
@@ -89,12 +88,6 @@ _HEIR = (
 )
 _STANDINGS_OF_PNE = select(standings.c.pn_id).where(standings.c.pne_id == bindparam("pne_id"))
 _OWNED = select(networks.c.pn_id).where(networks.c.owner == bindparam("pne_id"))
-
-_COUNT_STRANGERS = select(func.count()).select_from(strangers)
-_OLDEST_STRANGER = select(strangers.c.entity_id).order_by(strangers.c.last_at).limit(1)
-_DROP_STRANGER = delete(strangers).where(strangers.c.entity_id == bindparam("id"))
-_STRANGER = select(strangers.c.first_at, strangers.c.attempts).where(strangers.c.entity_id == bindparam("id"))
-_PUT_STRANGER = insert_or_update(strangers, "entity_id")
 
 
 @lru_cache(maxsize=128)
@@ -231,7 +224,7 @@ def establish(connection: Connection, finished: Establishment) -> Admitted:
     if after is not None:
         _put_standings(connection, finished.pn_id, changed, finished.at, finished.gateway_id)
     left = _left(connection, finished.pn_id, [pne for pne in joined if pne in present], present)
-    _remember(connection, finished)
+    waiting_queries.remember(connection, finished)
     record(connection, [*finished.outcomes, *_outcomes(finished, admissions)])
     return Admitted(after, admissions, joined, left)
 
@@ -298,17 +291,6 @@ def _outcomes(finished: Establishment, admissions: Mapping[EntityId, Admission])
         yield Outcome(at, "pne_established", pne, via, Result.SUCCESS)
 
 
-def _remember(connection: Connection, finished: Establishment) -> None:
-    """Remember IDs that nobody provisioned, for the operator to look at."""
-    for stranger in finished.strangers:
-        known = connection.execute(_STRANGER, {"id": stranger}).one_or_none()
-        if known is None and connection.execute(_COUNT_STRANGERS).scalar_one() >= MAX_STRANGERS:
-            connection.execute(_DROP_STRANGER, {"id": connection.execute(_OLDEST_STRANGER).scalar_one()})
-        first, attempts = (finished.at, 0) if known is None else known
-        row = {"entity_id": stranger, "via": finished.gateway_id, "last_at": finished.at}
-        connection.execute(_PUT_STRANGER, row | {"first_at": first, "attempts": attempts + 1})
-
-
 def edit(
     connection: Connection, pn_id: PnId, subjects: Sequence[EntityId], rule: Rule, at: float, by: EntityId | None
 ) -> Edited:
@@ -363,9 +345,9 @@ def _apply(
 
 def forget(connection: Connection, pne_id: EntityId) -> tuple[Network, ...]:
     """Take a PNE out of every PN and off every member list; return the PNs concerned, as they are now."""
-    touched: dict[PnId, bool] = {}
+    touched: dict[PnId, None] = {}  # as a set that keeps its order
     for statement in (_OF_MEMBER, _STANDINGS_OF_PNE, _OWNED):
-        touched.update(dict.fromkeys(connection.execute(statement, {"pne_id": pne_id}).scalars(), True))
+        touched.update(dict.fromkeys(connection.execute(statement, {"pne_id": pne_id}).scalars()))
     for pn_id in touched:
         connection.execute(_DROP_MEMBER, {"pne": pne_id, "pn": pn_id})
         connection.execute(_DROP_STANDING, {"pne": pne_id, "pn": pn_id})

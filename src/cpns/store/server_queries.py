@@ -7,7 +7,7 @@ driver as text (see `dialect.driver_sql`).
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, or_, select, update
 
 from cpns.domain.inventory import (
     Credential,
@@ -21,10 +21,10 @@ from cpns.domain.inventory import (
 )
 from cpns.errors import Conflict, NotFound, Result
 from cpns.ids import EntityId
-from cpns.store import network_queries
+from cpns.store import network_queries, waiting_queries
 from cpns.store.audit_queries import PROCEDURES, record
 from cpns.store.dialect import driver_sql, insert_once
-from cpns.store.schema import audit, entities, members, networks, pushes, readings, strangers
+from cpns.store.schema import audit, entities, members, networks, readings
 
 T = TypeVar("T")
 
@@ -47,8 +47,6 @@ _TAKEN = select(entities.c.entity_id, entities.c.fingerprint).where(
     )
 )
 _ADD_ENTITY = insert(entities)
-_DROP_PUSHES = delete(pushes).where(pushes.c.pne_id == bindparam("id"))
-_DROP_STRANGER = delete(strangers).where(strangers.c.entity_id == bindparam("id"))
 
 _newer = audit.alias("newer")
 _newest = (
@@ -125,7 +123,7 @@ def add_entities(connection: Connection, new: Sequence[NewEntity]) -> None:
         ids.add(e.entity_id)
         fingerprints.add(e.fingerprint)
     connection.execute(_ADD_ENTITY, [_entity_row(e) for e in new])
-    connection.execute(_DROP_STRANGER, [{"id": e.entity_id} for e in new])  # they wait for nothing any more
+    waiting_queries.dismiss(connection, *(e.entity_id for e in new))  # they wait for nothing any more
     record(connection, [Outcome(e.created_at, "provisioned", e.entity_id, None, Result.SUCCESS) for e in new])
 
 
@@ -149,7 +147,7 @@ def revoke(connection: Connection, entity_id: EntityId, at: float) -> Revocation
         return Revocation(first=False)
     connection.execute(_REVOKE, {"id": entity_id, "at": at})
     left = network_queries.forget(connection, entity_id)
-    connection.execute(_DROP_PUSHES, {"id": entity_id})
+    waiting_queries.drop_pushes(connection, entity_id)
     record(connection, [Outcome(at, "revoked", entity_id, None, Result.SUCCESS)])
     return Revocation(True, left)
 

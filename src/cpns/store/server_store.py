@@ -105,7 +105,7 @@ class ServerStore:
 
     async def dismiss(self, entity_id: EntityId) -> None:
         """See `cpns.ports.Store`."""
-        await self._database.run(partial(waiting_queries.dismiss, entity_id=entity_id))
+        await self._database.run(lambda connection: waiting_queries.dismiss(connection, entity_id))
 
     async def held_through(self, gateway_id: EntityId) -> list[HeldThrough]:
         """See `cpns.ports.Store`."""

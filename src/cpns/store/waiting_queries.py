@@ -4,16 +4,23 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
-from cpns.domain.inventory import KeptPush
+from cpns.domain.inventory import Establishment, KeptPush
 from cpns.domain.network import Standing, Waiting
 from cpns.errors import Conflict
 from cpns.ids import EntityId
+from cpns.store.dialect import insert_or_update
 from cpns.store.schema import audit, pushes, standings, strangers
 
+MAX_STRANGERS: Final = 1_000
+"""IDs that are remembered of those that nobody provisioned; the one that came longest ago is forgotten first."""
 MAX_PUSHES: Final = 64
 """Texts that wait for one PNE at once."""
 
 _STRANGERS = select(strangers).order_by(strangers.c.entity_id)
+_COUNT_STRANGERS = select(func.count()).select_from(strangers)
+_OLDEST_STRANGER = select(strangers.c.entity_id).order_by(strangers.c.last_at).limit(1)
+_STRANGER = select(strangers.c.first_at, strangers.c.attempts).where(strangers.c.entity_id == bindparam("id"))
+_PUT_STRANGER = insert_or_update(strangers, "entity_id")
 _DROP_STRANGER = delete(strangers).where(strangers.c.entity_id == bindparam("id"))
 _tries = (
     select(audit.c.entity_id, audit.c.via, func.max(audit.c.at).label("last"), func.count().label("attempts"))
@@ -40,6 +47,7 @@ _COUNT = select(func.count()).select_from(pushes).where(pushes.c.pne_id == bindp
 _OF_PNE = select(pushes).where(pushes.c.pne_id == bindparam("pne_id")).order_by(pushes.c.number)
 _AWAITED = select(pushes.c.pne_id).distinct()
 _DROP = delete(pushes).where(pushes.c.number == bindparam("id"))
+_DROP_ALL = delete(pushes).where(pushes.c.pne_id == bindparam("id"))
 _EXPIRE = delete(pushes).where(pushes.c.expires_at < bindparam("now"))
 
 
@@ -56,9 +64,20 @@ def waiting(connection: Connection) -> list[Waiting]:
     return [*known, *unknown]
 
 
-def dismiss(connection: Connection, entity_id: EntityId) -> None:
+def remember(connection: Connection, finished: Establishment) -> None:
+    """Remember IDs that nobody provisioned, for the operator to look at."""
+    for stranger in finished.strangers:
+        known = connection.execute(_STRANGER, {"id": stranger}).one_or_none()
+        if known is None and connection.execute(_COUNT_STRANGERS).scalar_one() >= MAX_STRANGERS:
+            dismiss(connection, connection.execute(_OLDEST_STRANGER).scalar_one())
+        first, attempts = (finished.at, 0) if known is None else known
+        row = {"entity_id": stranger, "via": finished.gateway_id, "last_at": finished.at}
+        connection.execute(_PUT_STRANGER, row | {"first_at": first, "attempts": attempts + 1})
+
+
+def dismiss(connection: Connection, *entity_ids: EntityId) -> None:
     """See `cpns.ports.Store.dismiss`."""
-    connection.execute(_DROP_STRANGER, {"id": entity_id})
+    connection.execute(_DROP_STRANGER, [{"id": entity_id} for entity_id in entity_ids])
 
 
 def keep_push(connection: Connection, push: KeptPush) -> None:
@@ -87,3 +106,8 @@ def awaited(connection: Connection) -> list[EntityId]:
 def drop_push(connection: Connection, number: int) -> None:
     """See `cpns.ports.Store.drop_push`."""
     connection.execute(_DROP, {"id": number})
+
+
+def drop_pushes(connection: Connection, pne_id: EntityId) -> None:
+    """Drop all texts for a PNE: it is revoked."""
+    connection.execute(_DROP_ALL, {"id": pne_id})

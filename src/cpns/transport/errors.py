@@ -51,7 +51,7 @@ def read(answer: Answer, *shapes: type[M], limit: int = MAX_BODY) -> M:
     """
     if not answer.ok:
         result = codec.decode(answer.payload, ErrorBody, limit=limit).result
-        known = Result(result) if result in set(Result) else Result.AUTHENTICATION_FAILED
+        known = Result.told(result, Result.AUTHENTICATION_FAILED)
         raise Refused(known, f"peer_answered_{known.name.lower()}")
     return codec.decode(answer.payload, *shapes, limit=limit)
 
