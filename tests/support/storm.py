@@ -167,7 +167,7 @@ class Storm:
 
     async def _settled(self) -> None:
         """Wait until the PN GWs have told the server and their PNEs all that they have to tell."""
-        await until(lambda: not any(one.members.turned or one.networks._tasks for one in self.gateways), PATIENCE)
+        await until(lambda: not any(one.members.turned or one.networks._work._tasks for one in self.gateways), PATIENCE)
 
     # the storm
 

@@ -601,7 +601,7 @@ async def told_of_a_move(store: ServerStore, policy: Policy) -> list[tuple[Entit
     networks = Networks(store, Sessions(), gateways, Presences(CLOCK), CLOCK)
     moved = {pne(1): GW1}
     networks.admitted(await store.establish(establishment(PN2, GW2, pne(1), moved_from=moved)), moved)
-    for task in list(networks._telling):
+    for task in list(networks._telling._tasks):
         await task
     notices = [(gateway, notice) for gateway, notice in gateways.notices if isinstance(notice, pm.PnChangeNotify)]
     assert len(notices) == len(gateways.notices)

@@ -110,9 +110,10 @@ def refuse(id: Id, data: Data, network: Network = None, output: Print = Output.T
     Example: cpns device refuse lamp
     """
     from cpns.cli import talk
+    from cpns.cli.output import say
 
     refused = talk.post(data, talk.resource("devices", id, "/refuse"), {"network": network})
-    talk.done(f"{id} is refused", refused, output)
+    say(f"{id} is refused", refused, output)
 
 
 @app.command("import")
@@ -153,15 +154,11 @@ def send(
     Example: cpns device send pne-1 "water the plants" --keep 3600
     """
     from cpns.cli import talk
-    from cpns.cli.output import plain, print_json
+    from cpns.cli.output import say
 
     answer = talk.post(data, talk.resource("devices", id, "/send"), {"text": text, "keep": keep})
-    if output is Output.JSON:
-        print_json(answer)
-    elif answer["answer"] is None:
-        print(f"{plain(id)} can't be reached: kept until {answer['kept_until']}, and sent as soon as it is heard")
-    else:
-        print(plain(answer["answer"]))
+    kept = f"{id} can't be reached: kept until {answer['kept_until']}, and sent as soon as it is heard"
+    say(kept if answer["answer"] is None else answer["answer"], answer, output)
 
 
 @app.command()
@@ -171,10 +168,7 @@ def ping(id: Id, data: Data, output: Print = Output.TABLE) -> None:
     Example: cpns device ping pne-1
     """
     from cpns.cli import talk
-    from cpns.cli.output import plain, print_json
+    from cpns.cli.output import say
 
     answer = talk.post(data, talk.resource("devices", id, "/ping"))
-    if output is Output.JSON:
-        print_json(answer)
-    else:
-        print(f"{plain(id)} answered in {answer['seconds'] * 1000:.1f} ms")
+    say(f"{id} answered in {answer['seconds'] * 1000:.1f} ms", answer, output)

@@ -131,10 +131,7 @@ def show_network(path: Path | None, output: Output) -> None:
 def act(path: Path | None, action: str, sentence: str, output: Output, **arguments: Any) -> None:  # noqa: ANN401
     """Have a running gateway or device do something, and print *sentence*."""
     found = control.ask(path, action, **arguments)
-    if output is Output.JSON:
-        o.print_json(found)
-    else:
-        print(o.plain(sentence))
+    o.say(sentence, found, output)
 
 
 def invite(path: Path | None, devices: Sequence[str], network: str | None, output: Output) -> None:

@@ -64,10 +64,11 @@ def expel(id: Id, devices: Devices, data: Data, yes: Yes = False, output: Print 
     Example: cpns network expel home lamp --yes
     """
     from cpns.cli import talk
+    from cpns.cli.output import say
 
     talk.confirm(f"Expel {', '.join(devices)} from {id}?", yes)
     talk.post(data, talk.resource("networks", id, "/expel"), {"devices": devices})
-    talk.done(f"{', '.join(devices)} out of {id}", {"id": id, "expelled": devices}, output)
+    say(f"{', '.join(devices)} out of {id}", {"id": id, "expelled": devices}, output)
 
 
 @app.command()
@@ -77,10 +78,11 @@ def release(id: Id, data: Data, yes: Yes = False, output: Print = Output.TABLE) 
     Example: cpns network release home --yes
     """
     from cpns.cli import talk
+    from cpns.cli.output import say
 
     talk.confirm(f"Release {id}, with all memberships in it?", yes)
     talk.post(data, talk.resource("networks", id, "/release"))
-    talk.done(f"{id} is released", {"id": id}, output)
+    say(f"{id} is released", {"id": id}, output)
 
 
 @app.command()
@@ -95,9 +97,10 @@ def switch(
     Example: cpns network switch home hub-2
     """
     from cpns.cli import talk
+    from cpns.cli.output import say
 
     found = talk.post(data, talk.resource("networks", id, "/switch"), {"gateway": gateway})
-    talk.done(f"{found['id']} is served by {gateway}", found, output)
+    say(f"{found['id']} is served by {gateway}", found, output)
 
 
 @app.command("set")
@@ -119,9 +122,10 @@ def settle(
     Example: cpns network set home --policy approval --owner watch
     """
     from cpns.cli import talk
+    from cpns.cli.output import say
 
     if policy is None and alias is None and owner is None:
         raise typer.BadParameter("give --policy, --alias or --owner", param_hint="--policy")
     new = {"policy": None if policy is None else policy.value, "alias": alias, "owner": owner}
     found = talk.post(data, talk.resource("networks", id, "/settings"), new)
-    talk.done(f"{found['id']}: policy {found['policy']}, owner {found['owner'] or '-'}", found, output)
+    say(f"{found['id']}: policy {found['policy']}, owner {found['owner'] or '-'}", found, output)

@@ -53,7 +53,7 @@ def run(
     Example: cpns node run --pne-key tablet.key --gateway-key tablet-gw.key --server 192.0.2.1:5683 --mode both
     """
     from cpns.cli.private import credential_of
-    from cpns.cli.run_node import run_node
+    from cpns.cli.run_node import MODES, run_node
     from cpns.domain.inventory import Kind
     from cpns.gateway.config import GatewayConfig, PanConfig
     from cpns.node.config import NodeConfig
@@ -67,7 +67,7 @@ def run(
     settings = NodeConfig(
         PneConfig(own.entity_id, own.server_id, own.eukey, gateways=where),
         GatewayConfig(serves.entity_id, serves.server_id, serves.eukey, host, port, pans, mode=Mode.BOTH),
-        {As.PNE: Mode.PNE, As.GATEWAY: Mode.PN_GW, As.BOTH: Mode.BOTH}[mode],
+        MODES[mode.value],
         may_change,
     )
     raise typer.Exit(run_node(settings, interval, control, output))

@@ -77,6 +77,14 @@ def _print(what: "Table") -> None:
     Console(width=width, highlight=False).print(what)
 
 
+def say(sentence: str, document: object, output: Output) -> None:
+    """Print *document* as JSON, or *sentence*."""
+    if output is Output.JSON:
+        print_json(document)
+    else:
+        print(plain(sentence))
+
+
 def show(document: object, output: Output, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print *document* as JSON, or *rows* as a table."""
     if output is Output.JSON:

@@ -94,10 +94,7 @@ def add(
     with private.new_private_file(out) as write:
         made = post(data, f"/{plural}", new, passphrase_file)
         write(made["credential"] + "\n")
-    if output is Output.JSON:
-        o.print_json({"id": made["id"], "file": str(out)})
-    else:
-        print(f"{made['id']}: credential in {out}")
+    o.say(f"{made['id']}: credential in {out}", {"id": made["id"], "file": str(out)}, output)
 
 
 def print_qr(text: str) -> None:
@@ -157,10 +154,7 @@ def revoke(plural: str, data: Path, id: str, yes: bool, output: Output) -> None:
     """
     confirm(f"Revoke {id} for good?", yes)
     revoked = post(data, resource(plural, id, "/revoke"))
-    if output is Output.JSON:
-        o.print_json(revoked)
-    else:
-        print(f"{revoked['id']} is revoked; sessions ended: {revoked['ended']}")
+    o.say(f"{revoked['id']} is revoked; sessions ended: {revoked['ended']}", revoked, output)
 
 
 def confirm(question: str, yes: bool) -> None:
@@ -176,14 +170,6 @@ def confirm(question: str, yes: bool) -> None:
     print(f"{o.plain(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise BadInput("not_confirmed", "Nothing is changed.")
-
-
-def done(sentence: str, document: object, output: Output) -> None:
-    """Print *document* as JSON, or *sentence*."""
-    if output is Output.JSON:
-        o.print_json(document)
-    else:
-        print(o.plain(sentence))
 
 
 # networks, and who waits
@@ -243,12 +229,12 @@ def approve(
         if write is not None and made["credential"] is not None:
             write(made["credential"] + "\n")
             made["credential"] = None
-            done(f"{id}: provisioned; credential in {out}", {"id": id, "file": str(out)}, output)
+            o.say(f"{id}: provisioned; credential in {out}", {"id": id, "file": str(out)}, output)
             return
     if made["credential"] is None:
-        done(f"{id} is let in: it comes at its next attempt", made, output)
+        o.say(f"{id} is let in: it comes at its next attempt", made, output)
         return
-    done(made["credential"], made, output)
+    o.say(made["credential"], made, output)
     print("Shown once: put it into the device now.", file=sys.stderr)
 
 

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from cpns.crypto.schedule import Profile
 from cpns.errors import AuthenticationFailed, Result, Unavailable
@@ -19,6 +19,7 @@ from cpns.gateway.switching import Switching
 from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, GatewayStore, Randomness, Vault
+from cpns.service.background import Background
 from cpns.session.table import Sessions
 from cpns.transport import discovery
 from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
@@ -99,8 +100,7 @@ class Gateway:
         self.networks = Networks(config, self.uplink, self.members, self._way_to, self._expel)
         self.switching = Switching(config, self.members, self.networks, self._way_to, lambda: self.bound)
         self.bound: list[str] = []
-        self._tasks: list[asyncio.Task[None]] = []
-        self._work: set[asyncio.Task[None]] = set()
+        self._work = Background()
         self._announcement: discovery.Announcement | None = None
 
     def _pan(self, pan: PanConfig, clock: Clock, random: Randomness, watch: Watch | None) -> _Pan:
@@ -139,7 +139,8 @@ class Gateway:
                     "address_taken", f"Can't open the PAN at {where} ({error.strerror}): give another --pan."
                 ) from error
         self.bound = bound
-        self._tasks = [asyncio.create_task(self.uplink.stay()), asyncio.create_task(self._sweep())]
+        self._work.start(self.uplink.stay())
+        self._work.start(self._sweep())
         if self.config.announce:
             for pan in self.pans:
                 await pan.endpoint.answer_group(lambda request, pan=pan: self._discovered(pan))  # type: ignore[misc]
@@ -151,9 +152,7 @@ class Gateway:
         """End all sessions and let go of the sockets."""
         if self._announcement is not None:
             await self._announcement.close()
-        for task in [*self._tasks, *self._work]:
-            task.cancel()
-        await asyncio.gather(*self._tasks, *self._work, return_exceptions=True)
+        await self._work.close()
         await self.networks.close()
         for endpoint in [*(pan.endpoint for pan in self.pans), self._upward]:
             await endpoint.close()
@@ -164,11 +163,6 @@ class Gateway:
 
     def _lost(self, link: Link) -> None:
         self.uplink.lost(link)
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
 
     async def _from_server(self, inbound: Inbound) -> Answer | None:
         if inbound.path != registry.CPNS_PATH:
@@ -204,7 +198,7 @@ class Gateway:
     async def _learn(self, standing: Standing) -> None:
         """Ask for the PN Inventory before anybody is served; then bring back whom the server has lost."""
         away = await self.networks.learn(standing)
-        self._start(self._recover(away))
+        self._work.start(self._recover(away))
 
     async def _recover(self, away: list[EntityId]) -> None:
         """The uplink is back: what waits goes up, and the members whose sessions are gone are asked to set up again."""
@@ -222,7 +216,7 @@ class Gateway:
     def _ask_back(self, pan: _Pan, pne: EntityId) -> None:
         """Ask a member again that did not come when it was asked, and is heard now."""
         if pne in self.members.astray and self.uplink.standing is not None:
-            self._start(pan.invitations.bring_back([pne]))
+            self._work.start(pan.invitations.bring_back([pne]))
 
     def _way_to(self, pne: EntityId) -> Way | None:
         """Return how to reach a member: its link, and its hop session (none on a Secure PAN)."""
@@ -287,7 +281,7 @@ class Gateway:
         if request.setup_type in (None, SetupType.GATEWAY_ONLY):
             return await pan.setup.request(request, link)
         response, declined = await pan.invitations.establish(request, link)
-        self._start(self._tell_declined(request.entity_id, response.pn_id, declined))
+        self._work.start(self._tell_declined(request.entity_id, response.pn_id, declined))
         return response
 
     async def _tell_declined(self, originator: EntityId, pn_id: PnId, declined: "asyncio.Task[list[EntityId]]") -> None:

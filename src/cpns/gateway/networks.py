@@ -12,6 +12,7 @@ from cpns.gateway.config import GatewayConfig
 from cpns.gateway.members import Members, Way
 from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
+from cpns.service.background import Background
 from cpns.wire import codec
 from cpns.wire.messages import GatewaySetupResponse
 from cpns.wire.pn_messages import (
@@ -91,18 +92,11 @@ class Networks:
         self._expel = expel
         self.copies: dict[PnId, Copy] = {}
         self._pending: dict[tuple[PnId, Change], _Pending] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._work = Background()
 
     async def close(self) -> None:
         """Stop telling and asking."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await self._work.close()
 
     # what the server says
 
@@ -174,7 +168,7 @@ class Networks:
             return
         if change is Change.RELEASED:
             await self._forget(notice.pn_id)
-            self._start(self._released(notice))
+            self._work.start(self._released(notice))
             return
         await self._expel(notice.members)
         copy = self.copies.get(notice.pn_id)
@@ -204,7 +198,7 @@ class Networks:
         pending = self._pending.get((pn_id, change))
         if pending is None:
             pending = self._pending[pn_id, change] = _Pending()
-            self._start(self._tell_pending(pn_id, change))
+            self._work.start(self._tell_pending(pn_id, change))
         pending.version = version
         pending.about.update(about)
         pending.fetch = pending.fetch or fetch
@@ -237,7 +231,7 @@ class Networks:
             return
         await self._forget(notice.pn_id)
         _log.info("PN %s is served by %s from now on", notice.pn_id, notice.gateway_id)
-        self._start(self._tell(notice))
+        self._work.start(self._tell(notice))
 
     # what members are told, and the server
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +15,7 @@ from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, Randomness
 from cpns.protocol.pne_auth import gateway as pne_auth
+from cpns.service.background import Background
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Link
 from cpns.transport.errors import Answer, Code, read
@@ -90,7 +91,7 @@ class Setup:
         self._waiting: list[Waiting] = []
         self._count: Counter[Link] = Counter()
         self._runs: dict[bytes, _Run] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._work = Background()
         self._rounds = 0
         self._no_round = asyncio.Event()
         self._no_round.set()
@@ -126,7 +127,7 @@ class Setup:
         added = [Waiting(request, link, loop.create_future()) for request, link in requests]
         self._waiting.extend(added)
         if added and len(self._waiting) == len(added):
-            self._start(self._gather())
+            self._work.start(self._gather())
         return added
 
     @contextlib.contextmanager
@@ -141,11 +142,6 @@ class Setup:
             if not self._rounds:
                 self._no_round.set()
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _gather(self) -> None:
         await asyncio.sleep(self._config.batch_window)
         with contextlib.suppress(NoAnswer):
@@ -156,7 +152,7 @@ class Setup:
         waiting, self._waiting = self._waiting, []
         while waiting:
             pn_id, batch, waiting = self._batch(waiting)
-            self._start(self._run(pn_id, batch))
+            self._work.start(self._run(pn_id, batch))
 
     def _batch(self, waiting: list[Waiting]) -> tuple[PnId | None, list[Waiting], list[Waiting]]:
         """Split off the next batch: for one PN, no ID twice, no more than one message carries."""

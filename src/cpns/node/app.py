@@ -16,6 +16,7 @@ from cpns.ids import PnId
 from cpns.node.config import NodeConfig
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
+from cpns.transport.pan import split_address
 from cpns.wire import application
 from cpns.wire.pn_messages import GatewayChangeRequest, GatewayChangeResponse
 from cpns.wire.registry import Mode
@@ -196,6 +197,5 @@ class Node:
 
 def _own_side(bound: str) -> tuple[str, int]:
     """Return where our own PNE reaches a PAN of ours."""
-    host, _, port = bound.rpartition(":")
-    host = host.strip("[]")
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), int(port)  # noqa: S104  # compared, not bound
+    host, port = split_address(bound)
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104  # compared, not bound

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random as jitter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from cpns.crypto.schedule import Profile
@@ -19,6 +19,7 @@ from cpns.pne.presence import Presence
 from cpns.pne.requests import Requests
 from cpns.ports import Clock, Randomness
 from cpns.protocol.pne_auth.pne import Joined
+from cpns.service.background import Background
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
@@ -105,7 +106,7 @@ class Pne:
         self._out = False
         self._left = False
         self._outbox = Outbox(random(application.READING_ID_BYTES - 4), self, self._exchange)
-        self._work: set[asyncio.Task[None]] = set()
+        self._work = Background()
 
     async def start(self) -> str:
         """Bind an own UDP port; return it. Call before `run`."""
@@ -113,15 +114,8 @@ class Pne:
 
     async def close(self) -> None:
         """End the sessions and close the socket."""
-        for task in list(self._work):
-            task.cancel()
-        await asyncio.gather(*self._work, return_exceptions=True)
+        await self._work.close()
         await self._endpoint.close()
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
 
     # joining, and staying joined
 
@@ -241,7 +235,7 @@ class Pne:
             return _declined(Result.IN_PROGRESS)
         await self._joining.acquire()
         accepted = self._join.invited(inbound.link, invitation)
-        self._start(self._finish_invited(inbound.link, accepted))
+        self._work.start(self._finish_invited(inbound.link, accepted))
         return Answer(Code.CHANGED, codec.encode(accepted))
 
     async def _finish_invited(self, link: Link, accepted: m.InvitationAccepted) -> None:
@@ -273,7 +267,7 @@ class Pne:
         change = Change(notice.change)
         if change is Change.GATEWAY and notice.gateway_id is not None:
             self._finder.prefer(notice.gateway_id, notice.addresses or ())
-            self._start(self._move(notice.pn_id, notice.gateway_id, notice.addresses or ()))
+            self._work.start(self._move(notice.pn_id, notice.gateway_id, notice.addresses or ()))
         elif change is Change.RELEASED or (by_server and self.config.pne_id in notice.members):
             self._out = True
             self._give_up()
@@ -291,7 +285,7 @@ class Pne:
                 await self._adopt(link, *await self._join.setup(link, wanted))
             except (Refused, OSError) as error:
                 _log.warning("%s: can't go over to %s yet: %s", self.config.pne_id, to, error)
-                self._start(self._move_again(pn_id, to, addresses))
+                self._work.start(self._move_again(pn_id, to, addresses))
 
     async def _move_again(self, pn_id: PnId, to: EntityId, addresses: Sequence[str]) -> None:
         """Try to go over once more, while the older PN GW still carries us."""
@@ -367,7 +361,7 @@ class Pne:
         self._doubt.set()
         if not self._held_up and len(self.config.gateways) != 1:
             self._held_up = True
-            self._start(self._look_elsewhere())
+            self._work.start(self._look_elsewhere())
 
     async def _look_elsewhere(self) -> None:
         """Join through another PN GW where the uplink of ours stays away; what it holds is then sent again."""

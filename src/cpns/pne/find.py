@@ -9,6 +9,7 @@ from cpns.ids import EntityId
 from cpns.pne.config import PneConfig
 from cpns.transport import discovery
 from cpns.transport.endpoint import Endpoint, Link
+from cpns.transport.pan import split_address
 from cpns.wire.pn_messages import EntityDiscoveryRequest, EntityDiscoveryResponse
 from cpns.wire.registry import MAX_PAN_BODY, Mode
 
@@ -86,7 +87,7 @@ class Finder:
             NoAnswer: it is not.
         """
         config = self._config
-        for host, port in [*map(_address, hints), *config.gateways]:
+        for host, port in [*map(split_address, hints), *config.gateways]:
             try:
                 link = await self._endpoint.link_to(host, port)
                 if (await self.ask(link)).entity_id == gateway:
@@ -106,8 +107,3 @@ class Finder:
         """
         request = EntityDiscoveryRequest(self._config.pne_id, Mode.PNE)
         return await link.ask(request, EntityDiscoveryResponse, timeout=ASK_SECONDS, limit=MAX_PAN_BODY)
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port) if port.isdigit() and int(port) < 65536 else 0

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from cpns.domain import membership
 from cpns.domain.membership import Actor, Role, Rule
@@ -14,6 +14,7 @@ from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, Store
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
+from cpns.service.background import Background
 from cpns.service.presence import Presences
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Link
@@ -44,13 +45,11 @@ class Networks:
         self._gateways = gateways
         self._presences = presences
         self._clock = clock
-        self._telling: set[asyncio.Task[None]] = set()
+        self._telling = Background()
 
     async def close(self) -> None:
         """Stop telling."""
-        for task in list(self._telling):
-            task.cancel()
-        await asyncio.gather(*self._telling, return_exceptions=True)
+        await self._telling.close()
 
     async def _edit(self, pn_id: PnId, subjects: Sequence[EntityId], rule: Rule, actor: Actor) -> Edited:
         own = () if actor.role is not Role.PNE or actor.entity_id is None else (actor.entity_id,)
@@ -195,12 +194,7 @@ class Networks:
             await self._gateways.tell(gateway, pm.PnChangeNotify(network.pn_id, part, network.version, change))
 
     def _tell_soon(self, network: Network, gateway: EntityId, change: Change, about: Sequence[EntityId]) -> None:
-        self._in_background(self._tell(network, gateway, change, about))
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        self._telling.start(self._tell(network, gateway, change, about))
 
     # the PN Inventory
 

@@ -14,7 +14,7 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 
 from cpns.ids import EntityId, is_name
 from cpns.transport import multicast
-from cpns.transport.pan import own_addresses
+from cpns.transport.pan import own_addresses, split_address
 from cpns.wire.pn_messages import EntityDiscoveryRequest, EntityDiscoveryResponse
 from cpns.wire.registry import Mode
 
@@ -50,14 +50,9 @@ class Announcement:
         await self._zeroconf.async_close()
 
 
-def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
 async def announce(gateway_id: EntityId, pans: Sequence[tuple[str, bool]]) -> Announcement | None:
     """Announce ``host:port`` and secure of each PAN; None where the machine has no multicast."""
-    hosts = [_split(address)[0] for address, _ in pans]
+    hosts = [split_address(address)[0] for address, _ in pans]
     here = [ipaddress.ip_address(host) for host in hosts]
     specific = [str(address) for address in here if address.version == 4 and not address.is_unspecified]
     try:
@@ -65,7 +60,7 @@ async def announce(gateway_id: EntityId, pans: Sequence[tuple[str, bool]]) -> An
     except OSError:
         return None
     for index, (address, secure) in enumerate(pans):
-        host, port = _split(address)
+        host, port = split_address(address)
         addresses = [host] if not ipaddress.ip_address(host).is_unspecified else list(own_addresses())
         info = AsyncServiceInfo(
             SERVICE,

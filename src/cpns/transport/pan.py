@@ -129,6 +129,12 @@ class PanSocket(asyncio.DatagramProtocol):
             self._transport.close()
 
 
+def split_address(text: str) -> tuple[str, int]:
+    """Return host and port of ``host:port`` or ``[IPv6]:port``; port 0 where it names none that there can be."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port) if port.isdecimal() and int(port) < 65536 else 0
+
+
 def own_addresses() -> list[str]:
     """Return the IPv4 addresses of this machine, as far as its name tells."""
     found = {item[4][0] for item in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
