@@ -60,6 +60,7 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "more": st.booleans(),
     "addresses": st.lists(st.text("0123456789abcdef.:[]", min_size=1, max_size=20), max_size=4).map(tuple),
     "guest": st.booleans(),
+    "generation": st.integers(1, 2**32),
     "networks": st.lists(NAMES, max_size=4).map(tuple),
 }
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpns.errors import Result, WireError
+from cpns.wire import cm_messages as cm
 from cpns.wire import codec
 from cpns.wire import messages as m
 from cpns.wire.registry import MAX_BODY, MAX_PAN_BODY, Label, MessageType
@@ -86,6 +87,11 @@ def test_message_types_are_those_of_the_protocol() -> None:
         "RELEASE_REQUEST": 39,
         "RELEASE_RESPONSE": 40,
         "PN_STATUS_NOTIFY": 41,
+        "CM_REKEY_REQUEST": 42,
+        "CM_REKEY_RESPONSE": 43,
+        "CM_ROTATE_NOTIFY": 44,
+        "CM_RELEASE_REQUEST": 45,
+        "CM_RELEASE_RESPONSE": 46,
     }
 
 
@@ -93,7 +99,7 @@ def test_labels_are_those_of_the_protocol() -> None:
     names = (
         "SUITE ENTITY_ID GATEWAY_ID SERVER_ID PN_ID RAND KID EPH NEED_LOCAL PAN_SECURE PROCEDURE WRAPPED "
         "WRAPPED_GATEWAY PROOF TXN ENTRIES RESULT SETUP_TYPE INVITE ALIAS KEY_SEED CM_DEVICE_ID CM_DEVICE_KEY "
-        "MEMBERS VERSION CHANGE OWNER PRESENCE AGE SOURCE MODE AFTER MORE ADDRESSES GUEST NETWORKS"
+        "MEMBERS VERSION CHANGE OWNER PRESENCE AGE SOURCE MODE AFTER MORE ADDRESSES GUEST NETWORKS GENERATION"
     )
     assert [(label.name, label.value) for label in Label] == [(n, i) for i, n in enumerate(names.split(), start=1)]
 
@@ -305,7 +311,7 @@ def test_only_a_bool_is_a_flag(label: int, value: object) -> None:
     assert refusal(raw(1, {**body, label: value}), m.SetupRequest).reason == f"bad_value_label_{label}"
 
 
-@pytest.mark.parametrize("kind", [0, 9, 15, 42, 255, 2**32, -1])
+@pytest.mark.parametrize("kind", [0, 9, 15, 47, 255, 2**32, -1])
 def test_unknown_type(kind: int) -> None:
     assert refusal(raw(kind, {17: 21})).result is Result.UNKNOWN_MESSAGE
 
@@ -471,14 +477,21 @@ def labels(text: str) -> tuple[set[int], set[int]]:
         (m.ActivateResponse, 7, "17 14?"),
         (m.CmActivateResponse, 7, "17 4 6 7 8? 14"),
         (m.ErrorBody, 8, "17"),
-        (m.CmAssignRequest, 16, "15"),
-        (m.CmAssignResponse, 17, "15 21 6"),
-        (m.CmIdRequest, 18, "15 22 6"),
-        (m.CmIdResponse, 19, "15 17 14?"),
-        (m.CmConfirmRequest, 20, "15 14"),
-        (m.CmConfirmResponse, 21, "15 17 22?"),
-        (m.CmKeyRequest, 22, "22 23"),
-        (m.CmKeyResponse, 23, "17"),
+        (cm.CmAssignRequest, 16, "2 15"),  # 2 is this project's own, as are CmWanted and all after it
+        (cm.CmAssignResponse, 17, "15 21 6"),
+        (cm.CmIdRequest, 18, "15 22 6"),
+        (cm.CmIdResponse, 19, "15 17 14?"),
+        (cm.CmConfirmRequest, 20, "15 14"),
+        (cm.CmConfirmResponse, 21, "15 17 22?"),
+        (cm.CmKeyRequest, 22, "22 23"),
+        (cm.CmKeyResponse, 23, "17"),
+        (cm.CmWanted, 16, "2"),
+        (cm.CmGiven, 17, "17"),
+        (cm.CmRekeyRequest, 42, "22 37 6"),
+        (cm.CmRekeyResponse, 43, "17 6"),
+        (cm.CmRotateNotify, 44, "22"),
+        (cm.CmReleaseRequest, 45, "22"),
+        (cm.CmReleaseResponse, 46, "17"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )

@@ -14,6 +14,7 @@ import cbor2
 
 from cpns.errors import Result, WireError
 from cpns.ids import is_name
+from cpns.wire import cm_messages as cm
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
 from cpns.wire import registry as r
@@ -108,10 +109,11 @@ FIELDS: dict[str, tuple[Label, Check]] = {
     "addresses": (Label.ADDRESSES, _addresses),
     "guest": (Label.GUEST, _flag),
     "networks": (Label.NETWORKS, _members),
+    "generation": (Label.GENERATION, _number(1, r.MAX_GENERATION)),
 }
 """Attribute of a message to its label and to what its value must be."""
 
-SHAPES: Final = (*m.SHAPES, *pm.SHAPES)
+SHAPES: Final = (*m.SHAPES, *cm.SHAPES, *pm.SHAPES)
 """All messages."""
 ENTRIES: Final = (*m.ENTRIES, *pm.ENTRIES)
 """What stands in their label 16."""

@@ -262,80 +262,6 @@ class ErrorBody:
     result: int
 
 
-@dataclass(frozen=True, slots=True)
-class CmAssignRequest:
-    """CM-ASSIGN Request, PN GW to server."""
-
-    TYPE: ClassVar = MessageType.CM_ASSIGN_REQUEST
-    txn: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class CmAssignResponse:
-    """CM-ASSIGN Response: Key Seed and rand_S (CM-2)."""
-
-    TYPE: ClassVar = MessageType.CM_ASSIGN_RESPONSE
-    txn: bytes
-    key_seed: bytes
-    rand: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class CmIdRequest:
-    """CM-ID Request: CM Device ID and rand_G (CM-4)."""
-
-    TYPE: ClassVar = MessageType.CM_ID_REQUEST
-    txn: bytes
-    cm_device_id: EntityId
-    rand: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class CmIdResponse:
-    """CM-ID Response: code_S (CM-6)."""
-
-    TYPE: ClassVar = MessageType.CM_ID_RESPONSE
-    txn: bytes
-    result: int
-    proof: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CmConfirmRequest:
-    """CM-CONFIRM Request: code_G (CM-8)."""
-
-    TYPE: ClassVar = MessageType.CM_CONFIRM_REQUEST
-    txn: bytes
-    proof: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class CmConfirmResponse:
-    """CM-CONFIRM Response (CM-10)."""
-
-    TYPE: ClassVar = MessageType.CM_CONFIRM_RESPONSE
-    txn: bytes
-    result: int
-    cm_device_id: EntityId | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CmKeyRequest:
-    """CM-KEY Request, PN GW to CM Device (CM-11)."""
-
-    TYPE: ClassVar = MessageType.CM_KEY_REQUEST
-    cm_device_id: EntityId
-    cm_device_key: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class CmKeyResponse:
-    """CM-KEY Response."""
-
-    TYPE: ClassVar = MessageType.CM_KEY_RESPONSE
-    result: int
-
-
 ENTRIES: Final = (SetupEntry, ChallengeEntry, ProofEntry, OutcomeEntry)
 SHAPES: Final = (
     SetupRequest,
@@ -356,12 +282,4 @@ SHAPES: Final = (
     ActivateResponse,
     CmActivateResponse,
     ErrorBody,
-    CmAssignRequest,
-    CmAssignResponse,
-    CmIdRequest,
-    CmIdResponse,
-    CmConfirmRequest,
-    CmConfirmResponse,
-    CmKeyRequest,
-    CmKeyResponse,
 )

@@ -44,13 +44,18 @@ class MessageType(IntEnum):
     RELEASE_REQUEST = 39
     RELEASE_RESPONSE = 40
     PN_STATUS_NOTIFY = 41
+    CM_REKEY_REQUEST = 42
+    CM_REKEY_RESPONSE = 43
+    CM_ROTATE_NOTIFY = 44
+    CM_RELEASE_REQUEST = 45
+    CM_RELEASE_RESPONSE = 46
 
     @property
     def title(self) -> str:
         """The message's name as the seeds write it: ``SETUP Request``, ``PNEstablishmentNotify``."""
         verb, _, kind = self.name.rpartition("_")
         if kind == "NOTIFY":
-            return "".join(word if word == "PN" else word.capitalize() for word in verb.split("_")) + "Notify"
+            return "".join(word if word in ("PN", "CM") else word.capitalize() for word in verb.split("_")) + "Notify"
         if verb in _WRITTEN_OUT:
             return f"{_WRITTEN_OUT[verb]} {kind.capitalize()}"
         return f"{verb.replace('_', '-')} {kind.capitalize()}" if verb else "Error"
@@ -102,6 +107,7 @@ class Label(IntEnum):
     ADDRESSES = 34
     GUEST = 35
     NETWORKS = 36
+    GENERATION = 37
 
 
 class Suite(IntEnum):
@@ -192,3 +198,5 @@ MAX_MEMBERS: Final = 64
 """PNEs that one message lists, so that it fits into a body of 8 KiB; an inventory is asked for in pages."""
 MAX_ADDRESSES: Final = 4
 MAX_ADDRESS_CHARS: Final = 100
+MAX_GENERATION: Final = 2**32
+"""Of a CM Device Key: 0 is the one that the Key Seed gave, each rekey makes the next."""
