@@ -13,10 +13,12 @@ from cpns.ids import EntityId, PnId
 
 
 class Kind(StrEnum):
-    """What an entity was provisioned as (DEF-1). A device that hosts both has two entities."""
+    """What an entity is (DEF-1). A device that hosts both has two entities."""
 
     PNE = "pne"
     GATEWAY = "gateway"
+    CM_DEVICE = "cm-device"
+    """A PN GW embedded in a CM Device; it is assigned, not provisioned."""
 
 
 class State(StrEnum):
@@ -28,17 +30,18 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What the server needs of an entity to authenticate it; the EUKey stays sealed until the vault opens it.
+    """What the server needs of an entity to authenticate it; the key stays sealed until the vault opens it.
 
     Attributes:
         only_via: the one PN GW through which it is admitted, or None for any.
+        sealed_key: its EUKey; of a CM Device see `cpns.domain.cm.CmCredential`.
     """
 
     entity_id: EntityId
     kind: Kind
     state: State
     only_via: EntityId | None
-    sealed_eukey: bytes
+    sealed_key: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class NewEntity:
     kind: Kind
     only_via: EntityId | None
     note: str
-    sealed_eukey: bytes
+    sealed_key: bytes
     fingerprint: bytes
     created_at: float
 
@@ -161,10 +164,12 @@ class Revocation:
     Attributes:
         first: False where it was revoked before.
         left: the PNs that it was in, or on the list of, as they are now.
+        also: the CM Devices of a PNE, which go with it.
     """
 
     first: bool
     left: tuple[Network, ...] = ()
+    also: tuple[EntityId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,88 @@
+"""The server: checks the CM Device's code, and answers with its own (CM-13, CM-14).
+
+(the caller reads the claimed ID off ACTIVATE Request and fetches the keys of that one)
+activate -> Answered   sends ACTIVATE Response
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cpns.crypto import cm, primitives
+from cpns.crypto.ephemeral import Responder
+from cpns.crypto.schedule import Profile, Schedule, Transcript
+from cpns.crypto.secret import Secret
+from cpns.errors import AuthenticationFailed, Refused, Result
+from cpns.ids import EntityId
+from cpns.protocol.established import Established
+from cpns.wire.messages import ActivateRequest, CmActivateResponse
+from cpns.wire.registry import Suite
+
+LOWEST_SUITE: Final = Suite.X25519
+"""So that neither the PN GW that mediated, nor a Key Seed that leaks later, opens what was recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The server's code is on its way; `which` of the keys the CM Device has."""
+
+    established: Established
+    which: int
+
+
+def activate(
+    request: ActivateRequest,
+    *,
+    own_id: EntityId,
+    keys: Sequence[Secret],
+    lowest_suite: int,
+    rand: bytes,
+    kid: bytes,
+    eph_seed: bytes,
+) -> tuple[Answered, CmActivateResponse]:
+    """Check code_I under each of *keys*, and answer with code_R.
+
+    Args:
+        request: ACTIVATE Request, with a code.
+        own_id: the server.
+        keys: that the CM Device may have, or stand-ins. All are tried, so that the time does not tell which one it is.
+        lowest_suite: the server's; never under `LOWEST_SUITE`.
+        rand: rand_R.
+        kid: kid_R.
+        eph_seed: makes the server's ephemeral key.
+
+    Raises:
+        Refused: SUITE_REFUSED.
+        AuthenticationFailed: the code fits none of *keys*, or the ephemeral key does not fit its suite.
+    """
+    if request.suite < max(lowest_suite, LOWEST_SUITE):
+        raise Refused(Result.SUITE_REFUSED, "suite_too_low")
+    device, code_i = request.entity_id, request.proof or b""
+    fits = []
+    for key in keys:
+        hello = cm.hello_key(key, device, own_id)
+        code = cm.code_hello(hello, request.suite, own_id, device, request.rand, request.kid, request.eph)
+        fits.append(primitives.equal(code, code_i))
+    if True not in fits:
+        raise AuthenticationFailed("wrong_code")
+    which = fits.index(True)
+    ss, eph = Responder(eph_seed).agree(request.suite, request.eph)
+    transcript = Transcript(
+        profile=Profile.CM_SERVER,
+        suite=request.suite,
+        responder=own_id,
+        initiator=device,
+        rand_i=request.rand,
+        kid_i=request.kid,
+        eph_i=request.eph,
+        rand_r=rand,
+        kid_r=kid,
+        eph_r=eph,
+        binding=code_i,
+    )
+    th0 = transcript.th0()
+    proofs = Schedule(keys[which], th0, ss).proofs(request.rand, rand, None)
+    code_r = cm.code_responder(proofs, code_i)
+    session = proofs.session_keys(code_i, code_r)
+    established = Established(Profile.CM_SERVER, own_id, device, kid, request.kid, session, th0)
+    return Answered(established, which), CmActivateResponse(0, own_id, rand, kid, code_r, eph)
