@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from cpns.crypto.secret import Secret
+from cpns.domain.cm import CmCredential, CmDevice, HeldCmKey, NewCmDevice
 from cpns.domain.inventory import (
     Credential,
     Entity,
@@ -88,7 +89,7 @@ class Store(Protocol):
         ...
 
     async def revoke(self, entity_id: EntityId, at: float) -> Revocation:
-        """Revoke it, and take it out of every PN and off every member list.
+        """Revoke it, and take it out of every PN and off every member list; the CM Devices of a PNE go with it.
 
         Raises:
             NotFound: code ``unknown_entity``.
@@ -157,6 +158,68 @@ class Store(Protocol):
 
     async def held_through(self, gateway_id: EntityId) -> list[HeldThrough]:
         """Return what a PN GW ever held, by PNE ID."""
+        ...
+
+    async def cm_devices(self) -> list[CmDevice]:
+        """Return all CM Devices, oldest first."""
+        ...
+
+    async def cm_device(self, cm_device_id: EntityId) -> CmCredential | None:
+        """Return one CM Device with its keys, sealed, or None."""
+        ...
+
+    async def check_cm_assignable(self, pne_id: EntityId, gateway_id: EntityId) -> None:
+        """Raise as `assign_cm` would for a PNE, mediated by this PN GW."""
+        ...
+
+    async def assign_cm(self, new: NewCmDevice) -> list[EntityId]:
+        """Commit step 10; unused ones of the same PNE and PN GW are forgotten.
+
+        Returns:
+            Older ones that were in use and revoked to make room.
+
+        Raises:
+            Refused: what the rule `cpns.domain.cm.assign` says; or that Key Seed has served already.
+        """
+        ...
+
+    async def release_cm(self, cm_device_id: EntityId, gateway_id: EntityId, at: float) -> None:
+        """Forget one that was never used, if this PN GW mediated it."""
+        ...
+
+    async def expire_cm(self, before: float, at: float) -> list[EntityId]:
+        """Forget those that were assigned before a time and never used; return them."""
+        ...
+
+    async def rekey_cm(self, cm_device_id: EntityId, pne_id: EntityId, generation: int, sealed_next: bytes) -> None:
+        """Keep the next key beside the present one, until it is used.
+
+        Raises:
+            Refused: what the rule `cpns.domain.cm.rekey` says.
+        """
+        ...
+
+    async def activate_cm(self, cm_device_id: EntityId, generation: int, at: float) -> list[EntityId]:
+        """Commit that a session under the key of *generation* begins: the next key's first one ends the present key.
+
+        Returns:
+            Other CM Devices of the same PNE that were revoked with that.
+
+        Raises:
+            Refused: what the rule `cpns.domain.cm.activate` says.
+        """
+        ...
+
+    async def rotate_cm(self, ids: Sequence[EntityId], at: float) -> list[CmDevice]:
+        """Note that CM Devices are to take fresh keys, all or none; return them.
+
+        Raises:
+            NotFound: ``unknown_cm_device``.
+        """
+        ...
+
+    async def may_reassign_cm(self, cm_device_id: EntityId, reassign: bool) -> None:
+        """Set whether the PNE of a revoked CM Device may be assigned another."""
         ...
 
     async def keep_push(self, push: KeptPush) -> None:
@@ -235,4 +298,20 @@ class GatewayStore(Protocol):
 
     async def close(self) -> None:
         """As `Store.close`."""
+        ...
+
+
+class CmStore(Protocol):
+    """What a CM Device keeps over a restart: its keys, sealed."""
+
+    async def cm_keys(self) -> list[HeldCmKey]:
+        """Return the keys, the newest generation first."""
+        ...
+
+    async def keep_cm_key(self, key: HeldCmKey) -> None:
+        """Keep one beside the others; durable when this returns."""
+        ...
+
+    async def drop_cm_keys(self, but: HeldCmKey | None) -> None:
+        """Forget all but one."""
         ...

@@ -46,7 +46,7 @@ def new(entity_id: EntityId, kind: Kind = Kind.PNE, fingerprint: bytes | None = 
         kind=kind,
         only_via=None,
         note="a note",
-        sealed_eukey=b"sealed " + entity_id.encode(),
+        sealed_key=b"sealed " + entity_id.encode(),
         fingerprint=fingerprint or entity_id.encode(),
         created_at=100.0,
     )
@@ -319,7 +319,7 @@ async def test_entities_are_added_with_their_credentials_and_audited(store: Serv
     found = await store.credentials([pne(1), GW1, EntityId("stranger")])
     assert set(found) == {pne(1), GW1}
     assert found[GW1].kind is Kind.GATEWAY
-    assert found[pne(1)].sealed_eukey == b"sealed pne-1"
+    assert found[pne(1)].sealed_key == b"sealed pne-1"
     assert await store.credentials([]) == {}
 
     shown = await store.entity(pne(1))

@@ -64,9 +64,9 @@ async def test_a_row_moved_to_another_owner_does_not_open_and_no_key_is_in_the_f
     sealed = vault.seal("eukey", owners[0], KEY)
     await store.add_entities([NewEntity(o, Kind.PNE, None, "", sealed, o.encode(), 1.0) for o in owners])
     found = await store.credentials(owners)
-    assert vault.open("eukey", owners[0], found[owners[0]].sealed_eukey) == KEY
+    assert vault.open("eukey", owners[0], found[owners[0]].sealed_key) == KEY
     with pytest.raises(AuthenticationFailed):
-        vault.open("eukey", owners[1], found[owners[1]].sealed_eukey)
+        vault.open("eukey", owners[1], found[owners[1]].sealed_key)
     everything = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     await store.close()
     everything += (tmp_path / "server.db").read_bytes()

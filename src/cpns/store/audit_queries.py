@@ -10,7 +10,7 @@ from cpns.ids import EntityId
 from cpns.store.dialect import driver_sql
 from cpns.store.schema import audit, readings
 
-PROCEDURES = ("gateway_activated", "pne_established", "refused")
+PROCEDURES = ("gateway_activated", "pne_established", "cm_activated", "refused")
 """Events that an entity took part in, and that show as its last result; others are decisions on it."""
 
 _ADD = driver_sql(insert(audit), ("at", "event", "entity_id", "via", "result", "reason"))

@@ -1,16 +1,17 @@
-"""What a PN GW keeps over a restart: `cpns.ports.GatewayStore` on `Database`."""
+"""What a PN GW, and a CM Device, keep over a restart: `cpns.ports.GatewayStore` and `CmStore` on `Database`."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, bindparam, delete, or_, select
 
+from cpns.domain.cm import HeldCmKey
 from cpns.domain.inventory import HeldLocalEukey
 from cpns.ids import EntityId, PnId
 from cpns.store.database import Database
 from cpns.store.dialect import insert_once, insert_or_update
-from cpns.store.schema import local_eukeys, served
+from cpns.store.schema import cm_keys, local_eukeys, served
 
 _SERVED = select(served.c.pn_id).order_by(served.c.pn_id)
 _PUT_SERVED = insert_once(served, ("pn_id",))
@@ -20,10 +21,18 @@ _KEYS = select(local_eukeys.c.pne_id, local_eukeys.c.pn_id, local_eukeys.c.th0, 
     local_eukeys.c.pne_id
 )
 _FORGET = delete(local_eukeys).where(local_eukeys.c.pne_id == bindparam("id"))
+_CM_KEYS = select(cm_keys.c.cm_device_id, cm_keys.c.generation, cm_keys.c.sealed_key).order_by(
+    cm_keys.c.generation.desc()
+)
+_PUT_CM_KEY = insert_or_update(cm_keys, "cm_device_id", "generation")
+_DROP_CM_KEYS = delete(cm_keys)
+_DROP_OTHER_CM_KEYS = delete(cm_keys).where(
+    or_(cm_keys.c.cm_device_id != bindparam("id"), cm_keys.c.generation != bindparam("generation"))
+)
 
 
 class GatewayStore:
-    """`cpns.ports.GatewayStore` in one SQLite file. All methods raise as `Database.run` does."""
+    """`cpns.ports.GatewayStore` and `CmStore` in one SQLite file. All methods raise as `Database.run` does."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -82,6 +91,34 @@ class GatewayStore:
         def write(connection: Connection) -> None:
             if rows:
                 connection.execute(_FORGET, rows)
+
+        await self._database.run(write)
+
+    async def cm_keys(self) -> list[HeldCmKey]:
+        """See `cpns.ports.CmStore`."""
+
+        def read(connection: Connection) -> list[HeldCmKey]:
+            return [HeldCmKey(*row) for row in connection.execute(_CM_KEYS)]
+
+        return await self._database.run(read, write=False)
+
+    async def keep_cm_key(self, key: HeldCmKey) -> None:
+        """See `cpns.ports.CmStore`."""
+        row = {"cm_device_id": key.cm_device_id, "generation": key.generation, "sealed_key": key.sealed_key}
+
+        def write(connection: Connection) -> None:
+            connection.execute(_PUT_CM_KEY, row)
+
+        await self._database.run(write)
+
+    async def drop_cm_keys(self, but: HeldCmKey | None) -> None:
+        """See `cpns.ports.CmStore`."""
+
+        def write(connection: Connection) -> None:
+            if but is None:
+                connection.execute(_DROP_CM_KEYS)
+            else:
+                connection.execute(_DROP_OTHER_CM_KEYS, {"id": but.cm_device_id, "generation": but.generation})
 
         await self._database.run(write)
 

@@ -33,7 +33,7 @@ entities = Table(
     Column("state", Text, nullable=False),
     Column("only_via", Text),
     Column("note", Text, nullable=False),
-    Column("sealed_eukey", LargeBinary, nullable=False),
+    Column("sealed_key", LargeBinary, nullable=False),
     Column("fingerprint", LargeBinary, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
@@ -101,6 +101,21 @@ pushes = Table(
 )
 """Texts for PNEs that could not be reached, until they can."""
 
+cm_devices = Table(
+    "cm_devices",
+    metadata,
+    Column("cm_device_id", Text, ForeignKey("entities.entity_id"), primary_key=True),
+    Column("gateway_id", Text, ForeignKey("entities.entity_id"), nullable=False),
+    Column("pne_id", Text, ForeignKey("entities.entity_id"), nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("sealed_next", LargeBinary),
+    Column("rotation_due", Boolean, nullable=False),
+    Column("reassign", Boolean, nullable=False),
+    Column("activated_at", Double),
+    Index("cm_devices_by_pne", "pne_id"),
+)
+"""What a CM Device is besides an entity; its ``entities.sealed_key`` is the Key Seed, from generation 1 on its key."""
+
 readings = Table(
     "readings",
     metadata,
@@ -151,3 +166,12 @@ local_eukeys = Table(
     Column("th0", LargeBinary, nullable=False),
     Column("sealed_key", LargeBinary, nullable=False),
 )
+
+cm_keys = Table(
+    "cm_keys",
+    metadata,
+    Column("cm_device_id", Text, primary_key=True),
+    Column("generation", BigInteger, primary_key=True, autoincrement=False),
+    Column("sealed_key", LargeBinary, nullable=False),
+)
+"""At a CM Device: its keys; two of them while it takes up a fresh one."""

@@ -38,7 +38,7 @@ _READING_COLUMNS = ("pne_id", "reading_id", "gateway_id", "verified", "received_
 _ADD_READING = driver_sql(insert_once(readings, ("pne_id", "reading_id")), _READING_COLUMNS)
 
 _CREDENTIALS = select(
-    entities.c.entity_id, entities.c.kind, entities.c.state, entities.c.only_via, entities.c.sealed_eukey
+    entities.c.entity_id, entities.c.kind, entities.c.state, entities.c.only_via, entities.c.sealed_key
 ).where(entities.c.entity_id.in_(bindparam("ids", expanding=True)))
 _TAKEN = select(entities.c.entity_id, entities.c.fingerprint).where(
     or_(
@@ -64,7 +64,7 @@ _serves = (
     .scalar_subquery()
 )
 _ENTITIES = select(
-    *(column for column in entities.c if column.name != "sealed_eukey"),
+    *(column for column in entities.c if column.name != "sealed_key"),
     audit.c.result.label("last_result"),
     audit.c.reason.label("last_reason"),
     audit.c.via.label("last_via"),
@@ -199,7 +199,7 @@ def _entity_row(e: NewEntity) -> dict[str, object]:
         "state": State.ACTIVE.value,
         "only_via": e.only_via,
         "note": e.note,
-        "sealed_eukey": e.sealed_eukey,
+        "sealed_key": e.sealed_key,
         "fingerprint": e.fingerprint,
         "created_at": e.created_at,
     }

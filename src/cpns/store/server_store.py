@@ -7,6 +7,7 @@ from typing import Self
 
 from sqlalchemy import Connection
 
+from cpns.domain.cm import CmCredential, CmDevice, NewCmDevice
 from cpns.domain.inventory import (
     Credential,
     Entity,
@@ -22,7 +23,7 @@ from cpns.domain.inventory import (
 from cpns.domain.membership import Rule
 from cpns.domain.network import Admitted, Edited, Inventory, Network, Present, Waiting
 from cpns.ids import EntityId, PnId
-from cpns.store import audit_queries, network_queries, waiting_queries
+from cpns.store import audit_queries, cm_queries, network_queries, waiting_queries
 from cpns.store import server_queries as q
 from cpns.store.database import Database
 
@@ -56,7 +57,7 @@ class ServerStore:
 
     async def revoke(self, entity_id: EntityId, at: float) -> Revocation:
         """See `cpns.ports.Store`. The audit log gets a row ``revoked``, the first time."""
-        return await self._database.run(partial(q.revoke, entity_id=entity_id, at=at))
+        return await self._database.run(partial(cm_queries.revoke, entity_id=entity_id, at=at))
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         """See `cpns.ports.Store`."""
@@ -110,6 +111,50 @@ class ServerStore:
     async def held_through(self, gateway_id: EntityId) -> list[HeldThrough]:
         """See `cpns.ports.Store`."""
         return await self._database.run(partial(audit_queries.held_through, gateway_id=gateway_id), write=False)
+
+    async def cm_devices(self) -> list[CmDevice]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(cm_queries.devices, write=False)
+
+    async def cm_device(self, cm_device_id: EntityId) -> CmCredential | None:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(cm_queries.credential, cm_device_id=cm_device_id), write=False)
+
+    async def check_cm_assignable(self, pne_id: EntityId, gateway_id: EntityId) -> None:
+        """See `cpns.ports.Store`."""
+        check = partial(cm_queries.check_assignable, pne_id=pne_id, gateway_id=gateway_id)
+        await self._database.run(check, write=False)
+
+    async def assign_cm(self, new: NewCmDevice) -> list[EntityId]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(cm_queries.assign, new=new))
+
+    async def release_cm(self, cm_device_id: EntityId, gateway_id: EntityId, at: float) -> None:
+        """See `cpns.ports.Store`."""
+        await self._database.run(partial(cm_queries.release, cm_device_id=cm_device_id, gateway_id=gateway_id, at=at))
+
+    async def expire_cm(self, before: float, at: float) -> list[EntityId]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(cm_queries.expire, before=before, at=at))
+
+    async def rekey_cm(self, cm_device_id: EntityId, pne_id: EntityId, generation: int, sealed_next: bytes) -> None:
+        """See `cpns.ports.Store`."""
+        agree = partial(cm_queries.rekey, cm_device_id=cm_device_id, pne_id=pne_id, generation=generation)
+        await self._database.run(partial(agree, sealed_next=sealed_next))
+
+    async def activate_cm(self, cm_device_id: EntityId, generation: int, at: float) -> list[EntityId]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(
+            partial(cm_queries.activate, cm_device_id=cm_device_id, generation=generation, at=at)
+        )
+
+    async def rotate_cm(self, ids: Sequence[EntityId], at: float) -> list[CmDevice]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(cm_queries.rotate, ids=ids, at=at))
+
+    async def may_reassign_cm(self, cm_device_id: EntityId, reassign: bool) -> None:
+        """See `cpns.ports.Store`."""
+        await self._database.run(partial(cm_queries.may_reassign, cm_device_id=cm_device_id, reassign=reassign))
 
     async def keep_push(self, push: KeptPush) -> None:
         """See `cpns.ports.Store`."""
