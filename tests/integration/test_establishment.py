@@ -136,8 +136,8 @@ async def test_three_entities_and_a_device_that_hosts_two(here: World) -> None:
 async def test_no_entity_passes_for_one_of_another_kind(here: World) -> None:
     """One EUKey, two roles: a PNE's credential opens no gateway session, nor a gateway's a PNE session."""
     await here.start_server()
-    key = await here.provision(Kind.PNE, "a-pne")
-    gateway = await here.start_gateway("a-pne", wait=False, eukey=key)
+    await here.provision(Kind.PNE, "a-pne")
+    gateway = await here.start_gateway("a-pne", wait=False)
     assert (await here.refusal("a-pne")).reason == "not_a_gateway"
     assert gateway.uplink.standing is None
     honest = await here.start_gateway("gw-1", answer_timeout=0.3)
@@ -170,8 +170,8 @@ async def test_a_sealed_key_moved_to_another_row_does_not_open(here: World) -> N
     await here.provision(Kind.PNE, "mallory")
     await here.provision(Kind.PNE, "alice")
     with contextlib.closing(sqlite3.connect(here.folder / "server.db")) as database, database:
-        sealed = database.execute("select sealed_eukey from entities where entity_id = 'mallory'").fetchone()
-        database.execute("update entities set sealed_eukey = ? where entity_id = 'alice'", sealed)
+        sealed = database.execute("select sealed_key from entities where entity_id = 'mallory'").fetchone()
+        database.execute("update entities set sealed_key = ? where entity_id = 'alice'", sealed)
     here.keys["alice"] = here.keys["mallory"]
     alice = await here.make_pne("alice", on.pan.address, timer=0.8)
     failed, _ = await asyncio.gather(alice._establish(), on.pnes(["bob"]), return_exceptions=True)
@@ -410,8 +410,8 @@ async def test_a_gateway_with_another_key_is_refused(here: World) -> None:
     await here.start_server()
     key = await here.provision(Kind.GATEWAY, "gw-1")
     tap = await watched(here)
-    wrong = Secret(bytes(reversed(key.reveal())))
-    gateway = await here.start_gateway(eukey=wrong, wait=False, server_host=tap.host, server_port=tap.port)
+    here.keys["gw-1"] = Secret(bytes(reversed(key.reveal())))
+    gateway = await here.start_gateway(wait=False, server_host=tap.host, server_port=tap.port)
     row = await here.refusal("gw-1")
     assert (row.result, row.reason) == (Result.AUTHENTICATION_FAILED, "wrong_hash")
     (refused, *_) = await until(lambda: [one for one in tap.seen if type(one.body) is m.ErrorBody])

@@ -15,10 +15,12 @@ from cpns.domain.presence import Fact
 from cpns.errors import NoAnswer, NotFound, Refused, Result, Unavailable
 from cpns.ids import EntityId
 from cpns.ports import Clock, Randomness, Store, Vault
+from cpns.server.cm import ChangingMode
 from cpns.server.config import ServerConfig
 from cpns.server.gateways import Gateways
 from cpns.server.networks import Networks
 from cpns.service.authentication import Authentication, GatewayPeer
+from cpns.service.cm import CmDevices
 from cpns.service.keyring import Keyring
 from cpns.service.presence import Presences
 from cpns.service.pushes import Pushes
@@ -28,6 +30,7 @@ from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.wire import application, codec
+from cpns.wire import cm_messages as cm
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
 from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Presence
@@ -80,6 +83,15 @@ class Server:
             config.policy,
             self.networks.admitted,
         )
+        cm_devices = CmDevices(
+            *(config.server_id, config.lowest_suite, store, vault, self.sessions, clock, random),
+            self._authentication.audit_refusal,
+            self._authentication.is_revoked,
+        )
+        self.cm = ChangingMode(
+            *(cm_devices, store, self.sessions, self.gateways, clock, config.cm_unused),
+            self.end,
+        )
         self._endpoint = Endpoint(config.server_id, self.sessions, self._handle, on_lost=self._gone, watch=watch)
         self._runs = 0
         self._sweeper: asyncio.Task[None] | None = None
@@ -87,6 +99,7 @@ class Server:
     async def start(self) -> tuple[str, int]:
         """Listen; return the address. Raises `Unavailable` where it can't be had."""
         await self.pushes.load()
+        await self.cm.load()
         tls = None
         if self.config.tls_certificate is not None:
             tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -109,6 +122,7 @@ class Server:
                 await self._sweeper
         await self.pushes.close()
         await self.networks.close()
+        await self.cm.close()
         await self._endpoint.close()
 
     # incoming
@@ -117,25 +131,30 @@ class Server:
         source = inbound.source
         if source is None:
             return await self._activate(inbound) if inbound.path == CPNS_PATH else UNIFORM_REFUSAL
-        if source.profile is Profile.GW_SERVER:
+        if source.profile in (Profile.GW_SERVER, Profile.CM_SERVER):
             return await self._from_gateway(source, inbound)
         return await self._from_pne(source, inbound)
 
     async def _activate(self, inbound: Inbound) -> Answer:
         request = codec.decode(inbound.payload, m.ActivateRequest)
         self._endpoint.name(inbound.link, request.entity_id)
+        if request.proof is not None:
+            with self._half_open():
+                return Answer(Code.CHANGED, codec.encode(await self.cm.activate(request, inbound.link)))
 
         async def ask(challenge: m.LinkChallengeFromServer | m.LinkChallengeFromGateway) -> m.Proof:
             return await inbound.link.ask(challenge, m.Proof, timeout=self.config.answer_timeout)
 
         with self._half_open():
             peer, response = await self._authentication.gateway(request, ask)
-        self.gateways.add(peer, inbound.link)
+        if not self.gateways.add(peer, inbound.link):
+            self.sessions.remove(peer.session)
+            raise NoAnswer("connection_gone")
         _log.info("gateway %s is authenticated", peer.gateway_id)
         return Answer(Code.CHANGED, codec.encode(response))
 
     async def _from_gateway(self, source: Session, inbound: Inbound) -> Answer:
-        peer = self.gateways.peer(source, inbound.link)
+        peer = self.gateways.peer(source, inbound.link) or await self.cm.begin(source, inbound.link)
         if peer is None:
             return UNIFORM_REFUSAL
         if inbound.path == application.PING_PATH:
@@ -152,6 +171,8 @@ class Server:
         if isinstance(request, pm.PnGwSwitchingRequest):
             await self.networks.switch(request.pn_id, request.gateway_id, peer.gateway_id, request.addresses or ())
             return Answer(Code.CHANGED, codec.encode(pm.PnGwSwitchingResponse(Result.SUCCESS)))
+        if isinstance(request, _MEDIATED):
+            return Answer(Code.CHANGED, codec.encode(await self.cm.mediated(peer, request)))
         return await self._on_membership(request, source, actor)
 
     async def _setup(self, request: m.GatewaySetupRequest, peer: GatewayPeer, link: Link) -> m.GatewaySetupResponse:
@@ -209,6 +230,8 @@ class Server:
             return Answer(Code.CHANGED)
         if inbound.path == CPNS_PATH:
             request = codec.decode(inbound.payload, *_FROM_PNE, limit=MAX_PAN_BODY)
+            if isinstance(request, cm.CmRekeyRequest):
+                return Answer(Code.CHANGED, codec.encode(await self.cm.rekey(source, request)))
             return await self._on_membership(request, source, Actor(Role.PNE, source.peer_id))
         raise Refused(Result.NOT_ALLOWED, "no_such_resource")
 
@@ -218,6 +241,7 @@ class Server:
         self._presences.said(pne, said)
         if said is not Presence.ASLEEP:
             self.pushes.heard(pne)
+            self.cm.heard(pne)
 
     @contextlib.contextmanager
     def _half_open(self) -> Iterator[None]:
@@ -306,6 +330,7 @@ class Server:
     # upkeep
 
     def _gone(self, link: Link) -> None:
+        self.cm.lost(link)
         peer = self.gateways.lost(link)
         if peer is None:
             return
@@ -325,6 +350,7 @@ class Server:
                 if worn_out or (not session.confirmed and age > self.config.half_open):
                     self.sessions.remove(session)
                     self._presences.lost(session.peer_id)
+            await self.cm.sweep(self.config.half_open)
 
 
 def _text_of(answer: Answer) -> str:
@@ -333,7 +359,9 @@ def _text_of(answer: Answer) -> str:
     return application.decode_text(answer.payload)
 
 
+_MEDIATED: Final = (cm.CmAssignRequest, cm.CmIdRequest, cm.CmConfirmRequest, cm.CmReleaseRequest)
 _FROM_GATEWAY: Final = (
+    *_MEDIATED,
     m.GatewaySetupRequest,
     pm.PnStatusNotify,
     pm.InventoryRequest,
@@ -341,4 +369,11 @@ _FROM_GATEWAY: Final = (
     pm.ReleaseRequest,
     pm.PnGwSwitchingRequest,
 )
-_FROM_PNE: Final = (pm.InventoryRequest, pm.LeaveRequest, pm.InviteRequest, pm.ExpelRequest, pm.ReleaseRequest)
+_FROM_PNE: Final = (
+    cm.CmRekeyRequest,
+    pm.InventoryRequest,
+    pm.LeaveRequest,
+    pm.InviteRequest,
+    pm.ExpelRequest,
+    pm.ReleaseRequest,
+)

@@ -18,6 +18,7 @@ class ServerConfig:
         answer_timeout: seconds that a PN GW has for an AUTHENTICATE Response, its PNEs included.
         half_open: seconds after which a session that no message of the peer confirmed is ended.
         session_age: seconds after which any session is ended.
+        cm_unused: seconds after which a CM Device that was never used is forgotten.
     """
 
     server_id: EntityId
@@ -31,4 +32,5 @@ class ServerConfig:
     answer_timeout: float = 8.0
     half_open: float = 60.0
     session_age: float = 86400.0
+    cm_unused: float = 30 * 86400.0
     trace: Path | None = None

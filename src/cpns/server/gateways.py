@@ -24,13 +24,20 @@ class Gateways:
     def __contains__(self, gateway: object) -> bool:
         return gateway in self._connected
 
-    def add(self, peer: GatewayPeer, link: Link) -> None:
-        """Take in a PN GW that has just proven itself; its older connection is closed."""
+    def add(self, peer: GatewayPeer, link: Link) -> bool:
+        """Take in a PN GW that has just proven itself; its older connection is closed.
+
+        Returns:
+            False where its connection is gone meanwhile: nobody would tell us of that any more.
+        """
+        if link.closed:
+            return False
         older = self._connected.get(peer.gateway_id)
         self._connected[peer.gateway_id] = (peer, link)
         link.keep()
         if older is not None and older[1] != link:
             older[1].close()
+        return True
 
     def peer(self, source: Session, link: Link) -> GatewayPeer | None:
         """Return the PN GW whose present session *source* is, and whose connection *link*; else None."""

@@ -18,6 +18,7 @@ from cpns.domain.network import Admitted, Policy
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, Randomness, Store
+from cpns.protocol.cm_assign.server import AwaitingCode, AwaitingId
 from cpns.protocol.link_auth import verifier
 from cpns.protocol.pne_auth import server as pne_auth
 from cpns.service.keyring import Keyring, Opened
@@ -49,19 +50,29 @@ AskGateway = Callable[[LinkChallengeFromServer | LinkChallengeFromGateway], Awai
 AskPnes = Callable[[GatewayChallenge], Awaitable[GatewayProofs]]
 
 
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Device ID/Key Assignment under way; nothing of it is stored before it is confirmed."""
+
+    state: AwaitingId | AwaitingCode
+    since: float
+
+
 @dataclass(slots=True)
 class GatewayPeer:
     """A PN GW with a session.
 
     Attributes:
-        prk: wraps its LocalEUKey copies; made of its session's exporter and its EUKey.
+        prk: wraps its LocalEUKey copies; made of its session's exporter and its EUKey, or CM Device Key.
         pns: the PNs that it serves; the first is the one for a SETUP that names none, and is named at the first SETUP.
+        assignments: of CM Devices that it mediates, by their txn; they die with its session.
     """
 
     gateway_id: EntityId
     session: Session
     prk: Secret = field(repr=False)
     pns: list[PnId]
+    assignments: dict[bytes, Assignment] = field(default_factory=dict, repr=False)
 
 
 class Authentication:
@@ -105,6 +116,10 @@ class Authentication:
         """From now on no session of *entity* begins here, not even of a run that was under way."""
         self._revoked.add(entity)
 
+    def is_revoked(self, entity: EntityId) -> bool:
+        """Whether `revoked` was told of *entity*."""
+        return entity in self._revoked
+
     def _kid(self, avoid: bytes) -> bytes:
         return self._sessions.reserve((self._random(KID_BYTES) for _ in range(64)), avoid)
 
@@ -142,12 +157,13 @@ class Authentication:
             prk = gateway_prk(established.keys.exporter(), opened.key)
             return GatewayPeer(request.entity_id, session, prk, pns), response
         except Refused as error:
-            await self._audit_refusal(request.entity_id, opened.reason or error.reason)
+            await self.audit_refusal(request.entity_id, opened.reason or error.reason)
             raise
         finally:
             self._sessions.release([kid])
 
-    async def _audit_refusal(self, gateway: EntityId, reason: str) -> None:
+    async def audit_refusal(self, gateway: EntityId, reason: str) -> None:
+        """Write down why a PN GW, or a CM Device, was refused."""
         if self._audited.allows("gateways"):
             _log.warning("gateway %s refused: %s", gateway, reason)
             outcome = Outcome(self._clock.now(), "refused", gateway, None, Result.AUTHENTICATION_FAILED, reason)
@@ -191,7 +207,7 @@ class Authentication:
         except NoAnswer:
             raise
         except Refused as error:
-            await self._audit_refusal(gateway.gateway_id, error.reason)
+            await self.audit_refusal(gateway.gateway_id, error.reason)
             raise
         finally:
             self._sessions.release(kids)

@@ -41,15 +41,17 @@ class Keyring:
 
     def _open(self, entity: EntityId, credential: Credential | None, kind: Kind, via: EntityId | None) -> Opened:
         substitute = stand_in(self._prk, entity)  # made for every ID, so that the work does not tell
-        sealed, owner = (self._decoy, "") if credential is None else (credential.sealed_eukey, str(entity))
+        sealed, owner = (self._decoy, "") if credential is None else (credential.sealed_key, str(entity))
         try:
             key = self._vault.open(EUKEY_PURPOSE, owner, sealed)
         except AuthenticationFailed:  # a damaged row is that entity's failure, not that of its batch
-            return Opened(substitute, "stored_key_does_not_open")
+            key = None
         if credential is None:
             return Opened(substitute, "unknown")
         if credential.kind is not kind:
             return Opened(substitute, f"not_a_{kind.value}")
+        if key is None:
+            return Opened(substitute, "stored_key_does_not_open")
         if credential.state is not State.ACTIVE:
             return Opened(substitute, "revoked")
         if credential.only_via not in (None, via):

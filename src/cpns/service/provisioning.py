@@ -154,7 +154,11 @@ class Provisioning:
             raise NotFound("unknown_entity", f"There is no {name}: see `cpns device list` and `cpns gateway list`.")
         self._sessions.bar(entity)  # first, so that no run under way can bring it back behind the commit
         revocation = await self._store.revoke(entity, self._clock.now())
-        return await self._sessions.end(entity, revocation.left)
+        ended = await self._sessions.end(entity, revocation.left)
+        for device in revocation.also:
+            self._sessions.bar(device)
+            ended += await self._sessions.end(device, ())
+        return ended
 
 
 def _read_csv(text: str) -> Sequence[tuple[int, dict[str, str]]]:

@@ -69,6 +69,10 @@ class Sessions:
         """Give back what `reserve` handed out, whether a session came of it or not."""
         self._reserved.difference_update(kids)
 
+    def expect(self, session: Session) -> None:
+        """Let messages under *session* be opened, while an older one with that peer stands until `add`."""
+        self._by_kid[session.own_kid] = session
+
     def add(self, session: Session) -> None:
         """Make *session* the one with its peer; an older one with that peer is gone."""
         older = self._by_peer.get(session.peer_id)

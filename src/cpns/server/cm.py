@@ -1,0 +1,182 @@
+"""Changing-Mode devices at the server: whose connection waits for its first message, who is to take a fresh key."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from cpns.crypto.schedule import Profile
+from cpns.domain.cm import CmDevice
+from cpns.domain.inventory import State
+from cpns.domain.network import Network
+from cpns.errors import Refused, Result
+from cpns.ids import EntityId
+from cpns.ports import Clock, Store
+from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
+from cpns.service.authentication import GatewayPeer
+from cpns.service.background import Background
+from cpns.service.cm import Activation, CmDevices
+from cpns.session.table import Session, Sessions
+from cpns.transport.endpoint import Link
+from cpns.wire import cm_messages as cm
+from cpns.wire import codec
+from cpns.wire.messages import ActivateRequest, CmActivateResponse
+
+_log = logging.getLogger("cpns.server")
+
+EXPIRY_SECONDS: Final = 600.0
+"""How often unused CM Devices are looked for."""
+
+End = Callable[[EntityId, Sequence[Network]], Awaitable[int]]
+
+
+class ChangingMode:
+    """The CM Devices of one server process, as far as connections and sessions go.
+
+    Args:
+        devices: the procedures.
+        unused: seconds after which one that was never used is forgotten.
+        end: ends the sessions of an entity that was revoked.
+    """
+
+    def __init__(
+        self,
+        devices: CmDevices,
+        store: Store,
+        sessions: Sessions,
+        gateways: Gateways,
+        clock: Clock,
+        unused: float,
+        end: End,
+    ) -> None:
+        self._devices = devices
+        self._store = store
+        self._sessions = sessions
+        self._gateways = gateways
+        self._clock = clock
+        self._unused = unused
+        self._end = end
+        self._expected: dict[Link, Activation] = {}
+        self._due: dict[EntityId, set[EntityId]] = {}
+        self._looked_at = -EXPIRY_SECONDS
+        self._work = Background()
+
+    async def load(self) -> None:
+        """Take up who is to take a fresh key since before our start."""
+        for device in await self._store.cm_devices():
+            if device.rotation_due and device.state is State.ACTIVE:
+                self._due.setdefault(device.pne_id, set()).add(device.cm_device_id)
+
+    async def close(self) -> None:
+        """Stop telling."""
+        await self._work.close()
+
+    # assignment
+
+    async def mediated(self, peer: GatewayPeer, request: object) -> codec.Message:
+        """Answer what a PN GW says as mediator.
+
+        Raises:
+            Refused: NOT_ALLOWED where it is a CM Device itself: those are not mediators (S2: an external PN GW is).
+        """
+        if peer.session.profile is not Profile.GW_SERVER:
+            raise Refused(Result.NOT_ALLOWED, "a_cm_device_mediates_none")
+        if isinstance(request, cm.CmAssignRequest):
+            return await self._devices.offer(peer, request)
+        if isinstance(request, cm.CmIdRequest):
+            return await self._devices.identify(peer, request)
+        if isinstance(request, cm.CmConfirmRequest):
+            response, ended = await self._devices.confirm(peer, request)
+            for older in ended:
+                await self._end(older, ())
+            return response
+        if isinstance(request, cm.CmReleaseRequest):
+            return await self._devices.release(peer, request)
+        raise Refused(Result.UNKNOWN_MESSAGE, "unexpected_message")
+
+    # activation
+
+    async def activate(self, request: ActivateRequest, link: Link) -> CmActivateResponse:
+        """Answer step 12. Until the first message under its session nothing changes; a connection waits for one."""
+        activation, response = await self._devices.activate(request)
+        self._forget(link)
+        self._expected[link] = activation
+        if link.closed:  # while we worked: nobody will tell us of that any more
+            self._forget(link)
+        return response
+
+    async def begin(self, source: Session, link: Link) -> GatewayPeer | None:
+        """A message under *source* has opened on *link*: let it stand if it was waited for; return its PN GW, or None.
+
+        Raises:
+            Refused: it was revoked meanwhile.
+        """
+        activation = self._expected.get(link)
+        if activation is None or activation.session is not source:
+            return None
+        del self._expected[link]
+        peer, ended = await self._devices.begin(activation)
+        if not self._gateways.add(peer, link):
+            self._sessions.remove(source)
+            return None
+        if activation.fresh:
+            for due in self._due.values():
+                due.discard(peer.gateway_id)
+        for older in ended:
+            await self._end(older, ())
+        _log.info(
+            "CM Device %s is authenticated, with its key of generation %d", peer.gateway_id, activation.generation
+        )
+        return peer
+
+    def lost(self, link: Link) -> None:
+        """A connection is gone, and with it what waited there."""
+        self._forget(link)
+
+    def _forget(self, link: Link) -> None:
+        older = self._expected.pop(link, None)
+        if older is not None:
+            self._sessions.remove(older.session)
+
+    async def sweep(self, half_open: float) -> None:
+        """Forget what waited too long, and CM Devices that were never used."""
+        now = self._clock.monotonic()
+        for link, activation in list(self._expected.items()):
+            if now - activation.since > half_open:
+                self._forget(link)
+        if now - self._looked_at > min(EXPIRY_SECONDS, self._unused):
+            self._looked_at = now
+            for device in await self._store.expire_cm(self._clock.now() - self._unused, self._clock.now()):
+                _log.info("CM Device %s was never used, and has expired", device)
+
+    # fresh keys
+
+    async def rekey(self, source: Session, request: cm.CmRekeyRequest) -> cm.CmRekeyResponse:
+        """Agree on the next key with the PNE that *source* proved. Raises `Refused`."""
+        return await self._devices.rekey(source, request)
+
+    async def rotate(self, ids: Sequence[EntityId]) -> list[CmDevice]:
+        """Have CM Devices take fresh keys: at once where their PNE can be reached, else when it is heard.
+
+        Raises:
+            NotFound: ``unknown_cm_device``.
+        """
+        devices = await self._store.rotate_cm(ids, self._clock.now())
+        for device in devices:
+            self._due.setdefault(device.pne_id, set()).add(device.cm_device_id)
+            self.heard(device.pne_id)
+        return devices
+
+    def heard(self, pne: EntityId) -> None:
+        """*pne* can be reached: tell it of a rotation that is due."""
+        for device in self._due.get(pne, ()):
+            self._work.start(self._tell(pne, device))
+
+    async def _tell(self, pne: EntityId, device: EntityId) -> None:
+        session = self._sessions.with_peer(pne)
+        link = None if session is None else self._gateways.link(session.via)
+        if session is None or link is None:
+            return
+        try:
+            await link.tell(cm.CmRotateNotify(device), timeout=NOTIFY_TIMEOUT, session=session)
+        except Refused as error:
+            _log.info("PNE %s could not be told to take a fresh key: %s", pne, error)
