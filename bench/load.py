@@ -16,10 +16,12 @@ from bench.cpu import cpu_ns
 from bench.server_process import CLOCK, SERVER
 from cpns.crypto.secret import Secret
 from cpns.gateway.app import Gateway
+from cpns.gateway.claim import EukeyClaim
 from cpns.gateway.config import GatewayConfig, PanConfig
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
-from cpns.pne.config import PneConfig
+from cpns.pne.config import PneConfig, Where
+from cpns.pne.inbox import Inbox
 from cpns.pne.join import Wanted
 from cpns.service.system import random_bytes
 from cpns.store.vault import FileVault
@@ -86,7 +88,6 @@ class Load:
             config = GatewayConfig(
                 name,
                 SERVER,
-                self._keys[name],
                 "127.0.0.1",
                 self._port,
                 pans=(PanConfig("127.0.0.1", 0, secure=False),),
@@ -97,7 +98,8 @@ class Load:
                 keepalive=3600.0,
             )
             vault = FileVault(Secret(random_bytes(32)), random_bytes)
-            gateway = Gateway(config, None, vault, CLOCK, random_bytes)
+            claim = EukeyClaim(config, self._keys[name], random_bytes)
+            gateway = Gateway(config, claim, None, vault, CLOCK, random_bytes)
             (bound,) = await gateway.start()
             await gateway.uplink.wait(5)
             self._note_batches(gateway)
@@ -117,8 +119,8 @@ class Load:
 
     def _pne(self, address: tuple[str, int], suite: int) -> Pne:
         name = next(self._fresh)
-        config = PneConfig(name, SERVER, self._keys[name], (address,), suite=suite, timer=30.0, presence=3600.0)
-        return Pne(config, CLOCK, random_bytes, lambda text: text)
+        config = PneConfig(name, SERVER, self._keys[name], Where((address,)), suite=suite, timer=30.0, presence=3600.0)
+        return Pne(config, CLOCK, random_bytes, Inbox(lambda text: text))
 
     # establishment
 

@@ -8,6 +8,8 @@ from typing import Final
 
 from cpns.crypto.schedule import Profile
 from cpns.errors import AuthenticationFailed, Result, Unavailable
+from cpns.gateway.claim import Claim
+from cpns.gateway.cm import Mediator
 from cpns.gateway.config import GatewayConfig, PanConfig
 from cpns.gateway.hop import Hop
 from cpns.gateway.invite import Invitations
@@ -20,12 +22,13 @@ from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, GatewayStore, Randomness, Vault
 from cpns.service.background import Background
-from cpns.session.table import Sessions
+from cpns.session.table import Session, Sessions
 from cpns.transport import discovery
 from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.relay import MAX_IN_FLIGHT_DOWN, Carrier, HoldLimits, Relay
 from cpns.wire import application, codec, registry
+from cpns.wire.cm_messages import CmWanted
 from cpns.wire.messages import (
     ActivateRequest,
     GatewayChallenge,
@@ -69,6 +72,7 @@ class Gateway:
 
     Args:
         config: see `GatewayConfig`.
+        claim: proves it to the server.
         store: keeps PN and LocalEUKeys over a restart; None: nothing is kept.
         vault: seals the LocalEUKeys.
         watch: is told of every message sent, relayed ones left out.
@@ -77,6 +81,7 @@ class Gateway:
     def __init__(
         self,
         config: GatewayConfig,
+        claim: Claim,
         store: GatewayStore | None,
         vault: Vault,
         clock: Clock,
@@ -95,10 +100,11 @@ class Gateway:
             on_lost=self._lost,
             watch=watch,
         )
-        self.uplink = Uplink(config, self._upward, uplink_sessions, clock, random, self._learn)
+        self.uplink = Uplink(config, self._upward, uplink_sessions, clock, random, claim, self._learn)
         self.pans = [self._pan(pan, clock, random, watch) for pan in config.pans]
         self.networks = Networks(config, self.uplink, self.members, self._way_to, self._expel)
         self.switching = Switching(config, self.members, self.networks, self._way_to, lambda: self.bound)
+        self._mediator = Mediator(config, self.uplink, random)
         self.bound: list[str] = []
         self._work = Background()
         self._announcement: discovery.Announcement | None = None
@@ -244,15 +250,25 @@ class Gateway:
     async def _from_pan(self, pan: _Pan, inbound: Inbound) -> Answer | None:
         source = inbound.source
         if source is not None:
-            if source.profile is Profile.PNE_GW and inbound.path == application.PRESENCE_PATH:
-                self.members.heard(source.peer_id, inbound.link, self._clock.monotonic())
-                self._ask_back(pan, source.peer_id)
-                return Answer(Code.CHANGED)
-            return UNIFORM_REFUSAL
+            return await self._in_hop_session(pan, source, inbound)
         if inbound.path == registry.CPNS_PATH:
             return await self._unprotected(pan, inbound)
         if inbound.path == application.PRESENCE_PATH and pan.config.secure:
             return self._present_on_secure_pan(pan, inbound)
+        return UNIFORM_REFUSAL
+
+    async def _in_hop_session(self, pan: _Pan, source: Session, inbound: Inbound) -> Answer:
+        if source.profile is not Profile.PNE_GW:
+            return UNIFORM_REFUSAL
+        if inbound.path == application.PRESENCE_PATH:
+            self.members.heard(source.peer_id, inbound.link, self._clock.monotonic())
+            self._ask_back(pan, source.peer_id)
+            return Answer(Code.CHANGED)
+        if inbound.path == registry.CPNS_PATH:
+            wanted = codec.decode(inbound.payload, CmWanted, limit=registry.MAX_PAN_BODY)
+            if wanted.entity_id == source.peer_id:
+                given = await self._mediator.mediate(source.peer_id, inbound.link, source)
+                return Answer(Code.CHANGED, codec.encode(given))
         return UNIFORM_REFUSAL
 
     async def _unprotected(self, pan: _Pan, inbound: Inbound) -> Answer:
@@ -267,6 +283,8 @@ class Gateway:
             return Answer(Code.CHANGED, codec.encode(self._discovered(pan)))
         if isinstance(message, SetupRequest):
             return Answer(Code.CHANGED, codec.encode(await self._setup(pan, message, inbound.link)))
+        if isinstance(message, CmWanted):
+            return await self._wanted_on_secure_pan(pan, message, inbound)
         if pan.config.secure:
             return UNIFORM_REFUSAL
         return await pan.hop.activate(message, inbound.link)
@@ -295,10 +313,19 @@ class Gateway:
                 return
             await asyncio.sleep(SWEEP_SECONDS / 10)
 
-    def _present_on_secure_pan(self, pan: _Pan, inbound: Inbound) -> Answer:
+    def _vouched_for(self, pan: _Pan, pne: EntityId, inbound: Inbound) -> Member | None:
         """On a Secure PAN the PAN itself vouches for the source (DEF-9): the address that the PNE set up from."""
-        member = self.members.get(EntityId(application.decode_text(inbound.payload)))
-        if member is None or member.link != inbound.link:
+        member = self.members.get(pne) if pan.config.secure else None
+        return member if member is not None and member.link == inbound.link else None
+
+    async def _wanted_on_secure_pan(self, pan: _Pan, wanted: CmWanted, inbound: Inbound) -> Answer:
+        if self._vouched_for(pan, wanted.entity_id, inbound) is None:
+            return UNIFORM_REFUSAL
+        return Answer(Code.CHANGED, codec.encode(await self._mediator.mediate(wanted.entity_id, inbound.link, None)))
+
+    def _present_on_secure_pan(self, pan: _Pan, inbound: Inbound) -> Answer:
+        member = self._vouched_for(pan, EntityId(application.decode_text(inbound.payload)), inbound)
+        if member is None:
             return UNIFORM_REFUSAL
         self.members.heard(member.pne_id, inbound.link, self._clock.monotonic())
         self._ask_back(pan, member.pne_id)
@@ -333,8 +360,9 @@ _FROM_SERVER: Final[tuple[type[GatewayChallenge | PnChangeNotify | InviteRequest
     InviteRequest,
     PnGwSwitchingRequest,
 )
-_UNPROTECTED: Final[tuple[type[SetupRequest | ActivateRequest | EntityDiscoveryRequest], ...]] = (
+_UNPROTECTED: Final[tuple[type[SetupRequest | ActivateRequest | EntityDiscoveryRequest | CmWanted], ...]] = (
     SetupRequest,
     ActivateRequest,
     EntityDiscoveryRequest,
+    CmWanted,
 )

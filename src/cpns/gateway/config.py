@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cpns.crypto.secret import Secret
 from cpns.ids import EntityId
 from cpns.wire.registry import Mode
 
@@ -40,7 +39,6 @@ class GatewayConfig:
 
     gateway_id: EntityId
     server_id: EntityId
-    eukey: Secret
     server_host: str
     server_port: int
     pans: tuple[PanConfig, ...]

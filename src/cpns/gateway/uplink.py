@@ -8,22 +8,18 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from cpns.crypto.ephemeral import SEED_BYTES
 from cpns.crypto.local_eukey import gateway_prk
-from cpns.crypto.schedule import Profile
 from cpns.crypto.secret import Secret
-from cpns.errors import AuthenticationFailed, CpnsError, NoAnswer, Refused
+from cpns.errors import CpnsError, NoAnswer, Refused
+from cpns.gateway.claim import Claim
 from cpns.gateway.config import GatewayConfig
 from cpns.ports import Clock, Randomness
-from cpns.protocol.established import Established
-from cpns.protocol.link_auth import claimant
 from cpns.service.sessions import session_of
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Endpoint, Inbound, Link
-from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, read
+from cpns.transport.errors import Answer
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
-from cpns.wire import application, codec, registry
-from cpns.wire.messages import ActivateResponse, LinkChallengeFromServer
+from cpns.wire import application
 
 _log = logging.getLogger("cpns.gateway")
 
@@ -46,6 +42,7 @@ class Uplink:
     Args:
         endpoint: of this PN GW on the uplink; requests of the server come in there.
         sessions: the sessions of that endpoint.
+        claim: proves this PN GW.
         prepare: is awaited when a session stands, before it serves anybody.
     """
 
@@ -56,6 +53,7 @@ class Uplink:
         sessions: Sessions,
         clock: Clock,
         random: Randomness,
+        claim: Claim,
         prepare: Callable[["Standing"], Awaitable[None]],
     ) -> None:
         self._config = config
@@ -63,8 +61,9 @@ class Uplink:
         self._sessions = sessions
         self._clock = clock
         self._random = random
+        self._claim = claim
         self._prepare = prepare
-        self._run: claimant.AwaitingChallenge | claimant.AwaitingProof | None = None
+        self._renewing = False
         self._standing: Standing | None = None
         self._stands = asyncio.Event()
         self._lost = asyncio.Event()
@@ -104,12 +103,15 @@ class Uplink:
                 self.last_refusal = reason
             finally:
                 self._drop()
+            if self._renewing:
+                self._renewing = False
+                continue
             await asyncio.sleep(pause * jitter.uniform(0.5, 1.0))  # noqa: S311  # spreads load, hides nothing
             pause = min(pause * 2, BACKOFF[1])
 
     def lost(self, link: Link) -> None:
         """The connection is gone."""
-        if self._standing is None or self._standing.link == link:
+        if self._standing is not None and self._standing.link == link:  # an older one that closes late is no loss
             self._lost.set()
 
     def _drop(self) -> None:
@@ -127,33 +129,18 @@ class Uplink:
         self._endpoint.name(link, config.server_id)
         kid = self._sessions.reserve((self._random(1) for _ in range(64)), b"")
         try:
-            self._run, request = claimant.begin(
-                Profile.GW_SERVER,
-                own_id=config.gateway_id,
-                responder_id=config.server_id,
-                key=config.eukey,
-                suite=config.suite,
-                rand=self._random(registry.RAND_BYTES),
-                kid=kid,
-                eph_seed=self._random(SEED_BYTES),
-            )
-            established = await link.request(
-                registry.CPNS_PATH,
-                codec.encode(request),
-                timeout=config.answer_timeout * 2,
-                accept=self._finish,
-            )
+            established, key = await self._claim.prove(link, kid)
         except CpnsError:
             link.close()
             raise
         finally:
-            self._run = None
             self._sessions.release([kid])
         session = session_of(established, self._clock.monotonic())
         self._sessions.add(session)
-        standing = Standing(link, session, gateway_prk(established.keys.exporter(), config.eukey))
+        standing = Standing(link, session, gateway_prk(established.keys.exporter(), key))
         try:
             await self._prepare(standing)
+            await self._claim.stands()
         except CpnsError:
             self._sessions.remove(session)
             link.close()
@@ -163,19 +150,14 @@ class Uplink:
         self.last_refusal = ""
         _log.info("uplink to %s stands", config.server_id)
 
-    def _finish(self, answer: Answer) -> Established:
-        response = read(answer, ActivateResponse)
-        if not isinstance(self._run, claimant.AwaitingProof):
-            raise AuthenticationFailed("response_before_challenge")
-        return claimant.finish(self._run, response)
-
     def challenged(self, inbound: Inbound) -> Answer:
-        """Answer the server's AUTHENTICATE Request inside ACTIVATE; one for each run."""
-        if not isinstance(self._run, claimant.AwaitingChallenge):
-            return UNIFORM_REFUSAL
-        challenge = codec.decode(inbound.payload, LinkChallengeFromServer)
-        self._run, proof = claimant.answer(self._run, challenge)
-        return Answer(Code.CHANGED, codec.encode(proof))
+        """See `Claim.challenged`."""
+        return self._claim.challenged(inbound)
+
+    def renew(self) -> None:
+        """Connect and authenticate anew at once; what comes meanwhile is held."""
+        self._renewing = True
+        self._lost.set()
 
     async def _watch(self) -> None:
         """Return when the connection is gone or its session worn out; raise when the server gives no sign of life."""

@@ -147,6 +147,17 @@ class _Refusal(asyncio.Protocol):
             transport.abort()  # type: ignore[attr-defined]
 
 
+async def is_reachable(host: str, port: int, seconds: float) -> bool:
+    """Whether somebody takes TCP connections at *host*:*port*; who it is, a handshake shows."""
+    try:
+        async with asyncio.timeout(seconds):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
 async def connect(tokens: Tokens, host: str, port: int, tls: ssl.SSLContext | None) -> Connection:
     """Connect to the server; an older connection of these *tokens* is closed.
 

@@ -1,0 +1,156 @@
+"""How a PN GW proves to the server who it is: by its EUKey (7.5.5), or, in a CM Device, by its CM Device Key (S2)."""
+
+from typing import Protocol
+
+from cpns.crypto.ephemeral import SEED_BYTES
+from cpns.crypto.schedule import Profile
+from cpns.crypto.secret import Secret
+from cpns.domain.cm import CmKey
+from cpns.errors import AuthenticationFailed, Refused, Result
+from cpns.gateway.config import GatewayConfig
+from cpns.ports import Randomness
+from cpns.protocol.cm_activate import device
+from cpns.protocol.established import Established
+from cpns.protocol.link_auth import claimant
+from cpns.transport.endpoint import Inbound, Link
+from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, read
+from cpns.wire import codec, registry
+from cpns.wire.messages import ActivateResponse, CmActivateResponse, LinkChallengeFromServer
+from cpns.wire.registry import Suite
+
+Proven = tuple[Established, Secret]
+"""The session, and the long-term key that it came of: with it the server wraps our LocalEUKey copies."""
+
+
+class Claim(Protocol):
+    """What proves a PN GW, once for each connection."""
+
+    async def prove(self, link: Link, kid: bytes) -> Proven:
+        """Run ACTIVATE on *link*, our Recipient ID being *kid*. Raises `Refused`."""
+        ...
+
+    def challenged(self, inbound: Inbound) -> Answer:
+        """Answer the server's AUTHENTICATE Request inside ACTIVATE; one for each run."""
+        ...
+
+    async def stands(self) -> None:
+        """The server has answered inside the session: it has taken our proof."""
+        ...
+
+
+class EukeyClaim:
+    """Profile `gw-server`, as claimant.
+
+    Args:
+        eukey: of this PN GW.
+    """
+
+    def __init__(self, config: GatewayConfig, eukey: Secret, random: Randomness) -> None:
+        self._config = config
+        self._eukey = eukey
+        self._random = random
+        self._run: claimant.AwaitingChallenge | claimant.AwaitingProof | None = None
+
+    async def prove(self, link: Link, kid: bytes) -> Proven:
+        """See `Claim`."""
+        config = self._config
+        self._run, request = claimant.begin(
+            Profile.GW_SERVER,
+            own_id=config.gateway_id,
+            responder_id=config.server_id,
+            key=self._eukey,
+            suite=config.suite,
+            rand=self._random(registry.RAND_BYTES),
+            kid=kid,
+            eph_seed=self._random(SEED_BYTES),
+        )
+        try:
+            established = await link.request(
+                registry.CPNS_PATH,
+                codec.encode(request),
+                timeout=config.answer_timeout * 2,
+                accept=self._finish,
+            )
+        finally:
+            self._run = None
+        return established, self._eukey
+
+    def _finish(self, answer: Answer) -> Established:
+        response = read(answer, ActivateResponse)
+        if not isinstance(self._run, claimant.AwaitingProof):
+            raise AuthenticationFailed("response_before_challenge")
+        return claimant.finish(self._run, response)
+
+    def challenged(self, inbound: Inbound) -> Answer:
+        """See `Claim`."""
+        if not isinstance(self._run, claimant.AwaitingChallenge):
+            return UNIFORM_REFUSAL
+        challenge = codec.decode(inbound.payload, LinkChallengeFromServer)
+        self._run, proof = claimant.answer(self._run, challenge)
+        return Answer(Code.CHANGED, codec.encode(proof))
+
+    async def stands(self) -> None:
+        """See `Claim`."""
+
+
+class CmKeys(Protocol):
+    """The keys of a CM Device; two of them while it takes up a fresh one."""
+
+    def to_try(self) -> CmKey:
+        """Return the newest, or the older one after `refused`."""
+        ...
+
+    async def proven(self, key: CmKey) -> None:
+        """The server took *key*: any other is of no use any more."""
+        ...
+
+    def refused(self, key: CmKey) -> None:
+        """The server did not take *key*."""
+        ...
+
+
+class CmClaim:
+    """Profile `cm-server`: CM Device ID and code, and the server's code (CM-12, CM-15).
+
+    Args:
+        keys: of this CM Device.
+    """
+
+    def __init__(self, config: GatewayConfig, keys: CmKeys, random: Randomness) -> None:
+        self._config = config
+        self._keys = keys
+        self._random = random
+        self._used: CmKey | None = None
+
+    async def prove(self, link: Link, kid: bytes) -> Proven:
+        """See `Claim`."""
+        key = self._keys.to_try()
+        state, request = device.begin(
+            own_id=key.cm_device_id,
+            server_id=self._config.server_id,
+            key=key.key,
+            suite=max(self._config.suite, Suite.X25519),
+            rand=self._random(registry.RAND_BYTES),
+            kid=kid,
+            eph_seed=self._random(SEED_BYTES),
+        )
+        try:
+            response = await link.ask(request, CmActivateResponse, timeout=self._config.answer_timeout)
+            established = device.finish(state, response)
+        except AuthenticationFailed:
+            raise  # not our server: it may be that somebody is in between
+        except Refused as error:
+            if error.result is Result.AUTHENTICATION_FAILED:
+                self._keys.refused(key)
+            raise
+        self._used = key
+        return established, key.key
+
+    def challenged(self, inbound: Inbound) -> Answer:
+        """See `Claim`; there is no such message in this profile."""
+        return UNIFORM_REFUSAL
+
+    async def stands(self) -> None:
+        """See `Claim`."""
+        if self._used is not None:
+            await self._keys.proven(self._used)
