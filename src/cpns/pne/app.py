@@ -5,18 +5,21 @@ import contextlib
 import logging
 import random as jitter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from cpns.crypto.schedule import Profile
-from cpns.errors import NoAnswer, Refused, Result
+from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
-from cpns.pne.config import PneConfig
+from cpns.pne.cm import Changing
+from cpns.pne.config import PneConfig, Where
 from cpns.pne.find import Finder
-from cpns.pne.inbox import Inbox, Take
+from cpns.pne.inbox import Inbox
 from cpns.pne.join import Join, Wanted
 from cpns.pne.outbox import Outbox
 from cpns.pne.presence import Presence
 from cpns.pne.requests import Requests
+from cpns.pne.roam import Roaming
+from cpns.pne.way import ToServer
 from cpns.ports import Clock, Randomness
 from cpns.protocol.pne_auth.pne import Joined
 from cpns.service.background import Background
@@ -25,6 +28,7 @@ from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.wire import application, codec, registry
+from cpns.wire import cm_messages as cm
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
 from cpns.wire.application import Reading
@@ -53,6 +57,10 @@ async def _is_no_gateway(request: pm.GatewayChangeRequest, by_own_gateway: bool)
     return pm.GatewayChangeResponse(Result.MODE_NOT_SUPPORTED)
 
 
+class _GoesElsewhereError(Exception):
+    """An attempt was ended by `Pne.go`."""
+
+
 class Pne:
     """A PNE.
 
@@ -64,6 +72,7 @@ class Pne:
         on_change: is told of what changes in the PN.
         consent: decides on invitations; by default it goes nowhere.
         becomes: decides on requests to become a PN GW.
+        rotate: is told that the server wants our CM Device to take a fresh key.
     """
 
     def __init__(
@@ -71,49 +80,51 @@ class Pne:
         config: PneConfig,
         clock: Clock,
         random: Randomness,
-        inbox: Take,
+        inbox: Inbox,
         watch: Watch | None = None,
         on_established: Callable[[EntityId, PnId], None] = lambda gateway, pn: None,
         on_change: Callable[[pm.PnChangeNotify], None] = lambda notice: None,
         consent: Consent = _never,
         becomes: Becomes = _is_no_gateway,
+        rotate: Callable[[EntityId], None] = lambda device: None,
     ) -> None:
         self.config = config
         self._clock = clock
         self._random = random
-        self._inbox = Inbox(inbox)
+        self._inbox = inbox
         self._on_established = on_established
         self._on_change = on_change
         self._consent = consent
         self._becomes = becomes
         self.sessions = Sessions()
-        self._join = Join(config, self.sessions, clock, random)
+        self._join = Join(config, lambda: self._finder.where.pan_secure, self.sessions, clock, random)
         self._joining = asyncio.Lock()
         self._presence = Presence(config, self.sessions, self._join, self._joining)
         self._endpoint = Endpoint(config.pne_id, self.sessions, self._handle, watch=watch)
         self._finder = Finder(config, self._endpoint)
-        self.network = Requests(self._exchange, lambda: None if self.joined is None else self.joined.pn_id)
-        self._link: Link | None = None
-        self._server: Session | None = None
+        self._roaming = Roaming(self._finder, self._join, self._joining, self._adopt, lambda: self.joined)
+        self._way = ToServer(config.request_timeout, self._held)
+        self.network = Requests(self._way.exchange, lambda: None if self.joined is None else self.joined.pn_id)
+        self.cm = Changing(config.pne_id, self._way, self._hop, random, rotate)
+        self._attempt: asyncio.Task[None] | None = None
         self.joined: Joined | None = None
-        self._replaced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ready = asyncio.Event()
         self._lost = asyncio.Event()
         self._doubt = asyncio.Event()
         self._awake = asyncio.Event()
         self._awake.set()
-        self._held_up = False
         self._out = False
         self._left = False
-        self._outbox = Outbox(random(application.READING_ID_BYTES - 4), self, self._exchange)
+        self._outbox = Outbox(random(application.READING_ID_BYTES - 4), self, self._way.exchange)
         self._work = Background()
 
     async def start(self) -> str:
         """Bind an own UDP port; return it. Call before `run`."""
-        return await self._endpoint.open_pan(await _own_side(self.config.gateways), 0)
+        return await self._endpoint.open_pan(await _own_side(self.config.where.gateways), 0)
 
     async def close(self) -> None:
         """End the sessions and close the socket."""
+        await self._roaming.close()
         await self._work.close()
         await self._endpoint.close()
 
@@ -126,9 +137,11 @@ class Pne:
             try:
                 if not self._ready.is_set():
                     self._lost.clear()
-                    await self._establish()
+                    await self._try()
                 pause = BACKOFF[0]
                 await self._stay()
+            except _GoesElsewhereError:
+                pass
             except (Refused, OSError) as error:
                 reason = error.reason if isinstance(error, Refused) else type(error).__name__
                 _log.warning("%s: not established: %s; trying again", self.config.pne_id, reason)
@@ -143,7 +156,19 @@ class Pne:
     async def wait_established(self) -> EntityId:
         """Wait until the sessions stand; return the PN GW, which the server vouched for."""
         await self._ready.wait()
-        return self.config.gateway_id if self.joined is None else self.joined.gateway_id  # type: ignore[return-value]
+        return self._finder.where.gateway_id if self.joined is None else self.joined.gateway_id  # type: ignore[return-value]
+
+    async def _try(self) -> None:
+        """Establish; `go` ends an attempt, as it leads elsewhere."""
+        attempt = self._attempt = asyncio.get_running_loop().create_task(self._establish())
+        try:
+            await asyncio.wait([attempt])
+        finally:
+            attempt.cancel()
+            await asyncio.gather(attempt, return_exceptions=True)
+        if attempt.cancelled():
+            raise _GoesElsewhereError
+        attempt.result()
 
     def _wanted(self) -> Wanted:
         config = self.config
@@ -151,10 +176,10 @@ class Pne:
             moved_to = self._finder.preferred
             if moved_to is not None:
                 return Wanted(Procedure.JOIN, self.joined.pn_id, moved_to)
-            return Wanted(gateway_id=config.gateway_id)
+            return Wanted(gateway_id=self._finder.where.gateway_id)
         if config.join is not None:
-            return Wanted(Procedure.JOIN, config.join, config.gateway_id)
-        return Wanted(gateway_id=config.gateway_id, setup_type=config.setup_type, invite=config.invite)
+            return Wanted(Procedure.JOIN, config.join, self._finder.where.gateway_id)
+        return Wanted(gateway_id=self._finder.where.gateway_id, setup_type=config.setup_type, invite=config.invite)
 
     async def _establish(self) -> None:
         if self.config.waits and self.joined is None:
@@ -164,7 +189,7 @@ class Pne:
             if self._ready.is_set():
                 return  # invited meanwhile
             link = await self._finder.link()
-            self._endpoint.name(link, self.config.gateway_id or "PN GW")
+            self._endpoint.name(link, self._finder.where.gateway_id or "PN GW")
             await self._adopt(link, *await self._join.setup(link, self._wanted()))
 
     async def _be_found(self) -> None:
@@ -183,11 +208,8 @@ class Pne:
         if not joined.pan_secure:
             await self._join.hop(link, joined)
         before, self.joined = self.joined, joined
-        self._link, self._server = link, server
-        self._held_up = False
+        self._way.take_up(link, server)
         self._finder.found()
-        replaced, self._replaced = self._replaced, asyncio.get_running_loop().create_future()
-        replaced.set_result(None)  # whoever waits for an answer under older sessions waits in vain
         if before is not None and before.gateway_id != joined.gateway_id:
             older = self.sessions.with_peer(before.gateway_id)
             if older is not None:
@@ -207,24 +229,32 @@ class Pne:
                 async with asyncio.timeout(self.config.presence):
                     await self._doubt.wait()
             await self._awake.wait()
-            if self._lost.is_set() or self._server is None:
+            if self._lost.is_set() or self._way.session is None:
                 return
-            too_old = self._clock.monotonic() - self._server.since > self.config.session_age
-            if too_old or sent(self._server) > MESSAGE_LIMIT:
+            too_old = self._clock.monotonic() - self._way.session.since > self.config.session_age
+            if too_old or sent(self._way.session) > MESSAGE_LIMIT:
                 return
-            if not self._joining.locked():
-                await self._present_again()
+            stood = self._way.session
+            try:
+                if not self._joining.locked():
+                    await self._present_again()
+            except Refused:
+                if stood is self._way.session:
+                    raise  # else we have gone elsewhere meanwhile, and it is no loss
 
     async def _present_again(self) -> None:
-        if self._link is not None and self.joined is not None:
-            await self._presence.tell_again(self._link, self.joined)
+        if self._way.link is not None and self.joined is not None:
+            await self._presence.tell_again(self._way.link, self.joined)
 
     # being invited, moved, and put out
 
     async def _invited(self, invitation: m.Invitation, inbound: Inbound) -> Answer:
         """Take an Invitation: to come into a PN, or (a member, in its hop session) to set up again with the others."""
         own = self._from_own_gateway(inbound)
-        if invitation.entity_id != self.config.pne_id or self.config.gateway_id not in (None, invitation.gateway_id):
+        if invitation.entity_id != self.config.pne_id or self._finder.where.gateway_id not in (
+            None,
+            invitation.gateway_id,
+        ):
             return _declined(Result.NOT_ALLOWED)
         if self._ready.is_set() and not own:
             return _declined(Result.ALREADY_MEMBER)
@@ -244,7 +274,7 @@ class Pne:
         except (Refused, OSError) as error:
             _log.warning("%s: invited, and not established: %s", self.config.pne_id, error)
             if self._ready.is_set():  # a member that was asked to set up again: the server has lost it
-                self.suspect(self._server, lost=True)
+                self.suspect(self._way.session, lost=True)
         finally:
             self._joining.release()
 
@@ -253,7 +283,7 @@ class Pne:
         if self.joined is None:
             return False
         if self.joined.pan_secure:
-            return inbound.source is None and inbound.link == self._link
+            return inbound.source is None and inbound.link == self._way.link
         source = inbound.source
         return source is not None and source.profile is Profile.PNE_GW and source.peer_id == self.joined.gateway_id
 
@@ -266,33 +296,33 @@ class Pne:
             return Answer(Code.CHANGED)
         change = Change(notice.change)
         if change is Change.GATEWAY and notice.gateway_id is not None:
-            self._finder.prefer(notice.gateway_id, notice.addresses or ())
-            self._work.start(self._move(notice.pn_id, notice.gateway_id, notice.addresses or ()))
+            self._roaming.follow(notice.pn_id, notice.gateway_id, notice.addresses or ())
         elif change is Change.RELEASED or (by_server and self.config.pne_id in notice.members):
             self._out = True
             self._give_up()
         self._on_change(notice)
         return Answer(Code.CHANGED)
 
-    async def _move(self, pn_id: PnId, to: EntityId, addresses: Sequence[str]) -> None:
-        """Join our PN through the PN GW that serves it now; the older sessions serve until the new ones stand."""
-        async with self._joining:
-            if self.joined is None or self.joined.gateway_id == to:
-                return
-            try:
-                link = await self._finder.way_to(to, addresses)
-                wanted = Wanted(Procedure.JOIN, pn_id, to)
-                await self._adopt(link, *await self._join.setup(link, wanted))
-            except (Refused, OSError) as error:
-                _log.warning("%s: can't go over to %s yet: %s", self.config.pne_id, to, error)
-                self._work.start(self._move_again(pn_id, to, addresses))
+    async def go(self, where: Where) -> None:
+        """Go through another PN GW from now on; the older sessions serve until the new ones stand.
 
-    async def _move_again(self, pn_id: PnId, to: EntityId, addresses: Sequence[str]) -> None:
-        """Try to go over once more, while the older PN GW still carries us."""
-        await asyncio.sleep(BACKOFF[0] * jitter.uniform(1.0, 3.0))  # noqa: S311  # spreads load, hides nothing
-        if self._finder.preferred == to:
-            self._finder.failed()
-            await self._move(pn_id, to, addresses)
+        Raises:
+            Refused: none of them took us; all is as it was.
+        """
+        if self._attempt is not None:
+            self._attempt.cancel()
+        await self._roaming.go(where)
+
+    def _hop(self) -> tuple[Link, Session | None] | None:
+        """Return the link to our PN GW and the hop session, None on a Secure PAN; None where nothing stands."""
+        if self.joined is None or self._way.link is None or not self._ready.is_set():
+            return None
+        return self._way.link, None if self.joined.pan_secure else self.sessions.with_peer(self.joined.gateway_id)
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether our sessions stand, and our PN GW did not say that its uplink is away."""
+        return self._ready.is_set() and not self._way.held_up
 
     def _give_up(self) -> None:
         """Our sessions are over."""
@@ -313,7 +343,7 @@ class Pne:
     # what the application does
 
     async def _status(self, text: str) -> None:
-        await self._exchange(application.STATUS_PATH, application.encode_text(text))
+        await self._way.exchange(application.STATUS_PATH, application.encode_text(text))
 
     async def sleep(self) -> None:
         """Say that we sleep, and take nothing until `wake`; the server keeps what it is asked to keep.
@@ -331,45 +361,19 @@ class Pne:
             await self._present_again()
             await self._status("connected")
 
-    async def _exchange(self, path: str, payload: bytes, timeout: float | None = None) -> Answer:
-        link, server = self._link, self._server
-        if link is None or server is None:
-            raise NoAnswer("not_established")
-        seconds = self.config.request_timeout if timeout is None else timeout
-        request = asyncio.ensure_future(
-            link.request(
-                *(path, payload),
-                timeout=seconds,
-                session=server,
-                accept=lambda answer: answer,
-                held=self._held,
-            )
-        )
-        try:
-            either: list[asyncio.Future[Any]] = [request, self._replaced]
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not request.done():
-                raise NoAnswer("session_replaced")
-            answer = request.result()
-            self._held_up = False
-            return answer
-        finally:
-            request.cancel()
-
     def _held(self) -> None:
         """Our PN GW holds a message, as its uplink is away: see whether it knows us, and do not wait for ever."""
         self._doubt.set()
-        if not self._held_up and len(self.config.gateways) != 1:
-            self._held_up = True
+        if len(self._finder.where.gateways) != 1:
             self._work.start(self._look_elsewhere())
 
     async def _look_elsewhere(self) -> None:
         """Join through another PN GW where the uplink of ours stays away; what it holds is then sent again."""
-        held = self._server
+        held = self._way.session
         await asyncio.sleep(LOYALTY_SECONDS)
-        if held is not self._server or not self._held_up:
+        if held is not self._way.session or not self._way.held_up:
             return
-        self._held_up = False
+        self._way.held_up = False
         if not self._joining.locked():  # else it is bringing us back at this moment
             _log.warning("%s: the uplink of our gateway stays away; looking for another", self.config.pne_id)
             self._finder.failed()
@@ -386,11 +390,11 @@ class Pne:
     async def established(self) -> Session | None:
         """See `cpns.pne.outbox.Way`."""
         await self._ready.wait()
-        return self._server
+        return self._way.session
 
     def suspect(self, used: Session | None, *, lost: bool) -> None:
         """See `cpns.pne.outbox.Way`."""
-        if used is not self._server:
+        if used is not self._way.session:
             return  # joined anew meanwhile
         if lost:
             self._lost.set()
@@ -428,12 +432,17 @@ class Pne:
             return await self._invited(message, inbound)
         if isinstance(message, pm.PnChangeNotify):
             return self._changed(message, inbound)
+        if isinstance(message, cm.CmKeyRequest):
+            return self.cm.brought(message) if self._from_own_gateway(inbound) else UNIFORM_REFUSAL
+        if isinstance(message, cm.CmRotateNotify):
+            by_server = inbound.source is not None and inbound.source.peer_id == self.config.server_id
+            return self.cm.told_to_rotate(message) if by_server else UNIFORM_REFUSAL
         if isinstance(message, pm.GatewayChangeRequest):
             answer = await self._becomes(message, self._from_own_gateway(inbound))
             return Answer(Code.CHANGED, codec.encode(answer))
         if self._ready.is_set() and not self._from_own_gateway(inbound):
             return UNIFORM_REFUSAL  # SES-6: whom we have a session with asks inside it
-        found = pm.EntityDiscoveryResponse(self.config.pne_id, Mode.PNE, self.config.pan_secure, ())
+        found = pm.EntityDiscoveryResponse(self.config.pne_id, Mode.PNE, self._finder.where.pan_secure, ())
         return Answer(Code.CHANGED, codec.encode(found))
 
 
@@ -450,7 +459,14 @@ async def _own_side(gateways: Sequence[tuple[str, int]]) -> str:
     return "0.0.0.0"  # noqa: S104  # one socket on whatever PAN leads there
 
 
-_PROTECTED: Final = (m.Invitation, pm.PnChangeNotify, pm.GatewayChangeRequest, pm.EntityDiscoveryRequest)
+_PROTECTED: Final = (
+    m.Invitation,
+    cm.CmKeyRequest,
+    cm.CmRotateNotify,
+    pm.PnChangeNotify,
+    pm.GatewayChangeRequest,
+    pm.EntityDiscoveryRequest,
+)
 _UNPROTECTED: Final = (
     m.Challenge,
     m.LinkChallengeFromGateway,

@@ -9,13 +9,26 @@ from cpns.wire.registry import SetupType
 
 
 @dataclass(frozen=True, slots=True)
+class Where:
+    """Which PN GW to go through.
+
+    Attributes:
+        gateways: host and port of each to try; none: it asks on the PAN.
+        gateway_id: the only one that will do, or None for any: the server's proof tells which it is.
+        pan_secure: what this PNE believes of the PAN there.
+    """
+
+    gateways: tuple[tuple[str, int], ...] = ()
+    gateway_id: EntityId | None = None
+    pan_secure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PneConfig:
     """See ``cpns pne run --help`` for the meaning of each.
 
     Attributes:
-        gateways: host and port of each PN GW that it may go through, tried in turn; none: it looks for one by mDNS.
-        gateway_id: the only PN GW to go through, or None for any: the server's proof tells which it is.
-        pan_secure: what this PNE is configured to believe of its PAN.
+        where: which PN GW it goes through, to begin with.
         timer: seconds that it waits for the AUTHENTICATE Request, and again for the SETUP Response.
         request_timeout: seconds that it waits for the answer to an application message.
         presence: seconds between its signs of life to the PN GW.
@@ -28,9 +41,7 @@ class PneConfig:
     pne_id: EntityId
     server_id: EntityId
     eukey: Secret
-    gateways: tuple[tuple[str, int], ...] = ()
-    gateway_id: EntityId | None = None
-    pan_secure: bool = False
+    where: Where = Where()
     suite: int = 2
     timer: float = 10.0
     request_timeout: float = 6.0

@@ -6,7 +6,7 @@ from typing import Final
 
 from cpns.errors import NoAnswer, Refused
 from cpns.ids import EntityId
-from cpns.pne.config import PneConfig
+from cpns.pne.config import PneConfig, Where
 from cpns.transport import discovery
 from cpns.transport.endpoint import Endpoint, Link
 from cpns.transport.pan import split_address
@@ -22,10 +22,15 @@ ASK_SECONDS: Final = 2.0
 
 
 class Finder:
-    """Looks for PN GWs; whether one is what it says, the handshake shows."""
+    """Looks for PN GWs; whether one is what it says, the handshake shows.
+
+    Attributes:
+        where: it looks at the moment.
+    """
 
     def __init__(self, config: PneConfig, endpoint: Endpoint) -> None:
         self._config = config
+        self.where = config.where
         self._endpoint = endpoint
         self._turn = 0
         self._found: EntityId | None = None
@@ -33,6 +38,11 @@ class Finder:
         self._preferred: EntityId | None = None
         self._hints: Sequence[str] = ()
         self._tries = 0
+
+    def look_at(self, where: Where) -> None:
+        """Look there from now on."""
+        self.where = where
+        self._turn, self._tries = 0, 0
 
     def failed(self) -> None:
         """What was found last did not do: try another one next."""
@@ -67,9 +77,9 @@ class Finder:
             NoAnswer: none is to be found.
         """
         config = self._config
-        if config.gateways:
-            return config.gateways[self._turn % len(config.gateways)]
-        search = (config.pne_id, config.gateway_id, config.pan_secure)
+        if self.where.gateways:
+            return self.where.gateways[self._turn % len(self.where.gateways)]
+        search = (config.pne_id, self.where.gateway_id, self.where.pan_secure)
         found = None
         if self._avoid is not None:
             found = await discovery.find(ASK_SECONDS, *search, avoid=self._avoid)
@@ -87,14 +97,14 @@ class Finder:
             NoAnswer: it is not.
         """
         config = self._config
-        for host, port in [*map(split_address, hints), *config.gateways]:
+        for host, port in [*map(split_address, hints), *self.where.gateways]:
             try:
                 link = await self._endpoint.link_to(host, port)
                 if (await self.ask(link)).entity_id == gateway:
                     return link
             except (OSError, Refused):
                 continue
-        found = await discovery.find(config.timer, config.pne_id, gateway, config.pan_secure)
+        found = await discovery.find(config.timer, config.pne_id, gateway, self.where.pan_secure)
         if found is None:
             raise NoAnswer("gateway_not_found_on_the_pan")
         return await self._endpoint.link_to(found.host, found.port)

@@ -1,6 +1,7 @@
 """How a PNE gets its sessions: SETUP with the server through the PN GW, then ACTIVATE with the PN GW itself."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,11 +58,20 @@ class Join:
     """The procedures of one PNE, one at a time.
 
     Args:
+        pan_secure: tells what the PNE believes of the PAN where it looks.
         sessions: where the sessions with server and PN GW go.
     """
 
-    def __init__(self, config: PneConfig, sessions: Sessions, clock: Clock, random: Randomness) -> None:
+    def __init__(
+        self,
+        config: PneConfig,
+        pan_secure: Callable[[], bool],
+        sessions: Sessions,
+        clock: Clock,
+        random: Randomness,
+    ) -> None:
         self._config = config
+        self._pan_secure = pan_secure
         self._sessions = sessions
         self._clock = clock
         self._random = random
@@ -87,8 +97,8 @@ class Join:
             rand=self._random(registry.RAND_BYTES),
             kid=kid,
             eph_seed=self._random(SEED_BYTES),
-            need_local=not config.pan_secure,
-            pan_secure=config.pan_secure,
+            need_local=not self._pan_secure(),
+            pan_secure=self._pan_secure(),
             procedure=wanted.procedure,
             pn_id=wanted.pn_id,
             setup_type=wanted.setup_type,

@@ -1,0 +1,96 @@
+"""A PNE that goes elsewhere while its sessions stand: the older ones serve until the new ones do."""
+
+import asyncio
+import logging
+import random as jitter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from cpns.errors import NoAnswer, Refused
+from cpns.ids import EntityId, PnId
+from cpns.pne.config import Where
+from cpns.pne.find import Finder
+from cpns.pne.join import Join, Wanted
+from cpns.protocol.pne_auth.pne import Joined
+from cpns.service.background import Background
+from cpns.session.table import Session
+from cpns.transport.endpoint import Link
+from cpns.wire.registry import Procedure
+
+_log = logging.getLogger("cpns.pne")
+
+PAUSE: Final = (0.3, 0.9)
+"""Seconds before it tries again to follow its PN; drawn between the two, which spreads load."""
+
+Adopt = Callable[[Link, Joined, Session], Awaitable[None]]
+
+
+class Roaming:
+    """Leads one PNE to other PN GWs.
+
+    Args:
+        finder: looks for them.
+        join: sets up there.
+        joining: is held by whoever uses *join*.
+        adopt: takes up the new sessions in place of the older ones.
+        joined: tells what stands now.
+    """
+
+    def __init__(
+        self, finder: Finder, join: Join, joining: asyncio.Lock, adopt: Adopt, joined: Callable[[], Joined | None]
+    ) -> None:
+        self._finder = finder
+        self._join = join
+        self._joining = joining
+        self._adopt = adopt
+        self._joined = joined
+        self._work = Background()
+
+    async def close(self) -> None:
+        """Follow nobody any more."""
+        await self._work.close()
+
+    async def go(self, where: Where) -> None:
+        """Go through another PN GW from now on.
+
+        Raises:
+            Refused: none of them took us; all is as it was.
+        """
+        before = self._finder.where
+        self._finder.look_at(where)
+        async with self._joining:
+            for left in reversed(range(len(where.gateways) or 1)):
+                try:
+                    link = await self._finder.link()
+                    await self._adopt(link, *await self._join.setup(link, Wanted(gateway_id=where.gateway_id)))
+                    return
+                except (Refused, OSError) as error:
+                    self._finder.failed()
+                    if not left:
+                        self._finder.look_at(before)
+                        raise error if isinstance(error, Refused) else NoAnswer("no_way_there") from error
+
+    def follow(self, pn_id: PnId, to: EntityId, addresses: Sequence[str]) -> None:
+        """Our PN is served by *to* from now on: join it there."""
+        self._finder.prefer(to, addresses)
+        self._work.start(self._move(pn_id, to, addresses))
+
+    async def _move(self, pn_id: PnId, to: EntityId, addresses: Sequence[str]) -> None:
+        async with self._joining:
+            joined = self._joined()
+            if joined is None or joined.gateway_id == to:
+                return
+            try:
+                link = await self._finder.way_to(to, addresses)
+                wanted = Wanted(Procedure.JOIN, pn_id, to)
+                await self._adopt(link, *await self._join.setup(link, wanted))
+            except (Refused, OSError) as error:
+                _log.warning("can't go over to %s yet: %s", to, error)
+                self._work.start(self._move_again(pn_id, to, addresses))
+
+    async def _move_again(self, pn_id: PnId, to: EntityId, addresses: Sequence[str]) -> None:
+        """Try to go over once more, while the older PN GW still carries us."""
+        await asyncio.sleep(jitter.uniform(*PAUSE))  # noqa: S311  # spreads load, hides nothing
+        if self._finder.preferred == to:
+            self._finder.failed()
+            await self._move(pn_id, to, addresses)

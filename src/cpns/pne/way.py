@@ -1,0 +1,72 @@
+"""A PNE's way to the server: through the PN GW it is behind, under the session that stands, end to end."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from cpns.errors import NoAnswer
+from cpns.session.table import Session
+from cpns.transport.endpoint import Link
+from cpns.transport.errors import Answer
+
+
+class ToServer:
+    """Sends requests of one PNE to the server.
+
+    Args:
+        timeout: seconds that an answer may take.
+        on_held: is told when the PN GW says that it holds a request, as its uplink is away.
+
+    Attributes:
+        link: the way to the PN GW; None before sessions stood.
+        session: the one with the server.
+        held_up: whether the PN GW held the last request that it was given.
+    """
+
+    def __init__(self, timeout: float, on_held: Callable[[], None]) -> None:
+        self._timeout = timeout
+        self._on_held = on_held
+        self.link: Link | None = None
+        self.session: Session | None = None
+        self.held_up = False
+        self._replaced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def take_up(self, link: Link, session: Session) -> None:
+        """Go this way from now on; whoever waits for an answer under an older session waits in vain."""
+        self.link, self.session = link, session
+        self.held_up = False
+        replaced, self._replaced = self._replaced, asyncio.get_running_loop().create_future()
+        replaced.set_result(None)
+
+    async def exchange(self, path: str, payload: bytes, timeout: float | None = None) -> Answer:
+        """Send ``POST /path``; return the answer, whatever it says.
+
+        Raises:
+            NoAnswer: none came, or the session was replaced meanwhile.
+        """
+        if self.link is None or self.session is None:
+            raise NoAnswer("not_established")
+        request = asyncio.ensure_future(
+            self.link.request(
+                *(path, payload),
+                timeout=self._timeout if timeout is None else timeout,
+                session=self.session,
+                accept=lambda answer: answer,
+                held=self._held,
+            )
+        )
+        try:
+            either: list[asyncio.Future[Any]] = [request, self._replaced]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not request.done():
+                raise NoAnswer("session_replaced")
+            answer = request.result()
+            self.held_up = False
+            return answer
+        finally:
+            request.cancel()
+
+    def _held(self) -> None:
+        first, self.held_up = not self.held_up, True
+        if first:
+            self._on_held()
