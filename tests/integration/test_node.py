@@ -11,16 +11,12 @@ from cpns.errors import Refused, Result
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId
 from cpns.node.app import Node
-from cpns.node.config import NodeConfig
-from cpns.pne.app import Pne
-from cpns.pne.config import PneConfig
-from cpns.service.system import random_bytes
-from cpns.store.vault import FileVault
 from cpns.wire import pn_messages as pm
 from cpns.wire.registry import Mode
-from tests.integration.test_roaming import FAST, Traffic, network_of, nothing_lost, via
+from tests.integration.test_roaming import Traffic, network_of, nothing_lost, via
+from tests.support.device import FAST, device
 from tests.support.raw import Scripted, said
-from tests.support.world import CLOCK, World, address_of, until, world
+from tests.support.world import World, address_of, until, world
 
 
 @pytest.fixture
@@ -30,25 +26,8 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def node(here: World, external: Gateway, **options: Any) -> Node:
-    """Return a started device ``tablet`` with the PN GW ``tablet-gw``; it is closed with the world."""
-    pne = await here.pne_config("tablet", here.pan(external), **FAST)
-    config = NodeConfig(pne, await here.gateway_config("tablet-gw", mode=Mode.BOTH), **options)
-    vault = FileVault(config.gateway.eukey, random_bytes)
-
-    def make_pne(settings: PneConfig) -> Pne:
-        return Pne(
-            settings,
-            CLOCK,
-            random_bytes,
-            lambda text: text,
-            here.passed.append,
-            becomes=lambda r, own: made.becomes(r, own),
-        )
-
-    made = Node(config, make_pne, lambda: Gateway(config.gateway, None, vault, CLOCK, random_bytes))
-    here.closes(made)
-    await made.start()
-    return made
+    """Return a started device ``tablet`` with the provisioned PN GW ``tablet-gw``."""
+    return await device(here, external, provisioned="tablet-gw", **options)
 
 
 @pytest.mark.req("DEF-2", "DEF-1")
@@ -56,35 +35,35 @@ async def test_it_changes_its_mode_while_it_runs(here: World) -> None:
     """PNE behind an external gateway; both, with its own gateway for itself and another device; PNE again."""
     await here.start_server()
     external = await here.start_gateway("gw-1")
-    device = await node(here, external)
-    assert device.mode is Mode.PNE
+    tablet = await node(here, external)
+    assert tablet.mode is Mode.PNE
     await until(lambda: via(here, "tablet") == "gw-1")
     assert not here.server.is_connected(EntityId("tablet-gw"))
-    await device.change(Mode.BOTH)
+    await tablet.change(Mode.BOTH)
     assert here.server.is_connected(EntityId("tablet-gw"))
     await until(lambda: via(here, "tablet") == "tablet-gw")
-    assert device.gateway is not None
-    other = await here.joined_pne("watch", device.gateway, **FAST)
+    assert tablet.gateway is not None
+    other = await here.joined_pne("watch", tablet.gateway, **FAST)
     assert via(here, "watch") == "tablet-gw"
-    await device.send({"through": "itself"})
-    await device.change(Mode.PN_GW)
-    assert device.pne is None
+    await tablet.send({"through": "itself"})
+    await tablet.change(Mode.PN_GW)
+    assert tablet.pne is None
     await other.send(other.next_reading({"goes": "on"}))
-    await device.change(Mode.PNE)
+    await tablet.change(Mode.PNE)
     await until(lambda: via(here, "tablet") == "gw-1")
     await until(lambda: not here.server.is_connected(EntityId("tablet-gw")))
-    assert device.gateway is None
+    assert tablet.gateway is None
 
 
 @pytest.mark.req("DEF-2")
 async def test_it_says_as_what_it_runs(here: World) -> None:
     await here.start_server()
     external = await here.start_gateway("gw-1")
-    device = await node(here, external, mode=Mode.BOTH)
+    tablet = await node(here, external, mode=Mode.BOTH)
     asker = Scripted("somebody")
     here.closes(asker)
-    assert device.gateway is not None
-    for where, mode in ((here.pan(device.gateway), Mode.BOTH), (here.pan(external), Mode.PN_GW)):
+    assert tablet.gateway is not None
+    for where, mode in ((here.pan(tablet.gateway), Mode.BOTH), (here.pan(external), Mode.PN_GW)):
         question = pm.EntityDiscoveryRequest(EntityId("somebody"), Mode.PNE)
         found = await said(await asker.link(where), question, pm.EntityDiscoveryResponse)
         assert found.mode == mode
@@ -96,20 +75,20 @@ async def test_it_becomes_a_gateway_when_it_is_asked_and_wants_to(here: World, m
     """Where there is no gateway in reach, any device may ask it (Gateway Change); its user has the last word."""
     await here.start_server()
     external = await here.start_gateway("gw-1")
-    device = await node(here, external, may_change=may_change)
+    tablet = await node(here, external, may_change=may_change)
     await until(lambda: via(here, "tablet") == "gw-1")
     asker = Scripted("somebody")
     here.closes(asker)
-    assert device.pne is not None
-    link = await asker.link(("127.0.0.1", address_of(device.pne._endpoint)[1]))
+    assert tablet.pne is not None
+    link = await asker.link(("127.0.0.1", address_of(tablet.pne._endpoint)[1]))
     request = pm.GatewayChangeRequest(EntityId("somebody"), Mode.BOTH)
     answer = await said(link, request, pm.GatewayChangeResponse)
     if not may_change:
         assert answer == pm.GatewayChangeResponse(Result.REFUSED_BY_USER)
-        assert (device.mode, device.gateway) == (Mode.PNE, None)
+        assert (tablet.mode, tablet.gateway) == (Mode.PNE, None)
         return
     assert answer == pm.GatewayChangeResponse(Result.SUCCESS, EntityId("tablet-gw"))
-    await until(lambda: device.mode is Mode.BOTH)
+    await until(lambda: tablet.mode is Mode.BOTH)
     await until(lambda: via(here, "tablet") == "tablet-gw")
 
 
@@ -146,15 +125,15 @@ async def test_a_change_that_fails_changes_nothing(here: World, monkeypatch: pyt
     await here.start_server()
     external = await here.start_gateway("gw-1")
     await here.key(Kind.GATEWAY, "tablet-gw")
-    device = await node(here, external, may_change=True)
+    tablet = await node(here, external, may_change=True)
     await until(lambda: via(here, "tablet") == "gw-1")
     await here.provisioning.revoke("tablet-gw")
     pn_id = (await network_of(here, "gw-1")).network.pn_id
     with pytest.raises(Refused):
         await external.switching.make_gateway(pn_id, EntityId("tablet"))
     with pytest.raises(Refused):
-        await device.change(Mode.BOTH)
-    assert (device.mode, device.gateway) == (Mode.PNE, None)
+        await tablet.change(Mode.BOTH)
+    assert (tablet.mode, tablet.gateway) == (Mode.PNE, None)
     assert (await network_of(here, "gw-1")).network.pn_id == pn_id
-    await device.send({"as": "before"})
+    await tablet.send({"as": "before"})
     assert via(here, "tablet") == "gw-1"

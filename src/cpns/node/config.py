@@ -1,10 +1,21 @@
 """What a device that hosts both functions is told at its start."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from cpns.gateway.config import GatewayConfig
 from cpns.pne.config import PneConfig
 from cpns.wire.registry import Mode
+
+
+class Prefer(StrEnum):
+    """When a device goes direct, over its own broadband, and when through an external PN GW."""
+
+    DIRECT = "direct"
+    """Whenever its broadband leads to the server."""
+    GATEWAY = "gateway"
+    """Only while no external PN GW carries it."""
+    METERED = "metered"
+    """As GATEWAY, and only when something waits to be sent; its broadband costs, and is not tried without need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +24,16 @@ class NodeConfig:
 
     Attributes:
         pne: of its PNE; its `gateways` are the external PN GWs.
-        gateway: of its PN GW, with one open PAN for its own PNE and others.
+        server: host and port of the server, over its own broadband.
         mode: what it starts as.
         may_change: whether it becomes a PN GW when it is asked to.
+        prefer: how it chooses its mode by itself; None: it stays as it is told.
+        look: seconds between looks at its ways.
     """
 
     pne: PneConfig
-    gateway: GatewayConfig
+    server: tuple[str, int]
     mode: Mode = Mode.PNE
     may_change: bool = False
+    prefer: Prefer | None = None
+    look: float = 1.0
