@@ -21,6 +21,7 @@ from cpns.admin.folder import Folder
 from cpns.admin.listener import Listener
 from cpns.admin.service import Admin
 from cpns.crypto.secret import Secret
+from cpns.domain.cm import NewCmDevice
 from cpns.domain.credential import parse_credential
 from cpns.domain.inventory import Establishment, Kind, Membership
 from cpns.domain.network import Admitted, Policy
@@ -77,6 +78,11 @@ class Offline:
                 strangers=tuple(map(EntityId, strangers)),
             )
         )
+
+    async def cm_device(self, device: str, gateway: str, pne: str) -> None:
+        """Commit what an assignment to *pne*, mediated by *gateway*, ends with."""
+        ids = EntityId(device), EntityId(gateway), EntityId(pne)
+        await self.store.assign_cm(NewCmDevice(*ids, b"sealed", device.encode(), 2.5))
 
 
 @pytest.fixture
@@ -152,6 +158,10 @@ ROUTES = [
     ("GET", "/gateways/{id}/exposure", {}, 200),
     ("POST", "/networks/{id}/release", {}, 200),
     ("GET", "/status", {}, 200),
+    ("GET", "/cm", {}, 200),
+    ("GET", "/cm/{id}", {}, 200),
+    ("POST", "/cm/rotate", {"json": {"devices": ["cm-1"]}}, 200),
+    ("POST", "/cm/{id}/revoke", {"json": {"reassign": True}}, 200),
     ("POST", "/devices/{id}/send", {"json": {"text": "hello"}}, 503),
     ("POST", "/devices/{id}/ping", {}, 503),
     ("POST", "/gateways/{id}/revoke", {}, 200),
@@ -171,7 +181,8 @@ TELLS_KEYS = {"/gateways", "/devices", "/devices/import", "/devices/{id}/approve
 
 async def test_every_route_answers_and_no_key_comes_out_but_once(offline: Offline) -> None:
     await offline.network("pn-1", "gw-0", "pne-0", strangers=("pne-1",))
-    names = {"gateways": "gw-1", "devices": "pne-1", "networks": "pn-1"}
+    await offline.cm_device("cm-1", "gw-0", "pne-0")
+    names = {"gateways": "gw-1", "devices": "pne-1", "networks": "pn-1", "cm": "cm-1"}
     secrets: list[str] = []
     for method, path, more, status in ROUTES:
         where = path.replace("{id}", names.get(path.split("/")[1], ""))
@@ -184,7 +195,7 @@ async def test_every_route_answers_and_no_key_comes_out_but_once(offline: Offlin
             assert not any(secret in response.text for secret in secrets), where
             assert "cpns1/" not in response.text
     assert len(set(secrets)) == 5
-    for _, _, sealed in [(c.entity_id, c.kind, c.sealed_eukey) for c in await credentials(offline)]:
+    for _, _, sealed in [(c.entity_id, c.kind, c.sealed_key) for c in await credentials(offline)]:
         assert sealed.hex() not in (await offline.client.get("/devices/pne-1")).text
 
 

@@ -421,14 +421,48 @@ async def test_what_a_gateway_held_is_told(home: Offline) -> None:
                 **{"establishments": 2, "readings_carried": 0},
             },
         ],
+        "cm_devices": [],
     }
+
+
+async def test_which_cm_devices_a_gateway_set_up_is_told(home: Offline) -> None:
+    """And of which of them it knows the key: a fresh one was agreed on behind its back."""
+    for device, pne in (("cm-1", "pne-1"), ("cm-2", "pne-2")):
+        await home.cm_device(device, "gw-1", pne)
+    fresh = EntityId("cm-2")
+    await home.store.rekey_cm(fresh, EntityId("pne-2"), 1, b"sealed anew")
+    await home.store.activate_cm(fresh, 1, 3.0)
+    told = {one["id"]: one for one in (await get(home, "/gateways/gw-1/exposure"))["cm_devices"]}
+    assert {id: one["known_to_gateway"] for id, one in told.items()} == {"cm-1": True, "cm-2": False}
+    assert told["cm-2"] == {
+        **{"id": "cm-2", "device": "pne-2", "gateway": "gw-1", "state": "active", "generation": 1},
+        **{"known_to_gateway": False, "rotation_due": False, "connected": None, "revoked_at": None},
+        **{"created_at": "1970-01-01T00:00:02.500Z", "used_at": "1970-01-01T00:00:03.000Z"},
+    }
+    assert (await get(home, "/gateways/gw-2/exposure"))["cm_devices"] == []
+
+
+async def test_what_can_not_be_done_to_a_cm_device(home: Offline) -> None:
+    for number in (1, 2):
+        await home.cm_device(f"cm-{number}", f"gw-{number}", "pne-1")
+    await bad(home, "/cm/pne-1/revoke", 409, "ambiguous_device")
+    await bad(home, "/cm/nobody/revoke", 404, "unknown_cm_device")
+    await bad(home, "/cm/gw-1/revoke", 404, "unknown_cm_device")
+    await post(home, "/cm/cm-1/revoke", reassign=False)
+    await bad(home, "/cm/rotate", 404, "unknown_cm_device", devices=["cm-2", "cm-1"])
+    assert (await get(home, "/cm/pne-1"))["rotation_due"] is False  # the active one, and all or none
+    assert [row["event"] for row in (await get(home, "/cm/cm-1"))["audit"]] == ["revoked", "cm_assigned"]
 
 
 async def test_what_was_held_stays_true_when_the_network_is_gone(home: Offline) -> None:
     held = (await get(home, "/gateways/gw-1/exposure"))["devices"]
     await post(home, "/networks/pn-1/release")
-    assert await get(home, "/gateways/gw-1/exposure") == {"id": "gw-1", "networks": [], "devices": held}
-    assert await get(home, "/gateways/gw-2/exposure") == {"id": "gw-2", "networks": [], "devices": []}
+    assert await get(home, "/gateways/gw-1/exposure") == {
+        **{"id": "gw-1", "networks": [], "devices": held, "cm_devices": []}
+    }
+    assert await get(home, "/gateways/gw-2/exposure") == {
+        **{"id": "gw-2", "networks": [], "devices": [], "cm_devices": []}
+    }
 
 
 async def test_a_gateway_of_two_networks_is_told_of(home: Offline) -> None:

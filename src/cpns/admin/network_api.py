@@ -69,4 +69,5 @@ def add_decisions(router: APIRouter, admin: Admin) -> None:
         gateway = (await admin.entity(Kind.GATEWAY, id)).entity_id
         served = [pn.network.pn_id for pn in await admin.networks.all() if pn.network.gateway_id == gateway]
         held = [m.Held.of(one) for one in await admin.networks.held_through(gateway)]
-        return m.Exposure(id=id, networks=list(served), devices=held)
+        mediated = [m.CmDevice.of(one, admin.is_connected(one.cm_device_id)) for one in await admin.cm.all(gateway)]
+        return m.Exposure(id=id, networks=list(served), devices=held, cm_devices=mediated)

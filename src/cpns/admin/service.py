@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from cpns.admin.cm import CmAdmin
 from cpns.admin.networks import PnAdmin
 from cpns.domain.credential import DeviceCredential
 from cpns.domain.explanation import Facts, Finding, explain, explain_stranger
@@ -64,6 +65,7 @@ class Admin:
         self._clock = clock
         offline = Networks(store, Sessions(), Gateways(), Presences(clock), clock)
         self.networks = PnAdmin(store, offline if server is None else server.networks, provisioning)
+        self.cm = CmAdmin(store, provisioning, clock, None if server is None else server.cm.rotate)
         self._closing = asyncio.Event()
 
     def close(self) -> None:

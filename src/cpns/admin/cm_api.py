@@ -1,0 +1,33 @@
+"""The part of the API that is about Changing-Mode devices."""
+
+from fastapi import APIRouter
+
+from cpns.admin import models as m
+from cpns.admin.service import Admin
+from cpns.domain.cm import CmDevice
+
+
+def add_cm_devices(router: APIRouter, admin: Admin) -> None:
+    """Add what is known of CM Devices, and what changes them."""
+
+    def shown(one: CmDevice) -> m.CmDevice:
+        return m.CmDevice.of(one, admin.is_connected(one.cm_device_id))
+
+    @router.get("/cm")
+    async def list_all() -> m.CmDevices:
+        return m.CmDevices(items=[shown(one) for one in await admin.cm.all()])
+
+    @router.get("/cm/{id}")
+    async def show(id: str) -> m.CmDeviceWithAudit:
+        one = await admin.cm.one(id)
+        audit = [m.Event.of(row) for row in await admin.audit(one.cm_device_id)]
+        return m.CmDeviceWithAudit(**shown(one).model_dump(), audit=audit)
+
+    @router.post("/cm/{id}/revoke")
+    async def revoke(id: str, how: m.CmRevocation) -> m.Revoked:
+        one, ended = await admin.cm.revoke(id, reassign=how.reassign)
+        return m.Revoked(id=one.cm_device_id, ended=ended)
+
+    @router.post("/cm/rotate")
+    async def rotate(whom: m.Devices) -> m.CmDevices:
+        return m.CmDevices(items=[shown(one) for one in await admin.cm.rotate(whom.devices)])
