@@ -16,6 +16,7 @@ from cpns.crypto.secret import Secret
 from cpns.domain.credential import parse_credential
 from cpns.domain.inventory import Kind
 from cpns.errors import NoAnswer, Refused, Result
+from cpns.gateway.claim import EukeyClaim
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.hop import Hop
 from cpns.gateway.members import Member, Members
@@ -56,14 +57,17 @@ def tell(tried: str, by: str, how: str, refused: bool) -> None:
 class HostileGateway:
     """Serves its victims, each time with another lie, and honestly in the end; then it meddles with the relay."""
 
-    def __init__(self, config: GatewayConfig, poses_as: EntityId, never_spoke: EntityId, victims: int) -> None:
+    def __init__(
+        self, config: GatewayConfig, eukey: Secret, poses_as: EntityId, never_spoke: EntityId, victims: int
+    ) -> None:
         self.config = config
         self._poses_as = poses_as
         self._never_spoke = never_spoke
         self._victims = victims
         sessions = Sessions()
         self._upward = Endpoint(config.gateway_id, sessions, self._from_server, Relay(self._way_down))
-        self.uplink = Uplink(config, self._upward, sessions, SystemClock(), random_bytes, self._ready)
+        claim = EukeyClaim(config, eukey, random_bytes)
+        self.uplink = Uplink(config, self._upward, sessions, SystemClock(), random_bytes, claim, self._ready)
         hops = Sessions()
         self._members = Members(None, FileVault(Secret(random_bytes(32)), random_bytes))
         self._hop = Hop(config, self._members, hops, SystemClock(), random_bytes)
@@ -276,8 +280,10 @@ async def run(arguments: argparse.Namespace) -> None:
     """Start, say where the PAN is, attack, and go on relaying until ended."""
     credential = parse_credential(read_key_file(arguments.key), Kind.GATEWAY)
     host, _, port = arguments.server.rpartition(":")
-    config = GatewayConfig(credential.entity_id, credential.server_id, credential.eukey, host, int(port), ())
-    gateway = HostileGateway(config, EntityId(arguments.poses_as), EntityId(arguments.never_spoke), arguments.victims)
+    config = GatewayConfig(credential.entity_id, credential.server_id, host, int(port), ())
+    gateway = HostileGateway(
+        *(config, credential.eukey, EntityId(arguments.poses_as), EntityId(arguments.never_spoke), arguments.victims)
+    )
     print(json.dumps({"pan": await gateway.start()}), flush=True)
     await gateway.attack()
     print(json.dumps({"done": True}), flush=True)

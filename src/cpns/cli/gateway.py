@@ -128,6 +128,8 @@ def revoke(
     if dry_run:
         return
     talk.revoke("gateways", data, id, yes, output)
+    if output is Output.TABLE:
+        talk.offer_rotation(data, id, yes)
 
 
 @app.command()
@@ -176,14 +178,13 @@ def run(
     settings = GatewayConfig(
         credential.entity_id,
         credential.server_id,
-        credential.eukey,
         *(host, port, tuple(pans), data, alias, suite, lowest_suite, tls, tls_ca, announce),
         *(batch_window, answer_timeout, setup_timeout, uplink_patience, keepalive, half_open, session_age),
         hold=hold,
         take_over=take_over,
         trace=trace,
     )
-    raise typer.Exit(run_gateway(settings, control))
+    raise typer.Exit(run_gateway(settings, credential.eukey, control))
 
 
 OfNetwork = Annotated[

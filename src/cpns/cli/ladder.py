@@ -8,12 +8,20 @@ from rich.text import Text
 
 COLUMNS = 3
 SPACING = 25
-COLORS = {"-": "white", "gw-server": "blue", "pne-gw": "dark_orange", "pne-server": "green"}
+LONGEST_NAME = 8
+COLORS = {
+    "-": "white",
+    "gw-server": "blue",
+    "pne-gw": "dark_orange",
+    "pne-server": "green",
+    "cm-server": "magenta",
+}
 PROTECTION = {
     "-": "no session yet",
     "gw-server": "gateway session",
     "pne-gw": "hop session",
     "pne-server": "end-to-end session",
+    "cm-server": "session of the CM Device Key",
 }
 
 
@@ -56,13 +64,14 @@ def header(columns: tuple[str, str, str]) -> Text:
     return line
 
 
-def rung(one: Traced, columns: tuple[str, str, str], secure: frozenset[str]) -> Text | None:
+def rung(one: Traced, columns: tuple[str, str, str], secure: frozenset[str], note: str = "") -> Text | None:
     """Return one message as a line of the ladder; None for one that is not of these three lifelines.
 
     Args:
         one: the message.
         columns: the entity of the first lifeline stands for every PNE; then the PN GW and the server.
         secure: the PNEs on a Secure PAN.
+        note: what else is said of it.
     """
     sender, peer = _column(one.sender, columns), _column(one.peer, columns)
     if sender == peer or one.what.endswith("answered"):
@@ -78,8 +87,12 @@ def rung(one: Traced, columns: tuple[str, str, str], secure: frozenset[str]) -> 
     protection = PROTECTION[one.session]
     if one.session == "-" and pne in secure:
         protection = "the Secure PAN itself"
+    if len(pne) > LONGEST_NAME:
+        pne = f"{pne[: LONGEST_NAME - 1]}…"
     text = Text("".join(line), style=COLORS[one.session])
     text.append(f" {pne:<6} {protection}", style="dim")
+    if note:
+        text.append(f"  {note}", style="bold")
     return text
 
 

@@ -97,7 +97,7 @@ def run(
     from cpns.cli.run_pne import Habits, run_pne
     from cpns.domain.inventory import Kind
     from cpns.ids import PnId, entity_id
-    from cpns.pne.config import PneConfig
+    from cpns.pne.config import PneConfig, Where
     from cpns.wire.registry import SetupType
 
     where = tuple(address(text, "--gateway") for text in gateway or ())
@@ -106,9 +106,7 @@ def run(
         credential.entity_id,
         credential.server_id,
         credential.eukey,
-        gateways=where,
-        gateway_id=None if gateway_id is None else entity_id(gateway_id),
-        pan_secure=secure_pan,
+        where=Where(where, None if gateway_id is None else entity_id(gateway_id), secure_pan),
         suite=suite,
         timer=timer,
         request_timeout=request_timeout,

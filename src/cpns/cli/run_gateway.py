@@ -9,8 +9,10 @@ from cpns.cli.control import Control
 from cpns.cli.members import of_gateway
 from cpns.cli.run import log_to_stderr, run, trace_to
 from cpns.crypto.local_eukey import gateway_vault_key
+from cpns.crypto.secret import Secret
 from cpns.errors import BadInput
 from cpns.gateway.app import Gateway
+from cpns.gateway.claim import EukeyClaim
 from cpns.gateway.config import GatewayConfig
 from cpns.service.system import SystemClock, random_bytes
 from cpns.store.gateway_store import GatewayStore
@@ -19,7 +21,7 @@ from cpns.store.vault import FileVault
 _log = logging.getLogger("cpns.gateway")
 
 
-def run_gateway(config: GatewayConfig, control: Path | None) -> int:
+def run_gateway(config: GatewayConfig, eukey: Secret, control: Path | None) -> int:
     """Run the PN GW of *config* until a signal, with its commands at the socket *control*; return the exit code."""
     log_to_stderr()
     _check_authority(config)
@@ -27,7 +29,7 @@ def run_gateway(config: GatewayConfig, control: Path | None) -> int:
     async def role(stop: asyncio.Event) -> int:
         store = _open_store(config)
         try:
-            return await _serve(config, store, control, stop)
+            return await _serve(config, eukey, store, control, stop)
         finally:
             if store is not None:
                 await store.close()
@@ -52,9 +54,12 @@ def _open_store(config: GatewayConfig) -> GatewayStore | None:
     return GatewayStore.open(config.data / "gateway.db")
 
 
-async def _serve(config: GatewayConfig, store: GatewayStore | None, control: Path | None, stop: asyncio.Event) -> int:
-    vault = FileVault(gateway_vault_key(config.eukey, config.gateway_id), random_bytes)
-    gateway = Gateway(config, store, vault, SystemClock(), random_bytes, trace_to(config.trace))
+async def _serve(
+    config: GatewayConfig, eukey: Secret, store: GatewayStore | None, control: Path | None, stop: asyncio.Event
+) -> int:
+    vault = FileVault(gateway_vault_key(eukey, config.gateway_id), random_bytes)
+    claim = EukeyClaim(config, eukey, random_bytes)
+    gateway = Gateway(config, claim, store, vault, SystemClock(), random_bytes, trace_to(config.trace))
     door = None if control is None else Control(control, of_gateway(gateway))
     try:
         pans = await gateway.start()

@@ -2,81 +2,211 @@
 
 import asyncio
 import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cpns.cli.control import Control
 from cpns.cli.options import Output
 from cpns.cli.output import plain
-from cpns.cli.run import log_to_stderr, run
+from cpns.cli.run import log_to_stderr, run, trace_to
 from cpns.crypto.local_eukey import gateway_vault_key
+from cpns.domain.cm import CmKey
+from cpns.domain.credential import DeviceCredential
+from cpns.errors import BadInput
 from cpns.gateway.app import Gateway
+from cpns.gateway.claim import CmClaim, EukeyClaim
+from cpns.gateway.config import GatewayConfig, PanConfig
 from cpns.ids import EntityId, PnId
 from cpns.node.app import Node
-from cpns.node.config import NodeConfig
+from cpns.node.cm import Keys
+from cpns.node.config import NodeConfig, Prefer
 from cpns.pne import sources
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
+from cpns.pne.inbox import Inbox
 from cpns.service.system import SystemClock, random_bytes
+from cpns.store.gateway_store import GatewayStore
 from cpns.store.vault import FileVault
 from cpns.wire.registry import Mode
 
 MODES = {"pne": Mode.PNE, "gateway": Mode.PN_GW, "both": Mode.BOTH}
+AUTO = "auto"
+ANSWER = "received"
+"""What a text that was pushed is answered with."""
 
 
-def run_node(config: NodeConfig, interval: float, control: Path | None, output: Output) -> int:
-    """Run the device of *config* until a signal; return the exit code."""
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How a device behaves besides its settings.
+
+    Attributes:
+        gateway_key: the credential of its PN GW; None: it is a CM Device.
+        gateway_of: makes the settings of its PN GW, given its ID.
+        data: folder for what outlives a restart.
+        source: ``host``, ``-`` for lines of JSON from stdin, or ``none``.
+        interval: seconds between readings of this machine.
+        control: socket for its commands.
+        trace: file for a line for each message sent.
+    """
+
+    gateway_key: DeviceCredential | None
+    gateway_of: Callable[[EntityId], GatewayConfig]
+    data: Path | None
+    source: str
+    interval: float
+    control: Path | None
+    trace: Path | None
+
+
+def gateway_maker(
+    config: NodeConfig, pan: tuple[str, int], suite: int, keepalive: float
+) -> Callable[[EntityId], GatewayConfig]:
+    """Return what makes the settings of the PN GW of a device; over metered broadband it serves its own PNE alone."""
+    metered = config.prefer is Prefer.METERED
+    host, port = config.server
+    return partial(
+        GatewayConfig,
+        server_id=config.pne.server_id,
+        server_host=host,
+        server_port=port,
+        pans=(PanConfig(*(("127.0.0.1", 0) if metered else pan), secure=False),),
+        suite=suite,
+        announce=not metered,
+        keepalive=keepalive,
+        mode=Mode.BOTH,
+    )
+
+
+def run_node(config: NodeConfig, habits: Habits, output: Output) -> int:
+    """Run the device of *config* until a signal, or until its source ends; return the exit code."""
     log_to_stderr()
 
     async def role(stop: asyncio.Event) -> int:
-        return await _Run(config, output).until(stop, interval, control)
+        store = _open_store(habits.data)
+        try:
+            return await _Run(config, habits, store, output).until(stop)
+        finally:
+            if store is not None:
+                await store.close()
 
     return run(role)
 
 
+def _open_store(data: Path | None) -> GatewayStore | None:
+    if data is None:
+        return None
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput("data_not_made", f"The folder {data} can't be made: {error.strerror}.") from error
+    return GatewayStore.open(data / "node.db")
+
+
 class _Run:
-    def __init__(self, config: NodeConfig, output: Output) -> None:
+    def __init__(self, config: NodeConfig, habits: Habits, store: GatewayStore | None, output: Output) -> None:
         self._config = config
+        self._habits = habits
+        self._store = store
         self._json = output is Output.JSON
-        self._node = Node(config, self._pne, self._gateway, self._mode)
+        self._watch = trace_to(habits.trace)
+        self._inbox = Inbox(self._received)
+        self._keys = None
+        if habits.gateway_key is None:
+            self._keys = Keys(store, FileVault(self._vault_key(config.pne.pne_id), random_bytes))
+        self._node = Node(config, self._pne, self._gateway, self._keys, self._mode, self._key)
+
+    def _vault_key(self, owner: EntityId) -> Any:  # noqa: ANN401  # a Secret
+        own = self._habits.gateway_key
+        return gateway_vault_key(self._config.pne.eukey if own is None else own.eukey, owner)
 
     def _pne(self, config: PneConfig) -> Pne:
         return Pne(
-            *(config, SystemClock(), random_bytes, lambda text: "received"),
+            *(config, SystemClock(), random_bytes, self._inbox, self._watch),
             on_established=self._established,
             becomes=self._node.becomes,
+            rotate=lambda device: self._node.take_fresh_key(),
         )
 
-    def _gateway(self) -> Gateway:
-        config = self._config.gateway
-        vault = FileVault(gateway_vault_key(config.eukey, config.gateway_id), random_bytes)
-        return Gateway(config, None, vault, SystemClock(), random_bytes)
+    def _gateway(self, cm_device_id: EntityId | None) -> Gateway:
+        own = self._habits.gateway_key
+        gateway_id = cm_device_id if own is None else own.entity_id
+        if gateway_id is None:
+            raise BadInput("no_gateway_key", "It has no key for a gateway yet.")
+        config = self._habits.gateway_of(gateway_id)
+        claim: CmClaim | EukeyClaim
+        if own is not None:
+            claim = EukeyClaim(config, own.eukey, random_bytes)
+        elif self._keys is not None:
+            claim = CmClaim(config, self._keys, random_bytes)
+        vault = FileVault(self._vault_key(gateway_id), random_bytes)
+        return Gateway(config, claim, self._store, vault, SystemClock(), random_bytes, self._watch)
 
-    async def until(self, stop: asyncio.Event, interval: float, control: Path | None) -> int:
-        door = None if control is None else Control(control, {"mode": self._change})
+    async def until(self, stop: asyncio.Event) -> int:
+        habits = self._habits
+        actions = {"mode": self._change, "rekey": self._rekey, "status": self._status}
+        door = None if habits.control is None else Control(habits.control, actions)
         await self._node.start()
-        sending = asyncio.create_task(self._send(interval))
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait())]
+        if habits.source != "none":
+            tasks.append(asyncio.create_task(self._send()))
         try:
             if door is not None:
                 await door.start()
-            await asyncio.wait([sending, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            sending.cancel()
+            for task in tasks:
+                task.cancel()
             if door is not None:
                 await door.close()
             await self._node.close()
         return 0
 
-    async def _send(self, interval: float) -> None:
-        async for body in sources.host(interval):
+    async def _send(self) -> None:
+        host = self._habits.source == "host"
+        bodies = sources.host(self._habits.interval) if host else sources.lines(sys.stdin.fileno(), self._bad_line)
+        async for body in bodies:
             await self._node.send(body)
             self._tell(f"acknowledged {json.dumps(body)}", "acknowledged", body=body)
 
+    def _bad_line(self, number: int, why: str) -> None:
+        print(f"error[bad_line]: Line {number} is no reading: {why}.", file=sys.stderr, flush=True)
+
+    # commands
+
     async def _change(self, given: dict[str, Any]) -> dict[str, Any]:
-        await self._node.change(MODES[given["to"]])
+        if given["to"] == AUTO:
+            self._node.choose_by_itself()
+        else:
+            await self._node.command(MODES[given["to"]])
         return {"mode": given["to"]}
+
+    async def _rekey(self, _: dict[str, Any]) -> dict[str, Any]:
+        if self._keys is None or self._keys.newest is None:
+            raise BadInput("no_cm_key", "It has no CM Device Key: it is none, or was not assigned one yet.")
+        self._node.take_fresh_key()
+        return {"id": self._keys.newest.cm_device_id}
+
+    async def _status(self, _: dict[str, Any]) -> dict[str, Any]:
+        key = None if self._keys is None else self._keys.newest
+        pne = self._node.pne
+        joined = None if pne is None else pne.joined
+        return {
+            "device": self._config.pne.pne_id,
+            "mode": next(name for name, known in MODES.items() if known is self._node.mode),
+            "through": None if joined is None else joined.gateway_id,
+            "pans": [] if self._node.gateway is None else self._node.gateway.bound,
+            "cm_device": None if key is None else key.cm_device_id,
+            "generation": None if key is None else key.generation,
+            "waiting": self._node.waiting,
+        }
+
+    # events
 
     def _mode(self, mode: Mode) -> None:
         name = next(name for name, known in MODES.items() if known is mode)
@@ -84,9 +214,18 @@ class _Run:
         where = f", its PAN at {', '.join(bound)}" if bound else ""
         self._tell(f"{self._config.pne.pne_id} runs as {name}{where}", "mode", mode=name, pans=bound)
 
+    def _key(self, key: CmKey) -> None:
+        device = key.cm_device_id
+        line = f"{self._config.pne.pne_id} has the CM Device ID {device} and its key of generation {key.generation}"
+        self._tell(line, "key", cm_device=device, generation=key.generation)
+
     def _established(self, gateway: EntityId, pn: PnId) -> None:
         pne = self._config.pne.pne_id
         self._tell(f"{pne} established through {gateway} in {pn}", "established", gateway=gateway, pn=pn)
+
+    def _received(self, text: str) -> str:
+        self._tell(f"received {text}", "received", text=text)
+        return ANSWER
 
     def _tell(self, line: str, event: str, **fields: object) -> None:
         shown = {"event": event, "device": self._config.pne.pne_id, **fields}

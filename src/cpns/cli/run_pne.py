@@ -18,6 +18,7 @@ from cpns.ids import EntityId, PnId
 from cpns.pne import sources
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
+from cpns.pne.inbox import Inbox
 from cpns.service.system import SystemClock, random_bytes
 from cpns.wire.messages import Invitation
 from cpns.wire.pn_messages import PnChangeNotify
@@ -72,7 +73,7 @@ class _Run:
         self._habits = habits
         self._json = output is Output.JSON
         self._pne = Pne(
-            *(config, SystemClock(), random_bytes, self._received, trace_to(config.trace), self._established),
+            *(config, SystemClock(), random_bytes, Inbox(self._received), trace_to(config.trace), self._established),
             on_change=self._changed,
             consent=self._consent,
         )

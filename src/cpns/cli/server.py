@@ -11,6 +11,17 @@ from cpns.domain.network import Policy
 NewPolicy = Annotated[
     Policy, flag("server", "--policy", "Who may come into new networks: all, upon approval, or the invited.")
 ]
+AnswerTimeout = Annotated[
+    float, flag("server", "--answer-timeout", "Seconds that a gateway and its devices have to answer.", min=0.1)
+]
+HalfOpen = Annotated[float, flag("server", "--half-open", "Seconds after which an unconfirmed session ends.", min=0.1)]
+SessionAge = Annotated[float, flag("server", "--session-age", "Seconds after which any session ends.", min=1)]
+CmUnused = Annotated[
+    float, flag("server", "--cm-unused", "Days after which a CM key that was never used expires.", min=0)
+]
+TraceFile = Annotated[
+    Path | None, flag("server", "--trace", "Append a JSON line for each message sent.", show_default=False)
+]
 
 app = typer.Typer(name="server", help="Set up, run and watch a server.", no_args_is_help=True)
 
@@ -59,19 +70,12 @@ def run(
         int, flag("server", "--lowest-suite", "Let nobody in with a lower suite: 1, 2 or 3.", min=1, max=3)
     ] = 1,
     policy: NewPolicy = Policy.OPEN,
-    answer_timeout: Annotated[
-        float, flag("server", "--answer-timeout", "Seconds that a gateway and its devices have to answer.", min=0.1)
-    ] = 8.0,
-    half_open: Annotated[
-        float, flag("server", "--half-open", "Seconds after which an unconfirmed session ends.", min=0.1)
-    ] = 60.0,
-    session_age: Annotated[
-        float, flag("server", "--session-age", "Seconds after which any session ends.", min=1)
-    ] = 86400.0,
+    answer_timeout: AnswerTimeout = 8.0,
+    half_open: HalfOpen = 60.0,
+    session_age: SessionAge = 86400.0,
+    cm_unused: CmUnused = 30.0,
     passphrase_file: PassphraseFile = None,
-    trace: Annotated[
-        Path | None, flag("server", "--trace", "Append a JSON line for each message sent.", show_default=False)
-    ] = None,
+    trace: TraceFile = None,
 ) -> None:
     """Run the server until SIGTERM or Ctrl-C. Settings are also taken from DATA/server.toml.
 
@@ -97,6 +101,7 @@ def run(
         answer_timeout,
         half_open,
         session_age,
+        cm_unused * 86400.0,
         trace,
     )
     raise typer.Exit(run_server(settings, passphrase_file))

@@ -70,6 +70,51 @@ class Party:
         raise DemoFailed(f"{self.name} did not say {' '.join(words)}; last: {self.said[-3:]}")
 
 
+class Broadband:
+    """A device's own way to the server, such as Wi-Fi: a TCP forwarder that comes and goes."""
+
+    def __init__(self, server: tuple[str, int]) -> None:
+        self._server = server
+        self._port = 0
+        self._listener: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self._pumps: set[asyncio.Task[None]] = set()
+
+    async def up(self) -> str:
+        """Be there; return its address, the same each time."""
+        self._listener = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+        self._port = self._listener.sockets[0].getsockname()[1]
+        return f"127.0.0.1:{self._port}"
+
+    async def down(self) -> None:
+        """Be gone, with all connections."""
+        if self._listener is not None:
+            self._listener.close()
+        for writer in self._open:
+            writer.transport.abort()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection(*self._server)
+        except OSError:
+            writer.transport.abort()
+            return
+        for source, target in ((reader, back), (there, writer)):
+            self._open.add(target)
+            pump = asyncio.create_task(self._pump(source, target))
+            self._pumps.add(pump)
+            pump.add_done_callback(self._pumps.discard)
+
+    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65536):
+                target.write(data)
+                await target.drain()
+        self._open.discard(target)
+        target.close()
+
+
 class Stage:
     """The folder of the demo, and its processes."""
 

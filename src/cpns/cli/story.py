@@ -14,6 +14,7 @@ from rich.table import Table
 
 from cpns.cli import ladder
 from cpns.cli.stage import DemoFailed, Party, Stage
+from cpns.cli.story_cm import EARBUD, TABLET, ChangingMode
 
 SERVER, HOME, SHED, MALLORY = "cloud", "home", "shed", "mallory"
 WATCH, SCALE, BAND, RING, SHY = "watch", "scale", "band", "ring", "shy"
@@ -69,7 +70,7 @@ class Story:
         )
         self.server_address = (await server.line()).rsplit(" ", 1)[-1]
         adding = [("gateway", name) for name in (HOME, SHED, MALLORY)]
-        adding += [("device", name) for name in (*DEVICES, SHY, *VICTIMS)]
+        adding += [("device", name) for name in (*DEVICES, SHY, *VICTIMS, TABLET, EARBUD)]
         await asyncio.gather(
             *(
                 self.stage.call(kind, "add", name, "--data", data, "--out", self.stage.data(f"{name}.key"))
@@ -292,6 +293,7 @@ async def tell(console: Console, once: bool) -> None:
             await story.join()
             await story.readings(9)
             await story.push()
+            await ChangingMode(story, HOME, SERVER).tell()
             await story.attacks()
             await story.death()
             await story.lost()

@@ -142,7 +142,12 @@ def show(plural: str, data: Path, id: str, output: Output) -> None:
         del fields["gateway"]
     o.print_fields(fields)
     print()
-    rows = ((row["at"], row["event"], row["result"], row["reason"], row["via"]) for row in entity["audit"])
+    print_audit(entity["audit"])
+
+
+def print_audit(audit: list[dict[str, Any]]) -> None:
+    """Print rows of the audit log."""
+    rows = ((row["at"], row["event"], row["result"], row["reason"], row["via"]) for row in audit)
     o.print_table(("when", "event", "result", "reason", "via"), rows)
 
 
@@ -251,8 +256,60 @@ def exposure(data: Path, id: str, output: Output) -> None:
         for one in found["devices"]
     )
     o.print_table(("device", "from", "newest from", "set up", "readings carried, sealed"), rows)
+    if found["cm_devices"]:
+        print("\nIt set up CM Devices; it knows the key of each that did not take a fresh one since:")
+        show_cm_devices({"items": found["cm_devices"]}, output)
     if found["networks"]:
         print(f"\nIt serves {', '.join(found['networks'])}: `cpns network switch` lets another gateway do so.")
+
+
+# CM Devices
+
+
+def show_cm_devices(found: dict[str, Any], output: Output) -> None:
+    """Print a list of CM Devices."""
+    columns = ("id", "device", "set up by", "state", "connected", "key", "known to that gateway", "went direct first")
+    rows = (
+        (
+            *(one[name] for name in ("id", "device", "gateway", "state", "connected")),
+            f"generation {one['generation']}" + (", a fresh one is due" if one["rotation_due"] else ""),
+            *(one["known_to_gateway"], one["used_at"] or "never"),
+        )
+        for one in found["items"]
+    )
+    o.show(found, output, columns, rows)
+
+
+def show_cm_device(data: Path, id: str, output: Output) -> None:
+    """Print one CM Device and its newest audit rows."""
+    one = get(data, resource("cm", id))
+    if output is Output.JSON:
+        o.print_json(one)
+        return
+    o.print_fields({name.replace("_", " "): value for name, value in one.items() if name != "audit"})
+    print()
+    print_audit(one["audit"])
+
+
+def known_to(data: Path, gateway: str) -> list[str]:
+    """Return the CM Devices whose key a gateway knows, as it set them up."""
+    found = get(data, resource("gateways", gateway, "/exposure"))
+    return [one["id"] for one in found["cm_devices"] if one["known_to_gateway"]]
+
+
+def offer_rotation(data: Path, gateway: str, yes: bool) -> None:
+    """Offer to rotate the CM keys that a revoked gateway knows."""
+    whom = known_to(data, gateway)
+    if not whom:
+        return
+    print(f"\n{o.plain(gateway)} knows the keys of {len(whom)} CM Devices that it set up: {', '.join(whom)}.")
+    if not yes and sys.stdin.isatty():
+        with contextlib.suppress(BadInput):
+            confirm("Have them take fresh keys now?", yes)
+            post(data, "/cm/rotate", {"devices": whom})
+            print("They take fresh keys as soon as they are heard.")
+            return
+    print(f"Have them take fresh ones: cpns cm rotate --gateway {o.plain(gateway)}")
 
 
 # readings
