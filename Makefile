@@ -20,7 +20,7 @@ PYTEST  := $(BIN)/python -m pytest -n $(WORKERS)
 
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test check conformance vectors bench fmt lock clean
+.PHONY: help demo test check conformance vectors bench switches fmt lock clean
 
 help:           ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -47,6 +47,9 @@ vectors: $(VENV)/.dev   ## check known answers: FILE=path, or those of tests/vec
 
 bench: $(VENV)/.dev     ## measure (ARGS is handed on)
 	@$(BIN)/python -m bench $(ARGS)
+
+switches: $(VENV)/.dev  ## a device that changes its mode N=1000 times at random moments under traffic
+	@$(BIN)/python -m tests.support.switches $(or $(N),1000)
 
 fmt: $(VENV)/.dev       ## format, and mend what the linter can mend
 	$(BIN)/ruff format .

@@ -22,7 +22,10 @@ from cpns.transport import pan, stack
 from cpns.transport.endpoint import Endpoint
 from cpns.transport.errors import Answer, Code
 from cpns.wire import application, codec
+from cpns.wire import cm_messages as cm
 from cpns.wire import messages as m
+from cpns.wire.registry import Mode
+from tests.support.device import device
 from tests.support.fuzz import Health, Mutator, drained, framed, pour
 from tests.support.lossy import Datagram, Fates, UdpProxy, honest
 from tests.support.raw import CSM, ScriptedGateway, ScriptedPne, ask, entry_of
@@ -96,6 +99,11 @@ async def recorded(here: World) -> tuple[Any, Pne, list[bytes], list[bytes]]:
     await settled(invited)
     await invited.network.inventory()
     await here.stop(invited)
+    tablet = await device(here, on.gateway, name="pne-5", server=(on.uplink.host, on.uplink.port))
+    await until(lambda: tablet.can_go_direct)
+    await tablet.change(Mode.BOTH)
+    await until(lambda: tablet.keys is not None and tablet.keys.newest and tablet.keys.newest.generation == 1)
+    await here.stop(tablet)
     unlimited(on.gateway.pans[0].endpoint)
     up = [one.data for one in on.pan.seen if one.up]
     down = [one.data for one in on.pan.seen if not one.up]
@@ -138,6 +146,7 @@ async def test_gateway_pan(here: World, counted: Counter[str], caplog: pytest.Lo
         "pne-2",
         "pne-3",
         "pne-4",
+        "pne-5",
         "newcomer",
     }
 
@@ -275,6 +284,12 @@ async def test_inside_a_gateway_s_session(here: World, caplog: pytest.LogCapture
         codec.encode(m.GatewaySetupRequest(bytes(8), False, tuple(entry_of(pne.begin()) for pne in some)))
         for some in (pnes[:1], pnes[1:2], pnes[:2], pnes)
     ]
+    own = EntityId("cm-1")
+    mediated: list[codec.Message] = [
+        *(cm.CmAssignRequest(pnes[0].name, bytes(8)), cm.CmIdRequest(bytes(8), own, bytes(16))),
+        *(cm.CmConfirmRequest(bytes(8), bytes(16)), cm.CmReleaseRequest(own)),
+    ]
+    requests += [codec.encode(one) for one in mediated]
     mutants = Mutator(4, requests)
 
     async def setup(payload: bytes) -> Answer:
@@ -301,9 +316,12 @@ async def test_inside_a_pne_s_session(here: World, caplog: pytest.LogCaptureFixt
     health = Health(caplog)
     corpus = [application.encode_reading(pne.next_reading({"t": [1, 2.5, None, {"x": "y"}], "ü": True}))]
     corpus.append(application.encode_text("hello"))
+    corpus.append(codec.encode(cm.CmRekeyRequest(EntityId("cm-1"), 1, bytes(16))))
+    corpus.append(codec.encode(cm.CmRotateNotify(EntityId("cm-1"))))
+    corpus.append(codec.encode(cm.CmKeyRequest(EntityId("cm-1"), bytes(32))))
     mutants = Mutator(6, corpus)
     for path in ("readings", "status", "cpns", "ping"):
-        codes = await sealed(partial(pne._exchange, path), mutants, 1000)
+        codes = await sealed(partial(pne._way.exchange, path), mutants, 1000)
         assert set(codes) <= REFUSALS, path
         assert sum(codes.values()) == 1000
     kept = await here.store.readings(0, 10000)

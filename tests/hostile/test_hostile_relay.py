@@ -82,7 +82,7 @@ async def test_a_reading_changed_on_its_way_up(here: World, change: str) -> None
     evil.seal = once(True, CHANGES[change])
     reading = alice.next_reading({"t": 21})
     with pytest.raises(Hinted) as ended:
-        await alice._exchange("readings", application.encode_reading(reading))
+        await alice._way.exchange("readings", application.encode_reading(reading))
     assert ended.value.answer == UNIFORM_REFUSAL
     assert await bodies(here, "alice") == []
     await alice.send(reading)
@@ -100,7 +100,7 @@ async def test_an_acknowledgement_changed_on_its_way_down(here: World, change: s
     evil.seal = once(False, CHANGES[change])
     reading = alice.next_reading({"t": 21})
     with pytest.raises(NoAnswer):
-        await alice._exchange("readings", application.encode_reading(reading))
+        await alice._way.exchange("readings", application.encode_reading(reading))
     await alice.send(reading)
     assert await bodies(here, "alice") == ['{"t":21}']
     await unharmed(here, bob)
@@ -122,7 +122,7 @@ async def test_an_acknowledgement_made_up(here: World, answer: str) -> None:
     assert relay is not None
     route, relay._route = relay._route, lambda destination: Swallows()
     with pytest.raises(NoAnswer):
-        await alice._exchange("readings", application.encode_reading(reading))
+        await alice._way.exchange("readings", application.encode_reading(reading))
     assert await bodies(here, "alice") == []
     relay._route = route
     async with asyncio.timeout(10):
@@ -212,7 +212,7 @@ async def test_readings_reordered(here: World) -> None:
             return await carrier.carry(destination, sealed)
 
     relay._route = lambda destination: Held()
-    link, end = alice._link, alice.sessions.with_peer(SERVER)
+    link, end = alice._way.link, alice.sessions.with_peer(SERVER)
     assert link is not None
     readings = [application.encode_reading(alice.next_reading({"n": number})) for number in range(8)]
     answers = await asyncio.gather(
@@ -244,9 +244,9 @@ async def test_acknowledgements_swapped(here: World) -> None:
         reading = application.encode_reading(alice.next_reading({"n": number}))
         if number:
             with pytest.raises(NoAnswer):
-                await alice._exchange("readings", reading)
+                await alice._way.exchange("readings", reading)
         else:
-            assert (await alice._exchange("readings", reading)).ok
+            assert (await alice._way.exchange("readings", reading)).ok
     assert len(await bodies(here, "alice")) == 2
     evil.seal = None
     await unharmed(here, bob)

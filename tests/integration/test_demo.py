@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.mark.req(
-    "DEF-1", "DEF-9", "SES-1", "SES-2", "SES-5", "AUTH-0", "AUTH-7.5.5", "AUTH-G1", "AUTH-G5", "AUTH-S4", "FN-8"
+    "DEF-1", "DEF-9", "SES-1", "SES-2", "SES-5", "AUTH-0", "AUTH-7.5.5", "AUTH-G1", "AUTH-G5", "AUTH-S4", "FN-8", "CM-0"
 )
 @pytest.mark.timeout(150)
 def test_the_story_comes_about() -> None:
@@ -39,6 +39,12 @@ def test_the_story_comes_about() -> None:
     for gateway in ("shed", "home"):  # one died, then the other was stolen
         assert len(re.findall(rf"(watch|scale|band|ring) +through {gateway}, +[\d.]+ s later", told)) == 4
     assert "could ever read" in told
+    steps = told[told.index("A tablet that can go direct") : told.index("Wi-Fi is gone")]
+    numbers = re.findall(r"(?<=[ ,])(\d+) [a-zA-Z]", "\n".join(line for line in steps.splitlines() if "│" in line))
+    assert [int(number) for number in numbers][:16] == list(range(1, 17))
+    assert re.search(r"earbud comes in through the tablet: its gateway is cm-", told)
+    assert re.search(r"\d+ readings, .* none lost, none twice.*; via home, then cm-\S+, then home", told)
+    assert "which knows its key: no" in told
 
 
 def test_help_shows_an_example() -> None:

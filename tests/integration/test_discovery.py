@@ -8,6 +8,8 @@ import pytest
 
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
+from cpns.pne.config import Where
+from cpns.pne.inbox import Inbox
 from cpns.service.system import random_bytes
 from cpns.transport import discovery
 from tests.support.world import CLOCK, world
@@ -36,8 +38,8 @@ async def test_a_found_gateway_serves(tmp_path: Path) -> None:
         await w.start_server()
         await w.start_gateway("gw-mdns", announce=True)
         config = await w.pne_config("pne-1", ("", 0))
-        config = dataclasses.replace(config, gateways=(), gateway_id=EntityId("gw-mdns"))
-        pne = Pne(config, CLOCK, random_bytes, lambda text: text)
+        config = dataclasses.replace(config, where=Where(gateway_id=EntityId("gw-mdns")))
+        pne = Pne(config, CLOCK, random_bytes, Inbox(lambda text: text))
         w.closes(pne)
         await pne.start()
         w.run(pne)

@@ -16,6 +16,8 @@ from cpns.errors import Conflict, Refused, Result, Unavailable
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
+from cpns.pne.config import Where
+from cpns.pne.inbox import Inbox
 from cpns.service.system import random_bytes
 from cpns.transport import discovery, multicast
 from cpns.transport.endpoint import Hinted
@@ -171,7 +173,7 @@ async def test_a_pne_that_was_told_of_no_gateway_finds_the_next_one_by_itself(he
     await here.start_server()
     both = {name: await here.start_gateway(name, announce=True) for name in ("gw-a", "gw-b")}
     config = await here.pne_config("alice", ("", 0), **FAST)
-    pne = Pne(dataclasses.replace(config, gateways=()), CLOCK, random_bytes, lambda text: text)
+    pne = Pne(dataclasses.replace(config, where=Where()), CLOCK, random_bytes, Inbox(lambda text: text))
     here.closes(pne)
     await pne.start()
     here.run(pne)
@@ -316,9 +318,9 @@ async def test_a_revoked_pne_gets_nothing_more(here: World) -> None:
     with pytest.raises(Unavailable, match="revoked"):
         await here.server.send(EntityId("alice"), "inbox", push_of("still there?"))
     assert here.inboxes["alice"] == []
-    assert pne._link is not None
+    assert pne._way.link is not None
     with pytest.raises(Hinted, match=r"4\.01"):  # its hop session is gone too
-        await ask(pne._link, b"", path="presence", session=pne.sessions.with_peer(EntityId("gw-1")))
+        await ask(pne._way.link, b"", path="presence", session=pne.sessions.with_peer(EntityId("gw-1")))
 
 
 # What waits

@@ -101,12 +101,12 @@ async def test_a_session_serves_its_own_pair_alone(here: World) -> None:
     assert standing is not None
     answer = await ask(standing.link, reading, path="readings", session=standing.session)
     assert result_of(answer) == ("4.03", Result.NOT_ALLOWED)
-    assert pne._link is not None
+    assert pne._way.link is not None
     end, hop = pne.sessions.with_peer(SERVER), pne.sessions.with_peer(GATEWAY)
     entry = m.SetupEntry(1, pne.config.pne_id, bytes(16), b"k", True, False, 1)
     setup = m.GatewaySetupRequest(bytes(8), False, (entry,))
-    assert result_of(await ask(pne._link, setup, session=end)) == ("4.00", Result.UNKNOWN_MESSAGE)
-    assert result_of(await ask(pne._link, reading, path="readings", session=hop)) == REFUSED
+    assert result_of(await ask(pne._way.link, setup, session=end)) == ("4.00", Result.UNKNOWN_MESSAGE)
+    assert result_of(await ask(pne._way.link, reading, path="readings", session=hop)) == REFUSED
     assert await stored(here) == []
 
 
@@ -169,7 +169,7 @@ async def test_a_changed_byte_is_refused_by_the_server(here: World, how: str) ->
     reading = pne.next_reading({"t": 21})
     done = changing(on, how, up=True)
     with pytest.raises(NoAnswer, match=r"unprotected_answer_4\.01"):
-        await pne._exchange("readings", application.encode_reading(reading))
+        await pne._way.exchange("readings", application.encode_reading(reading))
     assert done
     assert await stored(here) == []
     await pne.send(reading)
@@ -260,9 +260,9 @@ async def test_on_a_secure_pan_the_source_is_the_address(here: World) -> None:
     held = on.gateway.members.get(pne.config.pne_id)
     claim = application.encode_text("pne-1")
     assert result_of(await ask(link, claim, path="presence")) == REFUSED
-    assert pne._link is not None
-    assert (await ask(pne._link, claim, path="presence")).code == Code.CHANGED
-    assert result_of(await ask(pne._link, m.ActivateRequest(1, pne.config.pne_id, bytes(16), b"k"))) == REFUSED
+    assert pne._way.link is not None
+    assert (await ask(pne._way.link, claim, path="presence")).code == Code.CHANGED
+    assert result_of(await ask(pne._way.link, m.ActivateRequest(1, pne.config.pne_id, bytes(16), b"k"))) == REFUSED
     assert on.gateway.members.get(pne.config.pne_id) == held
 
 
@@ -299,7 +299,7 @@ async def test_nothing_unprotected_passes_once_the_hop_stands(here: World, sourc
     (pne,) = await on.pnes(["pne-1"])
     name = pne.config.pne_id
     before = snapshot(on, pne)
-    link = pne._link
+    link = pne._way.link
     if source == "another address":
         other = Scripted(name)
         here.closes(other)
@@ -383,7 +383,7 @@ async def test_a_session_stays_on_the_connection_of_its_gateway(here: World) -> 
 
     on.pan.policy = catch
     with pytest.raises(NoAnswer):
-        await pne._exchange("readings", application.encode_reading(pne.next_reading({"t": 1})))
+        await pne._way.exchange("readings", application.encode_reading(pne.next_reading({"t": 1})))
     raw = await RawTcp.open(here.address)
     here.closes(raw)
     again = Message.decode(caught[0])

@@ -7,7 +7,7 @@ A hook sees each CPNS message once on its way in and once on its way out and may
 sends thus need not be what it believes, and what it believes need not be what it got: it gets past its own checks.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from enum import Enum
 from typing import Any
@@ -41,6 +41,9 @@ Hook = Callable[[Way, str, Any], Any]
 Seal = Callable[[bool, str, Sealed], Sealed]
 """Takes whether it is a request, its destination, and a sealed message on its way through; returns what goes on."""
 
+Before = Callable[[Any], Awaitable[None]]
+"""Is awaited before a message that the gateway itself begins with is sent."""
+
 
 def unchanged(way: Way, peer: str, body: Any) -> Any:
     return body
@@ -63,6 +66,8 @@ class _Link(Link):
         def taken(answer: Answer) -> Any:
             return accept(self.gateway.hooked(IN, self.edge, self, answer) if answer.ok else answer)
 
+        if self.gateway.before is not None:
+            await self.gateway.before(body_of(payload))
         payload = self.gateway.hooked(OUT, self.edge, self, Answer(0, payload)).payload
         return await super().request(path, payload, accept=taken, **options)
 
@@ -74,6 +79,7 @@ class HostileGateway(Gateway):
         super().__init__(*args)
         self.hook: Hook = unchanged
         self.seal: Seal | None = None
+        self.before: Before | None = None
         self.log: list[tuple[Way, str, Any]] = []
         self.twice: dict[type[Any], str] = {}
         self.links: dict[str, Link] = {}

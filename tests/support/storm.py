@@ -17,10 +17,12 @@ from cpns.crypto.secret import Secret
 from cpns.domain.credential import DeviceCredential
 from cpns.domain.inventory import Kind
 from cpns.gateway.app import Gateway
+from cpns.gateway.claim import EukeyClaim
 from cpns.gateway.config import GatewayConfig, PanConfig
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
-from cpns.pne.config import PneConfig
+from cpns.pne.config import PneConfig, Where
+from cpns.pne.inbox import Inbox
 from cpns.service.provisioning import NoSessions, Provisioning
 from cpns.service.system import random_bytes
 from cpns.store.server_store import ServerStore
@@ -131,7 +133,6 @@ class Storm:
         config = GatewayConfig(
             EntityId(name),
             SERVER,
-            self._keys[name],
             self._tap.host,
             self._tap.port,
             pans=(PanConfig("127.0.0.1", 0, secure=False),),
@@ -140,7 +141,8 @@ class Storm:
             keepalive=QUIET,
         )
         vault = FileVault(Secret(random_bytes(32)), random_bytes)
-        gateway = Gateway(config, None, vault, CLOCK, random_bytes, self.passed.append)
+        claim = EukeyClaim(config, self._keys[EntityId(name)], random_bytes)
+        gateway = Gateway(config, claim, None, vault, CLOCK, random_bytes, self.passed.append)
         self.gateways.append(gateway)
         await gateway.start()
         await gateway.uplink.wait(5)
@@ -150,7 +152,7 @@ class Storm:
             EntityId(name),
             SERVER,
             self._keys[name],
-            (address_of(gateway.pans[0].endpoint),),
+            Where((address_of(gateway.pans[0].endpoint),)),
             suite=SUITE,
             presence=QUIET,
         )
@@ -160,7 +162,7 @@ class Storm:
             if len(self._here) == len(self._pne_names):
                 self._all_here.set()
 
-        pne = Pne(config, CLOCK, random_bytes, lambda text: text, on_established=established)
+        pne = Pne(config, CLOCK, random_bytes, Inbox(lambda text: text), on_established=established)
         self.pnes.append(pne)
         await pne.start()
         self._runs.append(asyncio.create_task(pne.run()))

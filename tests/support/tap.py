@@ -210,7 +210,7 @@ class Scene:
 async def settled(pne: Pne) -> None:
     """Wait until *pne* has joined and nothing that it sent waits for an answer."""
     await pne.wait_established()
-    end = pne._server
+    end = pne._way.session
     await until(lambda: end is not None and oscore.sent(end) and not pne._endpoint._tokens._exchanges)
 
 

@@ -10,10 +10,12 @@ from typing import Any
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Kind, Outcome
 from cpns.gateway.app import Gateway
+from cpns.gateway.claim import EukeyClaim
 from cpns.gateway.config import GatewayConfig, PanConfig
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
-from cpns.pne.config import PneConfig
+from cpns.pne.config import PneConfig, Where
+from cpns.pne.inbox import Inbox
 from cpns.ports import Randomness
 from cpns.server.app import Server
 from cpns.server.config import ServerConfig
@@ -84,10 +86,10 @@ class World:
         return self.keys[name] if name in self.keys else await self.provision(kind, name)
 
     async def gateway_config(self, name: str, *, secure: bool = False, **options: Any) -> GatewayConfig:
+        await self.key(Kind.GATEWAY, name)
         config = GatewayConfig(
             EntityId(name),
             SERVER,
-            await self.key(Kind.GATEWAY, name),
             *self.address,
             pans=(PanConfig("127.0.0.1", 0, secure),),
             announce=False,
@@ -109,8 +111,9 @@ class World:
         """Start a gateway; *kept*: with a store of its own, which is there again after `stop`."""
         config = await self.gateway_config(name, secure=secure, **options)
         store = GatewayStore.open(self.folder / f"{name}.db") if kept else None
-        vault = FileVault(config.eukey, random_bytes)
-        gateway = kind(config, store, vault, CLOCK, random, self.passed.append)
+        vault = FileVault(self.keys[name], random_bytes)
+        claim = EukeyClaim(config, self.keys[name], random)
+        gateway = kind(config, claim, store, vault, CLOCK, random, self.passed.append)
         if store is not None:
             self._closers.append((gateway, store.close))
         self._closers.append((gateway, gateway.close))
@@ -125,7 +128,8 @@ class World:
 
     async def pne_config(self, name: str, gateway: tuple[str, int], **options: Any) -> PneConfig:
         key = await self.key(Kind.PNE, name)
-        config = PneConfig(EntityId(name), SERVER, key, (gateway,), suite=1)
+        of_where = {one: options.pop(one) for one in ("gateways", "gateway_id", "pan_secure") if one in options}
+        config = PneConfig(EntityId(name), SERVER, key, Where(**{"gateways": (gateway,), **of_where}), suite=1)
         return dataclasses.replace(config, **options)
 
     async def make_pne(
@@ -145,7 +149,7 @@ class World:
             return name in self.accepting
 
         changes = self.changes.setdefault(name, [])
-        pne = Pne(config, CLOCK, random, inbox, self.passed.append, on_change=changes.append, consent=consent)
+        pne = Pne(config, CLOCK, random, Inbox(inbox), self.passed.append, on_change=changes.append, consent=consent)
         await pne.start()
         self._closers.append((pne, pne.close))
         self.pnes.append(pne)
@@ -191,6 +195,10 @@ class World:
     def closes(self, party: Any) -> None:
         """Close *party* with the world."""
         self._closers.append((party, party.close))
+
+    def closes_with(self, party: Any, close: Any) -> None:
+        """Call *close* after *party* is closed."""
+        self._closers.append((party, close))
 
     async def members_of(self, gateway: str) -> list[str]:
         """Return the PNEs in the PNs that a gateway serves."""
