@@ -312,6 +312,6 @@ class CmStore(Protocol):
         """Keep one beside the others; durable when this returns."""
         ...
 
-    async def drop_cm_keys(self, but: HeldCmKey | None) -> None:
-        """Forget all but one."""
+    async def drop_cm_keys(self, keys: Iterable[tuple[EntityId, int]]) -> None:
+        """Forget keys, each named by CM Device ID and generation."""
         ...

@@ -8,7 +8,7 @@ import pytest
 
 from cpns.crypto.secret import Secret
 from cpns.domain.cm import CmKey, HeldCmKey
-from cpns.errors import AuthenticationFailed, Unavailable
+from cpns.errors import AuthenticationFailed, Refused, Unavailable
 from cpns.ids import EntityId
 from cpns.node.cm import Keys
 from cpns.service.system import random_bytes
@@ -163,6 +163,18 @@ async def test_several_fresh_keys_are_tried_from_the_newest_on(keys: Keys) -> No
     assert in_turn(keys) == [FRESHER]
 
 
+async def test_all_can_be_forgotten(keys: Keys) -> None:
+    """The server says that the ID is not this device's."""
+    await keys.begin(FIRST)
+    await keys.add(FRESH)
+    await keys.forget()
+    assert keys.newest is None
+    await keys.load()
+    assert keys.newest is None
+    await keys.begin(OTHER)
+    assert in_turn(keys) == [OTHER]
+
+
 # --- what outlasts a restart
 
 
@@ -281,7 +293,7 @@ async def test_a_key_moved_to_another_row_is_not_loaded(
     keys = await loaded(store, vault)
     await keys.begin(FIRST)
     (first,) = await store.cm_keys()
-    await store.drop_cm_keys(None)
+    await store.drop_cm_keys([(CM1, 0)])
     await store.keep_cm_key(HeldCmKey(*place, first.sealed_key))
     assert (await loaded(store, vault)).newest is None
 
@@ -332,3 +344,29 @@ async def test_what_is_held_is_sealed(store: GatewayStore, vault: FileVault) -> 
     (first,) = await store.cm_keys()
     assert len(first.sealed_key) == 28 + 32
     assert FIRST.key.reveal() not in first.sealed_key
+
+
+# What happens while an activation is under way
+
+
+async def test_a_key_that_came_meanwhile_is_not_dropped(keys: Keys) -> None:
+    await keys.begin(FIRST)
+    used = keys.to_try()
+    await keys.add(FRESH)
+    await keys.proven(used)
+    assert keys.newest == FRESH
+
+
+async def test_a_key_that_was_forgotten_meanwhile_does_not_come_back(keys: Keys) -> None:
+    await keys.begin(FIRST)
+    used = keys.to_try()
+    await keys.forget()
+    await keys.proven(used)
+    assert keys.newest is None
+
+
+async def test_an_uplink_that_tries_on_without_a_key_is_refused(keys: Keys) -> None:
+    await keys.begin(FIRST)
+    await keys.forget()
+    with pytest.raises(Refused):
+        keys.to_try()

@@ -310,7 +310,8 @@ def test_no_state_of_an_assignment_prints_a_key() -> None:
     for state in states:
         for secret in (SEED, V.key, V.cck, V.prk):
             assert not shows(state, secret), type(state)
-    assert shows(RUN.given, SEED)  # so that it is known that `shows` finds one
+    assert not shows(RUN.given, SEED)
+    assert shows([SEED], SEED)  # so that it is known that `shows` finds one
     assert "cm-" in repr(RUN.reply_awaited)
 
 

@@ -352,7 +352,7 @@ class Machine(RuleBasedStateMachine):
         current = [who for who, one in ones.items() if one.gone is None]
         who = pick([*ones, *current * 5, *current[-3:] * 3, NO_CM])
         one = ones.get(who) or One(self.fresh(STRANGER, NOBODY, random), b"")
-        pne, gateway = pick([*[PNE] * 3, *PNES, *PNES]), pick(GATEWAYS)
+        pne, gateway = pick([*[PNE] * 3, *PNES]), pick(GATEWAYS)
         if step in ("assign", "check"):
             pne = pick([*[pne] * 9, BOUND, STRANGER, GW2, who])
             gateway = pick([*[gateway] * 15, NOBODY])
@@ -365,7 +365,8 @@ class Machine(RuleBasedStateMachine):
             return ("assign_cm", replace(new, fingerprint=pick([*[new.fingerprint] * 20, *prints])))
         if step == "activate":
             grown = [who for who in current if ones[who].next is not None]
-            who = pick([who, who, *grown])
+            unused = [who for who in current if ones[who].used is None]
+            who = pick([who, who, *grown, *unused])
             at = ones[who].generation if who in ones else 0
             return ("activate_cm", who, at + pick([0, 0, 0, 1, 1, 1, -1, 2]), now)
         if step == "rekey":
@@ -374,8 +375,6 @@ class Machine(RuleBasedStateMachine):
             return ("rekey_cm", who, pick([*[one.new.pne_id] * 9, pne]), generation, b"key %d" % self.made)
         if step == "release":
             who = pick([*[who for who, one in ones.items() if one.waits] * 3, who])
-            if who in ones and ones[who].gone is not None and ones[who].used is None:
-                return None
             return ("release_cm", who, pick([*[ones[who].new.gateway_id if who in ones else NOBODY] * 4, gateway]), now)
         if step == "expire":
             made = pick([one.new.at, *(one.new.at for one in ones.values() if one.waits)])
@@ -1044,3 +1043,21 @@ async def test_an_older_store_is_tied_together_as_a_new_one(tmp_path: Path) -> N
         await store.close()
     assert shapes[0] == shapes[1]
     assert "REFERENCES entities" in dict(shapes[0])["cm_devices"]
+
+
+async def test_its_gateway_does_not_undo_a_revocation(store: ServerStore) -> None:
+    """CM-RELEASE of one that the operator revoked meanwhile leaves it, and with it the word that there is no other."""
+    await assigned(store, "cm-1", PNE, GW1, used=False)
+    await store.revoke(CM, 30.0)
+    await store.release_cm(CM, GW1, 40.0)
+    device = await store.cm_device(CM)
+    assert device is not None
+    assert device.device.state is State.REVOKED
+    with pytest.raises(Refused, match="cm_device_revoked"):
+        await store.check_cm_assignable(PNE, GW1)
+
+
+async def test_a_seed_that_served_another_is_refused(store: ServerStore) -> None:
+    await assigned(store, "cm-1")
+    with pytest.raises(Refused, match="key_seed_used_twice"):
+        await store.assign_cm(new("cm-2", PNES[1], seed="cm-1"))

@@ -97,11 +97,11 @@ class CmKeys(Protocol):
     """The keys of a CM Device; two of them while it takes up a fresh one."""
 
     def to_try(self) -> CmKey:
-        """Return the newest, or the older one after `refused`."""
+        """Return the newest, or the older one after `refused`. Raises `Refused`: there is none."""
         ...
 
     async def proven(self, key: CmKey) -> None:
-        """The server took *key*: any other is of no use any more."""
+        """The server took *key*: older ones are of no use any more."""
         ...
 
     def refused(self, key: CmKey) -> None:

@@ -1,9 +1,10 @@
 """The keys of a CM Device: what it has, what it keeps over a restart (DEF-8), and which one to try."""
 
 import logging
+from collections.abc import Sequence
 
 from cpns.domain.cm import CmKey, HeldCmKey
-from cpns.errors import AuthenticationFailed
+from cpns.errors import AuthenticationFailed, Refused, Result
 from cpns.ports import CmStore, Vault
 
 _log = logging.getLogger("cpns.node")
@@ -23,6 +24,7 @@ class Keys:
         self._vault = vault
         self._keys: list[CmKey] = []
         self._turn = 0
+        self._refused: list[CmKey] = []
         self.refusals = 0
         """How often in a row the server took none."""
 
@@ -48,8 +50,7 @@ class Keys:
 
     async def forget(self) -> None:
         """Forget all."""
-        await self._drop(None)
-        self._keys.clear()
+        await self._drop(list(self._keys))
 
     async def add(self, key: CmKey) -> None:
         """Take a fresh key of the same ID; the older one is tried too, until this one is `proven`."""
@@ -58,29 +59,32 @@ class Keys:
         self._turn = self.refusals = 0
 
     def to_try(self) -> CmKey:
-        """See `CmKeys`."""
+        """See `CmKeys`. Raises `Refused` where there is none any more."""
+        if not self._keys:
+            raise Refused(Result.KEY_EXPIRED, "no_cm_device_key")
         return self._keys[self._turn % len(self._keys)]
 
     async def proven(self, key: CmKey) -> None:
-        """See `CmKeys`."""
+        """See `CmKeys`. One that came meanwhile stays, and one that was forgotten meanwhile does not come back."""
+        refused, self._refused = self._refused, []
         self._turn = self.refusals = 0
-        if self._keys != [key]:
-            self._keys = [key]
-            await self._drop(key)
+        if key in self._keys:
+            place = self._keys.index(key)
+            others = [one for one in self._keys if one != key]
+            await self._drop([one for one in others if self._keys.index(one) > place or one in refused])
 
     def refused(self, key: CmKey) -> None:
         """See `CmKeys`. Nobody vouches for a refusal: nothing is forgotten for it."""
         self._turn += 1
         self.refusals += 1
+        self._refused.append(key)
+
+    async def _drop(self, keys: Sequence[CmKey]) -> None:
+        self._keys = [one for one in self._keys if one not in keys]
+        if self._store is not None and keys:
+            await self._store.drop_cm_keys((one.cm_device_id, one.generation) for one in keys)
 
     async def _keep(self, key: CmKey) -> None:
         if self._store is not None:
-            await self._store.keep_cm_key(self._held(key))
-
-    async def _drop(self, but: CmKey | None) -> None:
-        if self._store is not None:
-            await self._store.drop_cm_keys(None if but is None else self._held(but))
-
-    def _held(self, key: CmKey) -> HeldCmKey:
-        sealed = self._vault.seal(PURPOSE, f"{key.cm_device_id} {key.generation}", key.key)
-        return HeldCmKey(key.cm_device_id, key.generation, sealed)
+            sealed = self._vault.seal(PURPOSE, f"{key.cm_device_id} {key.generation}", key.key)
+            await self._store.keep_cm_key(HeldCmKey(key.cm_device_id, key.generation, sealed))

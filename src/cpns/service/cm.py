@@ -9,6 +9,7 @@ from cpns.crypto import cm
 from cpns.crypto.ephemeral import SEED_BYTES
 from cpns.crypto.local_eukey import gateway_prk, rand_server, stand_in, stand_in_prk
 from cpns.crypto.secret import Secret
+from cpns.domain import cm as rules
 from cpns.domain.cm import CmCredential, CmDevice, NewCmDevice
 from cpns.domain.credential import fingerprint
 from cpns.domain.inventory import State
@@ -276,6 +277,7 @@ class CmDevices:
         """
         device = request.cm_device_id
         found = await self._store.cm_device(device)
+        rules.rekey(None if found is None else found.device, source.peer_id, request.generation)
         if found is None:
             raise Refused(Result.NOT_ALLOWED, "not_its_cm_device")
         rand = self._random(r.RAND_BYTES)

@@ -6,7 +6,7 @@ What may be is decided by the rules of `cpns.domain.cm`, on rows read in the tra
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from cpns.domain import cm
 from cpns.domain.cm import CmCredential, CmDevice, NewCmDevice
@@ -39,6 +39,9 @@ _ONE = (
     select(*_SHOWN, entities.c.sealed_key, cm_devices.c.sealed_next)
     .join(entities, entities.c.entity_id == cm_devices.c.cm_device_id)
     .where(cm_devices.c.cm_device_id == bindparam("id"))
+)
+_TAKEN = select(entities.c.entity_id).where(
+    or_(entities.c.entity_id == bindparam("id"), entities.c.fingerprint == bindparam("fingerprint"))
 )
 _OF_PNE = _ALL.where(cm_devices.c.pne_id == bindparam("pne_id"))
 _UNUSED = _ALL.where(
@@ -109,7 +112,8 @@ def assign(connection: Connection, new: NewCmDevice) -> list[EntityId]:
             _displace(connection, one.cm_device_id, new.at)
         else:
             _drop(connection, one.cm_device_id)
-    if connection.execute(_ONE, {"id": new.cm_device_id}).one_or_none() is not None:
+    taken = connection.execute(_TAKEN, {"id": new.cm_device_id, "fingerprint": new.fingerprint})
+    if taken.first() is not None:
         raise Refused(Result.AUTHENTICATION_FAILED, "key_seed_used_twice")
     entity = {
         "entity_id": new.cm_device_id,
@@ -131,7 +135,8 @@ def assign(connection: Connection, new: NewCmDevice) -> list[EntityId]:
 def release(connection: Connection, cm_device_id: EntityId, gateway_id: EntityId, at: float) -> None:
     """See `cpns.ports.Store.release_cm`."""
     device = _one(connection, cm_device_id)
-    if device is not None and device.gateway_id == gateway_id and device.activated_at is None:
+    unused = device is not None and device.activated_at is None and device.state is State.ACTIVE
+    if device is not None and unused and device.gateway_id == gateway_id:  # a revocation is the operator's word
         _drop(connection, cm_device_id)
         record(connection, [Outcome(at, "cm_released", cm_device_id, gateway_id, Result.SUCCESS)])
 

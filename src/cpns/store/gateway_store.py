@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import Connection, bindparam, delete, or_, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from cpns.domain.cm import HeldCmKey
 from cpns.domain.inventory import HeldLocalEukey
@@ -25,10 +25,7 @@ _CM_KEYS = select(cm_keys.c.cm_device_id, cm_keys.c.generation, cm_keys.c.sealed
     cm_keys.c.generation.desc()
 )
 _PUT_CM_KEY = insert_or_update(cm_keys, "cm_device_id", "generation")
-_DROP_CM_KEYS = delete(cm_keys)
-_DROP_OTHER_CM_KEYS = delete(cm_keys).where(
-    or_(cm_keys.c.cm_device_id != bindparam("id"), cm_keys.c.generation != bindparam("generation"))
-)
+_DROP_CM_KEY = delete(cm_keys).where(cm_keys.c.cm_device_id == bindparam("id"), cm_keys.c.generation == bindparam("of"))
 
 
 class GatewayStore:
@@ -111,14 +108,13 @@ class GatewayStore:
 
         await self._database.run(write)
 
-    async def drop_cm_keys(self, but: HeldCmKey | None) -> None:
+    async def drop_cm_keys(self, keys: Iterable[tuple[EntityId, int]]) -> None:
         """See `cpns.ports.CmStore`."""
+        rows = [{"id": device, "of": generation} for device, generation in keys]
 
         def write(connection: Connection) -> None:
-            if but is None:
-                connection.execute(_DROP_CM_KEYS)
-            else:
-                connection.execute(_DROP_OTHER_CM_KEYS, {"id": but.cm_device_id, "generation": but.generation})
+            if rows:
+                connection.execute(_DROP_CM_KEY, rows)
 
         await self._database.run(write)
 

@@ -3,7 +3,7 @@
 16 to 23 are those of PROTOCOL section 3; 42 to 46 and the first leg of CM-ASSIGN are this project's own (section 12).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from cpns.ids import EntityId
@@ -25,7 +25,7 @@ class CmAssignResponse:
 
     TYPE: ClassVar = MessageType.CM_ASSIGN_RESPONSE
     txn: bytes
-    key_seed: bytes
+    key_seed: bytes = field(repr=False)
     rand: bytes
 
 
@@ -90,7 +90,7 @@ class CmKeyRequest:
 
     TYPE: ClassVar = MessageType.CM_KEY_REQUEST
     cm_device_id: EntityId
-    cm_device_key: bytes
+    cm_device_key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class AwaitingCode:
     gateway_id: EntityId
     cm_device_id: EntityId
     key_seed: Secret = field(repr=False)
-    code_g: bytes
+    code_g: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
