@@ -11,6 +11,9 @@ EntityId = NewType("EntityId", str)
 PnId = NewType("PnId", str)
 """A personal network; the server names it. Same alphabet as an entity ID."""
 
+SgId = NewType("SgId", str)
+"""A service group; the server names it. Same alphabet as an entity ID."""
+
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,64}\Z")
 
 

@@ -1,7 +1,8 @@
 """cpns.cddl says what the codec does: what is encoded validates, a body with a wrong label, size or kind does not.
 
 pycddl 0.6 is more lenient than RFC 8610 in places, and here is how the tests get by: it does not see extra keys of a
-map inside an array, so the map of a body and each of its entries are validated on their own as well; it does not anchor
+map inside an array, so the map of a body and each of its entries are validated on their own as well; nor in a map of
+which it matched none, so the labels are compared with the rule's; it does not anchor
 ``.regexp`` and takes bytes or a number for any ``.size``, so no case here depends on either; nested objects in ``json``
 it refuses, so readings are flat here.
 """
@@ -30,6 +31,11 @@ MAPS = re.findall(r"^\S+ = \[(\d+), (\S+-map)\]$", CDDL, re.MULTILINE)
 """Type number and name of the map, for each shape."""
 ENTRIES = dict(re.findall(r"^(\S+-map) = \{[^}]*16 => \[1\*64 (\S+-entry)\]", CDDL, re.MULTILINE))
 """Name of a map that has entries, to the name of these."""
+LABELS = {
+    name: {int(label) for label in re.findall(r"(\d+) =>", rule)}
+    for name, rule in re.findall(r"^(\S+-map) = \{([^}]*)\}", CDDL, re.MULTILINE)
+}
+"""Name of a map to the labels that it may have."""
 
 
 @cache
@@ -49,7 +55,9 @@ def validates(data: bytes) -> bool:
     """Return whether *data* is a body by cpns.cddl."""
     number, body = cbor2.loads(data)
     return fits(data, "cpns-body") and any(
-        fits(body, name) and (name not in ENTRIES or all(fits(entry, ENTRIES[name]) for entry in body.get(16, ())))
+        body.keys() <= LABELS[name]
+        and fits(body, name)
+        and (name not in ENTRIES or all(fits(entry, ENTRIES[name]) for entry in body.get(16, ())))
         for kind, name in MAPS
         if int(kind) == number
     )

@@ -92,6 +92,25 @@ def test_message_types_are_those_of_the_protocol() -> None:
         "CM_ROTATE_NOTIFY": 44,
         "CM_RELEASE_REQUEST": 45,
         "CM_RELEASE_RESPONSE": 46,
+        "SG_CREATE_REQUEST": 47,
+        "SG_CREATE_RESPONSE": 48,
+        "SG_DISCOVERY_REQUEST": 49,
+        "SG_DISCOVERY_RESPONSE": 50,
+        "SG_JOIN_REQUEST": 51,
+        "SG_JOIN_RESPONSE": 52,
+        "SG_INVITE_REQUEST": 53,
+        "SG_INVITE_RESPONSE": 54,
+        "SG_LEAVE_REQUEST": 55,
+        "SG_LEAVE_RESPONSE": 56,
+        "SG_EXPEL_REQUEST": 57,
+        "SG_EXPEL_RESPONSE": 58,
+        "SG_OWNER_CHANGE_REQUEST": 59,
+        "SG_OWNER_CHANGE_RESPONSE": 60,
+        "SG_DELETE_REQUEST": 61,
+        "SG_DELETE_RESPONSE": 62,
+        "SG_CHANGE_NOTIFY": 63,
+        "SG_INVENTORY_REQUEST": 64,
+        "SG_INVENTORY_RESPONSE": 65,
     }
 
 
@@ -99,7 +118,8 @@ def test_labels_are_those_of_the_protocol() -> None:
     names = (
         "SUITE ENTITY_ID GATEWAY_ID SERVER_ID PN_ID RAND KID EPH NEED_LOCAL PAN_SECURE PROCEDURE WRAPPED "
         "WRAPPED_GATEWAY PROOF TXN ENTRIES RESULT SETUP_TYPE INVITE ALIAS KEY_SEED CM_DEVICE_ID CM_DEVICE_KEY "
-        "MEMBERS VERSION CHANGE OWNER PRESENCE AGE SOURCE MODE AFTER MORE ADDRESSES GUEST NETWORKS GENERATION"
+        "MEMBERS VERSION CHANGE OWNER PRESENCE AGE SOURCE MODE AFTER MORE ADDRESSES GUEST NETWORKS GENERATION "
+        "SG_ID SERVICE POLICY KEYWORD STANDING MEMBER_REQ GROUPS EPOCH"
     )
     assert [(label.name, label.value) for label in Label] == [(n, i) for i, n in enumerate(names.split(), start=1)]
 
@@ -311,7 +331,7 @@ def test_only_a_bool_is_a_flag(label: int, value: object) -> None:
     assert refusal(raw(1, {**body, label: value}), m.SetupRequest).reason == f"bad_value_label_{label}"
 
 
-@pytest.mark.parametrize("kind", [0, 9, 15, 47, 255, 2**32, -1])
+@pytest.mark.parametrize("kind", [0, 9, 15, 66, 255, 2**32, -1])
 def test_unknown_type(kind: int) -> None:
     assert refusal(raw(kind, {17: 21})).result is Result.UNKNOWN_MESSAGE
 

@@ -18,6 +18,7 @@ from cpns.wire import cm_messages as cm
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
 from cpns.wire import registry as r
+from cpns.wire import sg_messages as sg
 from cpns.wire.registry import Label, MessageType
 
 
@@ -98,7 +99,7 @@ FIELDS: dict[str, tuple[Label, Check]] = {
     "cm_device_key": (Label.CM_DEVICE_KEY, _octets(r.KEY_BYTES)),
     "members": (Label.MEMBERS, _members),
     "version": (Label.VERSION, _number(0, 2**53)),
-    "change": (Label.CHANGE, _number(1, 8)),
+    "change": (Label.CHANGE, _number(1, 9)),
     "owner": (Label.OWNER, is_name),
     "presence": (Label.PRESENCE, _number(1, 4)),
     "age": (Label.AGE, _number(0, 2**32)),
@@ -109,13 +110,21 @@ FIELDS: dict[str, tuple[Label, Check]] = {
     "addresses": (Label.ADDRESSES, _addresses),
     "guest": (Label.GUEST, _flag),
     "networks": (Label.NETWORKS, _members),
+    "sg_id": (Label.SG_ID, is_name),
+    "service": (Label.SERVICE, is_alias),
+    "policy": (Label.POLICY, _number(1, 3)),
+    "keyword": (Label.KEYWORD, is_alias),
+    "standing": (Label.STANDING, _number(1, 4)),
+    "member_req": (Label.MEMBER_REQ, _flag),
+    "groups": (Label.GROUPS, _members),
+    "epoch": (Label.EPOCH, _number(1, 2**53)),
     "generation": (Label.GENERATION, _number(1, r.MAX_GENERATION)),
 }
 """Attribute of a message to its label and to what its value must be."""
 
-SHAPES: Final = (*m.SHAPES, *cm.SHAPES, *pm.SHAPES)
+SHAPES: Final = (*m.SHAPES, *cm.SHAPES, *pm.SHAPES, *sg.SHAPES)
 """All messages."""
-ENTRIES: Final = (*m.ENTRIES, *pm.ENTRIES)
+ENTRIES: Final = (*m.ENTRIES, *pm.ENTRIES, *sg.ENTRIES)
 """What stands in their label 16."""
 
 _TYPES = frozenset(int(t) for t in MessageType)

@@ -49,19 +49,40 @@ class MessageType(IntEnum):
     CM_ROTATE_NOTIFY = 44
     CM_RELEASE_REQUEST = 45
     CM_RELEASE_RESPONSE = 46
+    SG_CREATE_REQUEST = 47
+    SG_CREATE_RESPONSE = 48
+    SG_DISCOVERY_REQUEST = 49
+    SG_DISCOVERY_RESPONSE = 50
+    SG_JOIN_REQUEST = 51
+    SG_JOIN_RESPONSE = 52
+    SG_INVITE_REQUEST = 53
+    SG_INVITE_RESPONSE = 54
+    SG_LEAVE_REQUEST = 55
+    SG_LEAVE_RESPONSE = 56
+    SG_EXPEL_REQUEST = 57
+    SG_EXPEL_RESPONSE = 58
+    SG_OWNER_CHANGE_REQUEST = 59
+    SG_OWNER_CHANGE_RESPONSE = 60
+    SG_DELETE_REQUEST = 61
+    SG_DELETE_RESPONSE = 62
+    SG_CHANGE_NOTIFY = 63
+    SG_INVENTORY_REQUEST = 64
+    SG_INVENTORY_RESPONSE = 65
 
     @property
     def title(self) -> str:
         """The message's name as the seeds write it: ``SETUP Request``, ``PNEstablishmentNotify``."""
         verb, _, kind = self.name.rpartition("_")
         if kind == "NOTIFY":
-            return "".join(word if word in ("PN", "CM") else word.capitalize() for word in verb.split("_")) + "Notify"
+            return "".join(word if word in _SHORT else word.capitalize() for word in verb.split("_")) + "Notify"
         if verb in _WRITTEN_OUT:
             return f"{_WRITTEN_OUT[verb]} {kind.capitalize()}"
         return f"{verb.replace('_', '-')} {kind.capitalize()}" if verb else "Error"
 
 
+_SHORT: Final = ("PN", "CM", "SG")
 _WRITTEN_OUT: Final = {
+    "SG_OWNER_CHANGE": "SG Owner Change",
     "ENTITY_DISCOVERY": "Entity Discovery",
     "GATEWAY_CHANGE": "Gateway Change",
     "PN_GW_SWITCHING": "PN GW Switching",
@@ -108,6 +129,14 @@ class Label(IntEnum):
     GUEST = 35
     NETWORKS = 36
     GENERATION = 37
+    SG_ID = 38
+    SERVICE = 39
+    POLICY = 40
+    KEYWORD = 41
+    STANDING = 42
+    MEMBER_REQ = 43
+    GROUPS = 44
+    EPOCH = 45
 
 
 class Suite(IntEnum):
@@ -150,6 +179,8 @@ class Change(IntEnum):
     """Asked to come, and refused or did not answer: nothing changed."""
     SETTLED = 8
     """Alias, owner or policy."""
+    OWNER = 9
+    """The SG owner change notification."""
 
 
 class Mode(IntEnum):
@@ -158,6 +189,23 @@ class Mode(IntEnum):
     PNE = 1
     PN_GW = 2
     BOTH = 3
+
+
+class JoinPolicy(IntEnum):
+    """Label 40: who may join a service group."""
+
+    OPEN = 1
+    APPROVAL = 2
+    CLOSED = 3
+
+
+class Place(IntEnum):
+    """Label 42: a PNE's place on the list of a service group."""
+
+    MEMBER = 1
+    INVITED = 2
+    PENDING = 3
+    BARRED = 4
 
 
 class Presence(IntEnum):
