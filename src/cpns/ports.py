@@ -8,6 +8,7 @@ from typing import Protocol
 
 from cpns.crypto.secret import Secret
 from cpns.domain.cm import CmCredential, CmDevice, HeldCmKey, NewCmDevice
+from cpns.domain.group import ChangedGroup, Group, GroupInventory, GroupRule
 from cpns.domain.inventory import (
     Credential,
     Entity,
@@ -23,7 +24,7 @@ from cpns.domain.inventory import (
 )
 from cpns.domain.membership import Rule
 from cpns.domain.network import Admitted, Edited, Inventory, Network, Present, Waiting
-from cpns.ids import EntityId, PnId
+from cpns.ids import EntityId, PnId, SgId
 
 
 class Clock(Protocol):
@@ -220,6 +221,48 @@ class Store(Protocol):
 
     async def may_reassign_cm(self, cm_device_id: EntityId, reassign: bool) -> None:
         """Set whether the PNE of a revoked CM Device may be assigned another."""
+        ...
+
+    async def group(self, sg_id: SgId) -> GroupInventory | None:
+        """Return one entry of the SG Inventory, or None."""
+        ...
+
+    async def groups(self) -> list[GroupInventory]:
+        """Return the SG Inventory, by name."""
+        ...
+
+    async def groups_of(self, pne_ids: Sequence[EntityId]) -> list[Group]:
+        """Return the groups that any of these PNEs is a member of, by ID."""
+        ...
+
+    async def discover_groups(
+        self, pne_id: EntityId, keyword: str, service: str | None, after: str, limit: int
+    ) -> list[Group]:
+        """Return up to *limit* groups with an ID over *after* that this PNE may find.
+
+        Args:
+            pne_id: who looks; a closed group is found by who is on its list alone.
+            keyword: in name or service, whatever the case; empty finds all.
+            service: exactly; None finds any.
+            after: of the page before.
+            limit: of the page.
+        """
+        ...
+
+    async def create_group(self, new: Group) -> None:
+        """Commit a new group with its owner as first member.
+
+        Raises:
+            Refused: EXISTS: its name is taken.
+        """
+        ...
+
+    async def change_group(self, sg_id: SgId, rule: GroupRule, at: float, by: EntityId | None) -> ChangedGroup:
+        """Commit what *rule* makes of the group and its list; see `edit`.
+
+        Raises:
+            Refused: UNKNOWN_SG, TOO_MANY, or what *rule* raised.
+        """
         ...
 
     async def keep_push(self, push: KeptPush) -> None:

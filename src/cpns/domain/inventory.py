@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cpns.domain.group import ChangedGroup
 from cpns.domain.network import Network, Policy
 from cpns.errors import Result
 from cpns.ids import EntityId, PnId
@@ -165,11 +166,13 @@ class Revocation:
         first: False where it was revoked before.
         left: the PNs that it was in, or on the list of, as they are now.
         also: the CM Devices of a PNE, which go with it.
+        groups: the service groups that it was on the list of, as they changed.
     """
 
     first: bool
     left: tuple[Network, ...] = ()
     also: tuple[EntityId, ...] = ()
+    groups: tuple[ChangedGroup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cpns.errors import Result
-from cpns.ids import EntityId, PnId
+from cpns.ids import EntityId, PnId, SgId
 
 
 class Policy(StrEnum):
@@ -132,12 +132,14 @@ class Admitted:
         admissions: one for every PNE that had proven itself.
         joined: those that were not in it before.
         left: the PNs that others of them were in until now, as these are now, and who left each.
+        groups: the service groups that those that were let in are members of.
     """
 
     network: Network | None
     admissions: Mapping[EntityId, Admission]
     joined: tuple[EntityId, ...] = ()
     left: tuple[tuple[Network, tuple[EntityId, ...]], ...] = ()
+    groups: tuple[SgId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from cpns.domain.network import (
 )
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
-from cpns.store import waiting_queries
+from cpns.store import group_queries, waiting_queries
 from cpns.store.audit_queries import record
 from cpns.store.dialect import driver_select, driver_sql, driver_update, insert_or_update
 from cpns.store.schema import members, networks, standings
@@ -226,7 +226,8 @@ def establish(connection: Connection, finished: Establishment) -> Admitted:
     left = _left(connection, finished.pn_id, [pne for pne in joined if pne in present], present)
     waiting_queries.remember(connection, finished)
     record(connection, [*finished.outcomes, *_outcomes(finished, admissions)])
-    return Admitted(after, admissions, joined, left)
+    here = group_queries.of_pnes(connection, [member.pne_id for member in let_in]) if let_in else []
+    return Admitted(after, admissions, joined, left, tuple(one.sg_id for one in here))
 
 
 def _founded(connection: Connection, finished: Establishment, owner: EntityId) -> Network:

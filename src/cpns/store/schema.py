@@ -116,6 +116,31 @@ cm_devices = Table(
 )
 """What a CM Device is besides an entity; its ``entities.sealed_key`` is the Key Seed, from generation 1 on its key."""
 
+groups = Table(
+    "groups",
+    metadata,
+    Column("sg_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("service", Text),
+    Column("owner", Text, ForeignKey("entities.entity_id"), nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index("groups_by_name", "name", unique=True),
+)
+
+group_places = Table(
+    "group_places",
+    metadata,
+    Column("sg_id", Text, ForeignKey("groups.sg_id"), primary_key=True),
+    Column("pne_id", Text, primary_key=True),
+    Column("standing", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Index("group_places_by_pne", "pne_id"),
+)
+"""The lists of the service groups. A PNE may be invited before it is provisioned, so its ID is tied to nothing."""
+
 readings = Table(
     "readings",
     metadata,

@@ -1,6 +1,7 @@
 """The server's truth: `cpns.ports.Store` on `Database`. The SQL is in the files that end with `queries`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -8,6 +9,7 @@ from typing import Self
 from sqlalchemy import Connection
 
 from cpns.domain.cm import CmCredential, CmDevice, NewCmDevice
+from cpns.domain.group import ChangedGroup, Group, GroupInventory, GroupRule
 from cpns.domain.inventory import (
     Credential,
     Entity,
@@ -22,10 +24,16 @@ from cpns.domain.inventory import (
 )
 from cpns.domain.membership import Rule
 from cpns.domain.network import Admitted, Edited, Inventory, Network, Present, Waiting
-from cpns.ids import EntityId, PnId
-from cpns.store import audit_queries, cm_queries, network_queries, waiting_queries
+from cpns.ids import EntityId, PnId, SgId
+from cpns.store import audit_queries, cm_queries, group_queries, network_queries, waiting_queries
 from cpns.store import server_queries as q
 from cpns.store.database import Database
+
+
+def _revoke(connection: Connection, entity_id: EntityId, at: float) -> Revocation:
+    """Revoke an entity with all that hangs on it: its CM Devices, its places in networks and groups."""
+    done = cm_queries.revoke(connection, entity_id, at)
+    return replace(done, groups=tuple(group_queries.forget(connection, entity_id, at)))
 
 
 class ServerStore:
@@ -57,7 +65,7 @@ class ServerStore:
 
     async def revoke(self, entity_id: EntityId, at: float) -> Revocation:
         """See `cpns.ports.Store`. The audit log gets a row ``revoked``, the first time."""
-        return await self._database.run(partial(cm_queries.revoke, entity_id=entity_id, at=at))
+        return await self._database.run(partial(_revoke, entity_id=entity_id, at=at))
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         """See `cpns.ports.Store`."""
@@ -155,6 +163,33 @@ class ServerStore:
     async def may_reassign_cm(self, cm_device_id: EntityId, reassign: bool) -> None:
         """See `cpns.ports.Store`."""
         await self._database.run(partial(cm_queries.may_reassign, cm_device_id=cm_device_id, reassign=reassign))
+
+    async def group(self, sg_id: SgId) -> GroupInventory | None:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(group_queries.inventory, sg_id=sg_id), write=False)
+
+    async def groups(self) -> list[GroupInventory]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(group_queries.inventories, write=False)
+
+    async def groups_of(self, pne_ids: Sequence[EntityId]) -> list[Group]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(group_queries.of_pnes, pne_ids=pne_ids), write=False)
+
+    async def discover_groups(
+        self, pne_id: EntityId, keyword: str, service: str | None, after: str, limit: int
+    ) -> list[Group]:
+        """See `cpns.ports.Store`."""
+        found = partial(group_queries.discover, pne_id=pne_id, keyword=keyword, service=service)
+        return await self._database.run(partial(found, after=after, limit=limit), write=False)
+
+    async def create_group(self, new: Group) -> None:
+        """See `cpns.ports.Store`."""
+        await self._database.run(partial(group_queries.create, new=new))
+
+    async def change_group(self, sg_id: SgId, rule: GroupRule, at: float, by: EntityId | None) -> ChangedGroup:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(group_queries.change, sg_id=sg_id, rule=rule, at=at, by=by))
 
     async def keep_push(self, push: KeptPush) -> None:
         """See `cpns.ports.Store`."""

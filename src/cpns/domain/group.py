@@ -1,0 +1,230 @@
+"""A service group as the SG Inventory holds it (DEF-4), and who may do what in it (DEF-5): records and rules.
+
+Each rule takes the group and its list as they are inside the transaction that will change them, and returns the change
+or raises `Refused`.
+
+    right             operator  owner   member        who is invited  others
+    invite            yes       yes     policy open   no              no
+    approve, refuse   yes       yes     no            no              no
+    expel             and bar   and bar no            no              no
+    delete            yes       yes     no            no              no
+    give ownership    yes       to a member that agrees  no  no       no
+    join              -         -       -             yes             as the policy says
+    leave             -         itself  itself        declines        no
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from cpns.domain.network import Policy, Standing
+from cpns.errors import Refused, Result
+from cpns.ids import EntityId, SgId
+
+MAX_LISTED: Final = 4096
+"""Places on the list of one group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A service group.
+
+    Attributes:
+        name: for people; no two groups have the same.
+        service: what it is for, a service's name, or None.
+        owner: the SG Owner (DEF-5).
+        version: grows with every change of what the SG Inventory tells of it.
+        epoch: grows with every change of its membership.
+    """
+
+    sg_id: SgId
+    name: str
+    service: str | None
+    owner: EntityId
+    policy: Policy
+    version: int
+    epoch: int
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One PNE on a group's list.
+
+    Attributes:
+        since: when it got that place, seconds since the epoch.
+    """
+
+    pne_id: EntityId
+    standing: Standing
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupChange:
+    """What one decision changes in a group; committed as a whole, or not at all.
+
+    Attributes:
+        event: names it in the audit log.
+        subjects: the PNEs that it is about.
+        standings: places on the list; None takes the PNE off it.
+        deleted: the group ends.
+    """
+
+    event: str
+    subjects: tuple[EntityId, ...] = ()
+    standings: Mapping[EntityId, Standing | None] = field(default_factory=dict)
+    owner: EntityId | None = None
+    policy: Policy | None = None
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedGroup:
+    """A committed `GroupChange`.
+
+    Attributes:
+        after: the group as it is; of a deleted one, as it was.
+        members: who is in it now; of a deleted one, who was.
+    """
+
+    before: Group
+    after: Group
+    change: GroupChange
+    members: tuple[EntityId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupInventory:
+    """An entry of the SG Inventory: a group with its list, by ID."""
+
+    group: Group
+    listed: tuple[Listed, ...]
+
+    @property
+    def members(self) -> tuple[EntityId, ...]:
+        """Who is in it."""
+        return tuple(one.pne_id for one in self.listed if one.standing is Standing.MEMBER)
+
+
+Places = Mapping[EntityId, Listed]
+GroupRule = Callable[[Group, Places], GroupChange]
+
+
+def _standing(places: Places, pne: EntityId) -> Standing | None:
+    place = places.get(pne)
+    return None if place is None else place.standing
+
+
+def _is_member(places: Places, pne: EntityId | None) -> bool:
+    return pne is not None and _standing(places, pne) is Standing.MEMBER
+
+
+def _governs(group: Group, actor: EntityId | None) -> bool:
+    """Whether *actor* (None: the operator) has the owner's rights."""
+    return actor is None or actor == group.owner
+
+
+def join(group: Group, places: Places, pne: EntityId) -> GroupChange:
+    """Let a PNE in that asks; where the policy is approval it is put on the list, and waits."""
+    standing = _standing(places, pne)
+    if standing is Standing.MEMBER:
+        raise Refused(Result.ALREADY_MEMBER, "already_in_this_group")
+    if standing is Standing.BARRED:
+        raise Refused(Result.NOT_ALLOWED, "barred")
+    if standing is Standing.INVITED or group.policy is Policy.OPEN:
+        return GroupChange("sg_joined", (pne,), {pne: Standing.MEMBER})
+    if group.policy is Policy.APPROVAL:
+        return GroupChange("sg_waits", (pne,), {pne: Standing.PENDING})
+    raise Refused(Result.POLICY, "not_on_the_list")
+
+
+def invite(group: Group, places: Places, actor: EntityId | None, whom: Sequence[EntityId]) -> GroupChange:
+    """Put *whom* on the list, so that they may come; whoever governs so lifts a bar, and lets in who waits."""
+    governs = _governs(group, actor)
+    if not governs and not (group.policy is Policy.OPEN and _is_member(places, actor)):
+        raise Refused(Result.NOT_ALLOWED, "may_not_invite")
+    if not governs and any(_standing(places, pne) is Standing.BARRED for pne in whom):
+        raise Refused(Result.NOT_ALLOWED, "barred")
+    new = [pne for pne in whom if not _is_member(places, pne)]
+    waited = {pne: Standing.MEMBER for pne in new if governs and _standing(places, pne) is Standing.PENDING}
+    return GroupChange("sg_invited", tuple(new), {**dict.fromkeys(new, Standing.INVITED), **waited})
+
+
+def leave(group: Group, places: Places, pne: EntityId) -> GroupChange:
+    """End a PNE's own membership, or decline; an owner is followed as `heir` says, and a group of nobody ends."""
+    if pne not in places or _standing(places, pne) is Standing.BARRED:
+        raise Refused(Result.NOT_A_MEMBER, "not_in_this_group")
+    return _without(group, places, "sg_left", {pne: None})
+
+
+def expel(group: Group, places: Places, actor: EntityId | None, whom: Sequence[EntityId]) -> GroupChange:
+    """Put members out, refuse those that wait, and bar them: the owner alone, or the operator (DEF-5)."""
+    if not _governs(group, actor):
+        raise Refused(Result.NOT_ALLOWED, "may_not_expel")
+    if actor is not None and actor in whom:
+        raise Refused(Result.NOT_ALLOWED, "leave_instead")
+    if any(pne not in places for pne in whom):
+        raise Refused(Result.NOT_A_MEMBER, "not_in_this_group")
+    return _without(group, places, "sg_expelled", dict.fromkeys(whom, Standing.BARRED))
+
+
+def vanish(group: Group, places: Places, pne: EntityId) -> GroupChange:
+    """Take a PNE off the list that was revoked."""
+    return _without(group, places, "sg_left", {pne: None})
+
+
+def _without(group: Group, places: Places, event: str, standings: Mapping[EntityId, Standing | None]) -> GroupChange:
+    subjects = tuple(standings)
+    if group.owner not in standings:
+        return GroupChange(event, subjects, standings)
+    successor = heir(group, places, standings)
+    return GroupChange(event, subjects, standings, owner=successor, deleted=successor is None)
+
+
+def heir(group: Group, places: Places, without: Mapping[EntityId, object]) -> EntityId | None:
+    """Return who follows the owner: the member that has been in the group longest; None where there is no other."""
+    return next(iter(_others(group, places, without)), None)
+
+
+def _others(group: Group, places: Places, without: Mapping[EntityId, object]) -> list[EntityId]:
+    """Return the members besides the owner and those *without*, who has been in longest first."""
+    gone = {group.owner, *without}
+    others = [one for one in places.values() if one.standing is Standing.MEMBER and one.pne_id not in gone]
+    return [one.pne_id for one in sorted(others, key=lambda one: (one.since, one.pne_id))]
+
+
+def delete(group: Group, places: Places, actor: EntityId | None) -> GroupChange:
+    """End the group: the owner alone, or the operator (DEF-5)."""
+    if not _governs(group, actor):
+        raise Refused(Result.NOT_ALLOWED, "may_not_delete")
+    return GroupChange("sg_deleted", deleted=True)
+
+
+def candidates(group: Group, places: Places, actor: EntityId | None, wanted: EntityId | None) -> list[EntityId]:
+    """Return whom to ask, in turn, whether it takes ownership: *wanted*, or all others, who is in longest first.
+
+    Raises:
+        Refused: the owner alone, or the operator, passes it on (DEF-5), and to a member alone.
+    """
+    if not _governs(group, actor):
+        raise Refused(Result.NOT_ALLOWED, "may_not_pass_on")
+    others = _others(group, places, {})
+    found = others if wanted is None else [pne for pne in others if pne == wanted]
+    if not found:
+        raise Refused(Result.NOT_A_MEMBER, "no_such_candidate")
+    return found
+
+
+def pass_on(group: Group, places: Places, frm: EntityId, to: EntityId) -> GroupChange:
+    """Give ownership to a member that has agreed, if it is still *frm* that owns the group."""
+    if group.owner != frm:
+        raise Refused(Result.IN_PROGRESS, "passed_on_meanwhile")
+    if not _is_member(places, to):
+        raise Refused(Result.NOT_A_MEMBER, "left_meanwhile")
+    return GroupChange("sg_owner_changed", (to,), owner=to)
+
+
+def settle(group: Group, places: Places, policy: Policy) -> GroupChange:
+    """Change who may come, as the operator says."""
+    return GroupChange("sg_settled", policy=policy)

@@ -1,0 +1,184 @@
+"""The SG Inventory in its tables (DEF-4): functions of a connection and values, inside a transaction of `Database`.
+
+What may be is decided by the rules of `cpns.domain.group`, on rows read in the transaction that then writes.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, or_, select, update
+
+from cpns.domain import group as rules
+from cpns.domain.group import MAX_LISTED, ChangedGroup, Group, GroupChange, GroupInventory, GroupRule, Listed
+from cpns.domain.inventory import Outcome
+from cpns.domain.network import Policy, Standing
+from cpns.errors import Refused, Result
+from cpns.ids import EntityId, SgId
+from cpns.store.audit_queries import record
+from cpns.store.dialect import insert_or_update
+from cpns.store.schema import group_places, groups
+
+_ALL = select(groups).order_by(groups.c.name)
+_ONE = select(groups).where(groups.c.sg_id == bindparam("id"))
+_NAMED = select(groups).where(groups.c.name == bindparam("name"))
+_PLACES = (
+    select(group_places.c.pne_id, group_places.c.standing, group_places.c.at)
+    .where(group_places.c.sg_id == bindparam("id"))
+    .order_by(group_places.c.pne_id)
+)
+_OF_PNE = (
+    select(groups)
+    .join(group_places, group_places.c.sg_id == groups.c.sg_id)
+    .where(group_places.c.pne_id == bindparam("pne"))
+    .order_by(groups.c.sg_id)
+)
+_MEMBERS_IN = (
+    select(groups)
+    .where(
+        groups.c.sg_id.in_(
+            select(group_places.c.sg_id).where(
+                group_places.c.pne_id.in_(bindparam("pnes", expanding=True)),
+                group_places.c.standing == Standing.MEMBER.value,
+            )
+        )
+    )
+    .order_by(groups.c.sg_id)
+)
+_FOUND = (
+    select(groups)
+    .where(
+        or_(
+            func.lower(groups.c.name).like(bindparam("pattern"), escape="\\"),
+            func.lower(func.coalesce(groups.c.service, "")).like(bindparam("pattern"), escape="\\"),
+        ),
+        or_(bindparam("service").is_(None), groups.c.service == bindparam("service")),
+        or_(
+            groups.c.policy != Policy.CLOSED.value,
+            groups.c.sg_id.in_(
+                select(group_places.c.sg_id).where(
+                    group_places.c.pne_id == bindparam("pne"), group_places.c.standing != Standing.BARRED.value
+                )
+            ),
+        ),
+        groups.c.sg_id > bindparam("after"),
+    )
+    .order_by(groups.c.sg_id)
+    .limit(bindparam("limit"))
+)
+_ADD = insert(groups)
+_CHANGE = (
+    update(groups)
+    .where(groups.c.sg_id == bindparam("id"))
+    .values({column: bindparam(f"new_{column}") for column in ("owner", "policy", "version", "epoch")})
+)
+_DROP = [delete(table).where(table.c.sg_id == bindparam("id")) for table in (group_places, groups)]
+_PUT_PLACE = insert_or_update(group_places, "sg_id", "pne_id")
+_DROP_PLACE = delete(group_places).where(
+    group_places.c.sg_id == bindparam("id"), group_places.c.pne_id == bindparam("pne")
+)
+
+
+def _group(row: Row[tuple[object, ...]]) -> Group:
+    fields = dict(row._mapping)
+    return Group(**{**fields, "policy": Policy(fields["policy"])})
+
+
+def _places(connection: Connection, sg_id: SgId) -> dict[EntityId, Listed]:
+    rows = connection.execute(_PLACES, {"id": sg_id})
+    return {pne: Listed(pne, Standing(standing), at) for pne, standing, at in rows}
+
+
+def inventory(connection: Connection, sg_id: SgId) -> GroupInventory | None:
+    """See `cpns.ports.Store.group`."""
+    row = connection.execute(_ONE, {"id": sg_id}).one_or_none()
+    return None if row is None else GroupInventory(_group(row), tuple(_places(connection, sg_id).values()))
+
+
+def inventories(connection: Connection) -> list[GroupInventory]:
+    """See `cpns.ports.Store.groups`."""
+    found = [_group(row) for row in connection.execute(_ALL)]
+    return [GroupInventory(one, tuple(_places(connection, one.sg_id).values())) for one in found]
+
+
+def of_pnes(connection: Connection, pne_ids: Sequence[EntityId]) -> list[Group]:
+    """See `cpns.ports.Store.groups_of`."""
+    return [_group(row) for row in connection.execute(_MEMBERS_IN, {"pnes": list(pne_ids)})]
+
+
+def discover(
+    connection: Connection, pne_id: EntityId, keyword: str, service: str | None, after: str, limit: int
+) -> list[Group]:
+    """See `cpns.ports.Store.discover_groups`."""
+    escaped = re.sub(r"([\\%_])", r"\\\1", keyword.lower())
+    wanted = {"pne": pne_id, "pattern": f"%{escaped}%", "service": service, "after": after, "limit": limit}
+    return [_group(row) for row in connection.execute(_FOUND, wanted)]
+
+
+def create(connection: Connection, new: Group) -> None:
+    """See `cpns.ports.Store.create_group`."""
+    if connection.execute(_NAMED, {"name": new.name}).one_or_none() is not None:
+        raise Refused(Result.EXISTS, "name_is_taken")
+    row = {name: getattr(new, name) for name in ("sg_id", "name", "service", "owner", "version", "epoch", "created_at")}
+    connection.execute(_ADD, row | {"policy": new.policy.value})
+    _put(connection, new.sg_id, {new.owner: Standing.MEMBER}, new.created_at)
+    record(connection, [Outcome(new.created_at, "sg_created", new.owner, None, Result.SUCCESS, new.sg_id)])
+
+
+def change(connection: Connection, sg_id: SgId, rule: GroupRule, at: float, by: EntityId | None) -> ChangedGroup:
+    """See `cpns.ports.Store.change_group`."""
+    row = connection.execute(_ONE, {"id": sg_id}).one_or_none()
+    if row is None:
+        raise Refused(Result.UNKNOWN_SG, "no_such_group")
+    return _apply(connection, _group(row), rule, at, by)
+
+
+def _apply(connection: Connection, before: Group, rule: GroupRule, at: float, by: EntityId | None) -> ChangedGroup:
+    places = _places(connection, before.sg_id)
+    decided = rule(before, places)
+    subjects = decided.subjects or (EntityId(before.sg_id),)
+    record(connection, [Outcome(at, decided.event, one, by, Result.SUCCESS, before.sg_id) for one in subjects])
+    if decided.deleted:
+        for statement in _DROP:
+            connection.execute(statement, {"id": before.sg_id})
+        return ChangedGroup(before, before, decided, _members(places))
+    added = sum(how is not None and pne not in places for pne, how in decided.standings.items())
+    if added and len(places) + added > MAX_LISTED:
+        raise Refused(Result.TOO_MANY, "list_is_full")
+    changed = {pne: how for pne, how in decided.standings.items() if how != _standing(places, pne)}
+    _put(connection, before.sg_id, changed, at)
+    now = _places(connection, before.sg_id)
+    after = _counted(before, decided, _members(places) != _members(now), bool(changed))
+    if after != before:
+        values = {"owner": after.owner, "policy": after.policy.value, "version": after.version, "epoch": after.epoch}
+        connection.execute(_CHANGE, {f"new_{name}": value for name, value in values.items()} | {"id": before.sg_id})
+    return ChangedGroup(before, after, decided, _members(now))
+
+
+def _counted(before: Group, decided: GroupChange, membership: bool, listed: bool) -> Group:
+    after = replace(before, owner=decided.owner or before.owner, policy=decided.policy or before.policy)
+    if not listed and after == before:
+        return before
+    return replace(after, version=before.version + 1, epoch=before.epoch + (1 if membership else 0))
+
+
+def _standing(places: Mapping[EntityId, Listed], pne: EntityId) -> Standing | None:
+    return places[pne].standing if pne in places else None
+
+
+def _members(places: Mapping[EntityId, Listed]) -> tuple[EntityId, ...]:
+    return tuple(one.pne_id for one in places.values() if one.standing is Standing.MEMBER)
+
+
+def _put(connection: Connection, sg_id: SgId, changed: Mapping[EntityId, Standing | None], at: float) -> None:
+    for pne, how in changed.items():
+        if how is None:
+            connection.execute(_DROP_PLACE, {"id": sg_id, "pne": pne})
+        else:
+            connection.execute(_PUT_PLACE, {"sg_id": sg_id, "pne_id": pne, "standing": how.value, "at": at})
+
+
+def forget(connection: Connection, pne_id: EntityId, at: float) -> list[ChangedGroup]:
+    """Take a PNE that was revoked off the list of every group; return those that it was on."""
+    found = [_group(row) for row in connection.execute(_OF_PNE, {"pne": pne_id})]
+    return [_apply(connection, one, lambda g, p: rules.vanish(g, p, pne_id), at, None) for one in found]
