@@ -15,6 +15,7 @@ from cpns.gateway.config import GatewayConfig, PanConfig
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig, Where
+from cpns.pne.groups import Asked
 from cpns.pne.inbox import Inbox
 from cpns.ports import Randomness
 from cpns.server.app import Server
@@ -28,6 +29,7 @@ from cpns.transport.endpoint import Passed
 from cpns.wire import application
 from cpns.wire.messages import Invitation
 from cpns.wire.pn_messages import PnChangeNotify
+from cpns.wire.sg_messages import SgChangeNotify
 
 SERVER = EntityId("server.example")
 CLOCK = SystemClock()
@@ -56,6 +58,8 @@ class World:
         self.inboxes: dict[str, list[str]] = {}
         self.changes: dict[str, list[PnChangeNotify]] = {}
         self.invited: dict[str, list[Invitation]] = {}
+        self.asked: dict[str, list[Asked]] = {}
+        self.group_changes: dict[str, list[SgChangeNotify]] = {}
         self.accepting: set[str] = set()
         self.gateways: list[Gateway] = []
         self.pnes: list[Pne] = []
@@ -144,12 +148,23 @@ class World:
             got.append(text)
             return f"{name} got {text}"
 
-        async def consent(invitation: Invitation) -> bool:
-            self.invited.setdefault(name, []).append(invitation)
+        async def consent(asked: Invitation | Asked) -> bool:
+            if isinstance(asked, Invitation):
+                self.invited.setdefault(name, []).append(asked)
+            else:
+                self.asked.setdefault(name, []).append(asked)
             return name in self.accepting
 
         changes = self.changes.setdefault(name, [])
-        pne = Pne(config, CLOCK, random, Inbox(inbox), self.passed.append, on_change=changes.append, consent=consent)
+        in_groups = self.group_changes.setdefault(name, [])
+
+        def changed(notice: PnChangeNotify | SgChangeNotify) -> None:
+            if isinstance(notice, SgChangeNotify):
+                in_groups.append(notice)
+            else:
+                changes.append(notice)
+
+        pne = Pne(config, CLOCK, random, Inbox(inbox), self.passed.append, on_change=changed, consent=consent)
         await pne.start()
         self._closers.append((pne, pne.close))
         self.pnes.append(pne)

@@ -18,11 +18,13 @@ from cpns.ids import EntityId, PnId
 from cpns.pne import sources
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
+from cpns.pne.groups import Asked
 from cpns.pne.inbox import Inbox
 from cpns.service.system import SystemClock, random_bytes
 from cpns.wire.messages import Invitation
 from cpns.wire.pn_messages import PnChangeNotify
 from cpns.wire.registry import Change
+from cpns.wire.sg_messages import SgChangeNotify, SgInvitation
 
 ANSWER = "received"
 """What a text that was pushed is answered with."""
@@ -141,7 +143,10 @@ class _Run:
     def _established(self, gateway: EntityId, pn: PnId) -> None:
         self._tell(f"{self._id} established through {gateway} in {pn}", "established", gateway=gateway, pn=pn)
 
-    def _changed(self, notice: PnChangeNotify) -> None:
+    def _changed(self, notice: PnChangeNotify | SgChangeNotify) -> None:
+        if isinstance(notice, SgChangeNotify):
+            self._group_changed(notice)
+            return
         change = Change(notice.change).name.lower()
         about = f" {', '.join(notice.members)}" if notice.members else ""
         to = f" to {notice.gateway_id}" if notice.gateway_id is not None else ""
@@ -154,7 +159,21 @@ class _Run:
             version=notice.version,
         )
 
-    async def _consent(self, invitation: Invitation) -> bool:
+    def _group_changed(self, notice: SgChangeNotify) -> None:
+        change = Change(notice.change).name.lower()
+        view = self._pne.groups.views.get(notice.sg_id)
+        about = f" {', '.join(notice.members)}" if notice.members else ""
+        owner = f"; {notice.owner} owns it" if notice.owner is not None else ""
+        self._tell(
+            f"group {notice.sg_id if view is None else view.name}: {change}{about}{owner} (version {notice.version})",
+            "group",
+            **{"change": change, "group": notice.sg_id, "name": None if view is None else view.name},
+            **{"devices": list(notice.members), "owner": notice.owner, "version": notice.version},
+        )
+
+    async def _consent(self, invitation: Invitation | Asked) -> bool:
+        if not isinstance(invitation, Invitation):
+            return self._group_consent(invitation)
         answer = "accepted" if self._habits.accept else "refused"
         self._tell(
             f"invited by {invitation.gateway_id} into {invitation.pn_id or 'a new network'}: {answer}",
@@ -163,6 +182,15 @@ class _Run:
             pn=invitation.pn_id,
             answer=answer,
         )
+        return self._habits.accept
+
+    def _group_consent(self, asked: Asked) -> bool:
+        answer = "accepted" if self._habits.accept else "refused"
+        if isinstance(asked, SgInvitation):
+            what = f"invited by {asked.owner} into the group {asked.alias}"
+        else:
+            what = f"asked to own the group {asked.sg_id}"
+        self._tell(f"{what}: {answer}", "asked", group=asked.sg_id, what=what, answer=answer)
         return self._habits.accept
 
     def _received(self, text: str) -> str:

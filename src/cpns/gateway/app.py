@@ -11,6 +11,7 @@ from cpns.errors import AuthenticationFailed, Result, Unavailable
 from cpns.gateway.claim import Claim
 from cpns.gateway.cm import Mediator
 from cpns.gateway.config import GatewayConfig, PanConfig
+from cpns.gateway.groups import Groups
 from cpns.gateway.hop import Hop
 from cpns.gateway.invite import Invitations
 from cpns.gateway.members import Member, Members, Way
@@ -45,6 +46,7 @@ from cpns.wire.pn_messages import (
     PnGwSwitchingRequest,
 )
 from cpns.wire.registry import Change, Mode, SetupType
+from cpns.wire.sg_messages import SgChangeNotify
 
 _log = logging.getLogger("cpns.gateway")
 
@@ -104,6 +106,7 @@ class Gateway:
         self.pans = [self._pan(pan, clock, random, watch) for pan in config.pans]
         self.networks = Networks(config, self.uplink, self.members, self._way_to, self._expel)
         self.switching = Switching(config, self.members, self.networks, self._way_to, lambda: self.bound)
+        self.groups = Groups(config, self.uplink)
         self._mediator = Mediator(config, self.uplink, random)
         self.bound: list[str] = []
         self._work = Background()
@@ -160,6 +163,7 @@ class Gateway:
             await self._announcement.close()
         await self._work.close()
         await self.networks.close()
+        await self.groups.close()
         for endpoint in [*(pan.endpoint for pan in self.pans), self._upward]:
             await endpoint.close()
 
@@ -178,6 +182,9 @@ class Gateway:
         message = codec.decode(inbound.payload, *_FROM_SERVER)
         if isinstance(message, PnChangeNotify):
             await self.networks.notified(message)
+            return Answer(Code.CHANGED)
+        if isinstance(message, SgChangeNotify):
+            self.groups.notified(message)
             return Answer(Code.CHANGED)
         if isinstance(message, InviteRequest):
             return Answer(Code.CHANGED, codec.encode(await self._invited(message)))
@@ -204,6 +211,7 @@ class Gateway:
     async def _learn(self, standing: Standing) -> None:
         """Ask for the PN Inventory before anybody is served; then bring back whom the server has lost."""
         away = await self.networks.learn(standing)
+        await self.groups.learn(standing)
         self._work.start(self._recover(away))
 
     async def _recover(self, away: list[EntityId]) -> None:
@@ -354,8 +362,11 @@ class Gateway:
                 self.members.heard(member.pne_id, member.link if there else None, self._clock.monotonic())
 
 
-_FROM_SERVER: Final[tuple[type[GatewayChallenge | PnChangeNotify | InviteRequest | PnGwSwitchingRequest], ...]] = (
+_FROM_SERVER: Final[
+    tuple[type[GatewayChallenge | PnChangeNotify | InviteRequest | PnGwSwitchingRequest | SgChangeNotify], ...]
+] = (
     GatewayChallenge,
+    SgChangeNotify,
     PnChangeNotify,
     InviteRequest,
     PnGwSwitchingRequest,

@@ -13,6 +13,7 @@ from cpns.ids import EntityId, PnId
 from cpns.pne.cm import Changing
 from cpns.pne.config import PneConfig, Where
 from cpns.pne.find import Finder
+from cpns.pne.groups import Asked, Groups
 from cpns.pne.inbox import Inbox
 from cpns.pne.join import Join, Wanted
 from cpns.pne.outbox import Outbox
@@ -31,6 +32,7 @@ from cpns.wire import application, codec, registry
 from cpns.wire import cm_messages as cm
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
+from cpns.wire import sg_messages as sg
 from cpns.wire.application import Reading
 from cpns.wire.registry import Change, Mode, Procedure
 
@@ -43,13 +45,14 @@ FOUND_SECONDS: Final = 20.0
 LOYALTY_SECONDS: Final = 4.0
 """How long a PNE that could go elsewhere stays with a PN GW whose uplink is away."""
 
-Consent = Callable[[m.Invitation], Awaitable[bool]]
-"""Whether the PNE comes where it is invited; may ask a person."""
+Consent = Callable[[m.Invitation | Asked], Awaitable[bool]]
+"""Whether the PNE comes where it is invited, or takes ownership of a group; may ask a person."""
+Told = Callable[[pm.PnChangeNotify | sg.SgChangeNotify], None]
 Becomes = Callable[[pm.GatewayChangeRequest, bool], Awaitable[pm.GatewayChangeResponse]]
 """Takes a request to become a PN GW, and whether our own PN GW made it; returns the answer."""
 
 
-async def _never(invitation: m.Invitation) -> bool:
+async def _never(asked: m.Invitation | Asked) -> bool:
     return False
 
 
@@ -69,7 +72,7 @@ class Pne:
         inbox: takes what the server sends to ``/inbox``.
         watch: is told of every message sent.
         on_established: is told of PN GW and PN each time the sessions stand.
-        on_change: is told of what changes in the PN.
+        on_change: is told of what changes in the PN, and in service groups.
         consent: decides on invitations; by default it goes nowhere.
         becomes: decides on requests to become a PN GW.
         rotate: is told that the server wants our CM Device to take a fresh key.
@@ -83,7 +86,7 @@ class Pne:
         inbox: Inbox,
         watch: Watch | None = None,
         on_established: Callable[[EntityId, PnId], None] = lambda gateway, pn: None,
-        on_change: Callable[[pm.PnChangeNotify], None] = lambda notice: None,
+        on_change: Told = lambda notice: None,
         consent: Consent = _never,
         becomes: Becomes = _is_no_gateway,
         rotate: Callable[[EntityId], None] = lambda device: None,
@@ -105,6 +108,7 @@ class Pne:
         self._roaming = Roaming(self._finder, self._join, self._joining, self._adopt, lambda: self.joined)
         self._way = ToServer(config.request_timeout, self._held)
         self.network = Requests(self._way.exchange, lambda: None if self.joined is None else self.joined.pn_id)
+        self.groups = Groups(config.pne_id, self._way, consent, on_change)
         self.cm = Changing(config.pne_id, self._way, self._hop, random, rotate)
         self._attempt: asyncio.Task[None] | None = None
         self.joined: Joined | None = None
@@ -434,9 +438,9 @@ class Pne:
             return self._changed(message, inbound)
         if isinstance(message, cm.CmKeyRequest):
             return self.cm.brought(message) if self._from_own_gateway(inbound) else UNIFORM_REFUSAL
-        if isinstance(message, cm.CmRotateNotify):
+        if isinstance(message, _OF_SERVER):
             by_server = inbound.source is not None and inbound.source.peer_id == self.config.server_id
-            return self.cm.told_to_rotate(message) if by_server else UNIFORM_REFUSAL
+            return await self._on_word_of_server(message) if by_server else UNIFORM_REFUSAL
         if isinstance(message, pm.GatewayChangeRequest):
             answer = await self._becomes(message, self._from_own_gateway(inbound))
             return Answer(Code.CHANGED, codec.encode(answer))
@@ -444,6 +448,16 @@ class Pne:
             return UNIFORM_REFUSAL  # SES-6: whom we have a session with asks inside it
         found = pm.EntityDiscoveryResponse(self.config.pne_id, Mode.PNE, self._finder.where.pan_secure, ())
         return Answer(Code.CHANGED, codec.encode(found))
+
+    async def _on_word_of_server(
+        self, message: cm.CmRotateNotify | sg.SgInvitation | sg.SgOwnerChangeRequest | sg.SgChangeNotify
+    ) -> Answer:
+        if isinstance(message, cm.CmRotateNotify):
+            return self.cm.told_to_rotate(message)
+        if isinstance(message, sg.SgChangeNotify):
+            self._work.start(self.groups.changed(message))
+            return Answer(Code.CHANGED)
+        return await self.groups.asked(message)
 
 
 def _declined(result: Result) -> Answer:
@@ -459,10 +473,11 @@ async def _own_side(gateways: Sequence[tuple[str, int]]) -> str:
     return "0.0.0.0"  # noqa: S104  # one socket on whatever PAN leads there
 
 
+_OF_SERVER: Final = (cm.CmRotateNotify, sg.SgInvitation, sg.SgOwnerChangeRequest, sg.SgChangeNotify)
 _PROTECTED: Final = (
+    *_OF_SERVER,
     m.Invitation,
     cm.CmKeyRequest,
-    cm.CmRotateNotify,
     pm.PnChangeNotify,
     pm.GatewayChangeRequest,
     pm.EntityDiscoveryRequest,

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from cpns.crypto.schedule import Profile
+from cpns.domain.group import ChangedGroup
 from cpns.domain.inventory import Kind, State
 from cpns.domain.membership import Actor, Role
-from cpns.domain.network import Network
+from cpns.domain.network import Admitted, Network
 from cpns.domain.presence import Fact
 from cpns.errors import NoAnswer, NotFound, Refused, Result, Unavailable
 from cpns.ids import EntityId
@@ -18,6 +19,7 @@ from cpns.ports import Clock, Randomness, Store, Vault
 from cpns.server.cm import ChangingMode
 from cpns.server.config import ServerConfig
 from cpns.server.gateways import Gateways
+from cpns.server.groups import Groups
 from cpns.server.networks import Networks
 from cpns.service.authentication import Authentication, GatewayPeer
 from cpns.service.cm import CmDevices
@@ -33,6 +35,7 @@ from cpns.wire import application, codec
 from cpns.wire import cm_messages as cm
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
+from cpns.wire import sg_messages as sg
 from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Presence
 
 _log = logging.getLogger("cpns.server")
@@ -71,6 +74,7 @@ class Server:
         self.gateways = Gateways()
         self._presences = Presences(clock)
         self.networks = Networks(store, self.sessions, self.gateways, self._presences, clock)
+        self.groups = Groups(store, self.sessions, self.gateways, clock, random)
         self.pushes = Pushes(store, clock, random, self._push)
         self._authentication = Authentication(
             config.server_id,
@@ -81,7 +85,7 @@ class Server:
             clock,
             random,
             config.policy,
-            self.networks.admitted,
+            self._admitted,
         )
         cm_devices = CmDevices(
             *(config.server_id, config.lowest_suite, store, vault, self.sessions, clock, random),
@@ -123,6 +127,7 @@ class Server:
         await self.pushes.close()
         await self.networks.close()
         await self.cm.close()
+        await self.groups.close()
         await self._endpoint.close()
 
     # incoming
@@ -171,6 +176,8 @@ class Server:
         if isinstance(request, pm.PnGwSwitchingRequest):
             await self.networks.switch(request.pn_id, request.gateway_id, peer.gateway_id, request.addresses or ())
             return Answer(Code.CHANGED, codec.encode(pm.PnGwSwitchingResponse(Result.SUCCESS)))
+        if isinstance(request, sg.SgInventoryRequest):
+            return Answer(Code.CHANGED, codec.encode(await self.groups.inventory(source, request)))
         if isinstance(request, _MEDIATED):
             return Answer(Code.CHANGED, codec.encode(await self.cm.mediated(peer, request)))
         return await self._on_membership(request, source, actor)
@@ -185,6 +192,11 @@ class Server:
             if entry.result == Result.SUCCESS:
                 self._presences.heard(entry.entity_id)
         return response
+
+    def _admitted(self, found: Admitted, moved_from: Mapping[EntityId, EntityId]) -> None:
+        self.networks.admitted(found, moved_from)
+        if found.network is not None:
+            self.groups.came(found.network.gateway_id, found.groups)
 
     def _reported(self, peer: GatewayPeer, notice: pm.PnStatusNotify) -> None:
         """Take a PN GW's word for how it finds its PNEs; for those behind it, and no others."""
@@ -230,6 +242,10 @@ class Server:
             return Answer(Code.CHANGED)
         if inbound.path == CPNS_PATH:
             request = codec.decode(inbound.payload, *_FROM_PNE, limit=MAX_PAN_BODY)
+            if isinstance(request, sg.SgInventoryRequest):
+                return Answer(Code.CHANGED, codec.encode(await self.groups.inventory(source, request)))
+            if isinstance(request, _OF_GROUPS):
+                return Answer(Code.CHANGED, codec.encode(await self.groups.answer(source, request)))
             if isinstance(request, cm.CmRekeyRequest):
                 return Answer(Code.CHANGED, codec.encode(await self.cm.rekey(source, request)))
             return await self._on_membership(request, source, Actor(Role.PNE, source.peer_id))
@@ -327,6 +343,10 @@ class Server:
         await self.networks.gone(left, entity, own)
         return len(ended)
 
+    def left_groups(self, changes: Sequence[ChangedGroup]) -> None:
+        """Tell the members of service groups that a revoked PNE was in."""
+        self.groups.tell(changes)
+
     # upkeep
 
     def _gone(self, link: Link) -> None:
@@ -360,7 +380,18 @@ def _text_of(answer: Answer) -> str:
 
 
 _MEDIATED: Final = (cm.CmAssignRequest, cm.CmIdRequest, cm.CmConfirmRequest, cm.CmReleaseRequest)
+_OF_GROUPS: Final = (
+    sg.SgCreateRequest,
+    sg.SgDiscoveryRequest,
+    sg.SgJoinRequest,
+    sg.SgInviteRequest,
+    sg.SgLeaveRequest,
+    sg.SgExpelRequest,
+    sg.SgOwnerChangeRequest,
+    sg.SgDeleteRequest,
+)
 _FROM_GATEWAY: Final = (
+    sg.SgInventoryRequest,
     *_MEDIATED,
     m.GatewaySetupRequest,
     pm.PnStatusNotify,
@@ -370,6 +401,8 @@ _FROM_GATEWAY: Final = (
     pm.PnGwSwitchingRequest,
 )
 _FROM_PNE: Final = (
+    *_OF_GROUPS,
+    sg.SgInventoryRequest,
     cm.CmRekeyRequest,
     pm.InventoryRequest,
     pm.LeaveRequest,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cpns.domain.credential import KEY_BYTES, DeviceCredential, checked_eukey, fingerprint
+from cpns.domain.group import ChangedGroup
 from cpns.domain.inventory import Kind, NewEntity
 from cpns.domain.network import Network
 from cpns.errors import BadInput, NotFound, UserError
@@ -46,6 +47,10 @@ class Sessions(Protocol):
         """End what a revoked entity has open, and tell the PN GWs of the PNs that it has *left*; return how many."""
         ...
 
+    def left_groups(self, changes: Sequence[ChangedGroup]) -> None:
+        """Tell the members of service groups that a revoked entity was in."""
+        ...
+
 
 class NoSessions:
     """Where no server runs, nobody has a session to end."""
@@ -56,6 +61,9 @@ class NoSessions:
     async def end(self, entity: EntityId, left: Sequence[Network]) -> int:
         """End none."""
         return 0
+
+    def left_groups(self, changes: Sequence[ChangedGroup]) -> None:
+        """Do nothing."""
 
 
 class Provisioning:
@@ -158,6 +166,7 @@ class Provisioning:
         for device in revocation.also:
             self._sessions.bar(device)
             ended += await self._sessions.end(device, ())
+        self._sessions.left_groups(revocation.groups)
         return ended
 
 

@@ -1,0 +1,164 @@
+"""What a PNE does about service groups: it asks the server end to end, and is asked and told in the same session."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from cpns.errors import Refused, Result
+from cpns.ids import EntityId, SgId
+from cpns.pne.way import ToServer
+from cpns.transport.errors import Answer, Code, read
+from cpns.wire import codec
+from cpns.wire import sg_messages as m
+from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Change
+
+M = TypeVar("M")
+
+CONSENT_SECONDS: Final = 25.0
+"""Others are asked: see the server's own limit for each."""
+
+Asked = m.SgInvitation | m.SgOwnerChangeRequest
+"""Whether it comes into a group, or takes ownership of one."""
+
+
+@dataclass(slots=True)
+class View:
+    """What this PNE knows of a group that it is in."""
+
+    sg_id: SgId
+    name: str
+    owner: EntityId
+    version: int
+    epoch: int
+    places: dict[EntityId, int] = field(default_factory=dict)
+
+
+class Groups:
+    """The service groups of one PNE.
+
+    Args:
+        own_id: the PNE.
+        way: to the server, end to end.
+        consent: decides on invitations and on ownership.
+        on_change: is told of what changes in a group.
+    """
+
+    def __init__(
+        self,
+        own_id: EntityId,
+        way: ToServer,
+        consent: Callable[[Asked], Awaitable[bool]],
+        on_change: Callable[[m.SgChangeNotify], None],
+    ) -> None:
+        self._own_id = own_id
+        self._way = way
+        self._consent = consent
+        self._on_change = on_change
+        self.views: dict[SgId, View] = {}
+
+    async def _ask(self, message: codec.Message, shape: type[M], timeout: float | None = None) -> M:
+        answer = await self._way.exchange(CPNS_PATH, codec.encode(message), timeout)
+        return read(answer, shape, limit=MAX_PAN_BODY)
+
+    # what it asks for; all raise `Refused`
+
+    async def create(
+        self, name: str, policy: int, service: str | None = None, invite: Sequence[EntityId] = ()
+    ) -> tuple[SgId, dict[EntityId, Result]]:
+        """Make a group that we own; return its ID, and how it ended for each that was invited."""
+        request = m.SgCreateRequest(name, policy, service, tuple(invite) or None)
+        made = await self._ask(request, m.SgCreateResponse, CONSENT_SECONDS if invite else None)
+        await self.refresh(made.sg_id)
+        results = {one.entity_id: Result.told(one.result, Result.SERVER_ERROR) for one in made.entries or ()}
+        return made.sg_id, results
+
+    async def discover(
+        self, keyword: str | None = None, service: str | None = None, *, members: bool = False
+    ) -> list[m.SgEntry]:
+        """Return the groups that we may find, page by page."""
+        found: list[m.SgEntry] = []
+        while True:
+            after = EntityId(found[-1].sg_id) if found else None
+            request = m.SgDiscoveryRequest(keyword, service, members or None, after)
+            page = await self._ask(request, m.SgDiscoveryResponse)
+            found += page.entries or ()
+            if not page.more or not page.entries:
+                return found
+
+    async def join(self, sg_id: SgId) -> Result:
+        """Join a group; return SUCCESS, or PENDING_APPROVAL."""
+        result = Result.told((await self._ask(m.SgJoinRequest(sg_id), m.SgJoinResponse)).result, Result.SERVER_ERROR)
+        if result is Result.SUCCESS:
+            await self.refresh(sg_id)
+        return result
+
+    async def invite(self, sg_id: SgId, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
+        """Invite others; return how it ended for each. Whoever owns the group lets in who waits that way."""
+        answer = await self._ask(m.SgInviteRequest(sg_id, tuple(whom)), m.SgInviteResponse, CONSENT_SECONDS)
+        return {one.entity_id: Result.told(one.result, Result.SERVER_ERROR) for one in answer.entries or ()}
+
+    async def leave(self, sg_id: SgId) -> None:
+        """Leave a group, or decline."""
+        await self._ask(m.SgLeaveRequest(sg_id), m.SgLeaveResponse)
+        self.views.pop(sg_id, None)
+
+    async def expel(self, sg_id: SgId, whom: Sequence[EntityId]) -> None:
+        """Put others out, as owner."""
+        await self._ask(m.SgExpelRequest(sg_id, tuple(whom)), m.SgExpelResponse)
+
+    async def pass_on(self, sg_id: SgId, to: EntityId | None = None) -> EntityId | None:
+        """Give ownership to another, or to whom the server chooses; return the new owner."""
+        request = m.SgOwnerChangeRequest(sg_id, to)
+        return (await self._ask(request, m.SgOwnerChangeResponse, CONSENT_SECONDS)).owner
+
+    async def delete(self, sg_id: SgId) -> None:
+        """End a group, as owner."""
+        await self._ask(m.SgDeleteRequest(sg_id), m.SgDeleteResponse)
+        self.views.pop(sg_id, None)
+
+    async def refresh(self, sg_id: SgId | None = None) -> None:
+        """Bring our view of a group up to date; None: of all that we are in."""
+        if sg_id is not None:
+            await self._fetch(sg_id)
+            return
+        mine = (await self._ask(m.SgInventoryRequest(), m.SgInventoryResponse)).groups or ()
+        for gone in set(self.views).difference(mine):
+            del self.views[gone]
+        for one in mine:
+            await self._fetch(one)
+
+    async def _fetch(self, sg_id: SgId) -> None:
+        known = self.views.get(sg_id)
+        places: dict[EntityId, int] = {}
+        after: EntityId | None = None
+        while True:
+            request = m.SgInventoryRequest(sg_id, None if known is None else known.version, after)
+            page = await self._ask(request, m.SgInventoryResponse)
+            if page.alias is None or page.owner is None:
+                return  # we have the newest
+            places |= {one.entity_id: one.standing for one in page.entries or ()}
+            if not page.more or not page.entries:
+                break
+            after = page.entries[-1].entity_id
+        self.views[sg_id] = View(sg_id, page.alias, page.owner, page.version or 0, page.epoch or 0, places)
+
+    # what it is asked and told, by the server alone
+
+    async def asked(self, message: Asked) -> Answer:
+        """Take an invitation, or the question whether we take ownership."""
+        result = Result.SUCCESS if await self._consent(message) else Result.REFUSED_BY_USER
+        if isinstance(message, m.SgInvitation):
+            return Answer(Code.CHANGED, codec.encode(m.SgInviteResponse(result)))
+        return Answer(Code.CHANGED, codec.encode(m.SgOwnerChangeResponse(result)))
+
+    async def changed(self, notice: m.SgChangeNotify) -> None:
+        """Follow SGChangeNotify."""
+        out = notice.change in (Change.LEFT, Change.EXPELLED) and self._own_id in notice.members
+        if out or notice.change == Change.RELEASED:
+            self.views.pop(notice.sg_id, None)
+        else:
+            try:
+                await self._fetch(notice.sg_id)
+            except Refused:
+                self.views.pop(notice.sg_id, None)  # we are in it no more, or ask again when the next change is told
+        self._on_change(notice)

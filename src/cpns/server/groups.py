@@ -1,0 +1,281 @@
+"""Service groups at the server: who asks for a change, who has to agree, and who is told of it (DEF-4, DEF-5, FN-7)."""
+
+import base64
+import contextlib
+import logging
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Final, TypeVar
+
+from cpns.domain import group as rules
+from cpns.domain.group import ChangedGroup, Group, GroupRule
+from cpns.domain.network import Policy, Standing
+from cpns.errors import NoAnswer, Refused, Result
+from cpns.ids import EntityId, SgId
+from cpns.ports import Clock, Randomness, Store
+from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
+from cpns.service.background import Background
+from cpns.session.table import Session, Sessions
+from cpns.wire import codec
+from cpns.wire import sg_messages as sg
+from cpns.wire.messages import OutcomeEntry
+from cpns.wire.registry import MAX_MEMBERS, Change, JoinPolicy, Place
+
+_log = logging.getLogger("cpns.server")
+
+M = TypeVar("M")
+
+CONSENT_SECONDS: Final = 15.0
+"""What a PNE, and whoever uses it, has to say whether it comes, or takes ownership."""
+POLICIES: Final = {JoinPolicy.OPEN: Policy.OPEN, JoinPolicy.APPROVAL: Policy.APPROVAL, JoinPolicy.CLOSED: Policy.CLOSED}
+CODES: Final = {policy: code for code, policy in POLICIES.items()}
+PLACES: Final = {
+    Standing.MEMBER: Place.MEMBER,
+    Standing.INVITED: Place.INVITED,
+    Standing.PENDING: Place.PENDING,
+    Standing.BARRED: Place.BARRED,
+}
+CHANGES: Final = {
+    "sg_joined": Change.JOINED,
+    "sg_left": Change.LEFT,
+    "sg_expelled": Change.EXPELLED,
+    "sg_deleted": Change.RELEASED,
+    "sg_owner_changed": Change.OWNER,
+}
+"""Event of a change to what is told of it; of any other, `Change.SETTLED`."""
+
+
+class Groups:
+    """The service groups of one server process.
+
+    Args:
+        sessions: those of the server: a PNE is asked and told in its own.
+        gateways: the PN GWs that are connected, which are told for their copies.
+    """
+
+    def __init__(self, store: Store, sessions: Sessions, gateways: Gateways, clock: Clock, random: Randomness) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._gateways = gateways
+        self._clock = clock
+        self._random = random
+        self._passing_on: set[SgId] = set()
+        self._telling = Background()
+
+    async def close(self) -> None:
+        """Stop telling."""
+        await self._telling.close()
+
+    # what a PNE, or a PN GW, may ask
+
+    async def answer(self, source: Session, request: object) -> codec.Message:
+        """Answer a PNE, in its own session. Raises `Refused`."""
+        pne = source.peer_id
+        if isinstance(request, sg.SgCreateRequest):
+            return await self._created(pne, request)
+        if isinstance(request, sg.SgDiscoveryRequest):
+            return await self._discovered(pne, request)
+        if isinstance(request, sg.SgJoinRequest):
+            changed = await self._change(request.sg_id, partial(rules.join, pne=pne), pne)
+            waits = changed.change.standings.get(pne) is Standing.PENDING
+            return sg.SgJoinResponse(Result.PENDING_APPROVAL if waits else Result.SUCCESS)
+        if isinstance(request, sg.SgInviteRequest):
+            results = await self.invite(request.sg_id, pne, request.invite)
+            return sg.SgInviteResponse(Result.SUCCESS, _entries(results))
+        if isinstance(request, sg.SgLeaveRequest):
+            await self._change(request.sg_id, partial(rules.leave, pne=pne), pne)
+            return sg.SgLeaveResponse(Result.SUCCESS)
+        if isinstance(request, sg.SgExpelRequest):
+            await self.expel(request.sg_id, pne, request.members)
+            return sg.SgExpelResponse(Result.SUCCESS)
+        if isinstance(request, sg.SgOwnerChangeRequest):
+            owner = await self.pass_on(request.sg_id, pne, request.entity_id)
+            return sg.SgOwnerChangeResponse(Result.SUCCESS, owner)
+        if isinstance(request, sg.SgDeleteRequest):
+            await self.delete(request.sg_id, pne)
+            return sg.SgDeleteResponse(Result.SUCCESS)
+        raise Refused(Result.UNKNOWN_MESSAGE, "unexpected_message")
+
+    async def _created(self, pne: EntityId, request: sg.SgCreateRequest) -> sg.SgCreateResponse:
+        sg_id = SgId("sg-" + base64.b32encode(self._random(10)).decode().lower())
+        policy = POLICIES[JoinPolicy(request.policy)]
+        await self._store.create_group(
+            Group(sg_id, request.alias, request.service, pne, policy, 1, 1, self._clock.now())
+        )
+        _log.info("PNE %s has made the group %s", pne, sg_id)
+        if not request.invite:
+            return sg.SgCreateResponse(Result.SUCCESS, sg_id)
+        return sg.SgCreateResponse(Result.SUCCESS, sg_id, _entries(await self.invite(sg_id, pne, request.invite)))
+
+    async def _discovered(self, pne: EntityId, request: sg.SgDiscoveryRequest) -> sg.SgDiscoveryResponse:
+        found = await self._store.discover_groups(
+            pne, request.keyword or "", request.service, request.after or "", MAX_MEMBERS + 1
+        )
+        entries = [await self._entry(pne, one, members=bool(request.member_req)) for one in found[:MAX_MEMBERS]]
+        return sg.SgDiscoveryResponse(Result.SUCCESS, tuple(entries) or None, len(found) > MAX_MEMBERS)
+
+    async def _entry(self, pne: EntityId, one: Group, *, members: bool) -> sg.SgEntry:
+        seen = await self._store.group(one.sg_id) if members else None
+        told = seen.members[:MAX_MEMBERS] if seen is not None and pne in seen.members else None
+        return sg.SgEntry(one.sg_id, one.name, CODES[one.policy], one.owner, one.version, one.service, told)
+
+    async def invite(self, sg_id: SgId, actor: EntityId | None, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
+        """Put PNEs on the list, and ask those that can be reached; return how it ended for each. Raises `Refused`."""
+        changed = await self._change(sg_id, partial(rules.invite, actor=actor, whom=whom), actor)
+        results: dict[EntityId, Result] = dict.fromkeys(whom, Result.ALREADY_MEMBER)
+        for pne in changed.change.subjects:
+            if changed.change.standings[pne] is Standing.MEMBER:
+                results[pne] = Result.SUCCESS  # it waited for that
+                continue
+            results[pne] = await self._asked(pne, changed.after)
+        return results
+
+    async def _asked(self, pne: EntityId, group: Group) -> Result:
+        """Ask a PNE whether it comes: let it in, or take it off the list; one that can't be asked may come later."""
+        question = sg.SgInvitation(group.sg_id, group.name, group.owner, group.service)
+        try:
+            answer = await self._ask(pne, question, sg.SgInviteResponse)
+            comes = answer.result == Result.SUCCESS
+            await self._change(group.sg_id, partial(rules.join if comes else rules.leave, pne=pne), pne)
+        except NoAnswer:
+            return Result.OUT_OF_REACH
+        except Refused as error:
+            return error.result
+        return Result.told(answer.result, Result.REFUSED_BY_USER)
+
+    async def expel(self, sg_id: SgId, actor: EntityId | None, whom: Sequence[EntityId]) -> None:
+        """Put PNEs out, and bar them. Raises `Refused`, as all of these."""
+        await self._change(sg_id, partial(rules.expel, actor=actor, whom=whom), actor)
+
+    async def delete(self, sg_id: SgId, actor: EntityId | None) -> None:
+        """End a group."""
+        await self._change(sg_id, partial(rules.delete, actor=actor), actor)
+
+    async def settle(self, sg_id: SgId, policy: Policy) -> Group:
+        """Change who may join, as the operator says."""
+        return (await self._change(sg_id, partial(rules.settle, policy=policy), None)).after
+
+    async def pass_on(self, sg_id: SgId, actor: EntityId | None, wanted: EntityId | None) -> EntityId:
+        """Give ownership to *wanted*, or to whom the rule names, if that one agrees; return the new owner.
+
+        Raises:
+            Refused: IN_PROGRESS: one candidate is asked at a time. REFUSED_BY_USER, or `NoAnswer`: it does not agree.
+        """
+        found = await self._store.group(sg_id)
+        if found is None:
+            raise Refused(Result.UNKNOWN_SG, "no_such_group")
+        places = {one.pne_id: one for one in found.listed}
+        candidates = rules.candidates(found.group, places, actor, wanted)
+        if sg_id in self._passing_on:
+            raise Refused(Result.IN_PROGRESS, "a_candidate_is_asked")
+        self._passing_on.add(sg_id)
+        try:
+            for last, to in enumerate(candidates, start=1 - len(candidates)):
+                try:
+                    await self._agrees(to, found.group)
+                except Refused:
+                    if last == 0:
+                        raise
+                    continue
+                break
+            await self._change(sg_id, partial(rules.pass_on, frm=found.group.owner, to=to), actor)
+        finally:
+            self._passing_on.discard(sg_id)
+        return to
+
+    async def _agrees(self, to: EntityId, group: Group) -> None:
+        """Ask a candidate whether it takes ownership. Raises `Refused` where it does not."""
+        answer = await self._ask(to, sg.SgOwnerChangeRequest(group.sg_id, group.owner), sg.SgOwnerChangeResponse)
+        if answer.result != Result.SUCCESS:
+            raise Refused(Result.told(answer.result, Result.REFUSED_BY_USER), "candidate_does_not_agree")
+
+    async def inventory(self, source: Session, request: sg.SgInventoryRequest) -> sg.SgInventoryResponse:
+        """Answer an SG-INVENTORY Request with what the asker may see: a member its groups, a PN GW those of its PNEs.
+
+        Raises:
+            Refused: UNKNOWN_SG, for what does not exist as for what it may not see.
+        """
+        here = (source.peer_id,) if source.via is not None else self._behind(source.peer_id)
+        if request.sg_id is None:
+            seen = await self._store.groups_of(here)
+            return sg.SgInventoryResponse(Result.SUCCESS, groups=tuple(one.sg_id for one in seen[:MAX_MEMBERS]))
+        found = await self._store.group(request.sg_id)
+        if found is None or not set(here).intersection(found.members):
+            raise Refused(Result.UNKNOWN_SG, "not_a_group_of_the_asker")
+        one = found.group
+        if request.version == one.version:
+            return sg.SgInventoryResponse(Result.SUCCESS, one.sg_id, one.version)
+        governs = source.peer_id == one.owner
+        listed = [
+            sg.SgMemberEntry(place.pne_id, PLACES[place.standing])
+            for place in found.listed
+            if (governs or place.standing is Standing.MEMBER) and place.pne_id > (request.after or "")
+        ]
+        return sg.SgInventoryResponse(
+            *(Result.SUCCESS, one.sg_id, one.version, one.name, one.owner, one.service, CODES[one.policy]),
+            tuple(listed[:MAX_MEMBERS]) or None,
+            more=len(listed) > MAX_MEMBERS,
+            epoch=one.epoch,
+        )
+
+    def _behind(self, gateway: EntityId) -> tuple[EntityId, ...]:
+        return tuple(session.peer_id for session in self._sessions if session.via == gateway)
+
+    # what follows from it
+
+    async def _change(self, sg_id: SgId, rule: GroupRule, by: EntityId | None) -> ChangedGroup:
+        changed = await self._store.change_group(sg_id, rule, self._clock.now(), by)
+        self.tell((changed,))
+        return changed
+
+    def tell(self, changes: Iterable[ChangedGroup]) -> None:
+        """Tell the members, those that are none any more, and their PN GWs, soon."""
+        for changed in changes:
+            if changed.after != changed.before or changed.change.deleted:
+                self._telling.start(self._tell(changed))
+
+    def came(self, gateway: EntityId, groups: Sequence[SgId]) -> None:
+        """Members of *groups* are behind a PN GW from now on: it is told to look, for its copy."""
+        for sg_id in groups:
+            self._telling.start(self._tell_gateway(gateway, sg_id))
+
+    async def _tell_gateway(self, gateway: EntityId, sg_id: SgId) -> None:
+        found = await self._store.group(sg_id)
+        if found is not None:
+            one = found.group
+            await self._gateways.tell(gateway, sg.SgChangeNotify(sg_id, (), one.version, Change.SETTLED, one.epoch))
+
+    async def _tell(self, changed: ChangedGroup) -> None:
+        change, after = changed.change, changed.after
+        concerned = tuple(pne for pne in change.subjects if change.standings.get(pne) is not Standing.PENDING)
+        kind = Change.RELEASED if change.deleted else CHANGES.get(change.event, Change.SETTLED)
+        if kind is Change.SETTLED and after.epoch != changed.before.epoch:
+            kind = Change.JOINED  # who waited was let in by an invitation
+        notice = sg.SgChangeNotify(
+            *(after.sg_id, concerned[:MAX_MEMBERS], after.version, kind, after.epoch),
+            owner=after.owner if after.owner != changed.before.owner else None,
+        )
+        out = [pne for pne in concerned if pne not in changed.members and kind in (Change.EXPELLED, Change.RELEASED)]
+        gateways = set()
+        for pne in dict.fromkeys([*changed.members, *out]):
+            session = self._sessions.with_peer(pne)
+            link = None if session is None else self._gateways.link(session.via)
+            if session is None or link is None or session.via is None:
+                continue  # it asks when it is back
+            gateways.add(session.via)
+            with contextlib.suppress(Refused):
+                await link.tell(notice, timeout=NOTIFY_TIMEOUT, session=session)
+        for gateway in gateways:
+            await self._gateways.tell(gateway, notice)
+
+    async def _ask(self, pne: EntityId, message: codec.Message, shape: type[M]) -> M:
+        """Ask a PNE, end to end. Raises `Refused`: it is away, or does not answer (`NoAnswer`)."""
+        session = self._sessions.with_peer(pne)
+        link = None if session is None else self._gateways.link(session.via)
+        if session is None or link is None:
+            raise NoAnswer("away")
+        return await link.ask(message, shape, timeout=CONSENT_SECONDS, session=session)
+
+
+def _entries(results: dict[EntityId, Result]) -> tuple[OutcomeEntry, ...] | None:
+    return tuple(OutcomeEntry(pne, result) for pne, result in results.items()) or None
