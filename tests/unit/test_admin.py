@@ -23,11 +23,12 @@ from cpns.admin.service import Admin
 from cpns.crypto.secret import Secret
 from cpns.domain.cm import NewCmDevice
 from cpns.domain.credential import parse_credential
+from cpns.domain.group import Group
 from cpns.domain.inventory import Establishment, Kind, Membership
 from cpns.domain.network import Admitted, Policy
 from cpns.errors import BadInput, Conflict, NotFound, Unavailable, UserError
 from cpns.gateway.app import Gateway
-from cpns.ids import EntityId, PnId
+from cpns.ids import EntityId, PnId, SgId
 from cpns.pne.app import Pne
 from cpns.pne.inbox import Inbox
 from cpns.ports import Vault
@@ -83,6 +84,10 @@ class Offline:
         """Commit what an assignment to *pne*, mediated by *gateway*, ends with."""
         ids = EntityId(device), EntityId(gateway), EntityId(pne)
         await self.store.assign_cm(NewCmDevice(*ids, b"sealed", device.encode(), 2.5))
+
+    async def group(self, sg_id: str, owner: str) -> None:
+        """Commit a new group."""
+        await self.store.create_group(Group(SgId(sg_id), "family", None, EntityId(owner), Policy.OPEN, 1, 1, 2.5))
 
 
 @pytest.fixture
@@ -158,6 +163,13 @@ ROUTES = [
     ("GET", "/gateways/{id}/exposure", {}, 200),
     ("POST", "/networks/{id}/release", {}, 200),
     ("GET", "/status", {}, 200),
+    ("GET", "/groups", {}, 200),
+    ("GET", "/groups/{id}", {}, 200),
+    ("POST", "/groups/{id}/settings", {"json": {"policy": "approval"}}, 200),
+    ("POST", "/groups/{id}/invite", {"json": {"devices": ["pne-2"]}}, 200),
+    ("POST", "/groups/{id}/owner", {"json": {"device": "pne-2"}}, 409),
+    ("POST", "/groups/{id}/expel", {"json": {"devices": ["pne-2"]}}, 200),
+    ("POST", "/groups/{id}/delete", {}, 200),
     ("GET", "/cm", {}, 200),
     ("GET", "/cm/{id}", {}, 200),
     ("POST", "/cm/rotate", {"json": {"devices": ["cm-1"]}}, 200),
@@ -182,7 +194,8 @@ TELLS_KEYS = {"/gateways", "/devices", "/devices/import", "/devices/{id}/approve
 async def test_every_route_answers_and_no_key_comes_out_but_once(offline: Offline) -> None:
     await offline.network("pn-1", "gw-0", "pne-0", strangers=("pne-1",))
     await offline.cm_device("cm-1", "gw-0", "pne-0")
-    names = {"gateways": "gw-1", "devices": "pne-1", "networks": "pn-1", "cm": "cm-1"}
+    await offline.group("sg-1", "pne-0")
+    names = {"gateways": "gw-1", "devices": "pne-1", "networks": "pn-1", "cm": "cm-1", "groups": "sg-1"}
     secrets: list[str] = []
     for method, path, more, status in ROUTES:
         where = path.replace("{id}", names.get(path.split("/")[1], ""))

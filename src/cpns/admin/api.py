@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from cpns.admin import cm_api, network_api, problems
+from cpns.admin import cm_api, group_api, network_api, problems
 from cpns.admin import models as m
 from cpns.admin.service import Admin
 from cpns.domain.inventory import Kind, StoredReading
@@ -39,6 +39,7 @@ def create_app(admin: Admin) -> FastAPI:
     network_api.add_networks(router, admin)
     network_api.add_decisions(router, admin)
     cm_api.add_cm_devices(router, admin)
+    group_api.add_groups(router, admin)
     app.include_router(router)
     _add_errors(app)
     return app

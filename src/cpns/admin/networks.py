@@ -16,6 +16,11 @@ from cpns.wire.registry import MAX_BATCH
 
 _WHY: Final = {
     "not_in_this_pn": "It is not in this network: see `cpns network show`.",
+    "not_in_this_group": "It is not on the list of this group: see `cpns group show`.",
+    "no_such_candidate": "Only another member can own the group: see `cpns group show`.",
+    "candidate_does_not_agree": "It was asked, and does not agree.",
+    "a_candidate_is_asked": "Another one is being asked: try again when it has answered.",
+    "away": "It can't be reached now, and has to agree: see `cpns explain`.",
     "not_waiting": "It does not wait for this network: see `cpns device pending`.",
     "owner_is_no_member": "Only a member of the network can own it: let it in first.",
     "serves_it_already": "That gateway serves this network already.",
@@ -166,6 +171,8 @@ class PnAdmin:
 
 def told(error: Refused) -> UserError:
     """Return what the operator is told of a refusal."""
+    if error.result is Result.UNKNOWN_SG:
+        return NotFound("unknown_group", "There is no such group any more: see `cpns group list`.")
     if error.result is Result.UNKNOWN_PN:
         return NotFound("unknown_network", "There is no such network any more: see `cpns network list`.")
     sentence = _WHY.get(error.reason, f"It was refused: {error.reason.replace('_', ' ')}.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cpns.admin.cm import CmAdmin
+from cpns.admin.groups import GroupAdmin
 from cpns.admin.networks import PnAdmin
 from cpns.domain.credential import DeviceCredential
 from cpns.domain.explanation import Facts, Finding, explain, explain_stranger
@@ -16,9 +17,11 @@ from cpns.errors import BadInput, Conflict, NotFound, Refused, Unavailable, Wire
 from cpns.ids import EntityId
 from cpns.ports import Clock, Store
 from cpns.server.gateways import Gateways
+from cpns.server.groups import Groups
 from cpns.server.networks import Networks
 from cpns.service.presence import Presences
 from cpns.service.provisioning import ImportReport, Provisioning
+from cpns.service.system import random_bytes
 from cpns.session.table import Sessions
 from cpns.wire import application
 from cpns.wire.registry import Presence
@@ -66,6 +69,8 @@ class Admin:
         offline = Networks(store, Sessions(), Gateways(), Presences(clock), clock)
         self.networks = PnAdmin(store, offline if server is None else server.networks, provisioning)
         self.cm = CmAdmin(store, provisioning, clock, None if server is None else server.cm.rotate)
+        alone = Groups(store, Sessions(), Gateways(), clock, random_bytes)
+        self.groups = GroupAdmin(store, alone if server is None else server.groups)
         self._closing = asyncio.Event()
 
     def close(self) -> None:

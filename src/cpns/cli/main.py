@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cpns.cli import cm, demo, device, explain, gateway, network, node, pne, server
+from cpns.cli import cm, demo, device, explain, gateway, group, network, node, pne, pne_group, server
 from cpns.errors import CpnsError, Refused, UserError
 
 app = typer.Typer(
@@ -18,8 +18,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "CPNS"},
 )
-for noun in (server, gateway, device, pne, node, network, cm):
+for noun in (server, gateway, device, pne, node, network, group, cm):
     app.add_typer(noun.app)
+pne.app.add_typer(pne_group.app)
 app.command()(explain.explain)
 app.command()(demo.demo)
 

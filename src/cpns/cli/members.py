@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cpns.cli import control
+from cpns.cli import control, groups
 from cpns.cli import output as o
 from cpns.cli.options import Output
 from cpns.errors import NotFound
@@ -49,7 +49,8 @@ def of_pne(pne: Pne) -> dict[str, control.Action]:
         await pne.leave()
         return {"left": True}
 
-    return {"network": network, "invite": invite, "expel": expel, "release": release, "leave": leave}
+    own = {"network": network, "invite": invite, "expel": expel, "release": release, "leave": leave}
+    return own | groups.of_pne(pne)
 
 
 def of_gateway(gateway: Gateway) -> dict[str, control.Action]:
@@ -73,7 +74,12 @@ def of_gateway(gateway: Gateway) -> dict[str, control.Action]:
             }
             for copy in gateway.networks.copies.values()
         ]
-        return {"networks": copies, "held": sum(pan.relay.holding for pan in gateway.pans)}
+        in_groups = [
+            {"id": copy.sg_id, "name": copy.name, "owner": copy.owner, "version": copy.version}
+            | {"members": list(copy.members)}
+            for copy in gateway.groups.copies.values()
+        ]
+        return {"networks": copies, "groups": in_groups, "held": sum(pan.relay.holding for pan in gateway.pans)}
 
     async def invite(given: dict[str, Any]) -> dict[str, Any]:
         results = await gateway.invite(pn_of(given), [entity_id(name) for name in given["devices"]])
@@ -109,6 +115,10 @@ def show_members(path: Path | None, output: Output) -> None:
         for one in pn["members"]
     )
     o.show(found, output, ("network", "device", "as", "in reach here", "state by the server"), rows)
+    if output is Output.TABLE and found["groups"]:
+        print("\nService groups that its devices are in:")
+        shown = ((one["name"], one["owner"], one["version"], one["members"]) for one in found["groups"])
+        o.print_table(("group", "owner", "version", "members"), shown)
     if output is Output.TABLE and found["held"]:
         print(f"\n{found['held']} sealed messages wait for the uplink.")
 

@@ -263,6 +263,24 @@ def exposure(data: Path, id: str, output: Output) -> None:
         print(f"\nIt serves {', '.join(found['networks'])}: `cpns network switch` lets another gateway do so.")
 
 
+# service groups
+
+
+def show_group(data: Path, id: str, output: Output) -> None:
+    """Print one group with its members, and who else is on its list."""
+    one = get(data, resource("groups", id))
+    if output is Output.JSON:
+        o.print_json(one)
+        return
+    names = ("id", "name", "service", "owner", "policy", "version", "epoch")
+    o.print_fields({name: one[name] for name in names} | {"created": one["created_at"]})
+    print()
+    o.print_table(("device", "in since"), one["members"].items())
+    if one["listed"]:
+        print("\nOn its list, and not in it:")
+        o.print_table(("device", "standing"), one["listed"].items())
+
+
 # CM Devices
 
 

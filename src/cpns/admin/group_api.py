@@ -1,0 +1,43 @@
+"""The part of the API that is about service groups."""
+
+from fastapi import APIRouter
+
+from cpns.admin import group_models as gm
+from cpns.admin import models as m
+from cpns.admin.service import Admin
+
+
+def add_groups(router: APIRouter, admin: Admin) -> None:
+    """Add the SG Inventory, and what changes it."""
+
+    @router.get("/groups")
+    async def list_all() -> gm.Groups:
+        return gm.Groups(items=[gm.Group.of(one) for one in await admin.groups.all()])
+
+    @router.get("/groups/{id}")
+    async def show(id: str) -> gm.Group:
+        return gm.Group.of(await admin.groups.one(id))
+
+    @router.post("/groups/{id}/invite")
+    async def invite(id: str, who: m.Devices) -> m.Invited:
+        results = await admin.groups.invite(id, who.devices)
+        return m.Invited(results={pne: result.name.lower() for pne, result in results.items()})
+
+    @router.post("/groups/{id}/expel")
+    async def expel(id: str, who: m.Devices) -> m.Done:
+        await admin.groups.expel(id, who.devices)
+        return m.Done(id=id)
+
+    @router.post("/groups/{id}/owner")
+    async def owner(id: str, to: gm.Candidate) -> gm.Group:
+        await admin.groups.pass_on(id, to.device)
+        return gm.Group.of(await admin.groups.one(id))
+
+    @router.post("/groups/{id}/settings")
+    async def settle(id: str, new: gm.GroupSettings) -> gm.Group:
+        return gm.Group.of(await admin.groups.settle(id, new.policy))
+
+    @router.post("/groups/{id}/delete")
+    async def delete(id: str) -> m.Done:
+        await admin.groups.delete(id)
+        return m.Done(id=id)

@@ -1,0 +1,77 @@
+"""What an operator can do with service groups, whether the server runs or not."""
+
+from collections.abc import Sequence
+
+from cpns.admin.networks import told
+from cpns.domain.group import GroupInventory
+from cpns.domain.network import Policy
+from cpns.errors import NotFound, Refused, Result
+from cpns.ids import EntityId, SgId
+from cpns.ports import Store
+from cpns.server.groups import Groups
+from cpns.wire.registry import MAX_BATCH
+
+
+class GroupAdmin:
+    """The operator's actions on service groups.
+
+    Args:
+        groups: of the running server; of a stopped one, it has nobody to ask or tell.
+    """
+
+    def __init__(self, store: Store, groups: Groups) -> None:
+        self._store = store
+        self._groups = groups
+
+    async def all(self) -> list[GroupInventory]:
+        """Return the SG Inventory (DEF-4)."""
+        return await self._store.groups()
+
+    async def one(self, name: str) -> GroupInventory:
+        """Return one group, by its ID or name.
+
+        Raises:
+            NotFound: ``unknown_group``.
+        """
+        found = await self._store.group(SgId(name))
+        named = [one for one in await self._store.groups() if one.group.name == name] if found is None else [found]
+        if not named:
+            raise NotFound("unknown_group", f"There is no group {name[:80]}: see `cpns group list`.")
+        return named[0]
+
+    async def invite(self, name: str, devices: Sequence[str]) -> dict[EntityId, Result]:
+        """Put devices on the list, and have those that can be reached asked; who waits is let in."""
+        sg_id = (await self.one(name)).group.sg_id
+        try:
+            return await self._groups.invite(sg_id, None, _ids(devices))
+        except Refused as error:
+            raise told(error) from error
+
+    async def expel(self, name: str, devices: Sequence[str]) -> None:
+        """Put devices out, and bar them."""
+        sg_id = (await self.one(name)).group.sg_id
+        try:
+            await self._groups.expel(sg_id, None, _ids(devices))
+        except Refused as error:
+            raise told(error) from error
+
+    async def delete(self, name: str) -> None:
+        """End a group."""
+        await self._groups.delete((await self.one(name)).group.sg_id, None)
+
+    async def pass_on(self, name: str, to: str | None) -> EntityId:
+        """Give ownership to a member, or to whom the rule names, if that one agrees; return the new owner."""
+        sg_id = (await self.one(name)).group.sg_id
+        try:
+            return await self._groups.pass_on(sg_id, None, None if to is None else EntityId(to))
+        except Refused as error:
+            raise told(error) from error
+
+    async def settle(self, name: str, policy: Policy) -> GroupInventory:
+        """Change who may join."""
+        await self._groups.settle((await self.one(name)).group.sg_id, policy)
+        return await self.one(name)
+
+
+def _ids(names: Sequence[str]) -> tuple[EntityId, ...]:
+    return tuple(EntityId(name) for name in dict.fromkeys(names))[:MAX_BATCH]

@@ -1,0 +1,163 @@
+"""``cpns pne group``: what a running device does about service groups, with the right that it has."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cpns.cli.options import Devices, Output, PneControl, Print
+from cpns.domain.network import Policy
+
+app = typer.Typer(name="group", help="Service groups of a running device.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(metavar="GROUP", help="Its ID, or its name.", show_default=False)]
+
+
+def _ask(path: Path | None, action: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401  # as JSON has them
+    from cpns.cli import control
+
+    return control.ask(path, f"group {action}", **arguments)
+
+
+Service = Annotated[str | None, typer.Option("--service", help="What it is for.", show_default=False)]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Its name, for people.", show_default=False)],
+    control: PneControl = None,
+    policy: Annotated[
+        Policy, typer.Option("--policy", help="Who may join: all, upon approval, or the invited.")
+    ] = Policy.OPEN,
+    service: Service = None,
+    invite: Annotated[
+        list[str] | None, typer.Option("--invite", help="A device to ask at once; repeatable.", show_default=False)
+    ] = None,
+    output: Print = Output.TABLE,
+) -> None:
+    """Have a running device make a group, which it then owns.
+
+    Example: cpns pne group create family --invite watch --control tablet.sock
+    """
+    from cpns.cli import output as o
+
+    found = _ask(control, "create", name=name, policy=policy.value, service=service, invite=invite or [])
+    o.say(f"{name}: {found['id']}", found, output)
+    if output is Output.TABLE and found["results"]:
+        o.print_table(("device", "result"), found["results"].items())
+
+
+@app.command()
+def find(
+    keyword: Annotated[str | None, typer.Argument(help="In its name or service.", show_default=False)] = None,
+    control: PneControl = None,
+    service: Service = None,
+    output: Print = Output.TABLE,
+) -> None:
+    """Have a running device look for groups.
+
+    Example: cpns pne group find fam --control watch.sock
+    """
+    from cpns.cli import output as o
+
+    found = _ask(control, "find", keyword=keyword, service=service)
+    columns = ("id", "name", "service", "owner", "policy")
+    o.show(found, output, ("group", *columns[1:]), ([one[name] for name in columns] for one in found["items"]))
+
+
+@app.command("list")
+def list_all(control: PneControl = None, output: Print = Output.TABLE) -> None:
+    """Show the groups that a running device is in.
+
+    Example: cpns pne group list --control watch.sock
+    """
+    from cpns.cli import output as o
+
+    found = _ask(control, "list")
+    rows = (
+        (
+            one["id"],
+            one["name"],
+            one["owner"],
+            one["version"],
+            [f"{pne} ({how})" for pne, how in one["devices"].items()],
+        )
+        for one in found["items"]
+    )
+    o.show(found, output, ("group", "name", "owner", "version", "devices"), rows)
+
+
+@app.command()
+def join(id: Id, control: PneControl = None, output: Print = Output.TABLE) -> None:
+    """Have a running device join a group.
+
+    Example: cpns pne group join family --control watch.sock
+    """
+    from cpns.cli import output as o
+
+    found = _ask(control, "join", group=id)
+    o.say(f"{id}: {found['result'].replace('_', ' ')}", found, output)
+
+
+@app.command()
+def invite(id: Id, devices: Devices, control: PneControl = None, output: Print = Output.TABLE) -> None:
+    """Have a running device invite others into a group; its owner lets in who waits that way.
+
+    Example: cpns pne group invite family watch --control tablet.sock
+    """
+    from cpns.cli import output as o
+
+    found = _ask(control, "invite", group=id, devices=list(devices))
+    o.show(found, output, ("device", "result"), found["results"].items())
+
+
+@app.command()
+def leave(id: Id, control: PneControl = None, output: Print = Output.TABLE) -> None:
+    """Have a running device leave a group.
+
+    Example: cpns pne group leave family --control watch.sock
+    """
+    from cpns.cli import output as o
+
+    o.say(f"left {id}", _ask(control, "leave", group=id), output)
+
+
+@app.command()
+def expel(id: Id, devices: Devices, control: PneControl = None, output: Print = Output.TABLE) -> None:
+    """Have a running device put others out of a group, as its owner.
+
+    Example: cpns pne group expel family lamp --control tablet.sock
+    """
+    from cpns.cli import output as o
+
+    o.say(f"{', '.join(devices)} out of {id}", _ask(control, "expel", group=id, devices=list(devices)), output)
+
+
+@app.command()
+def owner(
+    id: Id,
+    control: PneControl = None,
+    to: Annotated[
+        str | None, typer.Option("--to", help="The member that is to own it.", show_default="the server chooses")
+    ] = None,
+    output: Print = Output.TABLE,
+) -> None:
+    """Have a running device give a group that it owns to another member, if that one agrees.
+
+    Example: cpns pne group owner family --to watch --control tablet.sock
+    """
+    from cpns.cli import output as o
+
+    found = _ask(control, "owner", group=id, to=to)
+    o.say(f"{id} is owned by {found['owner']}", found, output)
+
+
+@app.command()
+def delete(id: Id, control: PneControl = None, output: Print = Output.TABLE) -> None:
+    """Have a running device end a group that it owns.
+
+    Example: cpns pne group delete family --control tablet.sock
+    """
+    from cpns.cli import output as o
+
+    o.say(f"{id} is deleted", _ask(control, "delete", group=id), output)
