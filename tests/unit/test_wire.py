@@ -111,6 +111,13 @@ def test_message_types_are_those_of_the_protocol() -> None:
         "SG_CHANGE_NOTIFY": 63,
         "SG_INVENTORY_REQUEST": 64,
         "SG_INVENTORY_RESPONSE": 65,
+        "GROUP_KEY_REQUEST": 66,
+        "GROUP_KEY_RESPONSE": 67,
+        "GROUP_KEY_UPDATE_REQUEST": 68,
+        "GROUP_KEY_UPDATE_RESPONSE": 69,
+        "GKDK_REQUEST": 70,
+        "GKDK_RESPONSE": 71,
+        "GROUP_KEY_NOTIFY": 72,
     }
 
 
@@ -119,7 +126,8 @@ def test_labels_are_those_of_the_protocol() -> None:
         "SUITE ENTITY_ID GATEWAY_ID SERVER_ID PN_ID RAND KID EPH NEED_LOCAL PAN_SECURE PROCEDURE WRAPPED "
         "WRAPPED_GATEWAY PROOF TXN ENTRIES RESULT SETUP_TYPE INVITE ALIAS KEY_SEED CM_DEVICE_ID CM_DEVICE_KEY "
         "MEMBERS VERSION CHANGE OWNER PRESENCE AGE SOURCE MODE AFTER MORE ADDRESSES GUEST NETWORKS GENERATION "
-        "SG_ID SERVICE POLICY KEYWORD STANDING MEMBER_REQ GROUPS EPOCH"
+        "SG_ID SERVICE POLICY KEYWORD STANDING MEMBER_REQ GROUPS EPOCH GROUP_KEY TREE NODE NODE_KEY "
+        "VERIFY_KEY SIGNATURE"
     )
     assert [(label.name, label.value) for label in Label] == [(n, i) for i, n in enumerate(names.split(), start=1)]
 
@@ -331,7 +339,7 @@ def test_only_a_bool_is_a_flag(label: int, value: object) -> None:
     assert refusal(raw(1, {**body, label: value}), m.SetupRequest).reason == f"bad_value_label_{label}"
 
 
-@pytest.mark.parametrize("kind", [0, 9, 15, 66, 255, 2**32, -1])
+@pytest.mark.parametrize("kind", [0, 9, 15, 73, 255, 2**32, -1])
 def test_unknown_type(kind: int) -> None:
     assert refusal(raw(kind, {17: 21})).result is Result.UNKNOWN_MESSAGE
 

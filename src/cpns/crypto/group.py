@@ -1,5 +1,7 @@
 """Derivations for Group Keys: GKEK, GKDK, broadcast, senders (DEF-6, DEF-7, PROTOCOL section 7)."""
 
+from collections.abc import Sequence
+
 from cpns.crypto import primitives as p
 from cpns.crypto.secret import Secret
 from cpns.ids import EntityId
@@ -33,3 +35,25 @@ def sender_key(group_key: Secret, sg_id: str, epoch: int, sender: EntityId) -> S
     """Return the key of the messages of one sender in one epoch, 32 bytes."""
     prk = p.extract(b"cpns1 sg", group_key.reveal())
     return Secret(p.expand(prk, p.enc("cpns1 sg sender", sg_id, epoch, sender), 32))
+
+
+def broadcast_input(
+    sg_id: str, gateway: EntityId, epoch: int, tree: int, wrapped: Sequence[tuple[int, bytes]]
+) -> bytes:
+    """Return what a PN GW signs of a broadcast: all of it."""
+    return p.enc("cpns1 gk broadcast", sg_id, gateway, epoch, tree, [list(one) for one in wrapped])
+
+
+def verify_key(sign_key: Secret) -> bytes:
+    """Return the public half, 32 bytes, of a PN GW's Ed25519 key."""
+    return p.ed25519_public(sign_key.reveal())
+
+
+def sign(sign_key: Secret, data: bytes) -> bytes:
+    """Return a signature, 64 bytes."""
+    return p.ed25519_sign(sign_key.reveal(), data)
+
+
+def verify(key: bytes, data: bytes, signature: bytes) -> None:
+    """Check a signature. Raises `AuthenticationFailed`."""
+    p.ed25519_verify(key, data, signature)

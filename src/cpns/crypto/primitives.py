@@ -4,8 +4,9 @@ Functions take and give bytes; `Secret` stands at the edges of this package (`sc
 """
 
 import cbor2
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import constant_time, hashes, hmac, keywrap
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -140,6 +141,28 @@ def x25519_shared(private: bytes, public: bytes) -> bytes:
         return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError as error:
         raise AuthenticationFailed("bad_ephemeral_key") from error
+
+
+def ed25519_public(private: bytes) -> bytes:
+    """Return the public key of *private* (32 random bytes)."""
+    return Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+def ed25519_sign(private: bytes, data: bytes) -> bytes:
+    """Return the signature, 64 bytes (RFC 8032)."""
+    return Ed25519PrivateKey.from_private_bytes(private).sign(data)
+
+
+def ed25519_verify(public: bytes, data: bytes, signature: bytes) -> None:
+    """Check a signature.
+
+    Raises:
+        AuthenticationFailed: another key, or changed bytes.
+    """
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, data)
+    except (InvalidSignature, ValueError) as error:
+        raise AuthenticationFailed("wrong_signature") from error
 
 
 def mlkem768_public(seed: bytes) -> bytes:

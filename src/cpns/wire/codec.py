@@ -15,6 +15,7 @@ import cbor2
 from cpns.errors import Result, WireError
 from cpns.ids import is_name
 from cpns.wire import cm_messages as cm
+from cpns.wire import group_messages as gm
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
 from cpns.wire import registry as r
@@ -118,13 +119,19 @@ FIELDS: dict[str, tuple[Label, Check]] = {
     "member_req": (Label.MEMBER_REQ, _flag),
     "groups": (Label.GROUPS, _members),
     "epoch": (Label.EPOCH, _number(1, 2**53)),
+    "group_key": (Label.GROUP_KEY, _octets(r.KEY_BYTES)),
+    "tree": (Label.TREE, _number(1, 2**32)),
+    "node": (Label.NODE, _number(1, r.MAX_NODE)),
+    "node_key": (Label.NODE_KEY, _octets(r.KEY_BYTES)),
+    "verify_key": (Label.VERIFY_KEY, _octets(r.ED25519_BYTES)),
+    "signature": (Label.SIGNATURE, _octets(r.SIGNATURE_BYTES)),
     "generation": (Label.GENERATION, _number(1, r.MAX_GENERATION)),
 }
 """Attribute of a message to its label and to what its value must be."""
 
-SHAPES: Final = (*m.SHAPES, *cm.SHAPES, *pm.SHAPES, *sg.SHAPES)
+SHAPES: Final = (*m.SHAPES, *cm.SHAPES, *pm.SHAPES, *sg.SHAPES, *gm.SHAPES)
 """All messages."""
-ENTRIES: Final = (*m.ENTRIES, *pm.ENTRIES, *sg.ENTRIES)
+ENTRIES: Final = (*m.ENTRIES, *pm.ENTRIES, *sg.ENTRIES, *gm.ENTRIES)
 """What stands in their label 16."""
 
 _TYPES = frozenset(int(t) for t in MessageType)

@@ -68,6 +68,13 @@ class MessageType(IntEnum):
     SG_CHANGE_NOTIFY = 63
     SG_INVENTORY_REQUEST = 64
     SG_INVENTORY_RESPONSE = 65
+    GROUP_KEY_REQUEST = 66
+    GROUP_KEY_RESPONSE = 67
+    GROUP_KEY_UPDATE_REQUEST = 68
+    GROUP_KEY_UPDATE_RESPONSE = 69
+    GKDK_REQUEST = 70
+    GKDK_RESPONSE = 71
+    GROUP_KEY_NOTIFY = 72
 
     @property
     def title(self) -> str:
@@ -137,6 +144,12 @@ class Label(IntEnum):
     MEMBER_REQ = 43
     GROUPS = 44
     EPOCH = 45
+    GROUP_KEY = 46
+    TREE = 47
+    NODE = 48
+    NODE_KEY = 49
+    VERIFY_KEY = 50
+    SIGNATURE = 51
 
 
 class Suite(IntEnum):
@@ -237,6 +250,9 @@ KID_MAX_BYTES: Final = 7
 X25519_BYTES: Final = 32
 MLKEM768_EK_BYTES: Final = 1184
 MLKEM768_CT_BYTES: Final = 1088
+ED25519_BYTES: Final = 32
+SIGNATURE_BYTES: Final = 64
+MAX_NODE: Final = 2**16
 MAX_BATCH: Final = 64
 MAX_DEPTH: Final = 6
 MAX_BODY: Final = 64 * 1024
