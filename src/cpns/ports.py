@@ -8,7 +8,7 @@ from typing import Protocol
 
 from cpns.crypto.secret import Secret
 from cpns.domain.cm import CmCredential, CmDevice, HeldCmKey, NewCmDevice
-from cpns.domain.group import ChangedGroup, Group, GroupInventory, GroupRule
+from cpns.domain.group import ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup, MakeGroupKey
 from cpns.domain.inventory import (
     Credential,
     Entity,
@@ -262,6 +262,15 @@ class Store(Protocol):
 
         Raises:
             Refused: UNKNOWN_SG, TOO_MANY, or what *rule* raised.
+        """
+        ...
+
+    async def group_key(self, sg_id: SgId, make: MakeGroupKey) -> KeyedGroup | None:
+        """Return a group as it is with the Group Key of its present epoch; None where there is no such group.
+
+        Args:
+            sg_id: the group.
+            make: makes that key, where nobody asked for it in this epoch; one key is ever made for an epoch.
         """
         ...
 

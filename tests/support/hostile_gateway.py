@@ -14,6 +14,7 @@ from typing import Any
 
 from aiocoap import Message
 
+from cpns.errors import NoAnswer
 from cpns.gateway.app import Gateway
 from cpns.transport.endpoint import Endpoint, Inbound, Link
 from cpns.transport.errors import Answer, Code
@@ -170,6 +171,17 @@ def changes(way: Way, shape: type[Any], peer: str = "alice", **fields: Any) -> H
         if at is not way or type(body) is not shape or (name and name != peer):
             return body
         return altered(body, **fields)
+
+    return hook
+
+
+def lost(peer: str, *shapes: type[Any]) -> Hook:
+    """Return a hook that loses messages to one PNE, as it is when its timer has run out, but at once."""
+
+    def hook(at: Way, name: str, body: Any) -> Any:
+        if at is Way.TO_PNE and name == peer and type(body) in shapes:
+            raise NoAnswer("lost")
+        return body
 
     return hook
 

@@ -107,6 +107,16 @@ class GroupInventory:
         return tuple(one.pne_id for one in self.listed if one.standing is Standing.MEMBER)
 
 
+@dataclass(frozen=True, slots=True)
+class KeyedGroup:
+    """A group with the Group Key of its present epoch, sealed."""
+
+    inventory: GroupInventory
+    sealed_key: bytes
+
+
+MakeGroupKey = Callable[[SgId, int], bytes]
+"""Makes the Group Key of an epoch, and returns it sealed."""
 Places = Mapping[EntityId, Listed]
 GroupRule = Callable[[Group, Places], GroupChange]
 

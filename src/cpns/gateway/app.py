@@ -11,6 +11,7 @@ from cpns.errors import AuthenticationFailed, Result, Unavailable
 from cpns.gateway.claim import Claim
 from cpns.gateway.cm import Mediator
 from cpns.gateway.config import GatewayConfig, PanConfig
+from cpns.gateway.group_keys import GroupKeys
 from cpns.gateway.groups import Groups
 from cpns.gateway.hop import Hop
 from cpns.gateway.invite import Invitations
@@ -30,6 +31,7 @@ from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.relay import MAX_IN_FLIGHT_DOWN, Carrier, HoldLimits, Relay
 from cpns.wire import application, codec, registry
 from cpns.wire.cm_messages import CmWanted
+from cpns.wire.group_messages import GroupKeyRequest, GroupKeyWanted
 from cpns.wire.messages import (
     ActivateRequest,
     GatewayChallenge,
@@ -107,6 +109,7 @@ class Gateway:
         self.networks = Networks(config, self.uplink, self.members, self._way_to, self._expel)
         self.switching = Switching(config, self.members, self.networks, self._way_to, lambda: self.bound)
         self.groups = Groups(config, self.uplink)
+        self.group_keys = GroupKeys(config, self.groups, self._way_to, random)
         self._mediator = Mediator(config, self.uplink, random)
         self.bound: list[str] = []
         self._work = Background()
@@ -164,6 +167,7 @@ class Gateway:
         await self._work.close()
         await self.networks.close()
         await self.groups.close()
+        await self.group_keys.close()
         for endpoint in [*(pan.endpoint for pan in self.pans), self._upward]:
             await endpoint.close()
 
@@ -183,6 +187,8 @@ class Gateway:
         if isinstance(message, PnChangeNotify):
             await self.networks.notified(message)
             return Answer(Code.CHANGED)
+        if isinstance(message, GroupKeyRequest):
+            return Answer(Code.CHANGED, codec.encode(self.group_keys.taken(message)))
         if isinstance(message, SgChangeNotify):
             self.groups.notified(message)
             return Answer(Code.CHANGED)
@@ -212,6 +218,7 @@ class Gateway:
         """Ask for the PN Inventory before anybody is served; then bring back whom the server has lost."""
         away = await self.networks.learn(standing)
         await self.groups.learn(standing)
+        await self.group_keys.learn(standing)
         self._work.start(self._recover(away))
 
     async def _recover(self, away: list[EntityId]) -> None:
@@ -273,7 +280,9 @@ class Gateway:
             self._ask_back(pan, source.peer_id)
             return Answer(Code.CHANGED)
         if inbound.path == registry.CPNS_PATH:
-            wanted = codec.decode(inbound.payload, CmWanted, limit=registry.MAX_PAN_BODY)
+            wanted = codec.decode(inbound.payload, CmWanted, GroupKeyWanted, limit=registry.MAX_PAN_BODY)
+            if isinstance(wanted, GroupKeyWanted):
+                return Answer(Code.CHANGED, codec.encode(self.group_keys.wanted(source.peer_id, wanted)))
             if wanted.entity_id == source.peer_id:
                 given = await self._mediator.mediate(source.peer_id, inbound.link, source)
                 return Answer(Code.CHANGED, codec.encode(given))
@@ -362,10 +371,10 @@ class Gateway:
                 self.members.heard(member.pne_id, member.link if there else None, self._clock.monotonic())
 
 
-_FROM_SERVER: Final[
-    tuple[type[GatewayChallenge | PnChangeNotify | InviteRequest | PnGwSwitchingRequest | SgChangeNotify], ...]
-] = (
+_OfServer = GatewayChallenge | PnChangeNotify | InviteRequest | PnGwSwitchingRequest | SgChangeNotify | GroupKeyRequest
+_FROM_SERVER: Final[tuple[type[_OfServer], ...]] = (
     GatewayChallenge,
+    GroupKeyRequest,
     SgChangeNotify,
     PnChangeNotify,
     InviteRequest,

@@ -55,6 +55,13 @@ class Groups:
         else:
             self._work.start(self._follow(notice.sg_id))
 
+    async def at_epoch(self, sg_id: SgId, epoch: int) -> GroupCopy | None:
+        """Return our copy of a group as it is in *epoch* or later; None where no PNE of ours is in it."""
+        copy = self.copies.get(sg_id)
+        if copy is None or copy.epoch < epoch:
+            await self._follow(sg_id)
+        return self.copies.get(sg_id)
+
     async def _follow(self, sg_id: SgId) -> None:
         standing = self._uplink.standing
         if standing is None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random as jitter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from cpns.crypto.schedule import Profile
@@ -13,7 +13,8 @@ from cpns.ids import EntityId, PnId
 from cpns.pne.cm import Changing
 from cpns.pne.config import PneConfig, Where
 from cpns.pne.find import Finder
-from cpns.pne.groups import Asked, Groups
+from cpns.pne.groups import Groups
+from cpns.pne.hooks import Becomes, Consent, Told, is_no_gateway, never
 from cpns.pne.inbox import Inbox
 from cpns.pne.join import Join, Wanted
 from cpns.pne.outbox import Outbox
@@ -30,6 +31,7 @@ from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.wire import application, codec, registry
 from cpns.wire import cm_messages as cm
+from cpns.wire import group_messages as gm
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
 from cpns.wire import sg_messages as sg
@@ -44,20 +46,6 @@ FOUND_SECONDS: Final = 20.0
 """How often a PNE that waits for an invitation says that it is there."""
 LOYALTY_SECONDS: Final = 4.0
 """How long a PNE that could go elsewhere stays with a PN GW whose uplink is away."""
-
-Consent = Callable[[m.Invitation | Asked], Awaitable[bool]]
-"""Whether the PNE comes where it is invited, or takes ownership of a group; may ask a person."""
-Told = Callable[[pm.PnChangeNotify | sg.SgChangeNotify], None]
-Becomes = Callable[[pm.GatewayChangeRequest, bool], Awaitable[pm.GatewayChangeResponse]]
-"""Takes a request to become a PN GW, and whether our own PN GW made it; returns the answer."""
-
-
-async def _never(asked: m.Invitation | Asked) -> bool:
-    return False
-
-
-async def _is_no_gateway(request: pm.GatewayChangeRequest, by_own_gateway: bool) -> pm.GatewayChangeResponse:
-    return pm.GatewayChangeResponse(Result.MODE_NOT_SUPPORTED)
 
 
 class _GoesElsewhereError(Exception):
@@ -87,8 +75,8 @@ class Pne:
         watch: Watch | None = None,
         on_established: Callable[[EntityId, PnId], None] = lambda gateway, pn: None,
         on_change: Told = lambda notice: None,
-        consent: Consent = _never,
-        becomes: Becomes = _is_no_gateway,
+        consent: Consent = never,
+        becomes: Becomes = is_no_gateway,
         rotate: Callable[[EntityId], None] = lambda device: None,
     ) -> None:
         self.config = config
@@ -108,7 +96,7 @@ class Pne:
         self._roaming = Roaming(self._finder, self._join, self._joining, self._adopt, lambda: self.joined)
         self._way = ToServer(config.request_timeout, self._held)
         self.network = Requests(self._way.exchange, lambda: None if self.joined is None else self.joined.pn_id)
-        self.groups = Groups(config.pne_id, self._way, consent, on_change)
+        self.groups = Groups(config.pne_id, self._way, self._hop, consent, on_change)
         self.cm = Changing(config.pne_id, self._way, self._hop, random, rotate)
         self._attempt: asyncio.Task[None] | None = None
         self.joined: Joined | None = None
@@ -436,8 +424,10 @@ class Pne:
             return await self._invited(message, inbound)
         if isinstance(message, pm.PnChangeNotify):
             return self._changed(message, inbound)
-        if isinstance(message, cm.CmKeyRequest):
-            return self.cm.brought(message) if self._from_own_gateway(inbound) else UNIFORM_REFUSAL
+        if isinstance(message, gm.GroupKeyBroadcast):
+            return self.groups.broadcast(message)
+        if isinstance(message, _OF_GATEWAY):
+            return self._on_word_of_gateway(message) if self._from_own_gateway(inbound) else UNIFORM_REFUSAL
         if isinstance(message, _OF_SERVER):
             by_server = inbound.source is not None and inbound.source.peer_id == self.config.server_id
             return await self._on_word_of_server(message) if by_server else UNIFORM_REFUSAL
@@ -448,6 +438,13 @@ class Pne:
             return UNIFORM_REFUSAL  # SES-6: whom we have a session with asks inside it
         found = pm.EntityDiscoveryResponse(self.config.pne_id, Mode.PNE, self._finder.where.pan_secure, ())
         return Answer(Code.CHANGED, codec.encode(found))
+
+    def _on_word_of_gateway(self, message: cm.CmKeyRequest | gm.GroupKeyRequest | gm.GkdkRequest) -> Answer:
+        if isinstance(message, cm.CmKeyRequest):
+            return self.cm.brought(message)
+        if isinstance(message, gm.GroupKeyRequest):
+            return self.groups.keyed(message)
+        return self.groups.given_gkdk(message, self.joined.gateway_id)  # type: ignore[union-attr]
 
     async def _on_word_of_server(
         self, message: cm.CmRotateNotify | sg.SgInvitation | sg.SgOwnerChangeRequest | sg.SgChangeNotify
@@ -474,10 +471,11 @@ async def _own_side(gateways: Sequence[tuple[str, int]]) -> str:
 
 
 _OF_SERVER: Final = (cm.CmRotateNotify, sg.SgInvitation, sg.SgOwnerChangeRequest, sg.SgChangeNotify)
+_OF_GATEWAY: Final = (cm.CmKeyRequest, gm.GroupKeyRequest, gm.GkdkRequest)
 _PROTECTED: Final = (
     *_OF_SERVER,
+    *_OF_GATEWAY,
     m.Invitation,
-    cm.CmKeyRequest,
     pm.PnChangeNotify,
     pm.GatewayChangeRequest,
     pm.EntityDiscoveryRequest,
@@ -486,5 +484,6 @@ _UNPROTECTED: Final = (
     m.Challenge,
     m.LinkChallengeFromGateway,
     m.PnEstablishmentNotify,
+    gm.GroupKeyBroadcast,
     *_PROTECTED,
 )

@@ -1,14 +1,21 @@
 """What a PNE does about service groups: it asks the server end to end, and is asked and told in the same session."""
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from cpns.errors import Refused, Result
+from cpns.crypto.secret import Secret
+from cpns.errors import AuthenticationFailed, Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.pne.way import ToServer
+from cpns.protocol.group_keying.member import Gkdk, open_broadcast, take
+from cpns.session.table import Session
+from cpns.transport.endpoint import Link
 from cpns.transport.errors import Answer, Code, read
 from cpns.wire import codec
+from cpns.wire import group_messages as gm
 from cpns.wire import sg_messages as m
 from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Change
 
@@ -16,6 +23,11 @@ M = TypeVar("M")
 
 CONSENT_SECONDS: Final = 25.0
 """Others are asked: see the server's own limit for each."""
+
+EPOCHS_KEPT: Final = 8
+CATCH_UP_PAUSES: Final = (1.0, 2.0, 4.0, 8.0)
+"""Seconds after the news of an epoch, and between attempts to get its key."""
+HOP_SECONDS: Final = 5.0
 
 Asked = m.SgInvitation | m.SgOwnerChangeRequest
 """Whether it comes into a group, or takes ownership of one."""
@@ -39,6 +51,7 @@ class Groups:
     Args:
         own_id: the PNE.
         way: to the server, end to end.
+        hop: tells the link to our PN GW and the hop session (None on a Secure PAN), or None where there is none.
         consent: decides on invitations and on ownership.
         on_change: is told of what changes in a group.
     """
@@ -47,6 +60,7 @@ class Groups:
         self,
         own_id: EntityId,
         way: ToServer,
+        hop: Callable[[], tuple[Link, Session | None] | None],
         consent: Callable[[Asked], Awaitable[bool]],
         on_change: Callable[[m.SgChangeNotify], None],
     ) -> None:
@@ -54,7 +68,11 @@ class Groups:
         self._way = way
         self._consent = consent
         self._on_change = on_change
+        self._hop = hop
         self.views: dict[SgId, View] = {}
+        self.keys: dict[SgId, dict[int, Secret]] = {}
+        """The Group Keys of the newest epochs, in memory: after a restart a member asks."""
+        self._gkdks: dict[SgId, Gkdk] = {}
 
     async def _ask(self, message: codec.Message, shape: type[M], timeout: float | None = None) -> M:
         answer = await self._way.exchange(CPNS_PATH, codec.encode(message), timeout)
@@ -100,7 +118,7 @@ class Groups:
     async def leave(self, sg_id: SgId) -> None:
         """Leave a group, or decline."""
         await self._ask(m.SgLeaveRequest(sg_id), m.SgLeaveResponse)
-        self.views.pop(sg_id, None)
+        self._out_of(sg_id)
 
     async def expel(self, sg_id: SgId, whom: Sequence[EntityId]) -> None:
         """Put others out, as owner."""
@@ -114,7 +132,7 @@ class Groups:
     async def delete(self, sg_id: SgId) -> None:
         """End a group, as owner."""
         await self._ask(m.SgDeleteRequest(sg_id), m.SgDeleteResponse)
-        self.views.pop(sg_id, None)
+        self._out_of(sg_id)
 
     async def refresh(self, sg_id: SgId | None = None) -> None:
         """Bring our view of a group up to date; None: of all that we are in."""
@@ -123,7 +141,7 @@ class Groups:
             return
         mine = (await self._ask(m.SgInventoryRequest(), m.SgInventoryResponse)).groups or ()
         for gone in set(self.views).difference(mine):
-            del self.views[gone]
+            self._out_of(gone)
         for one in mine:
             await self._fetch(one)
 
@@ -155,10 +173,60 @@ class Groups:
         """Follow SGChangeNotify."""
         out = notice.change in (Change.LEFT, Change.EXPELLED) and self._own_id in notice.members
         if out or notice.change == Change.RELEASED:
-            self.views.pop(notice.sg_id, None)
+            self._out_of(notice.sg_id)
         else:
             try:
                 await self._fetch(notice.sg_id)
             except Refused:
-                self.views.pop(notice.sg_id, None)  # we are in it no more, or ask again when the next change is told
+                self._out_of(notice.sg_id)  # we are in it no more, or ask again when the next change is told
         self._on_change(notice)
+        await self._catch_up(notice.sg_id, notice.epoch)
+
+    def _out_of(self, sg_id: SgId) -> None:
+        self.views.pop(sg_id, None)
+        self.keys.pop(sg_id, None)
+        self._gkdks.pop(sg_id, None)
+
+    # Group Keys, from our PN GW
+
+    def keyed(self, message: gm.GroupKeyRequest) -> Answer:
+        """Take a Group Key that our PN GW gave us alone."""
+        self._keep(message.sg_id, message.epoch, Secret(message.group_key))
+        return Answer(Code.CHANGED, codec.encode(gm.GroupKeyResponse(Result.SUCCESS)))
+
+    def given_gkdk(self, message: gm.GkdkRequest, gateway: EntityId) -> Answer:
+        """Take our GKDK (DEF-7). Raises `Refused` where it is none."""
+        self._gkdks[message.sg_id] = take(message, gateway)
+        return Answer(Code.CHANGED, codec.encode(gm.GkdkResponse(Result.SUCCESS)))
+
+    def broadcast(self, message: gm.GroupKeyBroadcast) -> Answer:
+        """Take a broadcast, from whomever: what our PN GW signed, and our GKDK opens, is good.
+
+        Raises:
+            Refused: it is of another, for others, or older than what we have.
+        """
+        own = self._gkdks.get(message.sg_id)
+        if own is None or message.epoch <= max(self.keys.get(message.sg_id, {0: None})):
+            raise AuthenticationFailed("no_use_for_that_broadcast")
+        self._keep(message.sg_id, message.epoch, open_broadcast(own, message))
+        return Answer(Code.CHANGED, codec.encode(gm.GroupKeyResponse(Result.SUCCESS)))
+
+    def _keep(self, sg_id: SgId, epoch: int, key: Secret) -> None:
+        kept = self.keys.setdefault(sg_id, {})
+        kept.setdefault(epoch, key)
+        for older in sorted(kept)[:-EPOCHS_KEPT]:
+            del kept[older]
+
+    async def _catch_up(self, sg_id: SgId, epoch: int) -> None:
+        """Ask our PN GW for a key that did not come by itself."""
+        for pause in CATCH_UP_PAUSES:
+            await asyncio.sleep(pause)
+            hop = self._hop()
+            if sg_id not in self.views or epoch in self.keys.get(sg_id, {}) or hop is None:
+                return
+            with contextlib.suppress(Refused):
+                link, session = hop
+                request = gm.GroupKeyWanted(sg_id)
+                given = await link.ask(request, gm.GroupKeyGiven, timeout=HOP_SECONDS, session=session)
+                if given.epoch is not None and given.group_key is not None:
+                    self._keep(sg_id, given.epoch, Secret(given.group_key))

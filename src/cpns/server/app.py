@@ -36,6 +36,7 @@ from cpns.wire import cm_messages as cm
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
 from cpns.wire import sg_messages as sg
+from cpns.wire.group_messages import GroupKeyWanted
 from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Presence
 
 _log = logging.getLogger("cpns.server")
@@ -74,7 +75,7 @@ class Server:
         self.gateways = Gateways()
         self._presences = Presences(clock)
         self.networks = Networks(store, self.sessions, self.gateways, self._presences, clock)
-        self.groups = Groups(store, self.sessions, self.gateways, clock, random)
+        self.groups = Groups(store, self.sessions, self.gateways, clock, random, vault)
         self.pushes = Pushes(store, clock, random, self._push)
         self._authentication = Authentication(
             config.server_id,
@@ -178,6 +179,8 @@ class Server:
             return Answer(Code.CHANGED, codec.encode(pm.PnGwSwitchingResponse(Result.SUCCESS)))
         if isinstance(request, sg.SgInventoryRequest):
             return Answer(Code.CHANGED, codec.encode(await self.groups.inventory(source, request)))
+        if isinstance(request, GroupKeyWanted):
+            return Answer(Code.CHANGED, codec.encode(await self.groups.key_for(peer.gateway_id, request)))
         if isinstance(request, _MEDIATED):
             return Answer(Code.CHANGED, codec.encode(await self.cm.mediated(peer, request)))
         return await self._on_membership(request, source, actor)
@@ -391,6 +394,7 @@ _OF_GROUPS: Final = (
     sg.SgDeleteRequest,
 )
 _FROM_GATEWAY: Final = (
+    GroupKeyWanted,
     sg.SgInventoryRequest,
     *_MEDIATED,
     m.GatewaySetupRequest,

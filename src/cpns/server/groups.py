@@ -7,24 +7,29 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
+from cpns.crypto.secret import Secret
 from cpns.domain import group as rules
-from cpns.domain.group import ChangedGroup, Group, GroupRule
+from cpns.domain.group import ChangedGroup, Group, GroupInventory, GroupRule
 from cpns.domain.network import Policy, Standing
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId, SgId
-from cpns.ports import Clock, Randomness, Store
+from cpns.ports import Clock, Randomness, Store, Vault
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.service.background import Background
 from cpns.session.table import Session, Sessions
 from cpns.wire import codec
 from cpns.wire import sg_messages as sg
+from cpns.wire.group_messages import GroupKeyGiven, GroupKeyRequest, GroupKeyResponse, GroupKeyWanted
 from cpns.wire.messages import OutcomeEntry
-from cpns.wire.registry import MAX_MEMBERS, Change, JoinPolicy, Place
+from cpns.wire.registry import KEY_BYTES, MAX_MEMBERS, Change, JoinPolicy, Place
 
 _log = logging.getLogger("cpns.server")
 
 M = TypeVar("M")
 
+GROUP_KEY_PURPOSE: Final = "group key"
+DELIVERY_SECONDS: Final = 10.0
+"""What a PN GW has to take a Group Key; it gives it to its members after that."""
 CONSENT_SECONDS: Final = 15.0
 """What a PNE, and whoever uses it, has to say whether it comes, or takes ownership."""
 POLICIES: Final = {JoinPolicy.OPEN: Policy.OPEN, JoinPolicy.APPROVAL: Policy.APPROVAL, JoinPolicy.CLOSED: Policy.CLOSED}
@@ -50,15 +55,25 @@ class Groups:
 
     Args:
         sessions: those of the server: a PNE is asked and told in its own.
-        gateways: the PN GWs that are connected, which are told for their copies.
+        gateways: the PN GWs that are connected, which are told for their copies, and given the Group Keys.
+        vault: seals the Group Keys; None where no server runs, and nobody needs one.
     """
 
-    def __init__(self, store: Store, sessions: Sessions, gateways: Gateways, clock: Clock, random: Randomness) -> None:
+    def __init__(
+        self,
+        store: Store,
+        sessions: Sessions,
+        gateways: Gateways,
+        clock: Clock,
+        random: Randomness,
+        vault: Vault | None = None,
+    ) -> None:
         self._store = store
         self._sessions = sessions
         self._gateways = gateways
         self._clock = clock
         self._random = random
+        self._vault = vault
         self._passing_on: set[SgId] = set()
         self._telling = Background()
 
@@ -103,6 +118,9 @@ class Groups:
             Group(sg_id, request.alias, request.service, pne, policy, 1, 1, self._clock.now())
         )
         _log.info("PNE %s has made the group %s", pne, sg_id)
+        session = self._sessions.with_peer(pne)
+        if session is not None and session.via is not None:
+            self.came(session.via, [sg_id])
         if not request.invite:
             return sg.SgCreateResponse(Result.SUCCESS, sg_id)
         return sg.SgCreateResponse(Result.SUCCESS, sg_id, _entries(await self.invite(sg_id, pne, request.invite)))
@@ -235,7 +253,7 @@ class Groups:
                 self._telling.start(self._tell(changed))
 
     def came(self, gateway: EntityId, groups: Sequence[SgId]) -> None:
-        """Members of *groups* are behind a PN GW from now on: it is told to look, for its copy."""
+        """Members of *groups* are behind a PN GW from now on: it is told to look, for its copy, and given the key."""
         for sg_id in groups:
             self._telling.start(self._tell_gateway(gateway, sg_id))
 
@@ -244,6 +262,42 @@ class Groups:
         if found is not None:
             one = found.group
             await self._gateways.tell(gateway, sg.SgChangeNotify(sg_id, (), one.version, Change.SETTLED, one.epoch))
+            await self._deliver(sg_id, [gateway])
+
+    def _make_key(self, vault: Vault, sg_id: SgId, epoch: int) -> bytes:
+        return vault.seal(GROUP_KEY_PURPOSE, f"{sg_id} {epoch}", Secret(self._random(KEY_BYTES)))
+
+    async def _keyed(self, sg_id: SgId) -> tuple[GroupInventory, Secret] | None:
+        """Return a group as it is, and the Group Key of its present epoch; None where it is no more."""
+        vault = self._vault
+        found = None if vault is None else await self._store.group_key(sg_id, partial(self._make_key, vault))
+        if found is None or vault is None:
+            return None
+        owner = f"{sg_id} {found.inventory.group.epoch}"
+        return found.inventory, vault.open(GROUP_KEY_PURPOSE, owner, found.sealed_key)
+
+    async def _deliver(self, sg_id: SgId, gateways: Iterable[EntityId]) -> None:
+        """Give the Group Key of the present epoch to PN GWs that have members, in their sessions."""
+        keyed = await self._keyed(sg_id)
+        if keyed is None:
+            return
+        found, key = keyed
+        for gateway in gateways:
+            if set(found.members).intersection(self._behind(gateway)):
+                with contextlib.suppress(Refused):
+                    message = GroupKeyRequest(sg_id, found.group.epoch, key.reveal())
+                    await self._gateways.ask(gateway, message, GroupKeyResponse, DELIVERY_SECONDS)
+
+    async def key_for(self, gateway: EntityId, request: GroupKeyWanted) -> GroupKeyGiven:
+        """Give a PN GW that has members the Group Key that it lacks.
+
+        Raises:
+            Refused: UNKNOWN_SG, for what does not exist as for a group that no PNE behind it is in.
+        """
+        keyed = await self._keyed(request.sg_id)
+        if keyed is None or not set(keyed[0].members).intersection(self._behind(gateway)):
+            raise Refused(Result.UNKNOWN_SG, "not_a_group_of_the_asker")
+        return GroupKeyGiven(Result.SUCCESS, keyed[0].group.epoch, keyed[1].reveal())
 
     async def _tell(self, changed: ChangedGroup) -> None:
         change, after = changed.change, changed.after
@@ -267,6 +321,8 @@ class Groups:
                 await link.tell(notice, timeout=NOTIFY_TIMEOUT, session=session)
         for gateway in gateways:
             await self._gateways.tell(gateway, notice)
+        if not change.deleted and after.epoch != changed.before.epoch:
+            await self._deliver(after.sg_id, gateways)
 
     async def _ask(self, pne: EntityId, message: codec.Message, shape: type[M]) -> M:
         """Ask a PNE, end to end. Raises `Refused`: it is away, or does not answer (`NoAnswer`)."""

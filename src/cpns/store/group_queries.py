@@ -10,14 +10,24 @@ from dataclasses import replace
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, or_, select, update
 
 from cpns.domain import group as rules
-from cpns.domain.group import MAX_LISTED, ChangedGroup, Group, GroupChange, GroupInventory, GroupRule, Listed
+from cpns.domain.group import (
+    MAX_LISTED,
+    ChangedGroup,
+    Group,
+    GroupChange,
+    GroupInventory,
+    GroupRule,
+    KeyedGroup,
+    Listed,
+    MakeGroupKey,
+)
 from cpns.domain.inventory import Outcome
 from cpns.domain.network import Policy, Standing
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.store.audit_queries import record
 from cpns.store.dialect import insert_or_update
-from cpns.store.schema import group_places, groups
+from cpns.store.schema import group_keys, group_places, groups
 
 _ALL = select(groups).order_by(groups.c.name)
 _ONE = select(groups).where(groups.c.sg_id == bindparam("id"))
@@ -72,7 +82,11 @@ _CHANGE = (
     .where(groups.c.sg_id == bindparam("id"))
     .values({column: bindparam(f"new_{column}") for column in ("owner", "policy", "version", "epoch")})
 )
-_DROP = [delete(table).where(table.c.sg_id == bindparam("id")) for table in (group_places, groups)]
+_DROP = [delete(table).where(table.c.sg_id == bindparam("id")) for table in (group_keys, group_places, groups)]
+_PUT_KEY = insert_or_update(group_keys, "sg_id")
+_KEY = select(group_keys.c.sealed_key).where(
+    group_keys.c.sg_id == bindparam("id"), group_keys.c.epoch == bindparam("epoch")
+)
 _PUT_PLACE = insert_or_update(group_places, "sg_id", "pne_id")
 _DROP_PLACE = delete(group_places).where(
     group_places.c.sg_id == bindparam("id"), group_places.c.pne_id == bindparam("pne")
@@ -176,6 +190,19 @@ def _put(connection: Connection, sg_id: SgId, changed: Mapping[EntityId, Standin
             connection.execute(_DROP_PLACE, {"id": sg_id, "pne": pne})
         else:
             connection.execute(_PUT_PLACE, {"sg_id": sg_id, "pne_id": pne, "standing": how.value, "at": at})
+
+
+def key(connection: Connection, sg_id: SgId, make: MakeGroupKey) -> KeyedGroup | None:
+    """See `cpns.ports.Store.group_key`."""
+    found = inventory(connection, sg_id)
+    if found is None:
+        return None
+    epoch = found.group.epoch
+    sealed = connection.execute(_KEY, {"id": sg_id, "epoch": epoch}).scalar_one_or_none()
+    if sealed is None:
+        sealed = make(sg_id, epoch)
+        connection.execute(_PUT_KEY, {"sg_id": sg_id, "epoch": epoch, "sealed_key": sealed})
+    return KeyedGroup(found, sealed)
 
 
 def forget(connection: Connection, pne_id: EntityId, at: float) -> list[ChangedGroup]:

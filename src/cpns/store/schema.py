@@ -141,6 +141,15 @@ group_places = Table(
 )
 """The lists of the service groups. A PNE may be invited before it is provisioned, so its ID is tied to nothing."""
 
+group_keys = Table(
+    "group_keys",
+    metadata,
+    Column("sg_id", Text, ForeignKey("groups.sg_id"), primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("sealed_key", LargeBinary, nullable=False),
+)
+"""The Group Key of each group's present epoch, made in the transaction that begins it."""
+
 readings = Table(
     "readings",
     metadata,

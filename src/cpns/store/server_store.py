@@ -9,7 +9,7 @@ from typing import Self
 from sqlalchemy import Connection
 
 from cpns.domain.cm import CmCredential, CmDevice, NewCmDevice
-from cpns.domain.group import ChangedGroup, Group, GroupInventory, GroupRule
+from cpns.domain.group import ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup, MakeGroupKey
 from cpns.domain.inventory import (
     Credential,
     Entity,
@@ -190,6 +190,10 @@ class ServerStore:
     async def change_group(self, sg_id: SgId, rule: GroupRule, at: float, by: EntityId | None) -> ChangedGroup:
         """See `cpns.ports.Store`."""
         return await self._database.run(partial(group_queries.change, sg_id=sg_id, rule=rule, at=at, by=by))
+
+    async def group_key(self, sg_id: SgId, make: MakeGroupKey) -> KeyedGroup | None:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(group_queries.key, sg_id=sg_id, make=make))
 
     async def keep_push(self, push: KeptPush) -> None:
         """See `cpns.ports.Store`."""

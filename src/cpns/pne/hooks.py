@@ -1,0 +1,25 @@
+"""What a PNE asks and tells whoever runs it, and what it does where nobody says anything."""
+
+from collections.abc import Awaitable, Callable
+
+from cpns.errors import Result
+from cpns.pne.groups import Asked
+from cpns.wire import messages as m
+from cpns.wire import pn_messages as pm
+from cpns.wire import sg_messages as sg
+
+Consent = Callable[[m.Invitation | Asked], Awaitable[bool]]
+"""Whether the PNE comes where it is invited, or takes ownership of a group; may ask a person."""
+Told = Callable[[pm.PnChangeNotify | sg.SgChangeNotify], None]
+Becomes = Callable[[pm.GatewayChangeRequest, bool], Awaitable[pm.GatewayChangeResponse]]
+"""Takes a request to become a PN GW, and whether our own PN GW made it; returns the answer."""
+
+
+async def never(asked: m.Invitation | Asked) -> bool:
+    """Go nowhere."""
+    return False
+
+
+async def is_no_gateway(request: pm.GatewayChangeRequest, by_own_gateway: bool) -> pm.GatewayChangeResponse:
+    """Be a PNE and nothing else."""
+    return pm.GatewayChangeResponse(Result.MODE_NOT_SUPPORTED)

@@ -1,0 +1,185 @@
+"""Group Keys over real sockets: they reach every member and nobody else (DEF-6, DEF-7, FN-9)."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cpns.errors import Refused
+from cpns.gateway.config import PanConfig
+from cpns.ids import EntityId, SgId
+from cpns.pne.app import Pne
+from cpns.wire import group_messages as gm
+from cpns.wire.registry import JoinPolicy
+from tests.support.hostile_gateway import HostileGateway, Way, lost
+from tests.support.raw import ask
+from tests.support.tap import body_of
+from tests.support.world import World, until, world
+
+FAST: dict[str, Any] = {"timer": 2.0, "request_timeout": 1.5, "presence": 0.5}
+
+
+@pytest.fixture
+async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    monkeypatch.setattr("cpns.pne.groups.CATCH_UP_PAUSES", (0.3, 0.3, 0.5, 1.0, 2.0))
+    async with world(tmp_path) as one:
+        yield one
+
+
+def keys(pne: Pne, sg_id: SgId) -> dict[int, bytes]:
+    return {epoch: key.reveal() for epoch, key in pne.groups.keys.get(sg_id, {}).items()}
+
+
+async def epoch(here: World, sg_id: SgId) -> int:
+    found = await here.store.group(sg_id)
+    assert found is not None
+    return found.group.epoch
+
+
+async def all_have(here: World, sg_id: SgId, *pnes: Pne) -> bytes:
+    """Wait until all of *pnes* have the key of the present epoch, and the same one; return it."""
+    now = await epoch(here, sg_id)
+    await until(lambda: all(now in keys(pne, sg_id) for pne in pnes), 10)
+    (key,) = {keys(pne, sg_id)[now] for pne in pnes}
+    return key
+
+
+async def group_of(here: World, count: int, gateway: Any, prefix: str = "pne") -> tuple[SgId, list[Pne]]:
+    """Return a group of PNEs behind one PN GW, the first its owner."""
+    pnes = [await here.joined_pne(f"{prefix}-{number}", gateway, **FAST) for number in range(count)]
+    sg_id, _ = await pnes[0].groups.create("family", JoinPolicy.OPEN)
+    for pne in pnes[1:]:
+        await pne.groups.join(sg_id)
+    return sg_id, pnes
+
+
+@pytest.mark.req("DEF-6", "DEF-7", "FN-9")
+async def test_it_reaches_members_behind_two_gateways_and_nobody_else(here: World) -> None:
+    """One by one where they are few, by broadcast where they are more; one key for all, a new one at each change."""
+    await here.start_server()
+    first: HostileGateway = await here.start_gateway("gw-1", kind=HostileGateway)
+    second = await here.start_gateway("gw-2")
+    sg_id, pnes = await group_of(here, 4, first)
+    stranger = await here.joined_pne("stranger", first, **FAST)
+    far = await here.joined_pne("far", second, **FAST)
+    before = await all_have(here, sg_id, *pnes)
+    await far.groups.join(sg_id)
+    after = await all_have(here, sg_id, *pnes, far)
+    assert before != after
+    assert keys(far, sg_id) == {await epoch(here, sg_id): after}  # a newcomer has nothing older
+    assert keys(stranger, sg_id) == {}
+    broadcasts = [body for way, _, body in first.log if way is Way.TO_PNE and type(body) is gm.GroupKeyBroadcast]
+    assert {one.epoch for one in broadcasts} >= {await epoch(here, sg_id)}
+    newest = [one for one in broadcasts if one.epoch == max(each.epoch for each in broadcasts)]
+    assert len({one.signature for one in newest}) == 1  # the same message for all of them
+    clear = [body for way, _, body in first.log if way is Way.TO_PNE and type(body) is gm.GroupKeyRequest]
+    assert all(one.epoch < newest[0].epoch for one in clear)
+
+
+@pytest.mark.req("DEF-6", "FN-9")
+@pytest.mark.parametrize("how", ["leaves", "is expelled", "is revoked"])
+async def test_who_is_out_has_no_key_of_what_follows(here: World, how: str) -> None:
+    """With every key that it ever held, and all that was broadcast."""
+    await here.start_server()
+    gateway: HostileGateway = await here.start_gateway("gw-1", kind=HostileGateway)
+    sg_id, pnes = await group_of(here, 5, gateway)
+    await all_have(here, sg_id, *pnes)
+    gone, others = pnes[-1], pnes[:-1]
+    held, own = keys(gone, sg_id), gone.groups._gkdks.get(sg_id)
+    assert own is not None
+    if how == "leaves":
+        await gone.groups.leave(sg_id)
+    elif how == "is expelled":
+        await pnes[0].groups.expel(sg_id, [gone.config.pne_id])
+    else:
+        await here.provisioning.revoke(gone.config.pne_id)
+    after = await all_have(here, sg_id, *others)
+    assert after not in held.values()
+    assert sg_id not in gone.groups.keys or after not in keys(gone, sg_id).values()
+    broadcasts = [body for way, _, body in gateway.log if way is Way.TO_PNE and type(body) is gm.GroupKeyBroadcast]
+    newest = max(broadcasts, key=lambda one: one.epoch)
+    assert newest.epoch == await epoch(here, sg_id)
+    assert not {entry.node for entry in newest.entries}.intersection(own.path)
+
+
+@pytest.mark.req("DEF-7", "FN-9")
+async def test_who_missed_it_asks(here: World) -> None:
+    """Its PN GW lost every message to it: it hears of the epoch from the server, and asks in its hop session."""
+    await here.start_server()
+    gateway: HostileGateway = await here.start_gateway("gw-1", kind=HostileGateway, answer_timeout=0.3)
+    sg_id, pnes = await group_of(here, 2, gateway)
+    gateway.hook = lost("pne-0", gm.GroupKeyBroadcast, gm.GroupKeyRequest, gm.GkdkRequest)
+    late = await here.joined_pne("late", gateway, **FAST)
+    await late.groups.join(sg_id)
+    await all_have(here, sg_id, *pnes, late)
+
+
+@pytest.mark.req("DEF-6", "FN-9", "SES-6")
+async def test_a_stranger_is_given_none(here: World) -> None:
+    """Neither a PNE of that PN GW that is no member, nor anybody without a session, nor another PN GW."""
+    await here.start_server()
+    gateway, other = await here.start_gateway("gw-1"), await here.start_gateway("gw-2")
+    sg_id, pnes = await group_of(here, 3, gateway)
+    await all_have(here, sg_id, *pnes)
+    stranger = await here.joined_pne("stranger", gateway, **FAST)
+    hop = stranger._hop()
+    assert hop is not None
+    for session in (hop[1], None):
+        answer = body_of((await ask(hop[0], gm.GroupKeyWanted(sg_id), session=session)).payload)
+        assert getattr(answer, "group_key", None) is None
+        assert answer.result != 0
+    standing = await other.uplink.wait(5)
+    with pytest.raises(Refused):
+        await standing.link.ask(gm.GroupKeyWanted(sg_id), gm.GroupKeyGiven, timeout=5, session=standing.session)
+
+
+@pytest.mark.req("DEF-7", "FN-9")
+async def test_a_forged_key_is_not_taken(here: World) -> None:
+    """Unprotected, or by another PN GW's broadcast, or with an older epoch: members keep what they have."""
+    await here.start_server()
+    gateway: HostileGateway = await here.start_gateway("gw-1", kind=HostileGateway)
+    sg_id, pnes = await group_of(here, 4, gateway)
+    await all_have(here, sg_id, *pnes)
+    victim = pnes[1]
+    before = keys(victim, sg_id)
+    member = gateway.members.get(victim.config.pne_id)
+    assert member is not None
+    assert member.link is not None
+    sent = [body for way, _, body in gateway.log if way is Way.TO_PNE and type(body) is gm.GroupKeyBroadcast]
+    for lie in (
+        gm.GroupKeyRequest(sg_id, 99, bytes(32)),
+        gm.GkdkRequest(sg_id, 9, bytes(32), (gm.PathEntry(1, bytes(32)),)),
+        gm.GroupKeyBroadcast(sg_id, EntityId("gw-1"), 99, 1, sent[-1].entries, sent[-1].signature),
+        sent[0],
+    ):
+        answer = body_of((await ask(member.link, lie)).payload)
+        assert answer.result != 0
+    assert keys(victim, sg_id) == before
+
+
+@pytest.mark.req("DEF-6", "FN-9", "FN-1")
+async def test_a_gateway_that_restarts_serves_its_members_again(here: World) -> None:
+    await here.start_server()
+    gateway = await here.start_gateway("gw-1", kept=True)
+    pan = PanConfig(*here.pan(gateway), secure=False)
+    sg_id, pnes = await group_of(here, 3, gateway)
+    await all_have(here, sg_id, *pnes)
+    await here.stop(gateway)
+    again = await here.start_gateway("gw-1", kept=True, pans=(pan,))
+    await until(lambda: all(again._way_to(pne.config.pne_id) is not None for pne in pnes), 20)
+    await until(lambda: sg_id in again.group_keys._keyed, 10)
+    newcomer = await here.joined_pne("newcomer", again, **FAST)
+    await newcomer.groups.join(sg_id)
+    await all_have(here, sg_id, *pnes, newcomer)
+
+
+@pytest.mark.req("DEF-8")
+async def test_it_is_sealed_at_rest(here: World) -> None:
+    await here.start_server()
+    gateway = await here.start_gateway("gw-1", kept=True)
+    sg_id, pnes = await group_of(here, 3, gateway)
+    key = await all_have(here, sg_id, *pnes)
+    at_rest = b"".join(path.read_bytes() for path in here.folder.iterdir() if path.is_file())
+    assert sg_id.encode() in at_rest
+    assert key not in at_rest
