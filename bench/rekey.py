@@ -1,0 +1,174 @@
+"""``python -m bench.rekey``: what it costs when one of n members on a PAN leaves: broadcast against unicast.
+
+Both by the code that a PN GW and its members run: the messages as they are sent (with CoAP and, one by one, OSCORE),
+and the CPU of making and opening them. Writes a table to docs/performance.md and the plot docs/rekey.svg.
+"""
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiocoap import Message
+from aiocoap.numbers.codes import POST
+from rich.console import Console
+
+from bench import report
+from bench.cpu import machine
+from cpns.crypto import group
+from cpns.crypto.schedule import Profile, SessionKeys
+from cpns.crypto.secret import Secret
+from cpns.ids import EntityId, SgId
+from cpns.protocol.group_keying import member, tree
+from cpns.service.system import random_bytes
+from cpns.session.table import Session
+from cpns.transport import oscore
+from cpns.wire import codec
+from cpns.wire.group_messages import GroupKeyBroadcast, GroupKeyRequest
+from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZES = [2**exponent for exponent in range(1, 13)]
+SG, GW = SgId("sg-aaaaaaaaaaaaaaaa"), EntityId("gw-1")
+TURNS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one rekey of *members*, after one left: bytes on the PAN, and microseconds of CPU.
+
+    Attributes:
+        opening: of one member.
+    """
+
+    members: int
+    nodes: int
+    broadcast_bytes: int
+    unicast_bytes: int
+    broadcast_us: float
+    unicast_us: float
+    opening_us: float
+
+
+def _us(work: Callable[[], object]) -> float:
+    """Return the median CPU time of *work* over the turns."""
+    taken = []
+    for _ in range(TURNS):
+        begun = time.process_time_ns()
+        work()
+        taken.append((time.process_time_ns() - begun) / 1000)
+    return statistics.median(taken)
+
+
+def _datagram(message: Message) -> int:
+    """Return the bytes of a CoAP message as UDP payload, header and token of 2 bytes included."""
+    return 4 + 2 + len(message.opt.encode()) + 1 + len(message.payload)
+
+
+def _session(number: int) -> Session:
+    keys = SessionKeys(Secret(random_bytes(32)), random_bytes(32))
+    return Session(Profile.PNE_GW, GW, EntityId(f"pne-{number}"), b"\x01\x02", b"\x03", keys, 0.0)
+
+
+def measure(members: int) -> Cost:
+    """Return what a rekey costs where *members* are left."""
+    names = [EntityId(f"pne-{number}") for number in range(members + 1)]
+    planted = tree.plant(SG, GW, 1, Secret(random_bytes(32)), names)
+    key, sign_key = Secret(random_bytes(32)), Secret(random_bytes(32))
+
+    def make() -> GroupKeyBroadcast:
+        changed = tree.change(planted, names[1:])
+        if changed is None:
+            raise RuntimeError("one that leaves calls for a new GKEK")
+        return tree.broadcast(changed, 2, key, sign_key)
+
+    own = member.take(tree.gkdk(planted, names[1], group.verify_key(sign_key)), GW)
+    message = make()
+    outer = Message(code=POST, uri_path=(CPNS_PATH,), payload=codec.encode(message))
+    outer.opt.content_format = CONTENT_FORMAT
+    sessions = [_session(number) for number in range(members)]
+    one_by_one = codec.encode(GroupKeyRequest(SG, 2, key.reveal()))
+
+    def protect() -> list[Message]:
+        return [oscore.protect_request(one, CPNS_PATH, one_by_one, CONTENT_FORMAT)[0] for one in sessions]
+
+    protect()  # contexts are derived with the first message of a session
+    return Cost(
+        members,
+        len(message.entries),
+        _datagram(outer),
+        sum(map(_datagram, protect())),
+        _us(make),
+        _us(protect),
+        _us(lambda: member.open_broadcast(own, message)),
+    )
+
+
+def _plot(costs: list[Cost]) -> str:
+    """Return the plot: bytes of a rekey over members, both axes logarithmic."""
+    left, top, width, height = 60, 20, 520, 260
+    most = max(math.log10(max(cost.unicast_bytes for cost in costs)), 1)
+
+    def x(members: int) -> float:
+        return round(left + width * (math.log2(members) - 1) / (len(SIZES) - 1), 1)
+
+    def y(size: float) -> float:
+        return round(top + height * (1 - math.log10(size) / most), 1)
+
+    def text(where: float, below: float, anchor: str, words: object, color: str = "#000") -> str:
+        return f'<text x="{where}" y="{below}" text-anchor="{anchor}" fill="{color}">{words}</text>'
+
+    def line(color: str, dash: str, sizes: Callable[[Cost], float]) -> str:
+        points = " ".join(f"{x(cost.members)},{y(sizes(cost))}" for cost in costs)
+        return f'<polyline fill="none" stroke="{color}" stroke-width="2" {dash} points="{points}"/>'
+
+    ticks = [text(x(cost.members), top + height + 18, "middle", cost.members) for cost in costs]
+    ticks += [text(left - 6, y(10**power) + 4, "end", 10**power) for power in range(int(most) + 1)]
+    last, beside = costs[-1], left + width + 6
+    labels = [
+        text(beside, y(last.broadcast_bytes) + 4, "start", "broadcast", "#2a7"),
+        text(beside, y(last.unicast_bytes) + 4, "start", "one by one", "#b42"),
+    ]
+    return "\n".join(
+        [
+            '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 680 330" font-family="sans-serif" font-size="12">',
+            '<rect width="680" height="330" fill="white"/>',
+            f'<path d="M{left},{top}V{top + height}H{left + width}" fill="none" stroke="#888"/>',
+            *ticks,
+            text(left + width / 2, top + height + 38, "middle", "members on the PAN"),
+            text(left - 50, top - 6, "start", "bytes of a rekey"),
+            line("#2a7", "", lambda cost: cost.broadcast_bytes),
+            line("#b42", 'stroke-dasharray="6 4"', lambda cost: cost.unicast_bytes),
+            *labels,
+            "</svg>\n",
+        ]
+    )
+
+
+def main() -> None:
+    """Measure, print, and write docs/performance.md and docs/rekey.svg."""
+    console = Console(highlight=False)
+    costs = []
+    for members in SIZES:
+        cost = measure(members)
+        costs.append(cost)
+        console.print(f"{members:5} members: broadcast {cost.broadcast_bytes:4} B, one by one {cost.unicast_bytes:6} B")
+    head = ["members", "nodes", "broadcast, bytes", "one by one, bytes"]
+    head += ["broadcast, us", "one by one, us", "opening, us"]
+    rows = [
+        [
+            *(str(cost.members), str(cost.nodes), str(cost.broadcast_bytes), str(cost.unicast_bytes)),
+            *(f"{value:.0f}" for value in (cost.broadcast_us, cost.unicast_us, cost.opening_us)),
+        ]
+        for cost in costs
+    ]
+    cpu = json.dumps(machine()["cpu"]).strip('"')
+    report.put(report.PAGE, "rekey", f"{cpu}, Python as above.\n\n{report.table(head, rows)}")
+    (ROOT / "docs" / "rekey.svg").write_text(_plot(costs))
+
+
+if __name__ == "__main__":
+    main()
