@@ -1,18 +1,22 @@
 """Group Keys over real sockets: they reach every member and nobody else (DEF-6, DEF-7, FN-9)."""
 
+import asyncio
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cpns.errors import Refused
+from cpns.errors import NoAnswer, Refused, Result
 from cpns.gateway.config import PanConfig
 from cpns.ids import EntityId, SgId
 from cpns.pne.app import Pne
+from cpns.transport import stack
 from cpns.wire import group_messages as gm
 from cpns.wire.registry import JoinPolicy
 from tests.support.hostile_gateway import HostileGateway, Way, lost
+from tests.support.lossy import Losses, UdpProxy
 from tests.support.raw import ask
 from tests.support.tap import body_of
 from tests.support.world import World, until, world
@@ -22,7 +26,7 @@ FAST: dict[str, Any] = {"timer": 2.0, "request_timeout": 1.5, "presence": 0.5}
 
 @pytest.fixture
 async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr("cpns.pne.groups.CATCH_UP_PAUSES", (0.3, 0.3, 0.5, 1.0, 2.0))
+    monkeypatch.setattr("cpns.pne.groups.CATCH_UP_PAUSES", (0.3, 1.0))
     async with world(tmp_path) as one:
         yield one
 
@@ -183,3 +187,66 @@ async def test_it_is_sealed_at_rest(here: World) -> None:
     at_rest = b"".join(path.read_bytes() for path in here.folder.iterdir() if path.is_file())
     assert sg_id.encode() in at_rest
     assert key not in at_rest
+
+
+@pytest.mark.req("DEF-6", "DEF-7", "FN-9")
+@pytest.mark.timeout(150)
+async def test_rekey_under_fire(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members come and go, a tenth of all is lost, a gateway restarts: each has the keys of its epochs alone."""
+    monkeypatch.setattr(stack.PanTuning, "ACK_TIMEOUT", 0.2)
+    draw = random.Random(5)
+    await here.start_server()
+    gateways = [await here.start_gateway(name, kept=True, answer_timeout=2.0) for name in ("gw-1", "gw-2")]
+    pans = [UdpProxy(here.pan(one), Losses(seed, drop=0.1)) for seed, one in enumerate(gateways)]
+    for pan in pans:
+        here.closes(pan)
+    pnes = {}
+    for number in range(10):
+        name = EntityId(f"pne-{number}")
+        pnes[name] = await here.start_pne(name, pans[number % 2].address, **FAST)
+    await asyncio.gather(*(asyncio.wait_for(pne.wait_established(), 30) for pne in pnes.values()))
+    sg_id, _ = await pnes[EntityId("pne-0")].groups.create("family", JoinPolicy.OPEN)
+    members_of: dict[int, set[str]] = {}
+    for step in range(24):
+        inside = await noted(here, sg_id, members_of)
+        name = draw.choice(list(pnes)[1:])
+        await patiently(pnes[name], sg_id, leaves=name in inside)
+        if step == 12:
+            where = PanConfig(*here.pan(gateways[1]), secure=False)
+            await here.stop(gateways[1])
+            gateways[1] = await here.start_gateway("gw-2", kept=True, answer_timeout=2.0, pans=(where,))
+    inside = await noted(here, sg_id, members_of)
+    now = max(members_of)
+    await until(lambda: all(now in keys(pnes[EntityId(name)], sg_id) for name in inside), 60)
+    seen: dict[int, set[bytes]] = {}
+    for name, pne in pnes.items():
+        for of, key in keys(pne, sg_id).items():
+            seen.setdefault(of, set()).add(key)
+            assert name in members_of[of]
+    assert all(len(different) == 1 for different in seen.values())
+    assert all(sg_id not in pne.groups.keys for name, pne in pnes.items() if name not in inside)
+
+
+async def noted(here: World, sg_id: SgId, members_of: dict[int, set[str]]) -> set[str]:
+    """Return who is a member, and note that for the epoch."""
+    found = await here.store.group(sg_id)
+    assert found is not None
+    return members_of.setdefault(found.group.epoch, set(found.members))
+
+
+async def patiently(pne: Pne, sg_id: SgId, *, leaves: bool) -> None:
+    """Leave or join; what was done by a message whose answer was lost, is done."""
+    for _ in range(20):
+        try:
+            if leaves:
+                await pne.groups.leave(sg_id)
+            else:
+                await pne.groups.join(sg_id)
+        except NoAnswer:
+            continue
+        except Refused as error:
+            if error.result is not (Result.NOT_A_MEMBER if leaves else Result.ALREADY_MEMBER):
+                raise
+            await pne.groups.refresh()
+        return
+    raise AssertionError("lost twenty times")

@@ -117,6 +117,7 @@ class Pne:
     async def close(self) -> None:
         """End the sessions and close the socket."""
         await self._roaming.close()
+        await self.groups.close()
         await self._work.close()
         await self._endpoint.close()
 
@@ -210,6 +211,7 @@ class Pne:
         self._lost.clear()
         self._ready.set()
         await self._status("connected")
+        self.groups.resume()
         _log.info("%s: established through %s in %s", self.config.pne_id, joined.gateway_id, joined.pn_id)
         self._on_established(joined.gateway_id, joined.pn_id)
 

@@ -11,6 +11,7 @@ from cpns.errors import AuthenticationFailed, Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.pne.way import ToServer
 from cpns.protocol.group_keying.member import Gkdk, open_broadcast, take
+from cpns.service.background import Background
 from cpns.session.table import Session
 from cpns.transport.endpoint import Link
 from cpns.transport.errors import Answer, Code, read
@@ -25,8 +26,8 @@ CONSENT_SECONDS: Final = 25.0
 """Others are asked: see the server's own limit for each."""
 
 EPOCHS_KEPT: Final = 8
-CATCH_UP_PAUSES: Final = (1.0, 2.0, 4.0, 8.0)
-"""Seconds after the news of an epoch, and between attempts to get its key."""
+CATCH_UP_PAUSES: Final = (1.0, 60.0)
+"""Seconds after the news of an epoch before its key is asked for, and the most between attempts."""
 HOP_SECONDS: Final = 5.0
 
 Asked = m.SgInvitation | m.SgOwnerChangeRequest
@@ -73,6 +74,14 @@ class Groups:
         self.keys: dict[SgId, dict[int, Secret]] = {}
         """The Group Keys of the newest epochs, in memory: after a restart a member asks."""
         self._gkdks: dict[SgId, Gkdk] = {}
+        self._coming: set[SgId] = set()
+        """Groups that we are about to be in, whose key may come before the news."""
+        self._catching_up: set[SgId] = set()
+        self._work = Background()
+
+    async def close(self) -> None:
+        """Ask no more."""
+        await self._work.close()
 
     async def _ask(self, message: codec.Message, shape: type[M], timeout: float | None = None) -> M:
         answer = await self._way.exchange(CPNS_PATH, codec.encode(message), timeout)
@@ -105,10 +114,15 @@ class Groups:
 
     async def join(self, sg_id: SgId) -> Result:
         """Join a group; return SUCCESS, or PENDING_APPROVAL."""
-        result = Result.told((await self._ask(m.SgJoinRequest(sg_id), m.SgJoinResponse)).result, Result.SERVER_ERROR)
-        if result is Result.SUCCESS:
-            await self.refresh(sg_id)
-        return result
+        self._coming.add(sg_id)
+        try:
+            answer = await self._ask(m.SgJoinRequest(sg_id), m.SgJoinResponse)
+            result = Result.told(answer.result, Result.SERVER_ERROR)
+            if result is Result.SUCCESS:
+                await self.refresh(sg_id)
+            return result
+        finally:
+            self._coming.discard(sg_id)
 
     async def invite(self, sg_id: SgId, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
         """Invite others; return how it ended for each. Whoever owns the group lets in who waits that way."""
@@ -145,6 +159,15 @@ class Groups:
         for one in mine:
             await self._fetch(one)
 
+    def resume(self) -> None:
+        """Our sessions stand anew: see what we missed of the groups that we are in."""
+        if self.views:
+            self._work.start(self._refresh_quietly())
+
+    async def _refresh_quietly(self) -> None:
+        with contextlib.suppress(Refused):
+            await self.refresh()
+
     async def _fetch(self, sg_id: SgId) -> None:
         known = self.views.get(sg_id)
         places: dict[EntityId, int] = {}
@@ -153,12 +176,15 @@ class Groups:
             request = m.SgInventoryRequest(sg_id, None if known is None else known.version, after)
             page = await self._ask(request, m.SgInventoryResponse)
             if page.alias is None or page.owner is None:
-                return  # we have the newest
+                break  # we have the newest
             places |= {one.entity_id: one.standing for one in page.entries or ()}
             if not page.more or not page.entries:
+                name, owner = page.alias, page.owner
+                self.views[sg_id] = View(sg_id, name, owner, page.version or 0, page.epoch or 0, places)
                 break
             after = page.entries[-1].entity_id
-        self.views[sg_id] = View(sg_id, page.alias, page.owner, page.version or 0, page.epoch or 0, places)
+        if sg_id not in self._catching_up:
+            self._work.start(self._catch_up(sg_id))
 
     # what it is asked and told, by the server alone
 
@@ -180,7 +206,6 @@ class Groups:
             except Refused:
                 self._out_of(notice.sg_id)  # we are in it no more, or ask again when the next change is told
         self._on_change(notice)
-        await self._catch_up(notice.sg_id, notice.epoch)
 
     def _out_of(self, sg_id: SgId) -> None:
         self.views.pop(sg_id, None)
@@ -191,11 +216,24 @@ class Groups:
 
     def keyed(self, message: gm.GroupKeyRequest) -> Answer:
         """Take a Group Key that our PN GW gave us alone."""
+        self._is_ours(message.sg_id)
         self._keep(message.sg_id, message.epoch, Secret(message.group_key))
         return Answer(Code.CHANGED, codec.encode(gm.GroupKeyResponse(Result.SUCCESS)))
 
+    def _is_ours(self, sg_id: SgId) -> None:
+        """Raise `Refused` for a group that we do not know: it may have been left, or the news of it was lost."""
+        if sg_id not in self.views and sg_id not in self._coming:
+            self._work.start(self._look_into(sg_id))
+            raise Refused(Result.UNKNOWN_SG, "not_in_this_group")
+
+    async def _look_into(self, sg_id: SgId) -> None:
+        """Ask the server about a group that our PN GW has a key for: if we are in it, we get that."""
+        with contextlib.suppress(Refused):
+            await self._fetch(sg_id)
+
     def given_gkdk(self, message: gm.GkdkRequest, gateway: EntityId) -> Answer:
         """Take our GKDK (DEF-7). Raises `Refused` where it is none."""
+        self._is_ours(message.sg_id)
         self._gkdks[message.sg_id] = take(message, gateway)
         return Answer(Code.CHANGED, codec.encode(gm.GkdkResponse(Result.SUCCESS)))
 
@@ -217,16 +255,27 @@ class Groups:
         for older in sorted(kept)[:-EPOCHS_KEPT]:
             del kept[older]
 
-    async def _catch_up(self, sg_id: SgId, epoch: int) -> None:
-        """Ask our PN GW for a key that did not come by itself."""
-        for pause in CATCH_UP_PAUSES:
-            await asyncio.sleep(pause)
-            hop = self._hop()
-            if sg_id not in self.views or epoch in self.keys.get(sg_id, {}) or hop is None:
-                return
-            with contextlib.suppress(Refused):
-                link, session = hop
-                request = gm.GroupKeyWanted(sg_id)
-                given = await link.ask(request, gm.GroupKeyGiven, timeout=HOP_SECONDS, session=session)
-                if given.epoch is not None and given.group_key is not None:
-                    self._keep(sg_id, given.epoch, Secret(given.group_key))
+    async def _catch_up(self, sg_id: SgId) -> None:
+        """Ask our PN GW for a key that did not come by itself, until we have that of the newest epoch that we know."""
+        self._catching_up.add(sg_id)
+        try:
+            pause = CATCH_UP_PAUSES[0]
+            while True:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, CATCH_UP_PAUSES[1])
+                view = self.views.get(sg_id)
+                if view is None or view.epoch in self.keys.get(sg_id, {}):
+                    return
+                with contextlib.suppress(Refused):
+                    await self._ask_for_key(sg_id)
+        finally:
+            self._catching_up.discard(sg_id)
+
+    async def _ask_for_key(self, sg_id: SgId) -> None:
+        hop = self._hop()
+        if hop is None:
+            return
+        link, session = hop
+        given = await link.ask(gm.GroupKeyWanted(sg_id), gm.GroupKeyGiven, timeout=HOP_SECONDS, session=session)
+        if given.epoch is not None and given.group_key is not None and sg_id in self.views:
+            self._keep(sg_id, given.epoch, Secret(given.group_key))

@@ -1,5 +1,6 @@
 """Service groups at the server: who asks for a change, who has to agree, and who is told of it (DEF-4, DEF-5, FN-7)."""
 
+import asyncio
 import base64
 import contextlib
 import logging
@@ -17,6 +18,7 @@ from cpns.ports import Clock, Randomness, Store, Vault
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.service.background import Background
 from cpns.session.table import Session, Sessions
+from cpns.transport.endpoint import Link
 from cpns.wire import codec
 from cpns.wire import sg_messages as sg
 from cpns.wire.group_messages import GroupKeyGiven, GroupKeyRequest, GroupKeyResponse, GroupKeyWanted
@@ -30,6 +32,7 @@ M = TypeVar("M")
 GROUP_KEY_PURPOSE: Final = "group key"
 DELIVERY_SECONDS: Final = 10.0
 """What a PN GW has to take a Group Key; it gives it to its members after that."""
+TOLD_AT_ONCE: Final = 32
 CONSENT_SECONDS: Final = 15.0
 """What a PNE, and whoever uses it, has to say whether it comes, or takes ownership."""
 POLICIES: Final = {JoinPolicy.OPEN: Policy.OPEN, JoinPolicy.APPROVAL: Policy.APPROVAL, JoinPolicy.CLOSED: Policy.CLOSED}
@@ -310,27 +313,34 @@ class Groups:
             owner=after.owner if after.owner != changed.before.owner else None,
         )
         out = [pne for pne in concerned if pne not in changed.members and kind in (Change.EXPELLED, Change.RELEASED)]
-        gateways = set()
-        for pne in dict.fromkeys([*changed.members, *out]):
-            session = self._sessions.with_peer(pne)
-            link = None if session is None else self._gateways.link(session.via)
-            if session is None or link is None or session.via is None:
-                continue  # it asks when it is back
-            gateways.add(session.via)
-            with contextlib.suppress(Refused):
-                await link.tell(notice, timeout=NOTIFY_TIMEOUT, session=session)
-        for gateway in gateways:
-            await self._gateways.tell(gateway, notice)
+        ways = {pne: way for pne in (*changed.members, *concerned) if (way := self._way_to(pne)) is not None}
+        gateways = {session.via for _, session in ways.values() if session.via is not None}
+        await asyncio.gather(*(self._gateways.tell(gateway, notice) for gateway in gateways))
         if not change.deleted and after.epoch != changed.before.epoch:
-            await self._deliver(after.sg_id, gateways)
+            self._telling.start(self._deliver(after.sg_id, gateways))  # whoever is silent holds up no key
+        told = [ways[pne] for pne in dict.fromkeys([*changed.members, *out]) if pne in ways]
+        for start in range(0, len(told), TOLD_AT_ONCE):
+            await asyncio.gather(
+                *(_told(link, session, notice) for link, session in told[start : start + TOLD_AT_ONCE])
+            )
+
+    def _way_to(self, pne: EntityId) -> tuple[Link, Session] | None:
+        """Return link and session of a PNE that can be reached; one that can't asks when it is back."""
+        session = self._sessions.with_peer(pne)
+        link = None if session is None else self._gateways.link(session.via)
+        return None if session is None or link is None else (link, session)
 
     async def _ask(self, pne: EntityId, message: codec.Message, shape: type[M]) -> M:
         """Ask a PNE, end to end. Raises `Refused`: it is away, or does not answer (`NoAnswer`)."""
-        session = self._sessions.with_peer(pne)
-        link = None if session is None else self._gateways.link(session.via)
-        if session is None or link is None:
+        way = self._way_to(pne)
+        if way is None:
             raise NoAnswer("away")
-        return await link.ask(message, shape, timeout=CONSENT_SECONDS, session=session)
+        return await way[0].ask(message, shape, timeout=CONSENT_SECONDS, session=way[1])
+
+
+async def _told(link: Link, session: Session, notice: sg.SgChangeNotify) -> None:
+    with contextlib.suppress(Refused):
+        await link.tell(notice, timeout=NOTIFY_TIMEOUT, session=session)
 
 
 def _entries(results: dict[EntityId, Result]) -> tuple[OutcomeEntry, ...] | None:
