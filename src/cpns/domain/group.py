@@ -86,12 +86,14 @@ class ChangedGroup:
     Attributes:
         after: the group as it is; of a deleted one, as it was.
         members: who is in it now; of a deleted one, who was.
+        were: who was in it before.
     """
 
     before: Group
     after: Group
     change: GroupChange
     members: tuple[EntityId, ...]
+    were: tuple[EntityId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ def invite(group: Group, places: Places, actor: EntityId | None, whom: Sequence[
         raise Refused(Result.NOT_ALLOWED, "may_not_invite")
     if not governs and any(_standing(places, pne) is Standing.BARRED for pne in whom):
         raise Refused(Result.NOT_ALLOWED, "barred")
-    new = [pne for pne in whom if not _is_member(places, pne)]
+    new = [pne for pne in dict.fromkeys(whom) if not _is_member(places, pne)]
     waited = {pne: Standing.MEMBER for pne in new if governs and _standing(places, pne) is Standing.PENDING}
     return GroupChange("sg_invited", tuple(new), {**dict.fromkeys(new, Standing.INVITED), **waited})
 
@@ -166,6 +168,12 @@ def leave(group: Group, places: Places, pne: EntityId) -> GroupChange:
     if pne not in places or _standing(places, pne) is Standing.BARRED:
         raise Refused(Result.NOT_A_MEMBER, "not_in_this_group")
     return _without(group, places, "sg_left", {pne: None})
+
+
+def decline(group: Group, places: Places, pne: EntityId) -> GroupChange:
+    """Take a PNE off the list that is invited and does not come; who has come meanwhile stays."""
+    invited = _standing(places, pne) is Standing.INVITED
+    return GroupChange("sg_declined", (pne,), {pne: None} if invited else {})
 
 
 def expel(group: Group, places: Places, actor: EntityId | None, whom: Sequence[EntityId]) -> GroupChange:

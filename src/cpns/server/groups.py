@@ -43,14 +43,6 @@ PLACES: Final = {
     Standing.PENDING: Place.PENDING,
     Standing.BARRED: Place.BARRED,
 }
-CHANGES: Final = {
-    "sg_joined": Change.JOINED,
-    "sg_left": Change.LEFT,
-    "sg_expelled": Change.EXPELLED,
-    "sg_deleted": Change.RELEASED,
-    "sg_owner_changed": Change.OWNER,
-}
-"""Event of a change to what is told of it; of any other, `Change.SETTLED`."""
 
 
 class Groups:
@@ -157,7 +149,9 @@ class Groups:
         try:
             answer = await self._ask(pne, question, sg.SgInviteResponse)
             comes = answer.result == Result.SUCCESS
-            await self._change(group.sg_id, partial(rules.join if comes else rules.leave, pne=pne), pne)
+            changed = await self._change(group.sg_id, partial(rules.join if comes else rules.decline, pne=pne), pne)
+            if changed.change.standings.get(pne) is Standing.PENDING:
+                return Result.PENDING_APPROVAL  # the invitation was taken back meanwhile
         except NoAnswer:
             return Result.OUT_OF_REACH
         except Refused as error:
@@ -304,16 +298,21 @@ class Groups:
 
     async def _tell(self, changed: ChangedGroup) -> None:
         change, after = changed.change, changed.after
-        concerned = tuple(pne for pne in change.subjects if change.standings.get(pne) is not Standing.PENDING)
-        kind = Change.RELEASED if change.deleted else CHANGES.get(change.event, Change.SETTLED)
-        if kind is Change.SETTLED and after.epoch != changed.before.epoch:
-            kind = Change.JOINED  # who waited was let in by an invitation
+        came = [pne for pne in changed.members if pne not in changed.were]
+        went = [pne for pne in changed.were if pne not in changed.members]
+        kind, about = Change.SETTLED, came or went
+        if change.deleted:
+            kind = Change.RELEASED
+        elif came or went:
+            kind = Change.JOINED if came else Change.EXPELLED if change.event == "sg_expelled" else Change.LEFT
+        elif after.owner != changed.before.owner:
+            kind = Change.OWNER
         notice = sg.SgChangeNotify(
-            *(after.sg_id, concerned[:MAX_MEMBERS], after.version, kind, after.epoch),
+            *(after.sg_id, tuple(about[:MAX_MEMBERS]), after.version, kind, after.epoch),
             owner=after.owner if after.owner != changed.before.owner else None,
         )
-        out = [pne for pne in concerned if pne not in changed.members and kind in (Change.EXPELLED, Change.RELEASED)]
-        ways = {pne: way for pne in (*changed.members, *concerned) if (way := self._way_to(pne)) is not None}
+        out = went if kind is Change.EXPELLED else ()
+        ways = {pne: way for pne in (*changed.members, *went) if (way := self._way_to(pne)) is not None}
         gateways = {session.via for _, session in ways.values() if session.via is not None}
         await asyncio.gather(*(self._gateways.tell(gateway, notice) for gateway in gateways))
         if not change.deleted and after.epoch != changed.before.epoch:

@@ -3,11 +3,10 @@
 What may be is decided by the rules of `cpns.domain.group`, on rows read in the transaction that then writes.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select, update
 
 from cpns.domain import group as rules
 from cpns.domain.group import (
@@ -21,10 +20,11 @@ from cpns.domain.group import (
     Listed,
     MakeGroupKey,
 )
-from cpns.domain.inventory import Outcome
+from cpns.domain.inventory import Kind, Outcome, State
 from cpns.domain.network import Policy, Standing
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
+from cpns.store import server_queries
 from cpns.store.audit_queries import record
 from cpns.store.dialect import insert_or_update
 from cpns.store.schema import group_keys, group_places, groups
@@ -58,10 +58,6 @@ _MEMBERS_IN = (
 _FOUND = (
     select(groups)
     .where(
-        or_(
-            func.lower(groups.c.name).like(bindparam("pattern"), escape="\\"),
-            func.lower(func.coalesce(groups.c.service, "")).like(bindparam("pattern"), escape="\\"),
-        ),
         or_(bindparam("service").is_(None), groups.c.service == bindparam("service")),
         or_(
             groups.c.policy != Policy.CLOSED.value,
@@ -74,7 +70,6 @@ _FOUND = (
         groups.c.sg_id > bindparam("after"),
     )
     .order_by(groups.c.sg_id)
-    .limit(bindparam("limit"))
 )
 _ADD = insert(groups)
 _CHANGE = (
@@ -124,15 +119,22 @@ def discover(
     connection: Connection, pne_id: EntityId, keyword: str, service: str | None, after: str, limit: int
 ) -> list[Group]:
     """See `cpns.ports.Store.discover_groups`."""
-    escaped = re.sub(r"([\\%_])", r"\\\1", keyword.lower())
-    wanted = {"pne": pne_id, "pattern": f"%{escaped}%", "service": service, "after": after, "limit": limit}
-    return [_group(row) for row in connection.execute(_FOUND, wanted)]
+    wanted = {"pne": pne_id, "service": service, "after": after}
+    found: list[Group] = []
+    for row in connection.execute(_FOUND, wanted):
+        one = _group(row)
+        if keyword.casefold() in f"{one.name}\n{one.service or ''}".casefold():  # SQL knows the case of ASCII alone
+            found.append(one)
+            if len(found) == limit:
+                break
+    return found
 
 
 def create(connection: Connection, new: Group) -> None:
     """See `cpns.ports.Store.create_group`."""
     if connection.execute(_NAMED, {"name": new.name}).one_or_none() is not None:
         raise Refused(Result.EXISTS, "name_is_taken")
+    _all_active(connection, [new.owner])
     row = {name: getattr(new, name) for name in ("sg_id", "name", "service", "owner", "version", "epoch", "created_at")}
     connection.execute(_ADD, row | {"policy": new.policy.value})
     _put(connection, new.sg_id, {new.owner: Standing.MEMBER}, new.created_at)
@@ -155,7 +157,8 @@ def _apply(connection: Connection, before: Group, rule: GroupRule, at: float, by
     if decided.deleted:
         for statement in _DROP:
             connection.execute(statement, {"id": before.sg_id})
-        return ChangedGroup(before, before, decided, _members(places))
+        return ChangedGroup(before, before, decided, _members(places), _members(places))
+    _all_active(connection, [pne for pne, how in decided.standings.items() if how is Standing.MEMBER])
     added = sum(how is not None and pne not in places for pne, how in decided.standings.items())
     if added and len(places) + added > MAX_LISTED:
         raise Refused(Result.TOO_MANY, "list_is_full")
@@ -166,7 +169,15 @@ def _apply(connection: Connection, before: Group, rule: GroupRule, at: float, by
     if after != before:
         values = {"owner": after.owner, "policy": after.policy.value, "version": after.version, "epoch": after.epoch}
         connection.execute(_CHANGE, {f"new_{name}": value for name, value in values.items()} | {"id": before.sg_id})
-    return ChangedGroup(before, after, decided, _members(now))
+    return ChangedGroup(before, after, decided, _members(now), _members(places))
+
+
+def _all_active(connection: Connection, pnes: Sequence[EntityId]) -> None:
+    """Raise `Refused` where one of *pnes* is to come in and is revoked, maybe at this moment, or no PNE at all."""
+    known = server_queries.credentials(connection, pnes)
+    for pne in pnes:
+        if pne not in known or known[pne].kind is not Kind.PNE or known[pne].state is not State.ACTIVE:
+            raise Refused(Result.NOT_ALLOWED, "no_active_device")
 
 
 def _counted(before: Group, decided: GroupChange, membership: bool, listed: bool) -> Group:

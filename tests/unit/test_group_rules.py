@@ -1,0 +1,1091 @@
+"""Every rule of the service groups against a plain model: the real store on a real file, and dicts from the prose.
+
+The model and its tables (`JOINING`, `RIGHTS`) call nothing of `cpns.domain.group` and know no table of the store.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise, product
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple, TypeVar
+
+import pytest
+from hypothesis import note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
+
+from cpns.domain import group as rules
+from cpns.domain.group import ChangedGroup, Group, GroupChange, GroupInventory, GroupRule, Listed
+from cpns.domain.inventory import Kind, NewEntity, Outcome, Revocation, State
+from cpns.domain.network import Policy, Standing
+from cpns.errors import Conflict, NotFound, Refused, Result
+from cpns.ids import EntityId, SgId
+from cpns.store import group_queries
+from cpns.store.server_store import ServerStore
+from tests.unit.test_cm_rules import make_store_of
+
+T = TypeVar("T")
+
+PNES = [EntityId(f"pne-{number}") for number in range(1, 8)]
+GHOSTS = [EntityId(f"ghost-{number}") for number in (1, 2)]
+"""Invited before they are provisioned; nobody speaks for them."""
+NO_GROUP = SgId("sg-unknown")
+NAMES = ["walk", "Walk", "wa%k", "wa_k", "wa\\k", "Fit 100%"]
+SERVICES = [None, "fit", "Fit", "tv"]
+KEYWORDS = ["", "", "walk", "WALK", "%", "_", "\\", "fit", "TV", "a", "x"]
+MOST = 6
+MEMBER, INVITED, PENDING, BARRED = Standing.MEMBER, Standing.INVITED, Standing.PENDING, Standing.BARRED
+OPEN, APPROVAL, CLOSED = Policy.OPEN, Policy.APPROVAL, Policy.CLOSED
+
+
+def provisioned(pne: EntityId) -> NewEntity:
+    return NewEntity(pne, Kind.PNE, None, "", b"sealed", pne.encode(), 1.0)
+
+
+# --- the model
+
+
+class No(NamedTuple):
+    """Why a step is refused; `result` is None where it is the user's fault."""
+
+    result: Result | None
+    reason: str
+
+
+UNKNOWN_SG, UNKNOWN_ENTITY = No(Result.UNKNOWN_SG, "no_such_group"), No(None, "unknown_entity")
+TAKEN, CONTRADICTS = No(Result.EXISTS, "name_is_taken"), No(None, "store_conflict")
+NOT_ACTIVE = No(Result.NOT_ALLOWED, "no_active_device")
+FULL = No(Result.TOO_MANY, "list_is_full")
+ALREADY = No(Result.ALREADY_MEMBER, "already_in_this_group")
+WAS_BARRED, NOT_LISTED = No(Result.NOT_ALLOWED, "barred"), No(Result.POLICY, "not_on_the_list")
+NOT_IN_IT = No(Result.NOT_A_MEMBER, "not_in_this_group")
+MAY_NOT = {action: No(Result.NOT_ALLOWED, f"may_not_{action}") for action in ("invite", "expel", "delete", "pass_on")}
+LEAVE_INSTEAD = No(Result.NOT_ALLOWED, "leave_instead")
+NO_CANDIDATE = No(Result.NOT_A_MEMBER, "no_such_candidate")
+PASSED_ON, LEFT = No(Result.IN_PROGRESS, "passed_on_meanwhile"), No(Result.NOT_A_MEMBER, "left_meanwhile")
+
+
+class Done(NamedTuple):
+    """What a step did: what is told of it, and the group before and after."""
+
+    event: str
+    subjects: Mapping[EntityId, Standing | None]
+    deleted: bool
+    before: Group
+    after: Group
+    members: list[EntityId]
+
+
+@dataclass
+class Sg:
+    """A group: who is on its list, how, since when."""
+
+    new: Group
+    owner: EntityId
+    policy: Policy
+    version: int = 1
+    epoch: int = 1
+    listed: dict[EntityId, tuple[Standing, float]] = field(default_factory=dict)
+
+    def who_is(self, standing: Standing) -> list[EntityId]:
+        return sorted(pne for pne, (how, _) in self.listed.items() if how is standing)
+
+    def standing(self, pne: EntityId | None) -> Standing | None:
+        return None if pne is None or pne not in self.listed else self.listed[pne][0]
+
+    def in_longest(self) -> list[EntityId]:
+        return sorted(self.who_is(MEMBER), key=lambda pne: (self.listed[pne][1], pne))
+
+    def visible(self) -> object:
+        return self.owner, self.policy, {pne: how for pne, (how, _) in self.listed.items()}
+
+    def group(self) -> Group:
+        return replace(self.new, owner=self.owner, policy=self.policy, version=self.version, epoch=self.epoch)
+
+    def told(self) -> GroupInventory:
+        return GroupInventory(self.group(), tuple(Listed(pne, *self.listed[pne]) for pne in sorted(self.listed)))
+
+
+class Model:
+    """The groups. Methods are the steps: each returns what it did, or why it is refused."""
+
+    def __init__(self) -> None:
+        self.sgs: dict[SgId, Sg] = {}
+        self.revoked: set[EntityId] = set()
+        self.log: list[Outcome] = []
+
+    def by_name(self) -> list[Sg]:
+        return sorted(self.sgs.values(), key=lambda one: one.new.name)
+
+    def governs(self, sg: Sg, actor: EntityId | None) -> bool:
+        return actor is None or actor == sg.owner
+
+    def write(
+        self,
+        sg: Sg,
+        event: str,
+        by: EntityId | None,
+        at: float,
+        subjects: Mapping[EntityId, Standing | None],
+        *,
+        end: bool = False,
+        owner: EntityId | None = None,
+        policy: Policy | None = None,
+        quiet: bool = False,
+    ) -> Done | No:
+        """Put *subjects* where they belong; who *owner* or *policy* is from now on; and all that follows from it."""
+        if len(set(sg.listed).union(pne for pne, how in subjects.items() if how is not None)) > MOST:
+            if any(how is not None and pne not in sg.listed for pne, how in subjects.items()):
+                return FULL
+        before, was, who = sg.group(), sg.visible(), sg.who_is(MEMBER)
+        for pne, how in subjects.items():
+            if how is None:
+                sg.listed.pop(pne, None)
+            elif not quiet and sg.standing(pne) is not how:
+                sg.listed[pne] = how, at
+        sg.owner, sg.policy = owner or sg.owner, policy or sg.policy
+        if sg.standing(sg.owner) is not MEMBER:
+            sg.owner = next(iter(sg.in_longest()), sg.owner)
+        rows = [*subjects] or [EntityId(sg.new.sg_id)]
+        self.log += [Outcome(at, event, one, by, Result.SUCCESS, sg.new.sg_id) for one in rows]
+        if end or not sg.who_is(MEMBER):
+            del self.sgs[sg.new.sg_id]
+            return Done(event, dict(subjects), True, before, before, who)
+        sg.version += sg.visible() != was
+        sg.epoch += sg.who_is(MEMBER) != who
+        return Done(event, dict(subjects), False, before, sg.group(), sg.who_is(MEMBER))
+
+    def create(self, new: Group) -> No | None:
+        if new.name in [one.new.name for one in self.sgs.values()]:
+            return TAKEN
+        if new.owner not in PNES or new.owner in self.revoked:
+            return NOT_ACTIVE
+        if new.sg_id in self.sgs:
+            return CONTRADICTS
+        self.sgs[new.sg_id] = Sg(new, new.owner, new.policy, listed={new.owner: (MEMBER, new.created_at)})
+        self.log.append(Outcome(new.created_at, "sg_created", new.owner, None, Result.SUCCESS, new.sg_id))
+        return None
+
+    def join(self, sg_id: SgId, pne: EntityId, at: float) -> Done | No:
+        if (sg := self.sgs.get(sg_id)) is None:
+            return UNKNOWN_SG
+        ends = JOINING[sg.standing(pne), sg.policy]
+        if isinstance(ends, No):
+            return ends
+        return self.write(sg, "sg_joined" if ends is MEMBER else "sg_waits", pne, at, {pne: ends})
+
+    def invite(self, sg_id: SgId, actor: EntityId | None, whom: Sequence[EntityId], at: float) -> Done | No:
+        if (sg := self.sgs.get(sg_id)) is None:
+            return UNKNOWN_SG
+        governs = self.governs(sg, actor)
+        if not governs and (sg.policy is not OPEN or sg.standing(actor) is not MEMBER):
+            return MAY_NOT["invite"]
+        if not governs and set(whom) & set(sg.who_is(BARRED)):
+            return WAS_BARRED
+        come = {pne: MEMBER if governs and sg.standing(pne) is PENDING else INVITED for pne in whom}
+        return self.write(
+            sg, "sg_invited", actor, at, {pne: how for pne, how in come.items() if sg.standing(pne) is not MEMBER}
+        )
+
+    def leave(self, sg_id: SgId, pne: EntityId, at: float) -> Done | No:
+        if (sg := self.sgs.get(sg_id)) is None:
+            return UNKNOWN_SG
+        if sg.standing(pne) in (None, BARRED):
+            return NOT_IN_IT
+        return self.write(sg, "sg_left", pne, at, {pne: None})
+
+    def expel(self, sg_id: SgId, actor: EntityId | None, whom: Sequence[EntityId], at: float) -> Done | No:
+        if (sg := self.sgs.get(sg_id)) is None:
+            return UNKNOWN_SG
+        if not self.governs(sg, actor):
+            return MAY_NOT["expel"]
+        if actor in whom:
+            return LEAVE_INSTEAD
+        if set(whom) - set(sg.listed):
+            return NOT_IN_IT
+        return self.write(sg, "sg_expelled", actor, at, dict.fromkeys(whom, BARRED))
+
+    def delete(self, sg_id: SgId, actor: EntityId | None, at: float) -> Done | No:
+        if (sg := self.sgs.get(sg_id)) is None:
+            return UNKNOWN_SG
+        if not self.governs(sg, actor):
+            return MAY_NOT["delete"]
+        return self.write(sg, "sg_deleted", actor, at, {}, end=True)
+
+    def candidates(self, sg_id: SgId, actor: EntityId | None, wanted: EntityId | None) -> list[EntityId] | No:
+        if (sg := self.sgs.get(sg_id)) is None:
+            return UNKNOWN_SG
+        if not self.governs(sg, actor):
+            return MAY_NOT["pass_on"]
+        found = [pne for pne in sg.in_longest() if pne != sg.owner and wanted in (None, pne)]
+        return found or NO_CANDIDATE
+
+    def pass_on(self, sg_id: SgId, frm: EntityId, to: EntityId, at: float, by: EntityId | None) -> Done | No:
+        if (sg := self.sgs.get(sg_id)) is None:
+            return UNKNOWN_SG
+        if sg.owner != frm:
+            return PASSED_ON
+        if sg.standing(to) is not MEMBER:
+            return LEFT
+        return self.write(sg, "sg_owner_changed", by, at, {to: MEMBER}, owner=to)
+
+    def settle(self, sg_id: SgId, policy: Policy, at: float) -> Done | No:
+        if (sg := self.sgs.get(sg_id)) is None:
+            return UNKNOWN_SG
+        return self.write(sg, "sg_settled", None, at, {}, policy=policy)
+
+    def revoke(self, who: EntityId, at: float) -> object:
+        if who not in PNES:
+            return UNKNOWN_ENTITY
+        first = who not in self.revoked
+        self.revoked.add(who)
+        if first:
+            self.log.append(Outcome(at, "revoked", who, None, Result.SUCCESS))
+        on = [sg for _, sg in sorted(self.sgs.items()) if who in sg.listed]
+        return first, [self.write(sg, "sg_left", None, at, {who: None}) for sg in on]
+
+    def discover(self, pne: EntityId, keyword: str, service: str | None, after: str, limit: int) -> list[Group]:
+        found = []
+        for sg_id, sg in sorted(self.sgs.items()):
+            shown = sg.policy is not CLOSED or sg.standing(pne) not in (None, BARRED)
+            words = [sg.new.name.lower(), (sg.new.service or "").lower()]
+            if shown and any(keyword.lower() in one for one in words) and service in (None, sg.new.service):
+                found.append((sg_id, sg.group()))
+        return [group for sg_id, group in found if sg_id > after][:limit]
+
+    def groups_of(self, *pnes: EntityId) -> list[Group]:
+        return [sg.group() for _, sg in sorted(self.sgs.items()) if set(pnes) & set(sg.who_is(MEMBER))]
+
+
+_JOINING = """
+             open     approval  closed
+    -        member   pending   no
+    member   already  already   already
+    invited  member   member    member
+    pending  member   pending   no
+    barred   barred   barred    barred
+"""
+_WORDS: dict[str, Standing | No] = {
+    "member": MEMBER,
+    "pending": PENDING,
+    "no": NOT_LISTED,
+    "already": ALREADY,
+    "barred": WAS_BARRED,
+}
+JOINING: dict[tuple[Standing | None, Policy], Standing | No] = {
+    (None if listed == "-" else Standing(listed), policy): _WORDS[word]
+    for listed, *words in map(str.split, _JOINING.strip().splitlines()[1:])
+    for policy, word in zip((OPEN, APPROVAL, CLOSED), words, strict=True)
+}
+
+_RIGHTS = """
+              operator  owner  member  invited  pending  barred  stranger
+    invite    yes       yes    open    no       no       no      no
+    expel     yes       yes    no      no       no       no      no
+    delete    yes       yes    no      no       no       no      no
+    pass_on   yes       yes    no      no       no       no      no
+"""
+"""``open``: where the policy is open."""
+_ACTORS, *_ROWS = map(str.split, _RIGHTS.strip().splitlines())
+RIGHTS = {(action, who): right for action, *row in _ROWS for who, right in zip(_ACTORS, row, strict=True)}
+
+# --- the machine
+
+
+class Seen(NamedTuple):
+    """All that the store tells."""
+
+    groups: list[GroupInventory]
+    log: list[Outcome]
+
+
+async def look(store: ServerStore) -> Seen:
+    groups, log = await asyncio.gather(store.groups(), store.audit(None, 9999))
+    return Seen(groups, [row for row in reversed(log) if row.event != "provisioned"])
+
+
+def done(changed: ChangedGroup) -> Done:
+    change = changed.change
+    subjects = {pne: change.standings.get(pne, MEMBER) for pne in change.subjects}
+    return Done(change.event, subjects, change.deleted, changed.before, changed.after, [*changed.members])
+
+
+def outcome(value: object) -> object:
+    """Return why a step was refused, or what it did."""
+    if isinstance(value, Refused):
+        return No(value.result, value.reason)
+    if isinstance(value, NotFound | Conflict):
+        return No(None, value.code)
+    assert not isinstance(value, BaseException), value
+    if isinstance(value, Revocation):
+        assert (value.left, value.also) == ((), ())
+        return value.first, [done(one) for one in value.groups]
+    return done(value) if isinstance(value, ChangedGroup) else value
+
+
+async def candidates(
+    store: ServerStore, sg_id: SgId, actor: EntityId | None, wanted: EntityId | None
+) -> list[EntityId]:
+    """Ask as the server does."""
+    found = await store.group(sg_id)
+    if found is None:
+        raise Refused(Result.UNKNOWN_SG, "no_such_group")
+    return rules.candidates(found.group, {one.pne_id: one for one in found.listed}, actor, wanted)
+
+
+Step = tuple[Any, ...]
+
+
+def in_the_store(store: ServerStore, step: Step) -> Coroutine[Any, Any, object]:
+    """Return a step of `Model` as the store takes it."""
+
+    def changing(decide: GroupRule, by: EntityId | None) -> Coroutine[Any, Any, object]:
+        return store.change_group(step[1], decide, at, by)
+
+    name, *args = step
+    at = step[-1]
+    match name:
+        case "create":
+            return store.create_group(*args)
+        case "join":
+            return changing(partial(rules.join, pne=args[1]), args[1])
+        case "invite":
+            return changing(partial(rules.invite, actor=args[1], whom=args[2]), args[1])
+        case "leave":
+            return changing(partial(rules.leave, pne=args[1]), args[1])
+        case "expel":
+            return changing(partial(rules.expel, actor=args[1], whom=args[2]), args[1])
+        case "delete":
+            return changing(partial(rules.delete, actor=args[1]), args[1])
+        case "candidates":
+            return candidates(store, *args)
+        case "pass_on":
+            at = args[3]
+            return changing(partial(rules.pass_on, frm=args[1], to=args[2]), args[4])
+        case "settle":
+            return changing(partial(rules.settle, policy=args[1]), None)
+        case "revoke":
+            return store.revoke(*args)
+        case "discover":
+            return store.discover_groups(*args)
+        case _:
+            return store.groups_of(args)
+
+
+STEPS = ["join"] * 9 + ["invite"] * 8 + ["leave", "expel", "settle", "pass_on", "discover"] * 4
+STEPS += ["candidates"] * 3 + ["create"] * 4 + ["groups_of"] * 2 + ["delete", "revoke"]
+
+
+class Machine(RuleBasedStateMachine):
+    """Steps of everybody, right ones and wrong ones, each in the store and in the model; some of them at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(group_queries, "MAX_LISTED", MOST)
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "server.db"
+        self.loop = asyncio.new_event_loop()
+        self.store = self.loop.run_until_complete(self._open())
+        self.loop.run_until_complete(self.store.add_entities([provisioned(one) for one in PNES]))
+        self.model = Model()
+        self.drawn = b""
+        self.made = 0
+        self.now = 1000.0
+        self.seen: Seen | None = None
+        self.ended: list[object] = []
+
+    async def _open(self) -> ServerStore:
+        return ServerStore.open(self.path)
+
+    def teardown(self) -> None:
+        self.loop.run_until_complete(self.store.close())
+        self.loop.close()
+        self.folder.cleanup()
+        self.patch.undo()
+
+    def model_of(self, step: Step) -> object:
+        """Take a step in the model; return how it ends."""
+        note(f"{step}")
+        return getattr(self.model, step[0])(*step[1:])
+
+    def same_in_the_store(self, steps: Sequence[Step], expected: Sequence[object]) -> None:
+        """Take *steps* in one transaction: each ends as in the model, whatever becomes of the others."""
+
+        async def together() -> list[object]:
+            return [*await asyncio.gather(*(in_the_store(self.store, one) for one in steps), return_exceptions=True)]
+
+        self.ended = [outcome(one) for one in self.loop.run_until_complete(together())]
+        assert self.ended == expected
+        self.now += 1
+
+    def do(self, *step: Any) -> None:
+        self.same_in_the_store([step], [self.model_of(step)])
+
+    def fresh(self, owner: EntityId, name: str, service: str | None, policy: Policy, at: float) -> Group:
+        self.made += 1
+        return Group(SgId(f"sg-{self.made * 7 % 10}-{self.made}"), name, service, owner, policy, 1, 1, at)
+
+    @initialize(seed=st.integers(0, 9))
+    def some(self, seed: int) -> None:
+        """A group of each policy: one with several members that came at the same time, one that somebody waits for."""
+        shared = self.fresh(PNES[seed % 7], "shared", "fit", OPEN, self.now)
+        asked = self.fresh(PNES[0], "asked", None, APPROVAL, self.now)
+        for new in (shared, asked, self.fresh(PNES[1], "closed", "tv", CLOSED, self.now)):
+            self.do("create", new)
+        at = self.now
+        for pne in (PNES[4], PNES[2], PNES[3]):
+            if pne != shared.owner:
+                self.do("join", shared.sg_id, pne, at)
+        self.do("join", asked.sg_id, PNES[5], at)
+
+    @rule(seed=st.binary(min_size=8, max_size=8))
+    def step(self, seed: bytes) -> None:
+        """One rule, and seeds: Hypothesis would leave rules out and repeat steps and examples, which finds less."""
+        self.drawn += seed
+        random = Random(self.drawn)
+        if random.random() < 0.03:
+            self.restart()
+        steps, expected = [], []
+        for _ in range(random.choice([1, 1, 1, 2, 3])):
+            if (drawn := self.draw(random)) is not None:
+                steps.append(drawn)
+                expected.append(self.model_of(drawn))
+        self.same_in_the_store(steps, expected)
+
+    def draw(self, random: Random) -> Step | None:
+        """Return a step on what there is, or None. Who is revoked has no session, and asks for nothing."""
+
+        def pick(options: Iterable[T]) -> T:
+            return random.choice([*options])
+
+        name = pick(STEPS)
+        at = self.now + pick([0.0, 0.0, 0.0, 0.0, -3.0, 1.5])
+        here = [pne for pne in PNES if pne not in self.model.revoked] or PNES[:1]
+        sg_id = pick([*[*self.model.sgs] * 8, NO_GROUP])
+        none = Sg(self.fresh(PNES[0], "", None, OPEN, at), PNES[0], OPEN)
+        sg = self.model.sgs.get(sg_id, none)
+        on = sorted(sg.listed) or PNES
+        anybody = pick([*PNES, *GHOSTS])
+        actor = pick([*[sg.owner] * 6, None, None, *[*sg.who_is(MEMBER)] * 2, *on, anybody])
+        some = [pick([*on, *PNES, anybody]) for _ in range(pick([1, 1, 1, 2, 3]))]
+        waiting = sg.who_is(PENDING)
+        match name:
+            case "create":
+                new = self.fresh(pick([*here * 3, GHOSTS[0]]), pick(NAMES), pick(SERVICES), pick(Policy), at)
+                return ("create", replace(new, sg_id=pick([*[new.sg_id] * 9, sg_id])))
+            case "join":
+                able = [pne for pne in sg.who_is(INVITED) if pne in here]
+                return ("join", sg_id, pick([*here, *able * 3]), at)
+            case "invite":
+                return ("invite", sg_id, actor, [*dict.fromkeys([*some, *waiting[:1]])], at)
+            case "leave":
+                return ("leave", sg_id, pick([*on * 2, sg.owner, pick(PNES)]), at)
+            case "expel":
+                alone = sg.who_is(MEMBER) if pick([False] * 9 + [True]) else []
+                return ("expel", sg_id, actor, [*dict.fromkeys([*(one for one in some if one in on), *alone])], at)
+            case "delete":
+                return ("delete", sg_id, pick([actor, sg.owner, anybody, *on]), at)
+            case "candidates":
+                return ("candidates", sg_id, actor, pick([None, None, *on, anybody]))
+            case "pass_on":
+                frm = pick([*[sg.owner] * 7, anybody])
+                return ("pass_on", sg_id, frm, pick([*sg.who_is(MEMBER) * 3, *on, anybody]), at, pick([frm, None]))
+            case "settle":
+                return ("settle", sg_id, pick(Policy), at)
+            case "revoke":  # seldom, as nobody comes back from it
+                return ("revoke", pick([*PNES, sg.owner, GHOSTS[0]]), at)
+            case "discover":
+                limit = pick([1, 2, 99])
+                return ("discover", pick([*on, anybody]), pick(KEYWORDS), pick(SERVICES), pick(["", sg_id]), limit)
+            case _:
+                return ("groups_of", *(pick(PNES) for _ in range(pick([0, 1, 2, 3]))))
+
+    def restart(self) -> None:
+        self.loop.run_until_complete(self.store.close())
+        self.store = self.loop.run_until_complete(self._open())
+
+    @invariant()
+    def the_store_holds_what_the_model_does(self) -> None:
+        was, self.seen = self.seen, self.loop.run_until_complete(look(self.store))
+        assert self.seen.groups == [sg.told() for sg in self.model.by_name()]
+        assert self.seen.log == self.model.log
+        if was is not None:
+            self.what_always_holds(was, self.seen)
+
+    @invariant()
+    def everybody_finds_what_the_model_says(self) -> None:
+        async def all_of() -> tuple[list[list[Group]], list[list[Group]], list[GroupInventory | None]]:
+            store, ids = self.store, [*self.model.sgs, NO_GROUP]
+            return (
+                [*await asyncio.gather(*(store.discover_groups(who, "", None, "", 99) for who in [*PNES, *GHOSTS]))],
+                [*await asyncio.gather(*(store.groups_of([who]) for who in PNES))],
+                [*await asyncio.gather(*(store.group(sg_id) for sg_id in ids))],
+            )
+
+        found, of, each = self.loop.run_until_complete(all_of())
+        assert found == [self.model.discover(who, "", None, "", 99) for who in [*PNES, *GHOSTS]]
+        assert of == [self.model.groups_of(who) for who in PNES]
+        assert each == [*(sg.told() for sg in self.model.sgs.values()), None]
+
+    def what_always_holds(self, was: Seen, now: Seen) -> None:
+        """Read off the store alone, whatever the model says."""
+        assert now.log[: len(was.log)] == was.log
+        for one in now.groups:
+            assert one.members.count(one.group.owner) == 1
+            assert len(one.listed) <= MOST
+        assert all(a.group.name < b.group.name for a, b in pairwise(now.groups))
+        if len(self.ended) != 1:
+            return
+        if isinstance(self.ended[0], No):
+            assert now == was
+        here = {one.group.sg_id: one for one in now.groups}
+        for before in was.groups:
+            if (after := here.get(before.group.sg_id)) is not None:
+                same = replace(after.group, version=before.group.version, epoch=before.group.epoch)
+                visible = (same, after.listed) != (before.group, before.listed)
+                assert after.group.version - before.group.version == int(visible)
+                assert after.group.epoch - before.group.epoch == int(set(after.members) != set(before.members))
+
+
+Machine.TestCase.settings = settings(max_examples=16, stateful_step_count=35, derandomize=True)
+TestGroups = Machine.TestCase
+
+# --- the rules one by one
+
+OWNER, FIRST, SECOND, GUEST, WAITER, OUTCAST, STRANGER = PNES
+SG = SgId("sg-1")
+GROUP = Group(SG, "walk", "fit", OWNER, OPEN, 5, 3, 1.0)
+PLACES = {
+    pne: Listed(pne, standing, since)
+    for pne, standing, since in (
+        (OUTCAST, BARRED, 0.5),
+        (OWNER, MEMBER, 1.0),
+        (SECOND, MEMBER, 2.0),
+        (FIRST, MEMBER, 2.0),
+        (GUEST, INVITED, 0.0),
+        (WAITER, PENDING, 0.0),
+    )
+}
+WHO: dict[str, EntityId | None] = {
+    "operator": None,
+    "owner": OWNER,
+    "member": FIRST,
+    "invited": GUEST,
+    "pending": WAITER,
+    "barred": OUTCAST,
+    "stranger": STRANGER,
+}
+
+
+def refused(no: No, step: Callable[[], object]) -> None:
+    with pytest.raises(Refused) as caught:
+        step()
+    assert (caught.value.result, caught.value.reason) == no
+
+
+def of(policy: Policy) -> Group:
+    return replace(GROUP, policy=policy)
+
+
+@pytest.mark.parametrize(("standing", "policy"), JOINING)
+def test_who_may_join(standing: Standing | None, policy: Policy) -> None:
+    places = {OWNER: PLACES[OWNER]} | ({} if standing is None else {STRANGER: Listed(STRANGER, standing, 2.0)})
+    ends = JOINING[standing, policy]
+    if isinstance(ends, No):
+        refused(ends, lambda: rules.join(of(policy), places, STRANGER))
+    else:
+        event = "sg_joined" if ends is MEMBER else "sg_waits"
+        assert rules.join(of(policy), places, STRANGER) == GroupChange(event, (STRANGER,), {STRANGER: ends})
+
+
+@pytest.mark.parametrize(("action", "who", "policy"), [(*key, policy) for key, policy in product(RIGHTS, Policy)])
+def test_who_may_do_what(action: str, who: str, policy: Policy) -> None:
+    actor, right = WHO[who], RIGHTS[action, who]
+    steps: dict[str, Callable[[], object]] = {
+        "invite": lambda: rules.invite(of(policy), PLACES, actor, [STRANGER]),
+        "expel": lambda: rules.expel(of(policy), PLACES, actor, [SECOND]),
+        "delete": lambda: rules.delete(of(policy), PLACES, actor),
+        "pass_on": lambda: rules.candidates(of(policy), PLACES, actor, None),
+    }
+    if right == "yes" or (right == "open" and policy is OPEN):
+        steps[action]()
+    else:
+        refused(MAY_NOT[action], steps[action])
+
+
+@pytest.mark.parametrize("actor", [None, OWNER])
+@pytest.mark.parametrize("policy", Policy)
+def test_who_governs_lets_in_who_waits_and_lifts_a_bar(actor: EntityId | None, policy: Policy) -> None:
+    change = rules.invite(of(policy), PLACES, actor, [SECOND, WAITER, OUTCAST, GUEST, STRANGER, OWNER])
+    come = {WAITER: MEMBER, OUTCAST: INVITED, GUEST: INVITED, STRANGER: INVITED}
+    assert change == GroupChange("sg_invited", tuple(come), come)
+
+
+def test_a_member_lets_nobody_in_and_lifts_no_bar() -> None:
+    change = rules.invite(GROUP, PLACES, FIRST, [WAITER, SECOND, STRANGER])
+    assert change == GroupChange("sg_invited", (WAITER, STRANGER), {WAITER: INVITED, STRANGER: INVITED})
+    refused(WAS_BARRED, lambda: rules.invite(GROUP, PLACES, FIRST, [STRANGER, OUTCAST]))
+
+
+@pytest.mark.parametrize("pne", [OUTCAST, STRANGER])
+def test_who_may_not_leave(pne: EntityId) -> None:
+    refused(NOT_IN_IT, lambda: rules.leave(GROUP, PLACES, pne))
+
+
+@pytest.mark.parametrize("pne", [FIRST, GUEST, WAITER])
+def test_leaving_is_also_declining(pne: EntityId) -> None:
+    assert rules.leave(GROUP, PLACES, pne) == GroupChange("sg_left", (pne,), {pne: None})
+
+
+def test_an_owner_is_followed_by_who_is_in_longest() -> None:
+    """The one that is listed longest is barred, or invited, or waits; of those that came at once, by ID."""
+    gone = GroupChange("sg_left", (OWNER,), {OWNER: None}, owner=FIRST)
+    assert rules.leave(GROUP, PLACES, OWNER) == rules.vanish(GROUP, PLACES, OWNER) == gone
+    later = PLACES | {FIRST: Listed(FIRST, MEMBER, 2.5)}
+    assert rules.leave(GROUP, later, OWNER) == replace(gone, owner=SECOND)
+    alone = {pne: one for pne, one in PLACES.items() if pne not in (FIRST, SECOND)}
+    assert rules.leave(GROUP, alone, OWNER) == replace(gone, owner=None, deleted=True)
+
+
+def test_the_operator_may_expel_an_owner_with_its_heir() -> None:
+    barred = {OWNER: BARRED, FIRST: BARRED}
+    change = rules.expel(GROUP, PLACES, None, [*barred])
+    assert change == GroupChange("sg_expelled", (OWNER, FIRST), barred, owner=SECOND)
+    assert rules.expel(GROUP, PLACES, None, [OWNER, FIRST, SECOND]).deleted
+
+
+def test_expelling_refuses_who_waits_and_bars() -> None:
+    whom = [WAITER, GUEST, FIRST, OUTCAST]
+    assert rules.expel(GROUP, PLACES, OWNER, whom) == GroupChange(
+        "sg_expelled", tuple(whom), dict.fromkeys(whom, BARRED)
+    )
+    refused(LEAVE_INSTEAD, lambda: rules.expel(GROUP, PLACES, OWNER, [FIRST, OWNER]))
+    for actor in (None, OWNER):
+        refused(NOT_IN_IT, partial(rules.expel, GROUP, PLACES, actor, [FIRST, STRANGER]))
+
+
+def test_whom_ownership_may_go_to() -> None:
+    for actor in (None, OWNER):
+        assert rules.candidates(GROUP, PLACES, actor, None) == [FIRST, SECOND]
+        assert rules.candidates(GROUP, PLACES, actor, SECOND) == [SECOND]
+        for wanted in (OWNER, GUEST, WAITER, OUTCAST, STRANGER):
+            refused(NO_CANDIDATE, partial(rules.candidates, GROUP, PLACES, actor, wanted))
+    refused(NO_CANDIDATE, lambda: rules.candidates(GROUP, {OWNER: PLACES[OWNER]}, OWNER, None))
+
+
+def test_ownership_goes_where_it_still_can() -> None:
+    assert rules.pass_on(GROUP, PLACES, OWNER, SECOND) == GroupChange("sg_owner_changed", (SECOND,), owner=SECOND)
+    refused(PASSED_ON, lambda: rules.pass_on(GROUP, PLACES, FIRST, SECOND))
+    for to in (GUEST, WAITER, OUTCAST, STRANGER):
+        refused(LEFT, partial(rules.pass_on, GROUP, PLACES, OWNER, to))
+
+
+# --- in the store
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[ServerStore]:
+    opened = ServerStore.open(tmp_path / "server.db")
+    await opened.add_entities([provisioned(one) for one in PNES])
+    yield opened
+    await opened.close()
+
+
+def new(sg_id: str, name: str, service: str | None = None, policy: Policy = OPEN, owner: EntityId = OWNER) -> Group:
+    return Group(SgId(sg_id), name, service, owner, policy, 1, 1, 10.0)
+
+
+async def filled(store: ServerStore, policy: Policy = OPEN) -> None:
+    """Make `GROUP` with the list of `PLACES`, step by step."""
+    await store.create_group(new(SG, "walk", "fit", APPROVAL))
+    steps: list[Step] = [
+        ("join", SG, OUTCAST, 11.0),
+        ("expel", SG, OWNER, [OUTCAST], 12.0),
+        ("invite", SG, OWNER, [FIRST, SECOND, GUEST], 13.0),
+        ("join", SG, SECOND, 20.0),
+        ("join", SG, FIRST, 20.0),
+        ("join", SG, WAITER, 20.0),
+        ("settle", SG, policy, 20.0),
+    ]
+    for step in steps:
+        await in_the_store(store, step)
+
+
+async def unchanged(store: ServerStore, step: Step, no: No) -> None:
+    before = await look(store)
+    with pytest.raises((Refused, Conflict, NotFound)) as caught:
+        await in_the_store(store, step)
+    assert outcome(caught.value) == no
+    assert await look(store) == before
+
+
+REFUSED: list[tuple[Policy, Step, No]] = [
+    (OPEN, ("join", NO_GROUP, STRANGER, 30.0), UNKNOWN_SG),
+    (OPEN, ("join", SG, FIRST, 30.0), ALREADY),
+    (OPEN, ("join", SG, OWNER, 30.0), ALREADY),
+    (OPEN, ("join", SG, OUTCAST, 30.0), WAS_BARRED),
+    (CLOSED, ("join", SG, STRANGER, 30.0), NOT_LISTED),
+    (CLOSED, ("join", SG, WAITER, 30.0), NOT_LISTED),
+    (OPEN, ("invite", NO_GROUP, None, [STRANGER], 30.0), UNKNOWN_SG),
+    (OPEN, ("invite", SG, GUEST, [STRANGER], 30.0), MAY_NOT["invite"]),
+    (APPROVAL, ("invite", SG, FIRST, [STRANGER], 30.0), MAY_NOT["invite"]),
+    (OPEN, ("invite", SG, FIRST, [STRANGER, OUTCAST], 30.0), WAS_BARRED),
+    (OPEN, ("leave", NO_GROUP, FIRST, 30.0), UNKNOWN_SG),
+    (OPEN, ("leave", SG, STRANGER, 30.0), NOT_IN_IT),
+    (OPEN, ("leave", SG, OUTCAST, 30.0), NOT_IN_IT),
+    (OPEN, ("expel", NO_GROUP, None, [FIRST], 30.0), UNKNOWN_SG),
+    (OPEN, ("expel", SG, FIRST, [FIRST], 30.0), MAY_NOT["expel"]),
+    (OPEN, ("expel", SG, OWNER, [OWNER], 30.0), LEAVE_INSTEAD),
+    (OPEN, ("expel", SG, None, [FIRST, STRANGER], 30.0), NOT_IN_IT),
+    (OPEN, ("delete", NO_GROUP, None, 30.0), UNKNOWN_SG),
+    (OPEN, ("delete", SG, FIRST, 30.0), MAY_NOT["delete"]),
+    (OPEN, ("candidates", NO_GROUP, None, None), UNKNOWN_SG),
+    (OPEN, ("candidates", SG, FIRST, FIRST), MAY_NOT["pass_on"]),
+    (OPEN, ("candidates", SG, OWNER, GUEST), NO_CANDIDATE),
+    (OPEN, ("pass_on", NO_GROUP, OWNER, FIRST, 30.0, OWNER), UNKNOWN_SG),
+    (OPEN, ("pass_on", SG, FIRST, SECOND, 30.0, FIRST), PASSED_ON),
+    (OPEN, ("pass_on", SG, OWNER, GUEST, 30.0, OWNER), LEFT),
+    (OPEN, ("settle", NO_GROUP, CLOSED, 30.0), UNKNOWN_SG),
+    (OPEN, ("revoke", GHOSTS[0], 30.0), UNKNOWN_ENTITY),
+    (OPEN, ("create", new("sg-2", "walk")), TAKEN),
+    (OPEN, ("create", new("sg-1", "other")), CONTRADICTS),
+    (OPEN, ("create", new("sg-2", "other", owner=GHOSTS[0])), NOT_ACTIVE),
+]
+
+
+@pytest.mark.parametrize("policy", Policy)
+async def test_what_is_refused_changes_nothing(store: ServerStore, policy: Policy) -> None:
+    await filled(store, policy)
+    for where, step, no in REFUSED:
+        if where is policy:
+            await unchanged(store, step, no)
+
+
+async def test_a_name_is_free_again_when_its_group_is_gone(store: ServerStore) -> None:
+    await filled(store)
+    await store.create_group(new("sg-2", "Walk"))  # another name
+    await in_the_store(store, ("delete", SG, OWNER, 30.0))
+    await store.create_group(new("sg-3", "walk", owner=FIRST))
+    found = await store.group(SgId("sg-3"))
+    assert found == GroupInventory(new("sg-3", "walk", owner=FIRST), (Listed(FIRST, MEMBER, 10.0),))
+    assert [one.group.sg_id for one in await store.groups()] == ["sg-2", "sg-3"]
+    assert await store.group(SG) is None
+
+
+async def test_counts_grow_with_what_they_count(store: ServerStore) -> None:
+    await filled(store, APPROVAL)
+    steps: list[tuple[Step, int, int]] = [
+        (("join", SG, WAITER, 30.0), 0, 0),  # it waits still
+        (("settle", SG, APPROVAL, 30.0), 0, 0),
+        (("invite", SG, OWNER, [FIRST, GUEST], 30.0), 0, 0),
+        (("expel", SG, OWNER, [OUTCAST], 30.0), 0, 0),
+        (("invite", SG, OWNER, [FIRST], 30.0), 0, 0),
+        (("pass_on", SG, OWNER, OWNER, 30.0, None), 0, 0),
+        (("join", SG, STRANGER, 30.0), 1, 0),
+        (("leave", SG, STRANGER, 30.0), 1, 0),
+        (("settle", SG, CLOSED, 30.0), 1, 0),
+        (("invite", SG, OWNER, [OUTCAST, STRANGER], 30.0), 1, 0),
+        (("invite", SG, None, [WAITER], 30.0), 1, 1),
+        (("join", SG, OUTCAST, 30.0), 1, 1),
+        (("expel", SG, OWNER, [WAITER, OUTCAST], 30.0), 1, 1),
+        (("pass_on", SG, OWNER, SECOND, 30.0, OWNER), 1, 0),
+        (("leave", SG, SECOND, 30.0), 1, 1),
+        (("revoke", OUTCAST, 30.0), 1, 0),
+        (("revoke", OWNER, 30.0), 1, 1),
+    ]
+    for step, version, epoch in steps:
+        before = await store.group(SG)
+        await in_the_store(store, step)
+        after = await store.group(SG)
+        assert before is not None
+        assert after is not None
+        grown = after.group.version - before.group.version, after.group.epoch - before.group.epoch
+        assert grown == (version, epoch), step
+    assert after is not None
+    assert (after.group.owner, after.members) == (FIRST, (FIRST,))
+
+
+async def test_who_waits_again_keeps_its_place(store: ServerStore) -> None:
+    """Else asking again, or being invited again, would move it back, and with it who follows the owner."""
+    await filled(store, APPROVAL)
+    await in_the_store(store, ("join", SG, WAITER, 90.0))
+    await in_the_store(store, ("invite", SG, OWNER, [GUEST, FIRST], 90.0))
+    found = await store.group(SG)
+    assert found is not None
+    assert {one.pne_id: one.since for one in found.listed if one.since >= 90.0} == {}
+    await in_the_store(store, ("join", SG, GUEST, 95.0))
+    found = await store.group(SG)
+    assert found is not None
+    assert {one.pne_id: one.since for one in found.listed}[GUEST] == 95.0
+
+
+async def test_with_a_revoked_pne_go_its_places(store: ServerStore) -> None:
+    await filled(store)
+    await store.create_group(new("sg-0", "alone"))
+    await store.create_group(new("sg-2", "another", owner=FIRST))
+    await in_the_store(store, ("invite", "sg-2", FIRST, [OWNER], 25.0))
+    gone = await store.revoke(OWNER, 30.0)
+    assert [(one.before.sg_id, one.change.deleted, one.after.owner) for one in gone.groups] == [
+        ("sg-0", True, OWNER),
+        ("sg-1", False, FIRST),
+        ("sg-2", False, FIRST),
+    ]
+    assert [one.members for one in gone.groups] == [(OWNER,), (FIRST, SECOND), (FIRST,)]
+    assert (await look(store)).log[-4:] == [
+        Outcome(30.0, "revoked", OWNER, None, Result.SUCCESS),
+        *(Outcome(30.0, "sg_left", OWNER, None, Result.SUCCESS, f"sg-{number}") for number in range(3)),
+    ]
+    assert await store.revoke(OWNER, 40.0) == Revocation(False)
+    assert OWNER not in [one.pne_id for group in await store.groups() for one in group.listed]
+
+
+async def test_every_step_is_in_the_log(store: ServerStore) -> None:
+    await filled(store)
+    for step in (
+        ("invite", SG, FIRST, [STRANGER], 31.0),
+        ("invite", SG, None, [WAITER, FIRST], 32.0),
+        ("invite", SG, None, [FIRST], 33.0),
+        ("pass_on", SG, OWNER, SECOND, 34.0, OWNER),
+        ("leave", SG, OWNER, 35.0),
+        ("delete", SG, SECOND, 36.0),
+    ):
+        await in_the_store(store, step)
+    log = (await look(store)).log
+    assert {(row.result, row.reason) for row in log} == {(Result.SUCCESS, SG)}
+    assert [(row.at, row.event, row.entity_id, row.via) for row in log] == [
+        (10.0, "sg_created", OWNER, None),
+        (11.0, "sg_waits", OUTCAST, OUTCAST),
+        (12.0, "sg_expelled", OUTCAST, OWNER),
+        (13.0, "sg_invited", FIRST, OWNER),
+        (13.0, "sg_invited", SECOND, OWNER),
+        (13.0, "sg_invited", GUEST, OWNER),
+        (20.0, "sg_joined", SECOND, SECOND),
+        (20.0, "sg_joined", FIRST, FIRST),
+        (20.0, "sg_waits", WAITER, WAITER),
+        (20.0, "sg_settled", SG, None),
+        (31.0, "sg_invited", STRANGER, FIRST),
+        (32.0, "sg_invited", WAITER, None),
+        (33.0, "sg_invited", SG, None),  # of the group as a whole
+        (34.0, "sg_owner_changed", SECOND, OWNER),
+        (35.0, "sg_left", OWNER, OWNER),
+        (36.0, "sg_deleted", SG, SECOND),
+    ]
+
+
+async def test_steps_of_one_transaction_fail_alone(store: ServerStore) -> None:
+    await filled(store)
+    steps: list[Step] = [
+        ("pass_on", SG, OWNER, FIRST, 30.0, OWNER),
+        ("delete", SG, OWNER, 30.0),
+        ("create", new("sg-2", "walk")),
+        ("leave", SG, FIRST, 30.0),
+        ("join", SG, STRANGER, 30.0),
+    ]
+    ended = await asyncio.gather(*(in_the_store(store, step) for step in steps), return_exceptions=True)
+    assert [isinstance(outcome(one), No) for one in ended] == [False, True, True, False, False]
+    found = await store.group(SG)
+    assert found is not None
+    assert (found.group.owner, found.members) == (OWNER, (OWNER, SECOND, STRANGER))
+
+
+# --- how long a list may be
+
+
+async def test_a_list_has_an_end(store: ServerStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    await filled(store)
+    monkeypatch.setattr(group_queries, "MAX_LISTED", 6)
+    await unchanged(store, ("join", SG, STRANGER, 30.0), FULL)
+    await unchanged(store, ("invite", SG, OWNER, [STRANGER], 30.0), FULL)
+    await unchanged(store, ("invite", SG, OWNER, [WAITER, GHOSTS[0]], 30.0), FULL)
+    for step in (  # who is on it already takes no more room
+        ("join", SG, GUEST, 30.0),
+        ("invite", SG, OWNER, [WAITER, OUTCAST], 30.0),
+        ("expel", SG, OWNER, [GUEST], 30.0),
+        ("leave", SG, WAITER, 30.0),
+    ):
+        await in_the_store(store, step)
+    await unchanged(store, ("invite", SG, OWNER, [STRANGER, GHOSTS[0]], 30.0), FULL)
+    await in_the_store(store, ("invite", SG, OWNER, [STRANGER], 30.0))
+    monkeypatch.setattr(group_queries, "MAX_LISTED", 2)  # a longer one that there is shrinks, and nothing else
+    await in_the_store(store, ("expel", SG, OWNER, [SECOND], 30.0))
+    await in_the_store(store, ("leave", SG, STRANGER, 30.0))
+    await unchanged(store, ("join", SG, STRANGER, 30.0), FULL)
+
+
+# --- discovery
+
+
+async def found(
+    store: ServerStore, keyword: str = "", service: str | None = None, pne: EntityId = STRANGER
+) -> set[str]:
+    return {one.name for one in await store.discover_groups(pne, keyword, service, "", 99)}
+
+
+async def test_a_keyword_is_in_the_name_or_the_service(store: ServerStore) -> None:
+    for number, (name, service) in enumerate(
+        [("Walk", "Fit"), ("100%", None), ("a_b", "tv"), ("a\\b", "TV"), ("axb", "walking"), ("10%_off\\", "t.v")]
+    ):
+        await store.create_group(new(f"sg-{number}", name, service))
+    everything = {"Walk", "100%", "a_b", "a\\b", "axb", "10%_off\\"}
+    for keyword, names in {
+        "": everything,
+        "walk": {"Walk", "axb"},
+        "WALK": {"Walk", "axb"},
+        "fIT": {"Walk"},
+        "%": {"100%", "10%_off\\"},
+        "0%": {"100%", "10%_off\\"},
+        "1%": set(),
+        "_": {"a_b", "10%_off\\"},
+        "A_B": {"a_b"},
+        "\\": {"a\\b", "10%_off\\"},
+        "\\b": {"a\\b"},
+        "\\%": set(),
+        "%_": {"10%_off\\"},
+        "%_OFF\\": {"10%_off\\"},
+        "tv": {"a_b", "a\\b"},
+        "'": set(),
+        "walk fit": set(),
+    }.items():
+        assert await found(store, keyword) == names, keyword
+    for service, names in {"tv": {"a_b"}, "TV": {"a\\b"}, "Fit": {"Walk"}, "": set(), "%": set(), "t_v": set()}.items():
+        assert await found(store, service=service) == names, service
+    assert await found(store, "b", "tv") == {"a_b"}
+    assert await found(store, "walk", "tv") == set()
+
+
+@pytest.mark.parametrize("policy", Policy)
+async def test_a_closed_group_is_found_by_who_is_on_its_list(store: ServerStore, policy: Policy) -> None:
+    await filled(store, policy)
+    finds = {pne for pne in [*PNES, *GHOSTS] if await found(store, pne=pne)}
+    assert finds == ({OWNER, FIRST, SECOND, GUEST, WAITER} if policy is CLOSED else {*PNES, *GHOSTS})
+    assert {pne for pne in PNES if await found(store, "walk", "fit", pne)} == finds - {*GHOSTS}
+
+
+async def test_a_bar_in_one_group_hides_no_other(store: ServerStore) -> None:
+    await filled(store, CLOSED)
+    await store.create_group(new("sg-2", "other", policy=CLOSED))
+    assert await found(store, pne=FIRST) == {"walk"}
+    await in_the_store(store, ("invite", "sg-2", OWNER, [OUTCAST], 30.0))
+    assert await found(store, pne=OUTCAST) == {"other"}
+
+
+async def test_pages(store: ServerStore) -> None:
+    names = ["sg-3", "sg-1", "sg-5", "sg-2", "sg-4", "sg-10"]
+    for name in names:
+        await store.create_group(new(name, f"group {name}", "tv" if name == "sg-4" else None))
+    await in_the_store(store, ("settle", "sg-2", CLOSED, 30.0))
+
+    async def page(after: str, limit: int, service: str | None = None, pne: EntityId = STRANGER) -> list[str]:
+        return [one.sg_id for one in await store.discover_groups(pne, "GROUP", service, after, limit)]
+
+    assert await page("", 99) == ["sg-1", "sg-10", "sg-3", "sg-4", "sg-5"]
+    assert await page("", 99, pne=OWNER) == sorted(names)
+    assert await page("", 2) == ["sg-1", "sg-10"]
+    assert await page("sg-10", 2) == ["sg-3", "sg-4"]
+    assert await page("sg-4", 2) == ["sg-5"]
+    assert await page("sg-5", 2) == []
+    assert await page("sg-2", 1) == ["sg-3"]  # after one that it may not see
+    assert await page("sg-10", 1, "tv") == ["sg-4"]
+    assert await page("sg-4", 1, "tv") == []
+
+
+async def test_whose_groups(store: ServerStore) -> None:
+    await filled(store)
+    await store.create_group(new("sg-0", "z"))
+    await store.create_group(new("sg-2", "a", owner=STRANGER))
+
+    async def ids(*pnes: EntityId) -> list[str]:
+        return [one.sg_id for one in await store.groups_of(pnes)]
+
+    assert await ids() == []
+    assert await ids(OWNER) == ["sg-0", "sg-1"]
+    assert await ids(FIRST, OWNER, STRANGER, SECOND) == ["sg-0", "sg-1", "sg-2"]
+    assert await ids(GUEST, WAITER, OUTCAST, GHOSTS[0]) == []
+
+
+# --- an older store
+
+
+def shape(connection: Connection) -> list[tuple[str, str]]:
+    rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"))
+    return [(row[0], row[1]) for row in rows]
+
+
+async def test_an_older_store_gets_groups_and_keeps_the_rest(tmp_path: Path) -> None:
+    entity = (
+        "INSERT INTO entities (entity_id, kind, state, only_via, note, sealed_key, fingerprint, created_at)"
+        " VALUES (:id, :kind, :state, NULL, 'a note', :sealed, :print, 1.0)"
+    )
+    ids = {"pne-1": ("pne", "active"), "pne-2": ("pne", "revoked"), "gw-1": ("gateway", "active")}
+    rows: list[tuple[str, Mapping[str, object]]] = [
+        (entity, {"id": one, "kind": kind, "state": state, "sealed": b"sealed", "print": one.encode()})
+        for one, (kind, state) in ids.items()
+    ]
+    rows += [
+        ("INSERT INTO networks (pn_id, gateway_id, owner, created_at) VALUES ('pn-1', 'gw-1', 'pne-1', 2.0)", {}),
+        ("INSERT INTO members (pne_id, pn_id, pan_secure) VALUES ('pne-1', 'pn-1', 1)", {}),
+        ("INSERT INTO standings (pne_id, pn_id, standing, at) VALUES ('pne-1', 'pn-1', 'member', 2.0)", {}),
+        (
+            "INSERT INTO audit (at, event, entity_id, result, reason) VALUES (3.0, 'pne_established', 'pne-1', 0, '')",
+            {},
+        ),
+    ]
+    path = tmp_path / "server.db"
+    make_store_of("0003", path, rows)
+
+    store = ServerStore.open(path)
+    kept = await store.credentials([EntityId(one) for one in ids])
+    assert {one: has.state for one, has in kept.items()} == {one: State(state) for one, (_, state) in ids.items()}
+    (pn,) = await store.networks()
+    assert (pn.network.pn_id, pn.network.owner, [one.pne_id for one in pn.members]) == ("pn-1", OWNER, [OWNER])
+    assert await store.audit(None, 9) == [Outcome(3.0, "pne_established", OWNER, None, Result.SUCCESS)]
+    assert (await store.groups(), await store.groups_of([OWNER])) == ([], [])
+    assert await found(store, pne=OWNER) == set()
+
+    await store.create_group(new("sg-1", "walk"))
+    with pytest.raises(Refused):  # tied to the entities that were
+        await store.create_group(new("sg-2", "other", owner=GHOSTS[0]))
+    await in_the_store(store, ("invite", SG, OWNER, GHOSTS, 20.0))  # and the lists to nothing
+    assert [one.change.deleted for one in (await store.revoke(OWNER, 30.0)).groups] == [True]
+    await store.close()
+    again = ServerStore.open(path)
+    assert await again.groups() == []
+    await again.close()
+
+
+async def test_an_older_store_is_tied_together_as_a_new_one(tmp_path: Path) -> None:
+    make_store_of("0003", tmp_path / "older.db", [])
+    shapes = []
+    for name in ("older.db", "newer.db"):
+        store = ServerStore.open(tmp_path / name)
+        shapes.append(await store._database.run(shape, write=False))
+        await store.close()
+    assert shapes[0] == shapes[1]
+    tables = dict(shapes[0])
+    assert "REFERENCES entities" in tables["groups"]
+    assert "REFERENCES groups" in tables["group_places"]
+    assert "UNIQUE" in tables["groups_by_name"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO groups SELECT 'sg-2', name, service, owner, policy, version, epoch, created_at FROM groups",
+        "INSERT INTO group_places SELECT * FROM group_places",
+        "INSERT INTO group_places VALUES ('sg-2', 'pne-1', 'member', 1.0)",
+        "DELETE FROM groups",
+        "DELETE FROM entities WHERE entity_id = 'pne-1'",
+    ],
+)
+async def test_the_tables_hold_it_together_by_themselves(store: ServerStore, statement: str) -> None:
+    await filled(store)
+    with pytest.raises(Conflict) as caught:
+        await store._database.run(lambda connection: connection.execute(text(statement)))
+    assert isinstance(caught.value.__cause__, IntegrityError)
