@@ -24,6 +24,7 @@ from cpns.transport.endpoint import Inbound
 from cpns.wire import codec
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
+from cpns.wire import sg_messages as sg
 from tests.support import formula
 from tests.support.lossy import Datagram, Fates, flipped
 from tests.support.raw import Scripted, said
@@ -307,7 +308,8 @@ async def test_one_message_for_all(here: World, suite: int) -> None:
     """All PNEs in one SETUP Request, one AUTHENTICATE Request and Response, one SETUP Response; each gets its own."""
     joined = await join(here, suite, count=4)
     seen = joined[0].scene.on_uplink()
-    about = (pm.InventoryRequest, pm.InventoryResponse, pm.PnChangeNotify)
+    inventories = (pm.InventoryRequest, pm.InventoryResponse, sg.SgInventoryRequest, sg.SgInventoryResponse)
+    about = (*inventories, pm.PnChangeNotify)
     assert [type(one.body).__name__ for one in seen if one.body and not isinstance(one.body, about)] == [
         *("GatewaySetupRequest", "GatewayChallenge", "GatewayProofs", "GatewaySetupResponse")
     ]
