@@ -274,9 +274,9 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "server.db"
-        self.runner = asyncio.Runner()
-        self.store = self.runner.run(self._open())
-        self.runner.run(self.store.add_entities(ENTITIES))
+        self.loop = asyncio.new_event_loop()
+        self.store = self.loop.run_until_complete(self._open())
+        self.loop.run_until_complete(self.store.add_entities(ENTITIES))
         self.model = Model()
         self.given: list[NewCmDevice] = []
         self.drawn = b""
@@ -288,8 +288,8 @@ class Machine(RuleBasedStateMachine):
         return ServerStore.open(self.path)
 
     def teardown(self) -> None:
-        self.runner.run(self.store.close())
-        self.runner.close()
+        self.loop.run_until_complete(self.store.close())
+        self.loop.close()
         self.folder.cleanup()
 
     def fresh(self, pne: EntityId, gateway: EntityId, random: Random) -> NewCmDevice:
@@ -309,7 +309,7 @@ class Machine(RuleBasedStateMachine):
             asked = [getattr(self.store, name)(*args) for name, *args in steps]
             return [*await asyncio.gather(*asked, return_exceptions=True)]
 
-        assert [outcome(one) for one in self.runner.run(together())] == expected
+        assert [outcome(one) for one in self.loop.run_until_complete(together())] == expected
         self.now += 1
 
     def do(self, *step: Any) -> None:
@@ -394,13 +394,16 @@ class Machine(RuleBasedStateMachine):
         return None
 
     def restart(self) -> None:
-        self.runner.run(self.store.close())
-        self.store = self.runner.run(self._open())
+        self.loop.run_until_complete(self.store.close())
+        self.store = self.loop.run_until_complete(self._open())
 
     @invariant()
     def the_store_holds_what_the_model_does(self) -> None:
         ids = [new.cm_device_id for new in self.given]
-        was, self.seen = self.seen, self.runner.run(look(self.store, [*ids, *(one.entity_id for one in ENTITIES)]))
+        was, self.seen = (
+            self.seen,
+            self.loop.run_until_complete(look(self.store, [*ids, *(one.entity_id for one in ENTITIES)])),
+        )
         devices, seen = self.model.devices, self.seen
         assert seen.devices == [one.told() for one in self.model.in_order()]
         assert {who: None if had is None else (had.sealed, had.sealed_next) for who, had in seen.keys.items()} == {

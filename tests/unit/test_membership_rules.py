@@ -269,18 +269,18 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.runner = asyncio.Runner()
+        self.loop = asyncio.new_event_loop()
         self.database = Database(Path(self.folder.name) / "server.db")
         self.store = ServerStore(self.database)
-        self.runner.run(self.store.add_entities([new(one) for one in (*PNES, *GATEWAYS)]))
+        self.loop.run_until_complete(self.store.add_entities([new(one) for one in (*PNES, *GATEWAYS)]))
         self.model = Model()
         self.drawn = b""
         self.now = 1000.0
-        self.seen = self.runner.run(self.database.run(look, write=False))
+        self.seen = self.loop.run_until_complete(self.database.run(look, write=False))
 
     def teardown(self) -> None:
-        self.runner.run(self.store.close())
-        self.runner.close()
+        self.loop.run_until_complete(self.store.close())
+        self.loop.close()
         self.folder.cleanup()
 
     def _seen(self, pn_id: PnId) -> Network | None:
@@ -289,7 +289,7 @@ class Machine(RuleBasedStateMachine):
     def _settled(self, before: Model, refused: bool, idle: Collection[PnId] = ()) -> None:
         """See what the step made of the store; *idle*: PNs whose version may grow though nothing is told anew."""
         self.now += 1
-        was, self.seen = self.seen, self.runner.run(self.database.run(look, write=False))
+        was, self.seen = self.seen, self.loop.run_until_complete(self.database.run(look, write=False))
         assert not refused or self.seen == was
         for pn_id, pn in self.model.pns.items():
             seen, old = self._seen(pn_id), before.pns.get(pn_id)
@@ -306,7 +306,9 @@ class Machine(RuleBasedStateMachine):
         edit = partial(getattr(membership, action), **asked)
         own = [asker.entity_id] if asker.role is Role.PNE and asker.entity_id is not None else []
         subjects = list(dict.fromkeys([*about, *own]))
-        edited = ends(lambda: self.runner.run(self.store.edit(pn_id, subjects, edit, self.now, asker.entity_id)))
+        edited = ends(
+            lambda: self.loop.run_until_complete(self.store.edit(pn_id, subjects, edit, self.now, asker.entity_id))
+        )
         assert (edited if isinstance(edited, Result) else Result.SUCCESS) is expected
         self._settled(before, refused=isinstance(edited, Result), idle=[pn_id])
         if isinstance(edited, Result) or pn is None:
@@ -376,7 +378,7 @@ class Machine(RuleBasedStateMachine):
         expected = self.model.establish(pn_id, via, policy, came, self.now)
         arrived = tuple(Membership(pne, secure) for pne, secure in came.items())
         finished = Establishment(pn_id, via, None, policy, self.now, arrived, {}, ())
-        admitted = ends(lambda: self.runner.run(self.store.establish(finished)))
+        admitted = ends(lambda: self.loop.run_until_complete(self.store.establish(finished)))
         self._settled(before, refused=isinstance(admitted, Result))
         if isinstance(admitted, Result):
             assert admitted is expected
@@ -391,7 +393,7 @@ class Machine(RuleBasedStateMachine):
         note(f"revoke {pne}")
         before, first = deepcopy(self.model), pne not in self.model.revoked
         concerned = self.model.revoke(pne) if first else set()
-        revocation = self.runner.run(self.store.revoke(pne, self.now))
+        revocation = self.loop.run_until_complete(self.store.revoke(pne, self.now))
         self._settled(before, refused=not first, idle=concerned)
         assert revocation.first is first
         assert {network.pn_id: network for network in revocation.left} == {pn: self._seen(pn) for pn in concerned}
