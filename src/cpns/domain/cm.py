@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cpns.crypto.secret import Secret
-from cpns.domain.inventory import Credential, Kind, State
+from cpns.domain.inventory import Credential, State
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId
 
@@ -109,7 +109,7 @@ def assign(pne: Credential | None, others: Sequence[CmDevice], gateway: EntityId
     Raises:
         Refused: NOT_ALLOWED.
     """
-    if pne is None or pne.kind is not Kind.PNE or pne.state is not State.ACTIVE:
+    if pne is None or not pne.is_active_pne:
         raise Refused(Result.NOT_ALLOWED, "no_active_device")
     if pne.only_via is not None:  # "through this gateway alone" is what its operator said
         raise Refused(Result.NOT_ALLOWED, "bound_to_one_gateway")

@@ -13,7 +13,7 @@ or raises `Refused`.
     leave             -         itself  itself        declines        no
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -106,7 +106,7 @@ class GroupInventory:
     @property
     def members(self) -> tuple[EntityId, ...]:
         """Who is in it."""
-        return tuple(one.pne_id for one in self.listed if one.standing is Standing.MEMBER)
+        return members(self.listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +123,19 @@ Places = Mapping[EntityId, Listed]
 GroupRule = Callable[[Group, Places], GroupChange]
 
 
-def _standing(places: Places, pne: EntityId) -> Standing | None:
+def members(listed: Iterable[Listed]) -> tuple[EntityId, ...]:
+    """Return those of a list that are in the group."""
+    return tuple(one.pne_id for one in listed if one.standing is Standing.MEMBER)
+
+
+def standing(places: Places, pne: EntityId) -> Standing | None:
+    """Return what place a PNE has on a list; None: none."""
     place = places.get(pne)
     return None if place is None else place.standing
 
 
 def _is_member(places: Places, pne: EntityId | None) -> bool:
-    return pne is not None and _standing(places, pne) is Standing.MEMBER
+    return pne is not None and standing(places, pne) is Standing.MEMBER
 
 
 def _governs(group: Group, actor: EntityId | None) -> bool:
@@ -139,12 +145,12 @@ def _governs(group: Group, actor: EntityId | None) -> bool:
 
 def join(group: Group, places: Places, pne: EntityId) -> GroupChange:
     """Let a PNE in that asks; where the policy is approval it is put on the list, and waits."""
-    standing = _standing(places, pne)
-    if standing is Standing.MEMBER:
+    place = standing(places, pne)
+    if place is Standing.MEMBER:
         raise Refused(Result.ALREADY_MEMBER, "already_in_this_group")
-    if standing is Standing.BARRED:
+    if place is Standing.BARRED:
         raise Refused(Result.NOT_ALLOWED, "barred")
-    if standing is Standing.INVITED or group.policy is Policy.OPEN:
+    if place is Standing.INVITED or group.policy is Policy.OPEN:
         return GroupChange("sg_joined", (pne,), {pne: Standing.MEMBER})
     if group.policy is Policy.APPROVAL:
         return GroupChange("sg_waits", (pne,), {pne: Standing.PENDING})
@@ -156,23 +162,23 @@ def invite(group: Group, places: Places, actor: EntityId | None, whom: Sequence[
     governs = _governs(group, actor)
     if not governs and not (group.policy is Policy.OPEN and _is_member(places, actor)):
         raise Refused(Result.NOT_ALLOWED, "may_not_invite")
-    if not governs and any(_standing(places, pne) is Standing.BARRED for pne in whom):
+    if not governs and any(standing(places, pne) is Standing.BARRED for pne in whom):
         raise Refused(Result.NOT_ALLOWED, "barred")
     new = [pne for pne in dict.fromkeys(whom) if not _is_member(places, pne)]
-    waited = {pne: Standing.MEMBER for pne in new if governs and _standing(places, pne) is Standing.PENDING}
+    waited = {pne: Standing.MEMBER for pne in new if governs and standing(places, pne) is Standing.PENDING}
     return GroupChange("sg_invited", tuple(new), {**dict.fromkeys(new, Standing.INVITED), **waited})
 
 
 def leave(group: Group, places: Places, pne: EntityId) -> GroupChange:
     """End a PNE's own membership, or decline; an owner is followed as `heir` says, and a group of nobody ends."""
-    if pne not in places or _standing(places, pne) is Standing.BARRED:
+    if pne not in places or standing(places, pne) is Standing.BARRED:
         raise Refused(Result.NOT_A_MEMBER, "not_in_this_group")
     return _without(group, places, "sg_left", {pne: None})
 
 
 def decline(group: Group, places: Places, pne: EntityId) -> GroupChange:
     """Take a PNE off the list that is invited and does not come; who has come meanwhile stays."""
-    invited = _standing(places, pne) is Standing.INVITED
+    invited = standing(places, pne) is Standing.INVITED
     return GroupChange("sg_declined", (pne,), {pne: None} if invited else {})
 
 
@@ -188,7 +194,7 @@ def expel(group: Group, places: Places, actor: EntityId | None, whom: Sequence[E
 
 
 def vanish(group: Group, places: Places, pne: EntityId) -> GroupChange:
-    """Take a PNE off the list that was revoked."""
+    """Take a PNE off the list that was revoked, whatever its place."""
     return _without(group, places, "sg_left", {pne: None})
 
 

@@ -44,6 +44,11 @@ class Credential:
     only_via: EntityId | None
     sealed_key: bytes
 
+    @property
+    def is_active_pne(self) -> bool:
+        """Whether it is a PNE, and not revoked."""
+        return self.kind is Kind.PNE and self.state is State.ACTIVE
+
 
 @dataclass(frozen=True, slots=True)
 class NewEntity:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, or_, select, updat
 
 from cpns.domain import cm
 from cpns.domain.cm import CmCredential, CmDevice, NewCmDevice
-from cpns.domain.inventory import Kind, Outcome, Revocation, State
+from cpns.domain.inventory import Kind, NewEntity, Outcome, Revocation, State
 from cpns.errors import NotFound, Refused, Result
 from cpns.ids import EntityId
 from cpns.store import server_queries
@@ -115,17 +115,8 @@ def assign(connection: Connection, new: NewCmDevice) -> list[EntityId]:
     taken = connection.execute(_TAKEN, {"id": new.cm_device_id, "fingerprint": new.fingerprint})
     if taken.first() is not None:
         raise Refused(Result.AUTHENTICATION_FAILED, "key_seed_used_twice")
-    entity = {
-        "entity_id": new.cm_device_id,
-        "kind": Kind.CM_DEVICE.value,
-        "state": State.ACTIVE.value,
-        "only_via": None,
-        "note": "",
-        "sealed_key": new.sealed_seed,
-        "fingerprint": new.fingerprint,
-        "created_at": new.at,
-    }
-    connection.execute(_ADD_ENTITY, entity)
+    entity = NewEntity(new.cm_device_id, Kind.CM_DEVICE, None, "", new.sealed_seed, new.fingerprint, new.at)
+    connection.execute(_ADD_ENTITY, server_queries.entity_row(entity))
     row = {"cm_device_id": new.cm_device_id, "gateway_id": new.gateway_id, "pne_id": new.pne_id}
     connection.execute(_ADD, row | {"generation": 0, "rotation_due": False, "reassign": False})
     record(connection, [Outcome(new.at, "cm_assigned", new.cm_device_id, new.gateway_id, Result.SUCCESS)])

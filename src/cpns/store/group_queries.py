@@ -20,7 +20,7 @@ from cpns.domain.group import (
     Listed,
     MakeGroupKey,
 )
-from cpns.domain.inventory import Kind, Outcome, State
+from cpns.domain.inventory import Outcome
 from cpns.domain.network import Policy, Standing
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
@@ -151,48 +151,41 @@ def change(connection: Connection, sg_id: SgId, rule: GroupRule, at: float, by: 
 
 def _apply(connection: Connection, before: Group, rule: GroupRule, at: float, by: EntityId | None) -> ChangedGroup:
     places = _places(connection, before.sg_id)
+    were = rules.members(places.values())
     decided = rule(before, places)
     subjects = decided.subjects or (EntityId(before.sg_id),)
     record(connection, [Outcome(at, decided.event, one, by, Result.SUCCESS, before.sg_id) for one in subjects])
     if decided.deleted:
         for statement in _DROP:
             connection.execute(statement, {"id": before.sg_id})
-        return ChangedGroup(before, before, decided, _members(places), _members(places))
+        return ChangedGroup(before, before, decided, were, were)
     _all_active(connection, [pne for pne, how in decided.standings.items() if how is Standing.MEMBER])
     added = sum(how is not None and pne not in places for pne, how in decided.standings.items())
     if added and len(places) + added > MAX_LISTED:
         raise Refused(Result.TOO_MANY, "list_is_full")
-    changed = {pne: how for pne, how in decided.standings.items() if how != _standing(places, pne)}
+    changed = {pne: how for pne, how in decided.standings.items() if how != rules.standing(places, pne)}
     _put(connection, before.sg_id, changed, at)
-    now = _places(connection, before.sg_id)
-    after = _counted(before, decided, _members(places) != _members(now), bool(changed))
+    members = rules.members(_places(connection, before.sg_id).values())
+    after = _counted(before, decided, membership=were != members, listed=bool(changed))
     if after != before:
         values = {"owner": after.owner, "policy": after.policy.value, "version": after.version, "epoch": after.epoch}
         connection.execute(_CHANGE, {f"new_{name}": value for name, value in values.items()} | {"id": before.sg_id})
-    return ChangedGroup(before, after, decided, _members(now), _members(places))
+    return ChangedGroup(before, after, decided, members, were)
 
 
 def _all_active(connection: Connection, pnes: Sequence[EntityId]) -> None:
     """Raise `Refused` where one of *pnes* is to come in and is revoked, maybe at this moment, or no PNE at all."""
     known = server_queries.credentials(connection, pnes)
     for pne in pnes:
-        if pne not in known or known[pne].kind is not Kind.PNE or known[pne].state is not State.ACTIVE:
+        if pne not in known or not known[pne].is_active_pne:
             raise Refused(Result.NOT_ALLOWED, "no_active_device")
 
 
-def _counted(before: Group, decided: GroupChange, membership: bool, listed: bool) -> Group:
+def _counted(before: Group, decided: GroupChange, *, membership: bool, listed: bool) -> Group:
     after = replace(before, owner=decided.owner or before.owner, policy=decided.policy or before.policy)
     if not listed and after == before:
         return before
     return replace(after, version=before.version + 1, epoch=before.epoch + (1 if membership else 0))
-
-
-def _standing(places: Mapping[EntityId, Listed], pne: EntityId) -> Standing | None:
-    return places[pne].standing if pne in places else None
-
-
-def _members(places: Mapping[EntityId, Listed]) -> tuple[EntityId, ...]:
-    return tuple(one.pne_id for one in places.values() if one.standing is Standing.MEMBER)
 
 
 def _put(connection: Connection, sg_id: SgId, changed: Mapping[EntityId, Standing | None], at: float) -> None:

@@ -122,7 +122,7 @@ def add_entities(connection: Connection, new: Sequence[NewEntity]) -> None:
             raise Conflict("key_exists", f"the key of {e.entity_id} belongs to another entity: make a key of its own")
         ids.add(e.entity_id)
         fingerprints.add(e.fingerprint)
-    connection.execute(_ADD_ENTITY, [_entity_row(e) for e in new])
+    connection.execute(_ADD_ENTITY, [entity_row(e) for e in new])
     waiting_queries.dismiss(connection, *(e.entity_id for e in new))  # they wait for nothing any more
     record(connection, [Outcome(e.created_at, "provisioned", e.entity_id, None, Result.SUCCESS) for e in new])
 
@@ -192,7 +192,8 @@ def _entity(row: RowMapping) -> Entity:
     return Entity(**fields)
 
 
-def _entity_row(e: NewEntity) -> dict[str, object]:
+def entity_row(e: NewEntity) -> dict[str, object]:
+    """Return a new entity as its row."""
     return {
         "entity_id": e.entity_id,
         "kind": e.kind.value,
