@@ -8,14 +8,12 @@ from cpns.crypto.secret import Secret
 from cpns.domain.cm import CmKey
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId
-from cpns.pne.way import ToServer
+from cpns.pne.way import Hop, ToServer
 from cpns.ports import Randomness
-from cpns.session.table import Session
-from cpns.transport.endpoint import Link
-from cpns.transport.errors import Answer, Code, read
+from cpns.transport.errors import Answer, Code
 from cpns.wire import cm_messages as m
 from cpns.wire import codec
-from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, RAND_BYTES
+from cpns.wire.registry import MAX_PAN_BODY, RAND_BYTES
 
 ASSIGNMENT_SECONDS: Final = 20.0
 """What our PN GW has to mediate: three exchanges with the server, one with us."""
@@ -27,7 +25,7 @@ class Changing:
     Args:
         own_id: the PNE.
         way: to the server, end to end.
-        hop: tells the link to our PN GW and the hop session (None on a Secure PAN), or None where there is none.
+        hop: to our PN GW.
         rotate: is told that the server wants a CM Device to take a fresh key.
     """
 
@@ -35,7 +33,7 @@ class Changing:
         self,
         own_id: EntityId,
         way: ToServer,
-        hop: Callable[[], tuple[Link, Session | None] | None],
+        hop: Hop,
         random: Randomness,
         rotate: Callable[[EntityId], None],
     ) -> None:
@@ -95,8 +93,7 @@ class Changing:
         generation = key.generation + 1
         rand = self._random(RAND_BYTES)
         request = m.CmRekeyRequest(key.cm_device_id, generation, rand)
-        answer = await self._way.exchange(CPNS_PATH, codec.encode(request))
-        response = read(answer, m.CmRekeyResponse, limit=MAX_PAN_BODY)
+        response = await self._way.ask(request, m.CmRekeyResponse)
         if response.result != Result.SUCCESS:
             raise Refused(Result.told(response.result, Result.NOT_ALLOWED), "no_fresh_key")
         fresh = cm.rekey(exporter, key.key, key.cm_device_id, generation, rand, response.rand)

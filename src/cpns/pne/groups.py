@@ -9,16 +9,14 @@ from typing import Final, TypeVar
 from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed, Refused, Result
 from cpns.ids import EntityId, SgId
-from cpns.pne.way import ToServer
+from cpns.pne.way import Hop, ToServer
 from cpns.protocol.group_keying.member import Gkdk, open_broadcast, take
 from cpns.service.background import Background
-from cpns.session.table import Session
-from cpns.transport.endpoint import Link
-from cpns.transport.errors import Answer, Code, read
+from cpns.transport.errors import Answer, Code
 from cpns.wire import codec
 from cpns.wire import group_messages as gm
 from cpns.wire import sg_messages as m
-from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Change
+from cpns.wire.registry import Change
 
 M = TypeVar("M")
 
@@ -52,7 +50,7 @@ class Groups:
     Args:
         own_id: the PNE.
         way: to the server, end to end.
-        hop: tells the link to our PN GW and the hop session (None on a Secure PAN), or None where there is none.
+        hop: to our PN GW.
         consent: decides on invitations and on ownership.
         on_change: is told of what changes in a group.
     """
@@ -61,7 +59,7 @@ class Groups:
         self,
         own_id: EntityId,
         way: ToServer,
-        hop: Callable[[], tuple[Link, Session | None] | None],
+        hop: Hop,
         consent: Callable[[Asked], Awaitable[bool]],
         on_change: Callable[[m.SgChangeNotify], None],
     ) -> None:
@@ -83,10 +81,6 @@ class Groups:
         """Ask no more."""
         await self._work.close()
 
-    async def _ask(self, message: codec.Message, shape: type[M], timeout: float | None = None) -> M:
-        answer = await self._way.exchange(CPNS_PATH, codec.encode(message), timeout)
-        return read(answer, shape, limit=MAX_PAN_BODY)
-
     # what it asks for; all raise `Refused`
 
     async def create(
@@ -94,7 +88,7 @@ class Groups:
     ) -> tuple[SgId, dict[EntityId, Result]]:
         """Make a group that we own; return its ID, and how it ended for each that was invited."""
         request = m.SgCreateRequest(name, policy, service, tuple(invite) or None)
-        made = await self._ask(request, m.SgCreateResponse, CONSENT_SECONDS if invite else None)
+        made = await self._way.ask(request, m.SgCreateResponse, CONSENT_SECONDS if invite else None)
         await self.refresh(made.sg_id)
         results = {one.entity_id: Result.told(one.result, Result.SERVER_ERROR) for one in made.entries or ()}
         return made.sg_id, results
@@ -107,7 +101,7 @@ class Groups:
         while True:
             after = EntityId(found[-1].sg_id) if found else None
             request = m.SgDiscoveryRequest(keyword, service, members or None, after)
-            page = await self._ask(request, m.SgDiscoveryResponse)
+            page = await self._way.ask(request, m.SgDiscoveryResponse)
             found += page.entries or ()
             if not page.more or not page.entries:
                 return found
@@ -116,7 +110,7 @@ class Groups:
         """Join a group; return SUCCESS, or PENDING_APPROVAL."""
         self._coming.add(sg_id)
         try:
-            answer = await self._ask(m.SgJoinRequest(sg_id), m.SgJoinResponse)
+            answer = await self._way.ask(m.SgJoinRequest(sg_id), m.SgJoinResponse)
             result = Result.told(answer.result, Result.SERVER_ERROR)
             if result is Result.SUCCESS:
                 await self.refresh(sg_id)
@@ -126,26 +120,26 @@ class Groups:
 
     async def invite(self, sg_id: SgId, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
         """Invite others; return how it ended for each. Whoever owns the group lets in who waits that way."""
-        answer = await self._ask(m.SgInviteRequest(sg_id, tuple(whom)), m.SgInviteResponse, CONSENT_SECONDS)
+        answer = await self._way.ask(m.SgInviteRequest(sg_id, tuple(whom)), m.SgInviteResponse, CONSENT_SECONDS)
         return {one.entity_id: Result.told(one.result, Result.SERVER_ERROR) for one in answer.entries or ()}
 
     async def leave(self, sg_id: SgId) -> None:
         """Leave a group, or decline."""
-        await self._ask(m.SgLeaveRequest(sg_id), m.SgLeaveResponse)
+        await self._way.ask(m.SgLeaveRequest(sg_id), m.SgLeaveResponse)
         self._out_of(sg_id)
 
     async def expel(self, sg_id: SgId, whom: Sequence[EntityId]) -> None:
         """Put others out, as owner."""
-        await self._ask(m.SgExpelRequest(sg_id, tuple(whom)), m.SgExpelResponse)
+        await self._way.ask(m.SgExpelRequest(sg_id, tuple(whom)), m.SgExpelResponse)
 
     async def pass_on(self, sg_id: SgId, to: EntityId | None = None) -> EntityId | None:
         """Give ownership to another, or to whom the server chooses; return the new owner."""
         request = m.SgOwnerChangeRequest(sg_id, to)
-        return (await self._ask(request, m.SgOwnerChangeResponse, CONSENT_SECONDS)).owner
+        return (await self._way.ask(request, m.SgOwnerChangeResponse, CONSENT_SECONDS)).owner
 
     async def delete(self, sg_id: SgId) -> None:
         """End a group, as owner."""
-        await self._ask(m.SgDeleteRequest(sg_id), m.SgDeleteResponse)
+        await self._way.ask(m.SgDeleteRequest(sg_id), m.SgDeleteResponse)
         self._out_of(sg_id)
 
     async def refresh(self, sg_id: SgId | None = None) -> None:
@@ -153,7 +147,7 @@ class Groups:
         if sg_id is not None:
             await self._fetch(sg_id)
             return
-        mine = (await self._ask(m.SgInventoryRequest(), m.SgInventoryResponse)).groups or ()
+        mine = (await self._way.ask(m.SgInventoryRequest(), m.SgInventoryResponse)).groups or ()
         for gone in set(self.views).difference(mine):
             self._out_of(gone)
         for one in mine:
@@ -174,7 +168,7 @@ class Groups:
         after: EntityId | None = None
         while True:
             request = m.SgInventoryRequest(sg_id, None if known is None else known.version, after)
-            page = await self._ask(request, m.SgInventoryResponse)
+            page = await self._way.ask(request, m.SgInventoryResponse)
             if page.alias is None or page.owner is None:
                 break  # we have the newest
             places |= {one.entity_id: one.standing for one in page.entries or ()}

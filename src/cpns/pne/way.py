@@ -2,12 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from cpns.errors import NoAnswer
 from cpns.session.table import Session
 from cpns.transport.endpoint import Link
-from cpns.transport.errors import Answer
+from cpns.transport.errors import Answer, read
+from cpns.wire import codec
+from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY
+
+M = TypeVar("M")
+
+Hop = Callable[[], tuple[Link, Session | None] | None]
+"""Tells the link to our PN GW and the hop session (None on a Secure PAN), or None where there is none."""
 
 
 class ToServer:
@@ -65,6 +72,11 @@ class ToServer:
             return answer
         finally:
             request.cancel()
+
+    async def ask(self, message: codec.Message, shape: type[M], timeout: float | None = None) -> M:
+        """Send a CPNS message; return its answer. Raises `Refused`: `NoAnswer`, or as the server answers."""
+        answer = await self.exchange(CPNS_PATH, codec.encode(message), timeout)
+        return read(answer, shape, limit=MAX_PAN_BODY)
 
     def _held(self) -> None:
         first, self.held_up = not self.held_up, True

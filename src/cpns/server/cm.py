@@ -172,10 +172,10 @@ class ChangingMode:
             self._work.start(self._tell(pne, device))
 
     async def _tell(self, pne: EntityId, device: EntityId) -> None:
-        session = self._sessions.with_peer(pne)
-        link = None if session is None else self._gateways.link(session.via)
-        if session is None or link is None:
+        way = self._gateways.way(self._sessions.with_peer(pne))
+        if way is None:
             return
+        link, session = way
         try:
             await link.tell(cm.CmRotateNotify(device), timeout=NOTIFY_TIMEOUT, session=session)
         except Refused as error:

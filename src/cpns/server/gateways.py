@@ -48,6 +48,11 @@ class Gateways:
         """Return the connection of a PN GW, or None."""
         return self._connected[gateway][1] if gateway is not None and gateway in self._connected else None
 
+    def way(self, session: Session | None) -> tuple[Link, Session] | None:
+        """Return link and session of a PNE, given its session; None where it has none, or its PN GW is away."""
+        link = None if session is None else self.link(session.via)
+        return None if session is None or link is None else (link, session)
+
     def lost(self, link: Link) -> GatewayPeer | None:
         """Return the PN GW whose connection is gone, and forget it."""
         for gateway, (peer, current) in self._connected.items():

@@ -35,14 +35,6 @@ DELIVERY_SECONDS: Final = 10.0
 TOLD_AT_ONCE: Final = 32
 CONSENT_SECONDS: Final = 15.0
 """What a PNE, and whoever uses it, has to say whether it comes, or takes ownership."""
-POLICIES: Final = {JoinPolicy.OPEN: Policy.OPEN, JoinPolicy.APPROVAL: Policy.APPROVAL, JoinPolicy.CLOSED: Policy.CLOSED}
-CODES: Final = {policy: code for code, policy in POLICIES.items()}
-PLACES: Final = {
-    Standing.MEMBER: Place.MEMBER,
-    Standing.INVITED: Place.INVITED,
-    Standing.PENDING: Place.PENDING,
-    Standing.BARRED: Place.BARRED,
-}
 
 
 class Groups:
@@ -108,7 +100,7 @@ class Groups:
 
     async def _created(self, pne: EntityId, request: sg.SgCreateRequest) -> sg.SgCreateResponse:
         sg_id = SgId("sg-" + base64.b32encode(self._random(10)).decode().lower())
-        policy = POLICIES[JoinPolicy(request.policy)]
+        policy = Policy[JoinPolicy(request.policy).name]
         await self._store.create_group(
             Group(sg_id, request.alias, request.service, pne, policy, 1, 1, self._clock.now())
         )
@@ -130,7 +122,7 @@ class Groups:
     async def _entry(self, pne: EntityId, one: Group, *, members: bool) -> sg.SgEntry:
         seen = await self._store.group(one.sg_id) if members else None
         told = seen.members[:MAX_MEMBERS] if seen is not None and pne in seen.members else None
-        return sg.SgEntry(one.sg_id, one.name, CODES[one.policy], one.owner, one.version, one.service, told)
+        return sg.SgEntry(one.sg_id, one.name, JoinPolicy[one.policy.name], one.owner, one.version, one.service, told)
 
     async def invite(self, sg_id: SgId, actor: EntityId | None, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
         """Put PNEs on the list, and ask those that can be reached; return how it ended for each. Raises `Refused`."""
@@ -222,12 +214,12 @@ class Groups:
             return sg.SgInventoryResponse(Result.SUCCESS, one.sg_id, one.version)
         governs = source.peer_id == one.owner
         listed = [
-            sg.SgMemberEntry(place.pne_id, PLACES[place.standing])
+            sg.SgMemberEntry(place.pne_id, Place[place.standing.name])
             for place in found.listed
             if (governs or place.standing is Standing.MEMBER) and place.pne_id > (request.after or "")
         ]
         return sg.SgInventoryResponse(
-            *(Result.SUCCESS, one.sg_id, one.version, one.name, one.owner, one.service, CODES[one.policy]),
+            *(Result.SUCCESS, one.sg_id, one.version, one.name, one.owner, one.service, JoinPolicy[one.policy.name]),
             tuple(listed[:MAX_MEMBERS]) or None,
             more=len(listed) > MAX_MEMBERS,
             epoch=one.epoch,
@@ -262,7 +254,7 @@ class Groups:
             await self._deliver(sg_id, [gateway])
 
     def _make_key(self, vault: Vault, sg_id: SgId, epoch: int) -> bytes:
-        return vault.seal(GROUP_KEY_PURPOSE, f"{sg_id} {epoch}", Secret(self._random(KEY_BYTES)))
+        return vault.seal(GROUP_KEY_PURPOSE, _key_owner(sg_id, epoch), Secret(self._random(KEY_BYTES)))
 
     async def _keyed(self, sg_id: SgId) -> tuple[GroupInventory, Secret] | None:
         """Return a group as it is, and the Group Key of its present epoch; None where it is no more."""
@@ -270,7 +262,7 @@ class Groups:
         found = None if vault is None else await self._store.group_key(sg_id, partial(self._make_key, vault))
         if found is None or vault is None:
             return None
-        owner = f"{sg_id} {found.inventory.group.epoch}"
+        owner = _key_owner(sg_id, found.inventory.group.epoch)
         return found.inventory, vault.open(GROUP_KEY_PURPOSE, owner, found.sealed_key)
 
     async def _deliver(self, sg_id: SgId, gateways: Iterable[EntityId]) -> None:
@@ -279,11 +271,14 @@ class Groups:
         if keyed is None:
             return
         found, key = keyed
-        for gateway in gateways:
-            if set(found.members).intersection(self._behind(gateway)):
-                with contextlib.suppress(Refused):
-                    message = GroupKeyRequest(sg_id, found.group.epoch, key.reveal())
-                    await self._gateways.ask(gateway, message, GroupKeyResponse, DELIVERY_SECONDS)
+        behind = {session.via for pne in found.members if (session := self._sessions.with_peer(pne)) is not None}
+        message = GroupKeyRequest(sg_id, found.group.epoch, key.reveal())
+        await asyncio.gather(*(self._give(gateway, message) for gateway in gateways if gateway in behind))
+
+    async def _give(self, gateway: EntityId, message: GroupKeyRequest) -> None:
+        """Give a PN GW a Group Key; one that does not take it asks when it is back."""
+        with contextlib.suppress(Refused):
+            await self._gateways.ask(gateway, message, GroupKeyResponse, DELIVERY_SECONDS)
 
     async def key_for(self, gateway: EntityId, request: GroupKeyWanted) -> GroupKeyGiven:
         """Give a PN GW that has members the Group Key that it lacks.
@@ -325,9 +320,7 @@ class Groups:
 
     def _way_to(self, pne: EntityId) -> tuple[Link, Session] | None:
         """Return link and session of a PNE that can be reached; one that can't asks when it is back."""
-        session = self._sessions.with_peer(pne)
-        link = None if session is None else self._gateways.link(session.via)
-        return None if session is None or link is None else (link, session)
+        return self._gateways.way(self._sessions.with_peer(pne))
 
     async def _ask(self, pne: EntityId, message: codec.Message, shape: type[M]) -> M:
         """Ask a PNE, end to end. Raises `Refused`: it is away, or does not answer (`NoAnswer`)."""
@@ -340,6 +333,11 @@ class Groups:
 async def _told(link: Link, session: Session, notice: sg.SgChangeNotify) -> None:
     with contextlib.suppress(Refused):
         await link.tell(notice, timeout=NOTIFY_TIMEOUT, session=session)
+
+
+def _key_owner(sg_id: SgId, epoch: int) -> str:
+    """Return what a sealed Group Key is bound to."""
+    return f"{sg_id} {epoch}"
 
 
 def _entries(results: dict[EntityId, Result]) -> tuple[OutcomeEntry, ...] | None:
