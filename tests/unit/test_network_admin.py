@@ -19,6 +19,7 @@ from cpns.service.system import random_bytes
 from cpns.store import network_queries
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
+from cpns.wire.registry import MAX_BATCH
 from tests.support.world import CLOCK, SERVER
 from tests.unit.test_admin import Offline, client_of, problem, told
 
@@ -275,6 +276,19 @@ async def test_a_switch_needs_the_new_gateway_to_agree(home: Offline) -> None:
     answer = await home.client.post("/networks/pn-1/switch", json={"gateway": "gw-2"})
     assert answer.json()["code"] == "gateway_away"
     assert (await get(home, "/networks/pn-1"))["gateway"] == "gw-1"
+
+
+@pytest.mark.parametrize("action", ["invite", "expel"])
+@pytest.mark.parametrize(
+    ("devices", "code"),
+    [([], "bad_request"), ([f"pne-{n}" for n in range(MAX_BATCH + 1)], "bad_request"), (["a b"], "bad_id")],
+)
+async def test_whom_an_action_on_a_group_names_is_checked(
+    home: Offline, action: str, devices: list[str], code: str
+) -> None:
+    """Nobody is left out in silence."""
+    await home.group("sg-1", "pne-1")
+    await bad(home, f"/groups/sg-1/{action}", 422, code, devices=devices)
 
 
 async def test_a_gateway_that_is_away_is_unavailable(home: Offline) -> None:

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-from cpns.admin.networks import told
+from cpns.admin.networks import device_ids, telling
 from cpns.domain.group import GroupInventory
 from cpns.domain.network import Policy
-from cpns.errors import NotFound, Refused, Result
+from cpns.errors import NotFound, Result
 from cpns.ids import EntityId, SgId
 from cpns.ports import Store
 from cpns.server.groups import Groups
-from cpns.wire.registry import MAX_BATCH
 
 
 class GroupAdmin:
@@ -42,36 +41,30 @@ class GroupAdmin:
     async def invite(self, name: str, devices: Sequence[str]) -> dict[EntityId, Result]:
         """Put devices on the list, and have those that can be reached asked; who waits is let in."""
         sg_id = (await self.one(name)).group.sg_id
-        try:
-            return await self._groups.invite(sg_id, None, _ids(devices))
-        except Refused as error:
-            raise told(error) from error
+        with telling():
+            return await self._groups.invite(sg_id, None, device_ids(devices))
 
     async def expel(self, name: str, devices: Sequence[str]) -> None:
         """Put devices out, and bar them."""
         sg_id = (await self.one(name)).group.sg_id
-        try:
-            await self._groups.expel(sg_id, None, _ids(devices))
-        except Refused as error:
-            raise told(error) from error
+        with telling():
+            await self._groups.expel(sg_id, None, device_ids(devices))
 
     async def delete(self, name: str) -> None:
         """End a group."""
-        await self._groups.delete((await self.one(name)).group.sg_id, None)
+        sg_id = (await self.one(name)).group.sg_id
+        with telling():
+            await self._groups.delete(sg_id, None)
 
     async def pass_on(self, name: str, to: str | None) -> EntityId:
         """Give ownership to a member, or to whom the rule names, if that one agrees; return the new owner."""
         sg_id = (await self.one(name)).group.sg_id
-        try:
+        with telling():
             return await self._groups.pass_on(sg_id, None, None if to is None else EntityId(to))
-        except Refused as error:
-            raise told(error) from error
 
     async def settle(self, name: str, policy: Policy) -> GroupInventory:
         """Change who may join."""
-        await self._groups.settle((await self.one(name)).group.sg_id, policy)
+        sg_id = (await self.one(name)).group.sg_id
+        with telling():
+            await self._groups.settle(sg_id, policy)
         return await self.one(name)
-
-
-def _ids(names: Sequence[str]) -> tuple[EntityId, ...]:
-    return tuple(EntityId(name) for name in dict.fromkeys(names))[:MAX_BATCH]

@@ -1,6 +1,7 @@
 """What an operator can do with personal networks, whether the server runs or not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from cpns.domain import membership
@@ -68,26 +69,20 @@ class PnAdmin:
     async def invite(self, name: str, devices: Sequence[str]) -> dict[EntityId, Result]:
         """Put devices on the member list, and have those in reach asked; return how it ended for each."""
         pn_id = (await self.one(name)).network.pn_id
-        try:
+        with telling():
             return await self._networks.invite(pn_id, membership.OPERATOR, await self._devices(devices))
-        except Refused as error:
-            raise told(error) from error
 
     async def expel(self, name: str, devices: Sequence[str]) -> None:
         """Put devices out, and bar them."""
         pn_id = (await self.one(name)).network.pn_id
-        try:
+        with telling():
             await self._networks.expel(pn_id, membership.OPERATOR, await self._devices(devices))
-        except Refused as error:
-            raise told(error) from error
 
     async def release(self, name: str) -> None:
         """End a PN."""
         pn_id = (await self.one(name)).network.pn_id
-        try:
+        with telling():
             await self._networks.release(pn_id, membership.OPERATOR)
-        except Refused as error:
-            raise told(error) from error
 
     async def switch(self, name: str, gateway: str) -> None:
         """Let another PN GW serve a PN; that one has to be connected, and to agree."""
@@ -95,19 +90,15 @@ class PnAdmin:
         to = await self._store.entity(EntityId(gateway))
         if to is None or to.kind is not Kind.GATEWAY:
             raise NotFound("unknown_entity", f"There is no gateway {gateway[:80]}: see `cpns gateway list`.")
-        try:
+        with telling():
             await self._networks.switch(pn_id, to.entity_id, None)
-        except Refused as error:
-            raise told(error) from error
 
     async def settle(self, name: str, policy: Policy | None, alias: str | None, owner: str | None) -> Inventory:
         """Change policy, alias or owner; return the PN as it is then."""
         pn_id = (await self.one(name)).network.pn_id
         new = None if owner is None else (await self._devices([owner]))[0]
-        try:
+        with telling():
             await self._networks.settle(pn_id, policy=policy, alias=alias, owner=new)
-        except Refused as error:
-            raise told(error) from error
         return await self.one(pn_id)
 
     async def waiting(self) -> list[Waiting]:
@@ -136,10 +127,8 @@ class PnAdmin:
             await self._decide(one.pn_id, one.pne_id, let_in=False)
 
     async def _decide(self, pn_id: PnId, pne: EntityId, *, let_in: bool) -> None:
-        try:
+        with telling():
             await self._networks.approve(pn_id, membership.OPERATOR, pne, let_in=let_in)
-        except Refused as error:
-            raise told(error) from error
 
     async def _waiting(self, name: str, network: str | None) -> Waiting:
         wanted = None if network is None else (await self.one(network)).network.pn_id
@@ -158,15 +147,29 @@ class PnAdmin:
         return await self._store.held_through(gateway)
 
     async def _devices(self, names: Sequence[str]) -> list[EntityId]:
-        if not 0 < len(names) <= MAX_BATCH:
-            raise BadInput("bad_request", f"Name 1 to {MAX_BATCH} devices.")
         found = []
-        for name in dict.fromkeys(names):
-            entity = await self._store.entity(entity_id(name))
+        for name in device_ids(names):
+            entity = await self._store.entity(name)
             if entity is None or entity.kind is not Kind.PNE:
                 raise NotFound("unknown_entity", f"There is no device {name[:80]}: see `cpns device list`.")
             found.append(entity.entity_id)
         return found
+
+
+def device_ids(names: Sequence[str]) -> list[EntityId]:
+    """Return the devices that an action names, each once. Raises `BadInput`: none, too many, or no ID."""
+    if not 0 < len(names) <= MAX_BATCH:
+        raise BadInput("bad_request", f"Name 1 to {MAX_BATCH} devices.")
+    return [entity_id(name) for name in dict.fromkeys(names)]
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Turn a refusal into what the operator is told of it."""
+    try:
+        yield
+    except Refused as error:
+        raise told(error) from error
 
 
 def told(error: Refused) -> UserError:
