@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cpns.crypto.schedule import Profile
-from cpns.errors import AuthenticationFailed, Result, Unavailable
+from cpns.errors import AuthenticationFailed, Refused, Result, Unavailable
 from cpns.gateway.claim import Claim
 from cpns.gateway.cm import Mediator
 from cpns.gateway.config import GatewayConfig, PanConfig
@@ -217,9 +217,16 @@ class Gateway:
     async def _learn(self, standing: Standing) -> None:
         """Ask for the PN Inventory before anybody is served; then bring back whom the server has lost."""
         away = await self.networks.learn(standing)
-        await self.groups.learn(standing)
-        await self.group_keys.learn(standing)
         self._work.start(self._recover(away))
+        self._work.start(self._learn_groups(standing))
+
+    async def _learn_groups(self, standing: Standing) -> None:
+        """Ask for what we missed of the service groups: nobody in the PN waits for that."""
+        try:
+            await self.groups.learn(standing)
+            await self.group_keys.learn(standing)
+        except Refused as error:
+            _log.info("the service groups are not known yet: %s", error)
 
     async def _recover(self, away: list[EntityId]) -> None:
         """The uplink is back: what waits goes up, and the members whose sessions are gone are asked to set up again."""

@@ -46,7 +46,7 @@ class Groups:
         for gone in set(self.copies).difference(served):
             del self.copies[gone]
         for sg_id in served:
-            await self._fetch(standing, sg_id)
+            await self._renew(standing, sg_id)
 
     def notified(self, notice: SgChangeNotify) -> None:
         """Follow SGChangeNotify: ask for what is newer than our copy."""
@@ -64,8 +64,10 @@ class Groups:
 
     async def _follow(self, sg_id: SgId) -> None:
         standing = self._uplink.standing
-        if standing is None:
-            return  # we ask for all when it is back
+        if standing is not None:  # else we ask for all when it is back
+            await self._renew(standing, sg_id)
+
+    async def _renew(self, standing: Standing, sg_id: SgId) -> None:
         try:
             await self._fetch(standing, sg_id)
         except CpnsError as error:
