@@ -8,7 +8,17 @@ from typing import Protocol
 
 from cpns.crypto.secret import Secret
 from cpns.domain.cm import CmCredential, CmDevice, HeldCmKey, NewCmDevice
-from cpns.domain.group import ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup, MakeGroupKey
+from cpns.domain.group import (
+    ChangedGroup,
+    Group,
+    GroupInventory,
+    GroupRule,
+    KeptMessage,
+    KeyedGroup,
+    MakeGroupKey,
+    SenderKey,
+    TakenMessage,
+)
 from cpns.domain.inventory import (
     Credential,
     Entity,
@@ -272,6 +282,33 @@ class Store(Protocol):
             sg_id: the group.
             make: makes that key, where nobody asked for it in this epoch; one key is ever made for an epoch.
         """
+        ...
+
+    async def silent_owners(self, since: float) -> list[tuple[Group, tuple[EntityId, ...]]]:
+        """Return the groups whose owner was not established since then, and the members that were."""
+        ...
+
+    async def register_sender(self, pne_id: EntityId, verify_key: bytes | None) -> SenderKey:
+        """Note the key under which a PNE sends from now on; its `run` was never given to this PNE before."""
+        ...
+
+    async def take_group_message(self, message: TakenMessage) -> None:
+        """Note that a message was taken, as the sender's newest, and keep it for those that are members still.
+
+        Of each group 64 wait for a member at the most; the oldest are dropped, and those that have expired.
+        """
+        ...
+
+    async def kept_group_messages(self, pne_id: EntityId, now: float) -> list[KeptMessage]:
+        """Return the messages that wait for a member, oldest first; those that have expired are dropped."""
+        ...
+
+    async def awaiting_group_messages(self) -> list[EntityId]:
+        """Return the members for which messages wait."""
+        ...
+
+    async def drop_group_message(self, number: int, pne_id: EntityId) -> None:
+        """A member has that message."""
         ...
 
     async def keep_push(self, push: KeptPush) -> None:

@@ -4,24 +4,21 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cpns.errors import NoAnswer, Refused, Result
+from cpns.errors import Refused
 from cpns.gateway.config import PanConfig
-from cpns.ids import EntityId, SgId
-from cpns.pne.app import Pne
+from cpns.ids import EntityId
 from cpns.transport import stack
 from cpns.wire import group_messages as gm
 from cpns.wire.registry import JoinPolicy
+from tests.support.groups import FAST, all_have, epoch, group_of, keys, noted, patiently
 from tests.support.hostile_gateway import HostileGateway, Way, lost
 from tests.support.lossy import Losses, UdpProxy
 from tests.support.raw import ask
 from tests.support.tap import body_of
 from tests.support.world import World, until, world
-
-FAST: dict[str, Any] = {"timer": 2.0, "request_timeout": 1.5, "presence": 0.5}
 
 
 @pytest.fixture
@@ -29,33 +26,6 @@ async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     monkeypatch.setattr("cpns.pne.groups.CATCH_UP_PAUSES", (0.3, 1.0))
     async with world(tmp_path) as one:
         yield one
-
-
-def keys(pne: Pne, sg_id: SgId) -> dict[int, bytes]:
-    return {epoch: key.reveal() for epoch, key in pne.groups.keys.get(sg_id, {}).items()}
-
-
-async def epoch(here: World, sg_id: SgId) -> int:
-    found = await here.store.group(sg_id)
-    assert found is not None
-    return found.group.epoch
-
-
-async def all_have(here: World, sg_id: SgId, *pnes: Pne) -> bytes:
-    """Wait until all of *pnes* have the key of the present epoch, and the same one; return it."""
-    now = await epoch(here, sg_id)
-    await until(lambda: all(now in keys(pne, sg_id) for pne in pnes), 10)
-    (key,) = {keys(pne, sg_id)[now] for pne in pnes}
-    return key
-
-
-async def group_of(here: World, count: int, gateway: Any, prefix: str = "pne") -> tuple[SgId, list[Pne]]:
-    """Return a group of PNEs behind one PN GW, the first its owner."""
-    pnes = [await here.joined_pne(f"{prefix}-{number}", gateway, **FAST) for number in range(count)]
-    sg_id, _ = await pnes[0].groups.create("family", JoinPolicy.OPEN)
-    for pne in pnes[1:]:
-        await pne.groups.join(sg_id)
-    return sg_id, pnes
 
 
 @pytest.mark.req("DEF-6", "DEF-7", "FN-9")
@@ -225,28 +195,3 @@ async def test_rekey_under_fire(here: World, monkeypatch: pytest.MonkeyPatch) ->
             assert name in members_of[of]
     assert all(len(different) == 1 for different in seen.values())
     assert all(sg_id not in pne.groups.keys for name, pne in pnes.items() if name not in inside)
-
-
-async def noted(here: World, sg_id: SgId, members_of: dict[int, set[str]]) -> set[str]:
-    """Return who is a member, and note that for the epoch."""
-    found = await here.store.group(sg_id)
-    assert found is not None
-    return members_of.setdefault(found.group.epoch, set(found.members))
-
-
-async def patiently(pne: Pne, sg_id: SgId, *, leaves: bool) -> None:
-    """Leave or join; what was done by a message whose answer was lost, is done."""
-    for _ in range(20):
-        try:
-            if leaves:
-                await pne.groups.leave(sg_id)
-            else:
-                await pne.groups.join(sg_id)
-        except NoAnswer:
-            continue
-        except Refused as error:
-            if error.result is not (Result.NOT_A_MEMBER if leaves else Result.ALREADY_MEMBER):
-                raise
-            await pne.groups.refresh()
-        return
-    raise AssertionError("lost twenty times")

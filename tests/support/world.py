@@ -15,6 +15,7 @@ from cpns.gateway.config import GatewayConfig, PanConfig
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig, Where
+from cpns.pne.group_messages import GroupText
 from cpns.pne.groups import Asked
 from cpns.pne.inbox import Inbox
 from cpns.ports import Randomness
@@ -60,6 +61,7 @@ class World:
         self.invited: dict[str, list[Invitation]] = {}
         self.asked: dict[str, list[Asked]] = {}
         self.group_changes: dict[str, list[SgChangeNotify]] = {}
+        self.said: dict[str, list[GroupText]] = {}
         self.accepting: set[str] = set()
         self.gateways: list[Gateway] = []
         self.pnes: list[Pne] = []
@@ -157,9 +159,12 @@ class World:
 
         changes = self.changes.setdefault(name, [])
         in_groups = self.group_changes.setdefault(name, [])
+        said = self.said.setdefault(name, [])
 
-        def changed(notice: PnChangeNotify | SgChangeNotify) -> None:
-            if isinstance(notice, SgChangeNotify):
+        def changed(notice: PnChangeNotify | SgChangeNotify | GroupText) -> None:
+            if isinstance(notice, GroupText):
+                said.append(notice)
+            elif isinstance(notice, SgChangeNotify):
                 in_groups.append(notice)
             else:
                 changes.append(notice)

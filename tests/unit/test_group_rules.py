@@ -1082,9 +1082,10 @@ async def test_an_older_store_is_tied_together_as_a_new_one(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO groups SELECT 'sg-2', name, service, owner, policy, version, epoch, created_at FROM groups",
+        "INSERT INTO groups SELECT 'sg-2', name, service, owner, policy, version, epoch, created_at, vouched, keep "
+        "FROM groups",
         "INSERT INTO group_places SELECT * FROM group_places",
-        "INSERT INTO group_places VALUES ('sg-2', 'pne-1', 'member', 1.0)",
+        "INSERT INTO group_places VALUES ('sg-2', 'pne-1', 'member', 1.0, NULL)",
         "DELETE FROM groups",
         "DELETE FROM entities WHERE entity_id = 'pne-1'",
     ],

@@ -118,6 +118,10 @@ def test_message_types_are_those_of_the_protocol() -> None:
         "GKDK_REQUEST": 70,
         "GKDK_RESPONSE": 71,
         "GROUP_KEY_NOTIFY": 72,
+        "GROUP_SENDER_REQUEST": 73,
+        "GROUP_SENDER_RESPONSE": 74,
+        "GROUP_MESSAGE_REQUEST": 75,
+        "GROUP_MESSAGE_RESPONSE": 76,
     }
 
 
@@ -127,7 +131,7 @@ def test_labels_are_those_of_the_protocol() -> None:
         "WRAPPED_GATEWAY PROOF TXN ENTRIES RESULT SETUP_TYPE INVITE ALIAS KEY_SEED CM_DEVICE_ID CM_DEVICE_KEY "
         "MEMBERS VERSION CHANGE OWNER PRESENCE AGE SOURCE MODE AFTER MORE ADDRESSES GUEST NETWORKS GENERATION "
         "SG_ID SERVICE POLICY KEYWORD STANDING MEMBER_REQ GROUPS EPOCH GROUP_KEY TREE NODE NODE_KEY "
-        "VERIFY_KEY SIGNATURE"
+        "VERIFY_KEY SIGNATURE SEQ SEALED RUN VOUCHED KEEP COUNT"
     )
     assert [(label.name, label.value) for label in Label] == [(n, i) for i, n in enumerate(names.split(), start=1)]
 
@@ -339,7 +343,7 @@ def test_only_a_bool_is_a_flag(label: int, value: object) -> None:
     assert refusal(raw(1, {**body, label: value}), m.SetupRequest).reason == f"bad_value_label_{label}"
 
 
-@pytest.mark.parametrize("kind", [0, 9, 15, 73, 255, 2**32, -1])
+@pytest.mark.parametrize("kind", [0, 9, 15, 77, 255, 2**32, -1])
 def test_unknown_type(kind: int) -> None:
     assert refusal(raw(kind, {17: 21})).result is Result.UNKNOWN_MESSAGE
 

@@ -35,7 +35,7 @@ def add_groups(router: APIRouter, admin: Admin) -> None:
 
     @router.post("/groups/{id}/settings")
     async def settle(id: str, new: gm.GroupSettings) -> gm.Group:
-        return gm.Group.of(await admin.groups.settle(id, new.policy))
+        return gm.Group.of(await admin.groups.settle(id, new.policy, new.keep))
 
     @router.post("/groups/{id}/delete")
     async def delete(id: str) -> m.Done:

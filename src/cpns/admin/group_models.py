@@ -2,11 +2,12 @@
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from cpns.admin.models import rfc3339
 from cpns.domain.group import GroupInventory
 from cpns.domain.network import Policy
+from cpns.wire.registry import MAX_KEEP
 
 
 class Candidate(BaseModel):
@@ -18,11 +19,12 @@ class Candidate(BaseModel):
 
 
 class GroupSettings(BaseModel):
-    """Who may join a group from now on."""
+    """Who may join a group from now on, and how many seconds a message waits for who is away; null: as it is."""
 
     model_config = ConfigDict(extra="forbid")
 
-    policy: Policy
+    policy: Policy | None = None
+    keep: int | None = Field(default=None, ge=0, le=MAX_KEEP)
 
 
 class Group(BaseModel):
@@ -40,6 +42,8 @@ class Group(BaseModel):
     policy: str
     version: int
     epoch: int
+    vouched: bool
+    keep: int
     created_at: str
     members: dict[str, str]
     listed: dict[str, str]
@@ -56,6 +60,8 @@ class Group(BaseModel):
             policy=one.policy.value,
             version=one.version,
             epoch=one.epoch,
+            vouched=one.vouched,
+            keep=one.keep,
             created_at=rfc3339(one.created_at),
             members={place.pne_id: rfc3339(place.since) for place in found.listed if place.pne_id in inside},
             listed={place.pne_id: place.standing.value for place in found.listed if place.pne_id not in inside},

@@ -62,9 +62,9 @@ class GroupAdmin:
         with telling():
             return await self._groups.pass_on(sg_id, None, None if to is None else EntityId(to))
 
-    async def settle(self, name: str, policy: Policy) -> GroupInventory:
-        """Change who may join."""
+    async def settle(self, name: str, policy: Policy | None, keep: int | None) -> GroupInventory:
+        """Change who may join, and how many seconds a message waits for who is away."""
         sg_id = (await self.one(name)).group.sg_id
         with telling():
-            await self._groups.settle(sg_id, policy)
+            await self._groups.settle(sg_id, policy, keep)
         return await self.one(name)

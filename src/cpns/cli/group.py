@@ -91,19 +91,29 @@ def owner(
 @app.command("set")
 def settle(
     id: Id,
-    policy: Annotated[Policy, typer.Option("--policy", help="Who may join: all, upon approval, or the invited.")],
     data: Data,
+    policy: Annotated[
+        Policy | None,
+        typer.Option("--policy", help="Who may join: all, upon approval, or the invited.", show_default=False),
+    ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option("--keep", help="Hours that a message waits for who is away.", min=0, max=168, show_default=False),
+    ] = None,
     output: Print = Output.TABLE,
 ) -> None:
-    """Change who may join a group.
+    """Change who may join a group, and how long messages wait for members that are away.
 
-    Example: cpns group set family --policy approval
+    Example: cpns group set family --policy approval --keep 48
     """
+    if policy is None and keep is None:
+        raise typer.BadParameter("give --policy or --keep", param_hint="--policy")
     from cpns.cli import talk
     from cpns.cli.output import say
 
-    found = talk.post(data, talk.resource("groups", id, "/settings"), {"policy": policy.value})
-    say(f"{found['name']}: policy {found['policy']}", found, output)
+    new = {"policy": None if policy is None else policy.value, "keep": None if keep is None else keep * 3600}
+    found = talk.post(data, talk.resource("groups", id, "/settings"), new)
+    say(f"{found['name']}: policy {found['policy']}, messages kept {found['keep'] // 3600} h", found, output)
 
 
 @app.command()

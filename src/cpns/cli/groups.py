@@ -1,27 +1,85 @@
 """What the control socket of a running device offers about service groups."""
 
-from typing import Any
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
 
 from cpns.cli.control import Action
 from cpns.domain.network import Policy
-from cpns.errors import NotFound
+from cpns.errors import NotFound, Unavailable
 from cpns.ids import SgId, entity_id
 from cpns.pne.app import Pne
+from cpns.pne.group_messages import GroupText
 from cpns.pne.groups import Groups
 from cpns.wire.registry import JoinPolicy, Place
 
+SEND_SECONDS: Final = 30.0
+WATCH_SECONDS: Final = 20.0
+"""What one question of a watcher waits for, before it is asked again."""
 
-def of_pne(pne: Pne) -> dict[str, Action]:
-    """Return what a device offers; all of it goes to the server, end to end."""
-    own = _Groups(pne.groups)
-    actions: dict[str, Action] = {"create": own.create, "find": own.find, "list": own.list_all, "join": own.join}
-    actions |= {"invite": own.invite, "leave": own.leave, "expel": own.expel, "owner": own.owner, "delete": own.delete}
-    return {f"group {name}": action for name, action in actions.items()}
+
+class Texts:
+    """What a device heard in its groups lately, for those who watch."""
+
+    def __init__(self) -> None:
+        self._heard: deque[tuple[int, dict[str, Any]]] = deque(maxlen=256)
+        self._count = 0
+        self._came = asyncio.Event()
+
+    def add(self, said: GroupText) -> dict[str, Any]:
+        """Take one, and return it as it is printed."""
+        self._count += 1
+        one = {"group": said.sg_id, "name": said.name, "from": said.sender, "text": said.text, "late": said.late}
+        self._heard.append((self._count, one))
+        came, self._came = self._came, asyncio.Event()
+        came.set()
+        return one
+
+    async def after(self, number: int | None) -> dict[str, Any]:
+        """Return what was heard after *number*, when there is some, or in the end nothing; None: from now on."""
+        if number == self._count:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await self._came.wait()
+        found = [one for count, one in self._heard if number is not None and count > number]
+        return {"items": found, "last": self._count}
+
+
+def line_of(said: GroupText) -> str:
+    """Return what a member said as a line for people."""
+    if said.text is None:
+        return f"group {said.name}: a message of {said.sender} came too late to be opened"
+    return f"group {said.name}: {said.sender}{' (late)' if said.late else ''}: {said.text}"
+
+
+def of_pne(pne: Callable[[], Pne], texts: Texts) -> dict[str, Action]:
+    """Return what a device offers.
+
+    Args:
+        pne: returns it; raises `CpnsError` where it is none at the moment.
+        texts: what it has heard.
+    """
+
+    def action(name: str) -> Action:
+        async def run(given: dict[str, Any]) -> dict[str, Any]:
+            found: dict[str, Any] = await getattr(_Groups(pne()), name)(given)
+            return found
+
+        return run
+
+    async def heard(given: dict[str, Any]) -> dict[str, Any]:
+        return await texts.after(given["after"])
+
+    names = ("create", "find", "list", "join", "invite", "leave", "expel", "owner", "delete", "send")
+    return {f"group {name}": action(name) for name in names} | {"group heard": heard}
 
 
 class _Groups:
-    def __init__(self, groups: Groups) -> None:
-        self._groups = groups
+    def __init__(self, pne: Pne) -> None:
+        self._pne = pne
+        self._groups: Groups = pne.groups
 
     async def _named(self, given: dict[str, Any]) -> SgId:
         wanted = str(given["group"])
@@ -37,7 +95,9 @@ class _Groups:
         """Make a group."""
         invite = [entity_id(name) for name in given["invite"]]
         policy = JoinPolicy[Policy(given["policy"]).name]
-        made, results = await self._groups.create(given["name"], policy, given["service"], invite)
+        made, results = await self._groups.create(
+            *(given["name"], policy, given["service"], invite), vouched=given["vouched"], keep=given["keep"]
+        )
         return {"id": made, "name": given["name"], "results": _names(results)}
 
     async def find(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +110,7 @@ class _Groups:
         ]
         return {"items": rows}
 
-    async def list_all(self, _: dict[str, Any]) -> dict[str, Any]:
+    async def list(self, _: dict[str, Any]) -> dict[str, Any]:
         """Show the groups that it is in."""
         await self._groups.refresh()
         rows = [
@@ -83,6 +143,17 @@ class _Groups:
         """Pass one on."""
         to = None if given["to"] is None else entity_id(given["to"])
         return {"owner": await self._groups.pass_on(await self._named(given), to)}
+
+    async def send(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Say something to one."""
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._pne.messages.send(await self._named(given), given["text"])
+        except TimeoutError:
+            raise Unavailable(
+                "not_sent", "The way to the server is away: some members may have it. Try again when it is back."
+            ) from None
+        return {"sent": given["text"]}
 
     async def delete(self, given: dict[str, Any]) -> dict[str, Any]:
         """End one."""

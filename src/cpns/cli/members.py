@@ -25,8 +25,8 @@ def _member(entry: InventoryEntry) -> dict[str, Any]:
     }
 
 
-def of_pne(pne: Pne) -> dict[str, control.Action]:
-    """Return what a device offers; all of it goes to the server, end to end."""
+def of_pne(pne: Pne, texts: groups.Texts) -> dict[str, control.Action]:
+    """Return what a device offers; what it asks for goes to the server, end to end."""
 
     async def network(_: dict[str, Any]) -> dict[str, Any]:
         found, entries = await pne.network.inventory()
@@ -50,7 +50,7 @@ def of_pne(pne: Pne) -> dict[str, control.Action]:
         return {"left": True}
 
     own = {"network": network, "invite": invite, "expel": expel, "release": release, "leave": leave}
-    return own | groups.of_pne(pne)
+    return own | groups.of_pne(lambda: pne, texts)
 
 
 def of_gateway(gateway: Gateway) -> dict[str, control.Action]:

@@ -33,6 +33,14 @@ def create(
     invite: Annotated[
         list[str] | None, typer.Option("--invite", help="A device to ask at once; repeatable.", show_default=False)
     ] = None,
+    vouched: Annotated[
+        bool,
+        typer.Option("--vouched", help="Believe the gateways who sent a message: for devices that can't sign."),
+    ] = False,
+    keep: Annotated[
+        int | None,
+        typer.Option("--keep", help="Hours that a message waits for who is away.", min=0, max=168, show_default="24"),
+    ] = None,
     output: Print = Output.TABLE,
 ) -> None:
     """Have a running device make a group, which it then owns.
@@ -41,7 +49,16 @@ def create(
     """
     from cpns.cli import output as o
 
-    found = _ask(control, "create", name=name, policy=policy.value, service=service, invite=invite or [])
+    found = _ask(
+        control,
+        "create",
+        name=name,
+        policy=policy.value,
+        service=service,
+        invite=invite or [],
+        vouched=vouched,
+        keep=None if keep is None else keep * 3600,
+    )
     o.say(f"{name}: {found['id']}", found, output)
     if output is Output.TABLE and found["results"]:
         o.print_table(("device", "result"), found["results"].items())
@@ -150,6 +167,54 @@ def owner(
 
     found = _ask(control, "owner", group=id, to=to)
     o.say(f"{id} is owned by {found['owner']}", found, output)
+
+
+@app.command()
+def send(
+    id: Id,
+    text: Annotated[str, typer.Argument(help="What to say, up to 1024 characters.", show_default=False)],
+    control: PneControl = None,
+    output: Print = Output.TABLE,
+) -> None:
+    """Have a running device say something to a group; it waits until each member has it, or the server keeps it.
+
+    Example: cpns pne group send family "dinner is ready" --control tablet.sock
+    """
+    from cpns.cli import output as o
+
+    o.say(f"sent to {id}", _ask(control, "send", group=id, text=text), output)
+
+
+@app.command()
+def watch(
+    id: Annotated[
+        str | None, typer.Argument(metavar="[GROUP]", help="Its ID, or its name.", show_default="all of them")
+    ] = None,
+    control: PneControl = None,
+    count: Annotated[int | None, typer.Option("--count", help="End after so many.", min=1, show_default=False)] = None,
+    output: Print = Output.TABLE,
+) -> None:
+    """Print what others say to the groups of a running device, from now on, until Ctrl-C.
+
+    Example: cpns pne group watch family --control watch.sock
+    """
+    import json
+
+    from cpns.cli.output import plain
+
+    left = -1 if count is None else count
+    last = _ask(control, "heard", after=None)["last"]
+    while left:
+        found = _ask(control, "heard", after=last)
+        last = found["last"]
+        for one in (one for one in found["items"] if id in (None, one["group"], one["name"])):
+            said = "(too late to be opened)" if one["text"] is None else one["text"]
+            late = " (late)" if one["late"] else ""
+            line = json.dumps(one) if output is Output.JSON else plain(f"{one['name']}  {one['from']}{late}  {said}")
+            print(line, flush=True)
+            left -= 1
+            if not left:
+                return
 
 
 @app.command()

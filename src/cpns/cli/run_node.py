@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cpns.cli.control import Control
+from cpns.cli import groups
+from cpns.cli.control import Action, Control
 from cpns.cli.options import Output
 from cpns.cli.output import plain
 from cpns.cli.run import log_to_stderr, run, trace_to
@@ -27,6 +28,7 @@ from cpns.node.config import NodeConfig, Prefer
 from cpns.pne import sources
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
+from cpns.pne.group_messages import GroupText
 from cpns.pne.inbox import Inbox
 from cpns.service.system import SystemClock, random_bytes
 from cpns.store.gateway_store import GatewayStore
@@ -114,6 +116,7 @@ class _Run:
         self._json = output is Output.JSON
         self._watch = trace_to(habits.trace)
         self._inbox = Inbox(self._received)
+        self._texts = groups.Texts()
         self._keys = None
         if habits.gateway_key is None:
             self._keys = Keys(store, FileVault(self._vault_key(config.pne.pne_id), random_bytes))
@@ -127,6 +130,7 @@ class _Run:
         return Pne(
             *(config, SystemClock(), random_bytes, self._inbox, self._watch),
             on_established=self._established,
+            on_change=self._said,
             becomes=self._node.becomes,
             rotate=lambda device: self._node.take_fresh_key(),
         )
@@ -147,7 +151,8 @@ class _Run:
 
     async def until(self, stop: asyncio.Event) -> int:
         habits = self._habits
-        actions = {"mode": self._change, "rekey": self._rekey, "status": self._status}
+        actions: dict[str, Action] = {"mode": self._change, "rekey": self._rekey, "status": self._status}
+        actions |= groups.of_pne(self._present, self._texts)
         door = None if habits.control is None else Control(habits.control, actions)
         await self._node.start()
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait())]
@@ -206,7 +211,16 @@ class _Run:
             "waiting": self._node.waiting,
         }
 
+    def _present(self) -> Pne:
+        if self._node.pne is None:
+            raise BadInput("no_pne", "It runs as a gateway alone: change its mode to pne or both.")
+        return self._node.pne
+
     # events
+
+    def _said(self, notice: object) -> None:
+        if isinstance(notice, GroupText):
+            self._tell(groups.line_of(notice), "group_text", **self._texts.add(notice))
 
     def _mode(self, mode: Mode) -> None:
         name = next(name for name, known in MODES.items() if known is mode)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from cpns.cli.control import Control
+from cpns.cli.groups import Texts, line_of
 from cpns.cli.members import of_pne
 from cpns.cli.options import Output
 from cpns.cli.output import plain
@@ -18,6 +19,7 @@ from cpns.ids import EntityId, PnId
 from cpns.pne import sources
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
+from cpns.pne.group_messages import GroupText
 from cpns.pne.groups import Asked
 from cpns.pne.inbox import Inbox
 from cpns.service.system import SystemClock, random_bytes
@@ -74,6 +76,7 @@ class _Run:
         self._id = config.pne_id
         self._habits = habits
         self._json = output is Output.JSON
+        self._texts = Texts()
         self._pne = Pne(
             *(config, SystemClock(), random_bytes, Inbox(self._received), trace_to(config.trace), self._established),
             on_change=self._changed,
@@ -93,7 +96,7 @@ class _Run:
         except OSError as error:
             raise Unavailable("no_network", f"No socket to reach the gateway ({error.strerror or error}).") from error
         habits = self._habits
-        door = None if habits.control is None else Control(habits.control, of_pne(self._pne))
+        door = None if habits.control is None else Control(habits.control, of_pne(self._pne, self._texts))
         tasks: list[asyncio.Task[object]] = [
             asyncio.create_task(self._pne.run()),
             asyncio.create_task(stop.wait()),
@@ -143,7 +146,10 @@ class _Run:
     def _established(self, gateway: EntityId, pn: PnId) -> None:
         self._tell(f"{self._id} established through {gateway} in {pn}", "established", gateway=gateway, pn=pn)
 
-    def _changed(self, notice: PnChangeNotify | SgChangeNotify) -> None:
+    def _changed(self, notice: PnChangeNotify | SgChangeNotify | GroupText) -> None:
+        if isinstance(notice, GroupText):
+            self._tell(line_of(notice), "group_text", **self._texts.add(notice))
+            return
         if isinstance(notice, SgChangeNotify):
             self._group_changed(notice)
             return

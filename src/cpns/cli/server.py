@@ -19,6 +19,9 @@ SessionAge = Annotated[float, flag("server", "--session-age", "Seconds after whi
 CmUnused = Annotated[
     float, flag("server", "--cm-unused", "Days after which a CM key that was never used expires.", min=0)
 ]
+OwnerAway = Annotated[
+    float, flag("server", "--owner-away", "Days that a group's owner may be away before another follows it.", min=0)
+]
 TraceFile = Annotated[
     Path | None, flag("server", "--trace", "Append a JSON line for each message sent.", show_default=False)
 ]
@@ -74,6 +77,7 @@ def run(
     half_open: HalfOpen = 60.0,
     session_age: SessionAge = 86400.0,
     cm_unused: CmUnused = 30.0,
+    owner_away: OwnerAway = 30.0,
     passphrase_file: PassphraseFile = None,
     trace: TraceFile = None,
 ) -> None:
@@ -102,6 +106,7 @@ def run(
         half_open,
         session_age,
         cm_unused * 86400.0,
+        owner_away * 86400.0,
         trace,
     )
     raise typer.Exit(run_server(settings, passphrase_file))

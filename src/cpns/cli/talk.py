@@ -273,7 +273,8 @@ def show_group(data: Path, id: str, output: Output) -> None:
         o.print_json(one)
         return
     names = ("id", "name", "service", "owner", "policy", "version", "epoch")
-    o.print_fields({name: one[name] for name in names} | {"created": one["created_at"]})
+    said = {"senders": "vouched for by gateways" if one["vouched"] else "sign", "messages kept, s": one["keep"]}
+    o.print_fields({name: one[name] for name in names} | said | {"created": one["created_at"]})
     print()
     o.print_table(("device", "in since"), one["members"].items())
     if one["listed"]:

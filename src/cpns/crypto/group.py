@@ -37,6 +37,35 @@ def sender_key(group_key: Secret, sg_id: str, epoch: int, sender: EntityId) -> S
     return Secret(p.expand(prk, p.enc("cpns1 sg sender", sg_id, epoch, sender), 32))
 
 
+def _message_context(sg_id: str, epoch: int, sender: EntityId, seq: bytes) -> bytes:
+    return p.enc("cpns1 sg message", sg_id, epoch, sender, seq)
+
+
+def seal_message(group_key: Secret, sg_id: str, epoch: int, sender: EntityId, seq: bytes, plaintext: bytes) -> bytes:
+    """Return a message to a group, 16 bytes longer than *plaintext*.
+
+    Args:
+        seq: the sender's 96-bit sequence number, 12 bytes, which is the nonce: it gives none twice.
+    """
+    key = sender_key(group_key, sg_id, epoch, sender)
+    return p.seal(key.reveal(), seq, plaintext, _message_context(sg_id, epoch, sender, seq))[len(seq) :]
+
+
+def open_message(group_key: Secret, sg_id: str, epoch: int, sender: EntityId, seq: bytes, sealed: bytes) -> bytes:
+    """Open what `seal_message` closed; any member of that epoch can have done so.
+
+    Raises:
+        AuthenticationFailed: another group, epoch, sender or number, or changed bytes.
+    """
+    key = sender_key(group_key, sg_id, epoch, sender)
+    return p.unseal(key.reveal(), seq + sealed, _message_context(sg_id, epoch, sender, seq))
+
+
+def message_input(sg_id: str, epoch: int, sender: EntityId, seq: bytes, sealed: bytes) -> bytes:
+    """Return what a sender signs of its message: all of it."""
+    return p.enc("cpns1 sg signature", sg_id, epoch, sender, seq, sealed)
+
+
 def broadcast_input(
     sg_id: str, gateway: EntityId, epoch: int, tree: int, wrapped: Sequence[tuple[int, bytes]]
 ) -> bytes:
@@ -45,7 +74,7 @@ def broadcast_input(
 
 
 def verify_key(sign_key: Secret) -> bytes:
-    """Return the public half, 32 bytes, of a PN GW's Ed25519 key."""
+    """Return the public half, 32 bytes, of an Ed25519 key of a PN GW or a sender."""
     return p.ed25519_public(sign_key.reveal())
 
 

@@ -105,7 +105,7 @@ def equal(a: bytes, b: bytes) -> bool:
 
 
 def seal(key: bytes, nonce: bytes, plaintext: bytes, context: bytes) -> bytes:
-    """AES-256-GCM for data at rest; *nonce* 12 fresh random bytes; *context* is authenticated, not stored."""
+    """AES-256-GCM, *nonce* in front: 12 bytes, never twice under one key; *context* is authenticated, not carried."""
     return nonce + AESGCM(key).encrypt(nonce, plaintext, context)
 
 

@@ -23,6 +23,8 @@ from cpns.ids import EntityId, SgId
 
 MAX_LISTED: Final = 4096
 """Places on the list of one group."""
+KEEP_SECONDS: Final = 86400
+"""How long a message to a group waits for a member, unless the group says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Group:
         owner: the SG Owner (DEF-5).
         version: grows with every change of what the SG Inventory tells of it.
         epoch: grows with every change of its membership.
+        vouched: PN GWs and server vouch for who sent a message, hop by hop; else each sender signs.
+        keep: seconds that a message waits for a member that is away; 0: not at all.
     """
 
     sg_id: SgId
@@ -45,6 +49,21 @@ class Group:
     version: int
     epoch: int
     created_at: float
+    vouched: bool = False
+    keep: int = KEEP_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class SenderKey:
+    """What a PNE registered, end to end, to send to groups.
+
+    Attributes:
+        run: number of the registration; the first part of each number under it.
+        verify_key: Ed25519; None of a device that can't sign.
+    """
+
+    run: int
+    verify_key: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +72,15 @@ class Listed:
 
     Attributes:
         since: when it got that place, seconds since the epoch.
+        newest: number of the newest message that it sent to this group, as far as the server took one.
+        key: what it registered; None: it never sent anything to any group.
     """
 
     pne_id: EntityId
     standing: Standing
     since: float
+    newest: bytes | None = None
+    key: SenderKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +99,7 @@ class GroupChange:
     standings: Mapping[EntityId, Standing | None] = field(default_factory=dict)
     owner: EntityId | None = None
     policy: Policy | None = None
+    keep: int | None = None
     deleted: bool = False
 
 
@@ -115,6 +139,39 @@ class KeyedGroup:
 
     inventory: GroupInventory
     sealed_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TakenMessage:
+    """A message to a group that the server takes: it was handed on, and is kept for who could not be reached.
+
+    Attributes:
+        seq: the sender's number for it.
+        verify_key: proves the signature; None in a `vouched` group.
+        sealed_key: the Group Key of its epoch, sealed at rest.
+        keep_for: members that have not got it.
+        expires_at: until when it is kept.
+    """
+
+    sg_id: SgId
+    epoch: int
+    sender: EntityId
+    seq: bytes
+    sealed: bytes
+    signature: bytes | None
+    verify_key: bytes | None
+    sealed_key: bytes
+    keep_for: tuple[EntityId, ...]
+    created_at: float
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMessage:
+    """A message to a group that waits for one member."""
+
+    number: int
+    message: TakenMessage
 
 
 MakeGroupKey = Callable[[SgId, int], bytes]
@@ -249,6 +306,18 @@ def pass_on(group: Group, places: Places, frm: EntityId, to: EntityId) -> GroupC
     return GroupChange("sg_owner_changed", (to,), owner=to)
 
 
-def settle(group: Group, places: Places, policy: Policy) -> GroupChange:
-    """Change who may come, as the operator says."""
-    return GroupChange("sg_settled", policy=policy)
+def replace_owner(group: Group, places: Places, gone: EntityId, there: Sequence[EntityId]) -> GroupChange:
+    """Give the group of an owner that has vanished to the member of *there* that has been in it longest.
+
+    Raises:
+        Refused: somebody else owns it by now, or no such member is in it.
+    """
+    found = [pne for pne in _others(group, places, {}) if pne in there]
+    if group.owner != gone or not found:
+        raise Refused(Result.NOT_A_MEMBER, "no_such_candidate")
+    return GroupChange("sg_owner_replaced", (found[0],), owner=found[0])
+
+
+def settle(group: Group, places: Places, policy: Policy | None, keep: int | None = None) -> GroupChange:
+    """Change who may come, and how long messages wait for who is away, as the operator says."""
+    return GroupChange("sg_settled", policy=policy, keep=keep)

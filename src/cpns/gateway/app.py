@@ -12,6 +12,7 @@ from cpns.gateway.claim import Claim
 from cpns.gateway.cm import Mediator
 from cpns.gateway.config import GatewayConfig, PanConfig
 from cpns.gateway.group_keys import GroupKeys
+from cpns.gateway.group_messages import GroupMessages
 from cpns.gateway.groups import Groups
 from cpns.gateway.hop import Hop
 from cpns.gateway.invite import Invitations
@@ -31,7 +32,7 @@ from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.relay import MAX_IN_FLIGHT_DOWN, Carrier, HoldLimits, Relay
 from cpns.wire import application, codec, registry
 from cpns.wire.cm_messages import CmWanted
-from cpns.wire.group_messages import GroupKeyRequest, GroupKeyWanted
+from cpns.wire.group_messages import GroupKeyRequest, GroupKeyWanted, GroupMessage
 from cpns.wire.messages import (
     ActivateRequest,
     GatewayChallenge,
@@ -110,6 +111,7 @@ class Gateway:
         self.switching = Switching(config, self.members, self.networks, self._way_to, lambda: self.bound)
         self.groups = Groups(config, self.uplink)
         self.group_keys = GroupKeys(config, self.groups, self._way_to, random)
+        self.messages = GroupMessages(config, self.uplink, self.groups, self.group_keys, self.members, self._way_to)
         self._mediator = Mediator(config, self.uplink, random)
         self.bound: list[str] = []
         self._work = Background()
@@ -189,6 +191,8 @@ class Gateway:
             return Answer(Code.CHANGED)
         if isinstance(message, GroupKeyRequest):
             return Answer(Code.CHANGED, codec.encode(self.group_keys.taken(message)))
+        if isinstance(message, GroupMessage):
+            return Answer(Code.CHANGED, codec.encode(await self.messages.brought(message)))
         if isinstance(message, SgChangeNotify):
             self.groups.notified(message)
             return Answer(Code.CHANGED)
@@ -287,17 +291,26 @@ class Gateway:
             self._ask_back(pan, source.peer_id)
             return Answer(Code.CHANGED)
         if inbound.path == registry.CPNS_PATH:
-            wanted = codec.decode(inbound.payload, CmWanted, GroupKeyWanted, limit=registry.MAX_PAN_BODY)
-            if isinstance(wanted, GroupKeyWanted):
-                return Answer(Code.CHANGED, codec.encode(self.group_keys.wanted(source.peer_id, wanted)))
+            wanted = codec.decode(inbound.payload, *_OF_MEMBER, limit=registry.MAX_PAN_BODY)
             if wanted.entity_id == source.peer_id:
-                given = await self._mediator.mediate(source.peer_id, inbound.link, source)
-                return Answer(Code.CHANGED, codec.encode(given))
+                return await self._asked_by_member(source.peer_id, wanted, inbound.link, source)
         return UNIFORM_REFUSAL
+
+    async def _asked_by_member(
+        self, pne: EntityId, message: "_OfMember", link: Link, session: Session | None
+    ) -> Answer:
+        """Answer a member that its hop session (None on a Secure PAN) proved."""
+        if isinstance(message, GroupKeyWanted):
+            return Answer(Code.CHANGED, codec.encode(self.group_keys.wanted(pne, message)))
+        if isinstance(message, GroupMessage):
+            return Answer(Code.CHANGED, codec.encode(await self.messages.sent(pne, message)))
+        return Answer(Code.CHANGED, codec.encode(await self._mediator.mediate(pne, link, session)))
 
     async def _unprotected(self, pan: _Pan, inbound: Inbound) -> Answer:
         """The messages that may come before a session stands."""
         message = codec.decode(inbound.payload, *_UNPROTECTED, limit=registry.MAX_PAN_BODY)
+        if isinstance(message, CmWanted | GroupKeyWanted | GroupMessage):
+            return await self._on_secure_pan(pan, message, inbound)
         pan.endpoint.name(inbound.link, message.entity_id)
         if isinstance(message, EntityDiscoveryRequest):
             if pan.hop.stands(message.entity_id):
@@ -307,8 +320,6 @@ class Gateway:
             return Answer(Code.CHANGED, codec.encode(self._discovered(pan)))
         if isinstance(message, SetupRequest):
             return Answer(Code.CHANGED, codec.encode(await self._setup(pan, message, inbound.link)))
-        if isinstance(message, CmWanted):
-            return await self._wanted_on_secure_pan(pan, message, inbound)
         if pan.config.secure:
             return UNIFORM_REFUSAL
         return await pan.hop.activate(message, inbound.link)
@@ -342,10 +353,10 @@ class Gateway:
         member = self.members.get(pne) if pan.config.secure else None
         return member if member is not None and member.link == inbound.link else None
 
-    async def _wanted_on_secure_pan(self, pan: _Pan, wanted: CmWanted, inbound: Inbound) -> Answer:
-        if self._vouched_for(pan, wanted.entity_id, inbound) is None:
+    async def _on_secure_pan(self, pan: _Pan, message: "_OfMember", inbound: Inbound) -> Answer:
+        if message.entity_id is None or self._vouched_for(pan, message.entity_id, inbound) is None:
             return UNIFORM_REFUSAL
-        return Answer(Code.CHANGED, codec.encode(await self._mediator.mediate(wanted.entity_id, inbound.link, None)))
+        return await self._asked_by_member(message.entity_id, message, inbound.link, None)
 
     def _present_on_secure_pan(self, pan: _Pan, inbound: Inbound) -> Answer:
         member = self._vouched_for(pan, EntityId(application.decode_text(inbound.payload)), inbound)
@@ -378,18 +389,29 @@ class Gateway:
                 self.members.heard(member.pne_id, member.link if there else None, self._clock.monotonic())
 
 
-_OfServer = GatewayChallenge | PnChangeNotify | InviteRequest | PnGwSwitchingRequest | SgChangeNotify | GroupKeyRequest
+_OfMember = CmWanted | GroupKeyWanted | GroupMessage
+_OF_MEMBER: Final[tuple[type[_OfMember], ...]] = (CmWanted, GroupKeyWanted, GroupMessage)
+_OfServer = (
+    GatewayChallenge
+    | PnChangeNotify
+    | InviteRequest
+    | PnGwSwitchingRequest
+    | SgChangeNotify
+    | GroupKeyRequest
+    | GroupMessage
+)
 _FROM_SERVER: Final[tuple[type[_OfServer], ...]] = (
     GatewayChallenge,
     GroupKeyRequest,
+    GroupMessage,
     SgChangeNotify,
     PnChangeNotify,
     InviteRequest,
     PnGwSwitchingRequest,
 )
-_UNPROTECTED: Final[tuple[type[SetupRequest | ActivateRequest | EntityDiscoveryRequest | CmWanted], ...]] = (
+_UNPROTECTED: Final[tuple[type[SetupRequest | ActivateRequest | EntityDiscoveryRequest | _OfMember], ...]] = (
     SetupRequest,
     ActivateRequest,
     EntityDiscoveryRequest,
-    CmWanted,
+    *_OF_MEMBER,
 )

@@ -76,6 +76,13 @@ class GroupKeys:
         self._work.start(self._distribute(message.sg_id, message.epoch, Secret(message.group_key)))
         return m.GroupKeyResponse(Result.SUCCESS)
 
+    async def given_out(self, sg_id: SgId, epoch: int) -> None:
+        """Wait until a Group Key that is on its way was given to the members behind us."""
+        known = self._keyed.get(sg_id)
+        if known is not None and known.epoch <= epoch and sg_id in self._busy:
+            async with self._busy[sg_id]:
+                return
+
     async def learn(self, standing: Standing) -> None:
         """Ask the server for the keys that we lack, after our restart or a loss of the uplink."""
         for sg_id in set(self._keyed).difference(self._groups.copies):

@@ -24,6 +24,7 @@ class GroupCopy:
     version: int
     epoch: int
     members: tuple[EntityId, ...]
+    vouched: bool
 
 
 class Groups:
@@ -87,8 +88,11 @@ class Groups:
             if not page.more or not page.entries:
                 break
             after = members[-1]
-        copy = GroupCopy(sg_id, page.alias, page.owner, page.version or 0, page.epoch or 0, tuple(members))
-        self.copies[sg_id] = copy
+        self.copies[sg_id] = GroupCopy(
+            *(sg_id, page.alias, page.owner, page.version or 0, page.epoch or 0),
+            members=tuple(members),
+            vouched=bool(page.vouched),
+        )
 
     async def _ask(self, standing: Standing, request: SgInventoryRequest) -> SgInventoryResponse:
         return await standing.link.ask(

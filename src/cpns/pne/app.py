@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random as jitter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from cpns.crypto.schedule import Profile
@@ -12,7 +12,8 @@ from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.pne.cm import Changing
 from cpns.pne.config import PneConfig, Where
-from cpns.pne.find import Finder
+from cpns.pne.find import Finder, own_side
+from cpns.pne.group_messages import GroupMessages
 from cpns.pne.groups import Groups
 from cpns.pne.hooks import Becomes, Consent, Told, is_no_gateway, never
 from cpns.pne.inbox import Inbox
@@ -60,7 +61,7 @@ class Pne:
         inbox: takes what the server sends to ``/inbox``.
         watch: is told of every message sent.
         on_established: is told of PN GW and PN each time the sessions stand.
-        on_change: is told of what changes in the PN, and in service groups.
+        on_change: is told of what changes in the PN, and in service groups, and of what is said to these.
         consent: decides on invitations; by default it goes nowhere.
         becomes: decides on requests to become a PN GW.
         rotate: is told that the server wants our CM Device to take a fresh key.
@@ -97,6 +98,7 @@ class Pne:
         self._way = ToServer(config.request_timeout, self._held)
         self.network = Requests(self._way.exchange, lambda: None if self.joined is None else self.joined.pn_id)
         self.groups = Groups(config.pne_id, self._way, self._hop, consent, on_change)
+        self.messages = GroupMessages(config.pne_id, self.groups, self._way, self._hop, self, random, on_change)
         self.cm = Changing(config.pne_id, self._way, self._hop, random, rotate)
         self._attempt: asyncio.Task[None] | None = None
         self.joined: Joined | None = None
@@ -112,7 +114,7 @@ class Pne:
 
     async def start(self) -> str:
         """Bind an own UDP port; return it. Call before `run`."""
-        return await self._endpoint.open_pan(await _own_side(self.config.where.gateways), 0)
+        return await self._endpoint.open_pan(await own_side(self.config.where.gateways), 0)
 
     async def close(self) -> None:
         """End the sessions and close the socket."""
@@ -428,6 +430,8 @@ class Pne:
             return self._changed(message, inbound)
         if isinstance(message, gm.GroupKeyBroadcast):
             return self.groups.broadcast(message)
+        if isinstance(message, gm.GroupMessage):
+            return await self.messages.take(message, by_gateway=self._from_own_gateway(inbound))
         if isinstance(message, _OF_GATEWAY):
             return self._on_word_of_gateway(message) if self._from_own_gateway(inbound) else UNIFORM_REFUSAL
         if isinstance(message, _OF_SERVER):
@@ -448,9 +452,9 @@ class Pne:
             return self.groups.keyed(message)
         return self.groups.given_gkdk(message, self.joined.gateway_id)  # type: ignore[union-attr]
 
-    async def _on_word_of_server(
-        self, message: cm.CmRotateNotify | sg.SgInvitation | sg.SgOwnerChangeRequest | sg.SgChangeNotify
-    ) -> Answer:
+    async def _on_word_of_server(self, message: "_OfServer") -> Answer | None:
+        if isinstance(message, gm.GroupMessageKept):
+            return await self.messages.take_kept(message)
         if isinstance(message, cm.CmRotateNotify):
             return self.cm.told_to_rotate(message)
         if isinstance(message, sg.SgChangeNotify):
@@ -463,20 +467,19 @@ def _declined(result: Result) -> Answer:
     return Answer(Code.CHANGED, codec.encode(m.InvitationRefused(result)))
 
 
-async def _own_side(gateways: Sequence[tuple[str, int]]) -> str:
-    """Return the any-address of the family in which *gateways* are reached."""
-    for gateway in gateways:
-        found = await asyncio.get_running_loop().getaddrinfo(*gateway)
-        if len(found[0][4]) == 4:
-            return "::"
-    return "0.0.0.0"  # noqa: S104  # one socket on whatever PAN leads there
-
-
-_OF_SERVER: Final = (cm.CmRotateNotify, sg.SgInvitation, sg.SgOwnerChangeRequest, sg.SgChangeNotify)
+_OfServer = cm.CmRotateNotify | sg.SgInvitation | sg.SgOwnerChangeRequest | sg.SgChangeNotify | gm.GroupMessageKept
+_OF_SERVER: Final = (
+    cm.CmRotateNotify,
+    sg.SgInvitation,
+    sg.SgOwnerChangeRequest,
+    sg.SgChangeNotify,
+    gm.GroupMessageKept,
+)
 _OF_GATEWAY: Final = (cm.CmKeyRequest, gm.GroupKeyRequest, gm.GkdkRequest)
 _PROTECTED: Final = (
     *_OF_SERVER,
     *_OF_GATEWAY,
+    gm.GroupMessage,
     m.Invitation,
     pm.PnChangeNotify,
     pm.GatewayChangeRequest,

@@ -1,5 +1,6 @@
 """How a PNE finds a PN GW: where it is told to look, or by asking on the PAN (FN-8)."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Final
@@ -117,3 +118,12 @@ class Finder:
         """
         request = EntityDiscoveryRequest(self._config.pne_id, Mode.PNE)
         return await link.ask(request, EntityDiscoveryResponse, timeout=ASK_SECONDS, limit=MAX_PAN_BODY)
+
+
+async def own_side(gateways: Sequence[tuple[str, int]]) -> str:
+    """Return the any-address of the family in which *gateways* are reached."""
+    for gateway in gateways:
+        found = await asyncio.get_running_loop().getaddrinfo(*gateway)
+        if len(found[0][4]) == 4:
+            return "::"
+    return "0.0.0.0"  # noqa: S104  # one socket on whatever PAN leads there

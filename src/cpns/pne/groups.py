@@ -23,6 +23,9 @@ M = TypeVar("M")
 CONSENT_SECONDS: Final = 25.0
 """Others are asked: see the server's own limit for each."""
 
+KEY_SECONDS: Final = 3.0
+"""How long a message waits for the Group Key that opens it."""
+MAX_WAITING: Final = 32
 EPOCHS_KEPT: Final = 8
 CATCH_UP_PAUSES: Final = (1.0, 60.0)
 """Seconds after the news of an epoch before its key is asked for, and the most between attempts."""
@@ -41,7 +44,13 @@ class View:
     owner: EntityId
     version: int
     epoch: int
+    vouched: bool
+    keep: int
+    since: int
+    """The epoch that we came to know it in: of an older one we have no key."""
     places: dict[EntityId, int] = field(default_factory=dict)
+    senders: dict[EntityId, m.SgMemberEntry] = field(default_factory=dict)
+    """Those that have sent, with key, number of the key, and number of the newest message."""
 
 
 class Groups:
@@ -72,6 +81,10 @@ class Groups:
         self.keys: dict[SgId, dict[int, Secret]] = {}
         """The Group Keys of the newest epochs, in memory: after a restart a member asks."""
         self._gkdks: dict[SgId, Gkdk] = {}
+        self._came = asyncio.Event()
+        """Another Group Key is there."""
+        self._asking: set[SgId] = set()
+        self._waiting = 0
         self._coming: set[SgId] = set()
         """Groups that we are about to be in, whose key may come before the news."""
         self._catching_up: set[SgId] = set()
@@ -84,10 +97,26 @@ class Groups:
     # what it asks for; all raise `Refused`
 
     async def create(
-        self, name: str, policy: int, service: str | None = None, invite: Sequence[EntityId] = ()
+        self,
+        name: str,
+        policy: int,
+        service: str | None = None,
+        invite: Sequence[EntityId] = (),
+        *,
+        vouched: bool = False,
+        keep: int | None = None,
     ) -> tuple[SgId, dict[EntityId, Result]]:
-        """Make a group that we own; return its ID, and how it ended for each that was invited."""
-        request = m.SgCreateRequest(name, policy, service, tuple(invite) or None)
+        """Make a group that we own; return its ID, and how it ended for each that was invited.
+
+        Args:
+            name: for people.
+            policy: who may join.
+            service: what it is for.
+            invite: whom the server is to ask at once.
+            vouched: see `cpns.domain.group.Group`.
+            keep: seconds, see there; None: as the server does.
+        """
+        request = m.SgCreateRequest(name, policy, service, tuple(invite) or None, vouched or None, keep)
         made = await self._way.ask(request, m.SgCreateResponse, CONSENT_SECONDS if invite else None)
         await self.refresh(made.sg_id)
         results = {one.entity_id: Result.told(one.result, Result.SERVER_ERROR) for one in made.entries or ()}
@@ -165,6 +194,7 @@ class Groups:
     async def _fetch(self, sg_id: SgId) -> None:
         known = self.views.get(sg_id)
         places: dict[EntityId, int] = {}
+        senders: dict[EntityId, m.SgMemberEntry] = {}
         after: EntityId | None = None
         while True:
             request = m.SgInventoryRequest(sg_id, None if known is None else known.version, after)
@@ -172,13 +202,38 @@ class Groups:
             if page.alias is None or page.owner is None:
                 break  # we have the newest
             places |= {one.entity_id: one.standing for one in page.entries or ()}
+            senders |= {one.entity_id: one for one in page.entries or () if one.run is not None}
             if not page.more or not page.entries:
-                name, owner = page.alias, page.owner
-                self.views[sg_id] = View(sg_id, name, owner, page.version or 0, page.epoch or 0, places)
+                epoch = page.epoch or 0
+                self.views[sg_id] = View(
+                    *(sg_id, page.alias, page.owner, page.version or 0, epoch),
+                    vouched=bool(page.vouched),
+                    keep=page.keep or 0,
+                    since=epoch if known is None else known.since,
+                    places=places,
+                    senders=senders,
+                )
                 break
             after = page.entries[-1].entity_id
         if sg_id not in self._catching_up:
             self._work.start(self._catch_up(sg_id))
+
+    async def view(self, sg_id: SgId) -> View:
+        """Return our view of a group; one that we do not know is asked for. Raises `Refused`: we are not in it."""
+        if sg_id not in self.views:
+            await self._fetch(sg_id)
+        if sg_id not in self.views:
+            raise Refused(Result.UNKNOWN_SG, "not_in_this_group")
+        return self.views[sg_id]
+
+    async def sender(self, sg_id: SgId, pne: EntityId) -> m.SgMemberEntry | None:
+        """Ask for one member, and the key that it registered to send. Raises `Refused`."""
+        page = await self._way.ask(m.SgInventoryRequest(sg_id, entity_id=pne), m.SgInventoryResponse)
+        found = page.entries[0] if page.entries else None
+        if found is not None and sg_id in self.views:
+            self.views[sg_id].places[pne] = found.standing
+            self.views[sg_id].senders[pne] = found
+        return found
 
     # what it is asked and told, by the server alone
 
@@ -248,6 +303,37 @@ class Groups:
         kept.setdefault(epoch, key)
         for older in sorted(kept)[:-EPOCHS_KEPT]:
             del kept[older]
+        came, self._came = self._came, asyncio.Event()
+        came.set()
+
+    async def key_of(self, sg_id: SgId, epoch: int) -> Secret | None:
+        """Return the Group Key of an epoch; one that is newer than what we have is asked for, and waited for.
+
+        None: it did not come, or it is one that we have missed, or no more have.
+        """
+        if self._waiting < MAX_WAITING and epoch > max(self.keys.get(sg_id, {0: None})):
+            self._waiting += 1
+            try:
+                async with asyncio.timeout(KEY_SECONDS):
+                    while sg_id in self.views and epoch > max(self.keys.get(sg_id, {0: None})):
+                        if sg_id not in self._asking:
+                            self._work.start(self._ask_now(sg_id))
+                        await self._came.wait()
+            except TimeoutError:
+                pass
+            finally:
+                self._waiting -= 1
+        return self.keys.get(sg_id, {}).get(epoch)
+
+    async def _ask_now(self, sg_id: SgId) -> None:
+        """Ask for a key that something waits for; again after a while, if anything does still."""
+        self._asking.add(sg_id)
+        try:
+            with contextlib.suppress(Refused):
+                await self._ask_for_key(sg_id)
+            await asyncio.sleep(CATCH_UP_PAUSES[0])
+        finally:
+            self._asking.discard(sg_id)
 
     async def _catch_up(self, sg_id: SgId) -> None:
         """Ask our PN GW for a key that did not come by itself, until we have that of the newest epoch that we know."""
@@ -270,6 +356,7 @@ class Groups:
         if hop is None:
             return
         link, session = hop
-        given = await link.ask(gm.GroupKeyWanted(sg_id), gm.GroupKeyGiven, timeout=HOP_SECONDS, session=session)
+        wanted = gm.GroupKeyWanted(sg_id, self._own_id)
+        given = await link.ask(wanted, gm.GroupKeyGiven, timeout=HOP_SECONDS, session=session)
         if given.epoch is not None and given.group_key is not None and sg_id in self.views:
             self._keep(sg_id, given.epoch, Secret(given.group_key))

@@ -13,12 +13,13 @@ from cpns.domain.inventory import Kind, State
 from cpns.domain.membership import Actor, Role
 from cpns.domain.network import Admitted, Network
 from cpns.domain.presence import Fact
-from cpns.errors import NoAnswer, NotFound, Refused, Result, Unavailable
+from cpns.errors import NoAnswer, NotFound, Refused, Result, Unavailable, UserError
 from cpns.ids import EntityId
 from cpns.ports import Clock, Randomness, Store, Vault
 from cpns.server.cm import ChangingMode
 from cpns.server.config import ServerConfig
 from cpns.server.gateways import Gateways
+from cpns.server.group_messages import GroupMessages
 from cpns.server.groups import Groups
 from cpns.server.networks import Networks
 from cpns.service.authentication import Authentication, GatewayPeer
@@ -36,7 +37,7 @@ from cpns.wire import cm_messages as cm
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
 from cpns.wire import sg_messages as sg
-from cpns.wire.group_messages import GroupKeyWanted
+from cpns.wire.group_messages import GroupKeyWanted, GroupMessageUp, GroupSenderRequest
 from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Presence
 
 _log = logging.getLogger("cpns.server")
@@ -44,6 +45,7 @@ _log = logging.getLogger("cpns.server")
 MAX_HALF_OPEN: Final = 256
 """ACTIVATE and SETUP runs under way at once; one more is answered with 61, TOO_MANY."""
 SWEEP_SECONDS: Final = 2.0
+OWNER_LOOK_SECONDS: Final = 600.0
 PUSH_TIMEOUT: Final = 10.0
 
 
@@ -76,6 +78,7 @@ class Server:
         self._presences = Presences(clock)
         self.networks = Networks(store, self.sessions, self.gateways, self._presences, clock)
         self.groups = Groups(store, self.sessions, self.gateways, clock, random, vault)
+        self.messages = GroupMessages(store, self.groups, self.sessions, self.gateways, clock)
         self.pushes = Pushes(store, clock, random, self._push)
         self._authentication = Authentication(
             config.server_id,
@@ -99,11 +102,13 @@ class Server:
         )
         self._endpoint = Endpoint(config.server_id, self.sessions, self._handle, on_lost=self._gone, watch=watch)
         self._runs = 0
+        self._owners_looked_at = -OWNER_LOOK_SECONDS
         self._sweeper: asyncio.Task[None] | None = None
 
     async def start(self) -> tuple[str, int]:
         """Listen; return the address. Raises `Unavailable` where it can't be had."""
         await self.pushes.load()
+        await self.messages.load()
         await self.cm.load()
         tls = None
         if self.config.tls_certificate is not None:
@@ -126,6 +131,7 @@ class Server:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sweeper
         await self.pushes.close()
+        await self.messages.close()
         await self.networks.close()
         await self.cm.close()
         await self.groups.close()
@@ -181,6 +187,8 @@ class Server:
             return Answer(Code.CHANGED, codec.encode(await self.groups.inventory(source, request)))
         if isinstance(request, GroupKeyWanted):
             return Answer(Code.CHANGED, codec.encode(await self.groups.key_for(peer.gateway_id, request)))
+        if isinstance(request, GroupMessageUp):
+            return Answer(Code.CHANGED, codec.encode(await self.messages.sent(peer.gateway_id, request)))
         if isinstance(request, _MEDIATED):
             return Answer(Code.CHANGED, codec.encode(await self.cm.mediated(peer, request)))
         return await self._on_membership(request, source, actor)
@@ -208,7 +216,7 @@ class Server:
             if session is not None and session.via == peer.gateway_id:
                 self._presences.reported(entry.entity_id, Presence(entry.presence))
                 if entry.presence != Presence.ASLEEP:
-                    self.pushes.heard(entry.entity_id)
+                    self._heard(entry.entity_id)
 
     async def _on_membership(self, request: object, source: Session, actor: Actor) -> Answer:
         """What PN GW and PNE may ask alike; who may do what is decided by the rules of `cpns.domain.membership`."""
@@ -238,7 +246,7 @@ class Server:
         self._presences.heard(source.peer_id)
         if inbound.path == application.READINGS_PATH:
             await self.readings.take(source, application.decode_reading(inbound.payload))
-            self.pushes.heard(source.peer_id)
+            self._heard(source.peer_id)
             return Answer(Code.CHANGED)
         if inbound.path == application.STATUS_PATH:
             self._said(source.peer_id, application.decode_text(inbound.payload))
@@ -247,6 +255,8 @@ class Server:
             request = codec.decode(inbound.payload, *_FROM_PNE, limit=MAX_PAN_BODY)
             if isinstance(request, sg.SgInventoryRequest):
                 return Answer(Code.CHANGED, codec.encode(await self.groups.inventory(source, request)))
+            if isinstance(request, GroupSenderRequest):
+                return Answer(Code.CHANGED, codec.encode(await self.messages.register(source.peer_id, request)))
             if isinstance(request, _OF_GROUPS):
                 return Answer(Code.CHANGED, codec.encode(await self.groups.answer(source, request)))
             if isinstance(request, cm.CmRekeyRequest):
@@ -259,8 +269,13 @@ class Server:
         said = {one.name.lower(): one for one in (Presence.IDLE, Presence.ASLEEP)}.get(status, Presence.CONNECTED)
         self._presences.said(pne, said)
         if said is not Presence.ASLEEP:
-            self.pushes.heard(pne)
+            self._heard(pne)
             self.cm.heard(pne)
+
+    def _heard(self, pne: EntityId) -> None:
+        """Give a PNE that can be reached what waits for it."""
+        self.pushes.heard(pne)
+        self.messages.heard(pne)
 
     @contextlib.contextmanager
     def _half_open(self) -> Iterator[None]:
@@ -373,7 +388,13 @@ class Server:
                 if worn_out or (not session.confirmed and age > self.config.half_open):
                     self.sessions.remove(session)
                     self._presences.lost(session.peer_id)
-            await self.cm.sweep(self.config.half_open)
+            try:
+                await self.cm.sweep(self.config.half_open)
+                if now >= self._owners_looked_at + OWNER_LOOK_SECONDS:
+                    self._owners_looked_at = now
+                    await self.groups.replace_silent_owners(self.config.owner_away)
+            except UserError as error:
+                _log.warning("will look again: %s", error)
 
 
 def _text_of(answer: Answer) -> str:
@@ -395,6 +416,7 @@ _OF_GROUPS: Final = (
 )
 _FROM_GATEWAY: Final = (
     GroupKeyWanted,
+    GroupMessageUp,
     sg.SgInventoryRequest,
     *_MEDIATED,
     m.GatewaySetupRequest,
@@ -406,6 +428,7 @@ _FROM_GATEWAY: Final = (
 )
 _FROM_PNE: Final = (
     *_OF_GROUPS,
+    GroupSenderRequest,
     sg.SgInventoryRequest,
     cm.CmRekeyRequest,
     pm.InventoryRequest,

@@ -19,6 +19,7 @@ class ServerConfig:
         half_open: seconds after which a session that no message of the peer confirmed is ended.
         session_age: seconds after which any session is ended.
         cm_unused: seconds after which a CM Device that was never used is forgotten.
+        owner_away: seconds that the owner of a service group may be away before another member follows it.
     """
 
     server_id: EntityId
@@ -33,4 +34,5 @@ class ServerConfig:
     half_open: float = 60.0
     session_age: float = 86400.0
     cm_unused: float = 30 * 86400.0
+    owner_away: float = 30 * 86400.0
     trace: Path | None = None

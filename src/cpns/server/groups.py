@@ -5,14 +5,15 @@ import base64
 import contextlib
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
 from cpns.crypto.secret import Secret
 from cpns.domain import group as rules
-from cpns.domain.group import ChangedGroup, Group, GroupInventory, GroupRule
+from cpns.domain.group import KEEP_SECONDS, ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup, Listed
 from cpns.domain.network import Policy, Standing
-from cpns.errors import NoAnswer, Refused, Result
+from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.ports import Clock, Randomness, Store, Vault
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
@@ -102,7 +103,11 @@ class Groups:
         sg_id = SgId("sg-" + base64.b32encode(self._random(10)).decode().lower())
         policy = Policy[JoinPolicy(request.policy).name]
         await self._store.create_group(
-            Group(sg_id, request.alias, request.service, pne, policy, 1, 1, self._clock.now())
+            Group(
+                *(sg_id, request.alias, request.service, pne, policy, 1, 1, self._clock.now()),
+                vouched=bool(request.vouched),
+                keep=KEEP_SECONDS if request.keep is None else request.keep,
+            )
         )
         _log.info("PNE %s has made the group %s", pne, sg_id)
         session = self._sessions.with_peer(pne)
@@ -158,9 +163,19 @@ class Groups:
         """End a group."""
         await self._change(sg_id, partial(rules.delete, actor=actor), actor)
 
-    async def settle(self, sg_id: SgId, policy: Policy) -> Group:
-        """Change who may join, as the operator says."""
-        return (await self._change(sg_id, partial(rules.settle, policy=policy), None)).after
+    async def settle(self, sg_id: SgId, policy: Policy | None, keep: int | None) -> Group:
+        """Change who may join, and how long messages are kept, as the operator says."""
+        return (await self._change(sg_id, partial(rules.settle, policy=policy, keep=keep), None)).after
+
+    async def replace_silent_owners(self, seconds: float) -> None:
+        """Give groups whose owner was not here for that long to the member that was, and is in longest (DEF-5)."""
+        since = self._clock.now() - seconds
+        for group, there in await self._store.silent_owners(since):
+            if self._sessions.with_peer(group.owner) is None:
+                with contextlib.suppress(Refused):
+                    rule = partial(rules.replace_owner, gone=group.owner, there=there)
+                    await self._change(group.sg_id, rule, None)
+                    _log.info("the owner of %s, %s, has vanished: replaced", group.sg_id, group.owner)
 
     async def pass_on(self, sg_id: SgId, actor: EntityId | None, wanted: EntityId | None) -> EntityId:
         """Give ownership to *wanted*, or to whom the rule names, if that one agrees; return the new owner.
@@ -210,19 +225,23 @@ class Groups:
         if found is None or not set(here).intersection(found.members):
             raise Refused(Result.UNKNOWN_SG, "not_a_group_of_the_asker")
         one = found.group
-        if request.version == one.version:
+        if request.version == one.version and request.entity_id is None:
             return sg.SgInventoryResponse(Result.SUCCESS, one.sg_id, one.version)
         governs = source.peer_id == one.owner
         listed = [
-            sg.SgMemberEntry(place.pne_id, Place[place.standing.name])
+            _member_entry(place)
             for place in found.listed
-            if (governs or place.standing is Standing.MEMBER) and place.pne_id > (request.after or "")
+            if (governs or place.standing is Standing.MEMBER)
+            and place.pne_id > (request.after or "")
+            and request.entity_id in (None, place.pne_id)
         ]
         return sg.SgInventoryResponse(
             *(Result.SUCCESS, one.sg_id, one.version, one.name, one.owner, one.service, JoinPolicy[one.policy.name]),
             tuple(listed[:MAX_MEMBERS]) or None,
             more=len(listed) > MAX_MEMBERS,
             epoch=one.epoch,
+            vouched=one.vouched,
+            keep=one.keep,
         )
 
     def _behind(self, gateway: EntityId) -> tuple[EntityId, ...]:
@@ -256,14 +275,22 @@ class Groups:
     def _make_key(self, vault: Vault, sg_id: SgId, epoch: int) -> bytes:
         return vault.seal(GROUP_KEY_PURPOSE, _key_owner(sg_id, epoch), Secret(self._random(KEY_BYTES)))
 
-    async def _keyed(self, sg_id: SgId) -> tuple[GroupInventory, Secret] | None:
-        """Return a group as it is, and the Group Key of its present epoch; None where it is no more."""
+    async def sealed_key(self, sg_id: SgId) -> KeyedGroup | None:
+        """Return a group as it is, with the Group Key of its present epoch; None where it is no more."""
         vault = self._vault
-        found = None if vault is None else await self._store.group_key(sg_id, partial(self._make_key, vault))
-        if found is None or vault is None:
+        return None if vault is None else await self._store.group_key(sg_id, partial(self._make_key, vault))
+
+    def open_key(self, sg_id: SgId, epoch: int, sealed: bytes) -> Secret:
+        """Return a Group Key that `sealed_key` gave. Raises `AuthenticationFailed`: it is none of this server."""
+        if self._vault is None:
+            raise AuthenticationFailed("no_vault")
+        return self._vault.open(GROUP_KEY_PURPOSE, _key_owner(sg_id, epoch), sealed)
+
+    async def _keyed(self, sg_id: SgId) -> tuple[GroupInventory, Secret] | None:
+        found = await self.sealed_key(sg_id)
+        if found is None:
             return None
-        owner = _key_owner(sg_id, found.inventory.group.epoch)
-        return found.inventory, vault.open(GROUP_KEY_PURPOSE, owner, found.sealed_key)
+        return found.inventory, self.open_key(sg_id, found.inventory.group.epoch, found.sealed_key)
 
     async def _deliver(self, sg_id: SgId, gateways: Iterable[EntityId]) -> None:
         """Give the Group Key of the present epoch to PN GWs that have members, in their sessions."""
@@ -333,6 +360,11 @@ class Groups:
 async def _told(link: Link, session: Session, notice: sg.SgChangeNotify) -> None:
     with contextlib.suppress(Refused):
         await link.tell(notice, timeout=NOTIFY_TIMEOUT, session=session)
+
+
+def _member_entry(place: Listed) -> sg.SgMemberEntry:
+    entry = sg.SgMemberEntry(place.pne_id, Place[place.standing.name], seq=place.newest)
+    return entry if place.key is None else replace(entry, run=place.key.run, verify_key=place.key.verify_key)
 
 
 def _key_owner(sg_id: SgId, epoch: int) -> str:

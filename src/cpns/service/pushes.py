@@ -1,18 +1,15 @@
 """Texts for PNEs that can't be reached now: kept, and sent in their order as soon as their PNE is heard (FN-1)."""
 
-import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from cpns.domain.inventory import KeptPush
-from cpns.errors import CpnsError, Refused
+from cpns.errors import Refused
 from cpns.ids import EntityId
 from cpns.ports import Clock, Randomness, Store
+from cpns.service.deliveries import Deliveries
 from cpns.wire.application import PUSH_ID_BYTES, Push
-
-_log = logging.getLogger("cpns.server")
 
 MAX_SECONDS: Final = 7 * 86400.0
 """How long a text may wait."""
@@ -33,19 +30,15 @@ class Pushes:
         self._clock = clock
         self._random = random
         self._send = send
-        self._awaited: set[EntityId] = set()
-        self._delivering: dict[EntityId, asyncio.Task[None]] = {}
+        self._deliveries = Deliveries(lambda pne: store.pushes_for(pne, clock.now()), self._hand_over)
 
     async def load(self) -> None:
         """Take up what waits since before our start."""
-        self._awaited.update(await self._store.awaited())
+        self._deliveries.wait_for(await self._store.awaited())
 
     async def close(self) -> None:
         """Stop sending; what has not arrived waits on."""
-        tasks = list(self._delivering.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._deliveries.close()
 
     def new(self, text: str) -> Push:
         """Return *text* as a push that no other has the ID of."""
@@ -60,30 +53,18 @@ class Pushes:
         now = self._clock.now()
         kept = KeptPush(0, push.push_id, pne, push.text, now, now + min(seconds, MAX_SECONDS))
         await self._store.keep_push(kept)
-        self._awaited.add(pne)
+        self._deliveries.wait_for([pne])
         return kept
 
     def waits_for(self, pne: EntityId) -> bool:
         """Whether something waits for *pne*, so that what comes new has to wait behind it."""
-        return pne in self._awaited
+        return self._deliveries.waits_for(pne)
 
     def heard(self, pne: EntityId) -> None:
         """*pne* can be reached: send what waits for it."""
-        if pne in self._awaited and pne not in self._delivering:
-            task = asyncio.get_running_loop().create_task(self._deliver(pne))
-            self._delivering[pne] = task
-            task.add_done_callback(lambda _: self._delivering.pop(pne, None))
+        self._deliveries.heard(pne)
 
-    async def _deliver(self, pne: EntityId) -> None:
-        """Send one after the other; the first that does not arrive leaves the rest waiting."""
-        try:
-            while True:
-                for kept in await self._store.pushes_for(pne, self._clock.now()):
-                    with contextlib.suppress(Refused):  # it has it, and does not take it
-                        await self._send(pne, Push(kept.push_id, kept.text))
-                    await self._store.drop_push(kept.number)
-                if not await self._store.pushes_for(pne, self._clock.now()):
-                    self._awaited.discard(pne)
-                    return
-        except CpnsError as error:
-            _log.info("texts for %s wait on: %s", pne, error)
+    async def _hand_over(self, pne: EntityId, kept: KeptPush) -> None:
+        with contextlib.suppress(Refused):  # it has it, and does not take it
+            await self._send(pne, Push(kept.push_id, kept.text))
+        await self._store.drop_push(kept.number)

@@ -4,9 +4,9 @@ What may be is decided by the rules of `cpns.domain.group`, on rows read in the 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, exists, insert, or_, select, update
 
 from cpns.domain import group as rules
 from cpns.domain.group import (
@@ -19,21 +19,26 @@ from cpns.domain.group import (
     KeyedGroup,
     Listed,
     MakeGroupKey,
+    SenderKey,
 )
 from cpns.domain.inventory import Outcome
 from cpns.domain.network import Policy, Standing
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
-from cpns.store import server_queries
+from cpns.store import message_queries, server_queries
 from cpns.store.audit_queries import record
 from cpns.store.dialect import insert_or_update
-from cpns.store.schema import group_keys, group_places, groups
+from cpns.store.schema import audit, group_keys, group_places, groups, senders
 
 _ALL = select(groups).order_by(groups.c.name)
 _ONE = select(groups).where(groups.c.sg_id == bindparam("id"))
 _NAMED = select(groups).where(groups.c.name == bindparam("name"))
 _PLACES = (
-    select(group_places.c.pne_id, group_places.c.standing, group_places.c.at)
+    select(
+        *(group_places.c.pne_id, group_places.c.standing, group_places.c.at, group_places.c.newest),
+        *(senders.c.run, senders.c.verify_key),
+    )
+    .outerjoin(senders, senders.c.pne_id == group_places.c.pne_id)
     .where(group_places.c.sg_id == bindparam("id"))
     .order_by(group_places.c.pne_id)
 )
@@ -71,11 +76,18 @@ _FOUND = (
     )
     .order_by(groups.c.sg_id)
 )
+_heard = (audit.c.event == "pne_established") & (audit.c.at >= bindparam("since"))
+_SILENT = select(groups).where(~exists().where(audit.c.entity_id == groups.c.owner, _heard)).order_by(groups.c.sg_id)
+_HEARD_MEMBERS = select(group_places.c.pne_id).where(
+    group_places.c.sg_id == bindparam("id"),
+    group_places.c.standing == Standing.MEMBER.value,
+    exists().where(audit.c.entity_id == group_places.c.pne_id, _heard),
+)
 _ADD = insert(groups)
 _CHANGE = (
     update(groups)
     .where(groups.c.sg_id == bindparam("id"))
-    .values({column: bindparam(f"new_{column}") for column in ("owner", "policy", "version", "epoch")})
+    .values({column: bindparam(f"new_{column}") for column in ("owner", "policy", "keep", "version", "epoch")})
 )
 _DROP = [delete(table).where(table.c.sg_id == bindparam("id")) for table in (group_keys, group_places, groups)]
 _PUT_KEY = insert_or_update(group_keys, "sg_id")
@@ -95,7 +107,10 @@ def _group(row: Row[tuple[object, ...]]) -> Group:
 
 def _places(connection: Connection, sg_id: SgId) -> dict[EntityId, Listed]:
     rows = connection.execute(_PLACES, {"id": sg_id})
-    return {pne: Listed(pne, Standing(standing), at) for pne, standing, at in rows}
+    return {
+        pne: Listed(pne, Standing(standing), at, newest, None if run is None else SenderKey(run, verify_key))
+        for pne, standing, at, newest, run, verify_key in rows
+    }
 
 
 def inventory(connection: Connection, sg_id: SgId) -> GroupInventory | None:
@@ -135,8 +150,7 @@ def create(connection: Connection, new: Group) -> None:
     if connection.execute(_NAMED, {"name": new.name}).one_or_none() is not None:
         raise Refused(Result.EXISTS, "name_is_taken")
     _all_active(connection, [new.owner])
-    row = {name: getattr(new, name) for name in ("sg_id", "name", "service", "owner", "version", "epoch", "created_at")}
-    connection.execute(_ADD, row | {"policy": new.policy.value})
+    connection.execute(_ADD, {**asdict(new), "policy": new.policy.value})
     _put(connection, new.sg_id, {new.owner: Standing.MEMBER}, new.created_at)
     record(connection, [Outcome(new.created_at, "sg_created", new.owner, None, Result.SUCCESS, new.sg_id)])
 
@@ -156,6 +170,7 @@ def _apply(connection: Connection, before: Group, rule: GroupRule, at: float, by
     subjects = decided.subjects or (EntityId(before.sg_id),)
     record(connection, [Outcome(at, decided.event, one, by, Result.SUCCESS, before.sg_id) for one in subjects])
     if decided.deleted:
+        message_queries.drop_group(connection, before.sg_id)
         for statement in _DROP:
             connection.execute(statement, {"id": before.sg_id})
         return ChangedGroup(before, before, decided, were, were)
@@ -166,9 +181,11 @@ def _apply(connection: Connection, before: Group, rule: GroupRule, at: float, by
     changed = {pne: how for pne, how in decided.standings.items() if how != rules.standing(places, pne)}
     _put(connection, before.sg_id, changed, at)
     members = rules.members(_places(connection, before.sg_id).values())
+    message_queries.drop_owed(connection, before.sg_id, [pne for pne in were if pne not in members])
     after = _counted(before, decided, membership=were != members, listed=bool(changed))
     if after != before:
-        values = {"owner": after.owner, "policy": after.policy.value, "version": after.version, "epoch": after.epoch}
+        values = {"owner": after.owner, "policy": after.policy.value, "keep": after.keep}
+        values |= {"version": after.version, "epoch": after.epoch}
         connection.execute(_CHANGE, {f"new_{name}": value for name, value in values.items()} | {"id": before.sg_id})
     return ChangedGroup(before, after, decided, members, were)
 
@@ -182,7 +199,8 @@ def _all_active(connection: Connection, pnes: Sequence[EntityId]) -> None:
 
 
 def _counted(before: Group, decided: GroupChange, *, membership: bool, listed: bool) -> Group:
-    after = replace(before, owner=decided.owner or before.owner, policy=decided.policy or before.policy)
+    keep = before.keep if decided.keep is None else decided.keep
+    after = replace(before, owner=decided.owner or before.owner, policy=decided.policy or before.policy, keep=keep)
     if not listed and after == before:
         return before
     return replace(after, version=before.version + 1, epoch=before.epoch + (1 if membership else 0))
@@ -207,6 +225,16 @@ def key(connection: Connection, sg_id: SgId, make: MakeGroupKey) -> KeyedGroup |
         sealed = make(sg_id, epoch)
         connection.execute(_PUT_KEY, {"sg_id": sg_id, "epoch": epoch, "sealed_key": sealed})
     return KeyedGroup(found, sealed)
+
+
+def silent_owners(connection: Connection, since: float) -> list[tuple[Group, tuple[EntityId, ...]]]:
+    """See `cpns.ports.Store.silent_owners`."""
+    found = []
+    for row in connection.execute(_SILENT, {"since": since}):
+        group = _group(row)
+        there = connection.execute(_HEARD_MEMBERS, {"id": group.sg_id, "since": since}).scalars()
+        found.append((group, tuple(map(EntityId, there))))
+    return found
 
 
 def forget(connection: Connection, pne_id: EntityId, at: float) -> list[ChangedGroup]:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    false,
 )
 
 metadata = MetaData()
@@ -127,6 +128,8 @@ groups = Table(
     Column("version", BigInteger, nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("vouched", Boolean, nullable=False, server_default=false()),
+    Column("keep", BigInteger, nullable=False, server_default="86400"),
     Index("groups_by_name", "name", unique=True),
 )
 
@@ -137,6 +140,7 @@ group_places = Table(
     Column("pne_id", Text, primary_key=True),
     Column("standing", Text, nullable=False),
     Column("at", Double, nullable=False),
+    Column("newest", LargeBinary),
     Index("group_places_by_pne", "pne_id"),
 )
 """The lists of the service groups. A PNE may be invited before it is provisioned, so its ID is tied to nothing."""
@@ -148,7 +152,44 @@ group_keys = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("sealed_key", LargeBinary, nullable=False),
 )
-"""The Group Key of each group's present epoch, made in the transaction that begins it."""
+"""The Group Key of each group's present epoch, made when it is first asked for."""
+
+senders = Table(
+    "senders",
+    metadata,
+    Column("pne_id", Text, ForeignKey("entities.entity_id"), primary_key=True),
+    Column("run", BigInteger, nullable=False),
+    Column("verify_key", LargeBinary),
+)
+"""The PNEs that send to groups, each with the key that it registered last. A row is never dropped: no run returns."""
+
+group_messages = Table(
+    "group_messages",
+    metadata,
+    Column("number", _NUMBER, primary_key=True),
+    Column("sg_id", Text, ForeignKey("groups.sg_id"), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("seq", LargeBinary, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("signature", LargeBinary),
+    Column("verify_key", LargeBinary),
+    Column("sealed_key", LargeBinary, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Index("group_messages_by_group", "sg_id"),
+    sqlite_autoincrement=True,
+)
+"""Messages to groups that somebody waits for, as they were sent; with the Group Key of their epoch, sealed."""
+
+group_messages_owed = Table(
+    "group_messages_owed",
+    metadata,
+    Column("pne_id", Text, primary_key=True),
+    Column("number", BigInteger, ForeignKey("group_messages.number"), primary_key=True, autoincrement=False),
+    Index("group_messages_owed_by_number", "number"),
+)
+"""Who waits for which of them."""
 
 readings = Table(
     "readings",

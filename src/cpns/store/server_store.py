@@ -9,7 +9,17 @@ from typing import Self
 from sqlalchemy import Connection
 
 from cpns.domain.cm import CmCredential, CmDevice, NewCmDevice
-from cpns.domain.group import ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup, MakeGroupKey
+from cpns.domain.group import (
+    ChangedGroup,
+    Group,
+    GroupInventory,
+    GroupRule,
+    KeptMessage,
+    KeyedGroup,
+    MakeGroupKey,
+    SenderKey,
+    TakenMessage,
+)
 from cpns.domain.inventory import (
     Credential,
     Entity,
@@ -25,7 +35,7 @@ from cpns.domain.inventory import (
 from cpns.domain.membership import Rule
 from cpns.domain.network import Admitted, Edited, Inventory, Network, Present, Waiting
 from cpns.ids import EntityId, PnId, SgId
-from cpns.store import audit_queries, cm_queries, group_queries, network_queries, waiting_queries
+from cpns.store import audit_queries, cm_queries, group_queries, message_queries, network_queries, waiting_queries
 from cpns.store import server_queries as q
 from cpns.store.database import Database
 
@@ -194,6 +204,30 @@ class ServerStore:
     async def group_key(self, sg_id: SgId, make: MakeGroupKey) -> KeyedGroup | None:
         """See `cpns.ports.Store`."""
         return await self._database.run(partial(group_queries.key, sg_id=sg_id, make=make))
+
+    async def silent_owners(self, since: float) -> list[tuple[Group, tuple[EntityId, ...]]]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(group_queries.silent_owners, since=since), write=False)
+
+    async def register_sender(self, pne_id: EntityId, verify_key: bytes | None) -> SenderKey:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(message_queries.register, pne_id=pne_id, verify_key=verify_key))
+
+    async def take_group_message(self, message: TakenMessage) -> None:
+        """See `cpns.ports.Store`."""
+        await self._database.run(partial(message_queries.take, message=message))
+
+    async def kept_group_messages(self, pne_id: EntityId, now: float) -> list[KeptMessage]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(message_queries.kept_for, pne_id=pne_id, now=now))
+
+    async def awaiting_group_messages(self) -> list[EntityId]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(message_queries.awaiting, write=False)
+
+    async def drop_group_message(self, number: int, pne_id: EntityId) -> None:
+        """See `cpns.ports.Store`."""
+        await self._database.run(partial(message_queries.drop, number=number, pne_id=pne_id))
 
     async def keep_push(self, push: KeptPush) -> None:
         """See `cpns.ports.Store`."""

@@ -125,6 +125,12 @@ FIELDS: dict[str, tuple[Label, Check]] = {
     "node_key": (Label.NODE_KEY, _octets(r.KEY_BYTES)),
     "verify_key": (Label.VERIFY_KEY, _octets(r.ED25519_BYTES)),
     "signature": (Label.SIGNATURE, _octets(r.SIGNATURE_BYTES)),
+    "seq": (Label.SEQ, _octets(r.SEQ_BYTES)),
+    "sealed": (Label.SEALED, _octets(*range(17, r.MAX_SEALED_BYTES + 1))),
+    "run": (Label.RUN, _number(1, 2**32 - 1)),
+    "vouched": (Label.VOUCHED, _flag),
+    "keep": (Label.KEEP, _number(0, r.MAX_KEEP)),
+    "count": (Label.COUNT, _number(0, 2**32)),
     "generation": (Label.GENERATION, _number(1, r.MAX_GENERATION)),
 }
 """Attribute of a message to its label and to what its value must be."""

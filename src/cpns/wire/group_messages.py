@@ -1,6 +1,6 @@
-"""The messages that carry Group Keys as frozen types; see `cpns.wire.messages` for how they are written.
+"""The messages that carry Group Keys, and what is said under them, as frozen types; see `cpns.wire.messages`.
 
-All are this project's own (PROTOCOL section 14).
+All are this project's own (PROTOCOL sections 14 and 15).
 """
 
 from dataclasses import dataclass, field
@@ -30,10 +30,11 @@ class GroupKeyResponse:
 
 @dataclass(frozen=True, slots=True)
 class GroupKeyWanted:
-    """GROUP-KEY-UPDATE Request, member to PN GW in the hop session: it missed an epoch."""
+    """GROUP-KEY-UPDATE Request, PN GW to server; a member, that names itself, to its PN GW: it missed an epoch."""
 
     TYPE: ClassVar = MessageType.GROUP_KEY_UPDATE_REQUEST
     sg_id: SgId
+    entity_id: EntityId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,77 @@ class GroupKeyBroadcast:
     signature: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class GroupSenderRequest:
+    """GROUP-SENDER Request, PNE to server, end to end: it will send; without a key in `vouched` groups alone."""
+
+    TYPE: ClassVar = MessageType.GROUP_SENDER_REQUEST
+    verify_key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSenderResponse:
+    """GROUP-SENDER Response: a number that this PNE was never given before."""
+
+    TYPE: ClassVar = MessageType.GROUP_SENDER_RESPONSE
+    result: int
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMessage:
+    """GROUP-MESSAGE Request, the same all the way: sender to PN GW, server to PN GW, PN GW to members."""
+
+    TYPE: ClassVar = MessageType.GROUP_MESSAGE_REQUEST
+    sg_id: SgId
+    epoch: int
+    entity_id: EntityId
+    seq: bytes
+    sealed: bytes
+    signature: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMessageUp:
+    """GROUP-MESSAGE Request, the sender's PN GW to the server: how many behind it have it, and who has not."""
+
+    TYPE: ClassVar = MessageType.GROUP_MESSAGE_REQUEST
+    sg_id: SgId
+    epoch: int
+    entity_id: EntityId
+    seq: bytes
+    sealed: bytes
+    count: int
+    members: tuple[EntityId, ...]
+    signature: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMessageKept:
+    """GROUP-MESSAGE Request, server to a member end to end: what was kept for it, and what opens and proves that."""
+
+    TYPE: ClassVar = MessageType.GROUP_MESSAGE_REQUEST
+    sg_id: SgId
+    epoch: int
+    entity_id: EntityId
+    seq: bytes
+    sealed: bytes
+    group_key: bytes = field(repr=False)
+    signature: bytes | None = None
+    verify_key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMessageResponse:
+    """GROUP-MESSAGE Response; to the server, of how many have it, and who has not; to the sender, of the epoch."""
+
+    TYPE: ClassVar = MessageType.GROUP_MESSAGE_RESPONSE
+    result: int
+    epoch: int | None = None
+    count: int | None = None
+    members: tuple[EntityId, ...] | None = None
+
+
 ENTRIES: Final = (PathEntry, WrappedEntry)
 SHAPES: Final = (
     GroupKeyRequest,
@@ -103,4 +175,10 @@ SHAPES: Final = (
     GkdkRequest,
     GkdkResponse,
     GroupKeyBroadcast,
+    GroupSenderRequest,
+    GroupSenderResponse,
+    GroupMessage,
+    GroupMessageUp,
+    GroupMessageKept,
+    GroupMessageResponse,
 )

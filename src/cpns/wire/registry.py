@@ -75,6 +75,10 @@ class MessageType(IntEnum):
     GKDK_REQUEST = 70
     GKDK_RESPONSE = 71
     GROUP_KEY_NOTIFY = 72
+    GROUP_SENDER_REQUEST = 73
+    GROUP_SENDER_RESPONSE = 74
+    GROUP_MESSAGE_REQUEST = 75
+    GROUP_MESSAGE_RESPONSE = 76
 
     @property
     def title(self) -> str:
@@ -150,6 +154,12 @@ class Label(IntEnum):
     NODE_KEY = 49
     VERIFY_KEY = 50
     SIGNATURE = 51
+    SEQ = 52
+    SEALED = 53
+    RUN = 54
+    VOUCHED = 55
+    KEEP = 56
+    COUNT = 57
 
 
 class Suite(IntEnum):
@@ -252,6 +262,11 @@ MLKEM768_EK_BYTES: Final = 1184
 MLKEM768_CT_BYTES: Final = 1088
 ED25519_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
+SEQ_BYTES: Final = 12
+MAX_SEALED_BYTES: Final = 4 * 1024 + 64
+"""An application message of 4 KiB, its ID and its tag."""
+MAX_KEEP: Final = 7 * 86400
+"""Seconds that a message to a group may wait for a member."""
 MAX_NODE: Final = 2**16
 MAX_BATCH: Final = 64
 MAX_DEPTH: Final = 6

@@ -21,6 +21,8 @@ class SgCreateRequest:
     policy: int
     service: str | None = None
     invite: tuple[EntityId, ...] | None = None
+    vouched: bool | None = None
+    keep: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,14 +205,19 @@ class SgInventoryRequest:
     sg_id: SgId | None = None
     version: int | None = None
     after: EntityId | None = None
+    entity_id: EntityId | None = None
+    """That member alone: whose key is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class SgMemberEntry:
-    """One PNE on a group's list."""
+    """One PNE on a group's list: of a sender, its key, that key's number, and the number of its newest message."""
 
     entity_id: EntityId
     standing: int
+    run: int | None = None
+    verify_key: bytes | None = None
+    seq: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +236,8 @@ class SgInventoryResponse:
     more: bool | None = None
     groups: tuple[SgId, ...] | None = None
     epoch: int | None = None
+    vouched: bool | None = None
+    keep: int | None = None
 
 
 ENTRIES: Final = (SgEntry, SgMemberEntry)

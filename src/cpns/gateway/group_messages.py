@@ -1,0 +1,107 @@
+"""Messages to groups at a PN GW: from a member behind us to the others behind us, and through the server to the rest.
+
+We can't be believed about who sent one, and need not be: senders sign. In a `vouched` group they don't, and the members
+behind us have it from us in their hop sessions, that is, on our word and the server's.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from cpns.errors import NoAnswer, Refused, Result
+from cpns.gateway.config import GatewayConfig
+from cpns.gateway.group_keys import GroupKeys
+from cpns.gateway.groups import GroupCopy, Groups
+from cpns.gateway.members import Members, Way
+from cpns.gateway.uplink import Uplink
+from cpns.ids import EntityId
+from cpns.wire import group_messages as m
+from cpns.wire.registry import MAX_MEMBERS, MAX_PAN_BODY
+
+SERVER_SECONDS: Final = 12.0
+"""What the server has to bring a message to all others."""
+
+
+class GroupMessages:
+    """The messages to groups at one PN GW.
+
+    Args:
+        groups: our copy of the SG Inventory: it says who is a member.
+        keys: a message waits until the key of its epoch was given out.
+        members: the PNEs behind us.
+        way_to: as `GroupKeys`.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        uplink: Uplink,
+        groups: Groups,
+        keys: GroupKeys,
+        members: Members,
+        way_to: Callable[[EntityId], Way | None],
+    ) -> None:
+        self._config = config
+        self._uplink = uplink
+        self._groups = groups
+        self._keys = keys
+        self._members = members
+        self._way_to = way_to
+
+    async def sent(self, pne: EntityId, message: m.GroupMessage) -> m.GroupMessageResponse:
+        """Take a message of a member behind us: the others here get it, then the server, with who has not got it.
+
+        In this order, as the server then knows for whom to keep it. Where our uplink is away, the members here have
+        it, and the sender says the same again until the server has it too.
+
+        Args:
+            pne: that the hop session, or the Secure PAN, proved.
+            message: for a group that it is in.
+
+        Raises:
+            Refused: it is no member, or names another sender; or as the server answers; or `NoAnswer`.
+        """
+        copy = await self._groups.at_epoch(message.sg_id, message.epoch)
+        if copy is None or message.entity_id != pne or pne not in copy.members:
+            raise Refused(Result.UNKNOWN_SG, "not_a_group_of_the_sender")
+        count, missed = await self._cast(copy, message)
+        standing = self._uplink.standing
+        if standing is None:
+            raise NoAnswer("uplink_away")
+        up = m.GroupMessageUp(
+            *(message.sg_id, message.epoch, pne, message.seq, message.sealed, count, missed), message.signature
+        )
+        answer = await standing.link.ask(up, m.GroupMessageResponse, timeout=SERVER_SECONDS, session=standing.session)
+        return m.GroupMessageResponse(answer.result, answer.epoch)
+
+    async def brought(self, message: m.GroupMessage) -> m.GroupMessageResponse:
+        """Take a message from the server, for the members behind us; say how many have it, and who has not."""
+        copy = await self._groups.at_epoch(message.sg_id, message.epoch)
+        if copy is None:
+            return m.GroupMessageResponse(Result.UNKNOWN_SG, count=0, members=())
+        count, missed = await self._cast(copy, message)
+        return m.GroupMessageResponse(Result.SUCCESS, count=count, members=missed)
+
+    async def _cast(self, copy: GroupCopy, message: m.GroupMessage) -> tuple[int, tuple[EntityId, ...]]:
+        """Give a message to the members behind us; return how many have it, and the first of those that have not."""
+        await self._keys.given_out(message.sg_id, message.epoch)
+        here = [pne for pne in copy.members if pne != message.entity_id and self._members.get(pne) is not None]
+        took = await asyncio.gather(*(self._give(copy, pne, message) for pne in here))
+        missed = [pne for pne, did in zip(here, took, strict=True) if not did]
+        return len(here) - len(missed), tuple(missed[:MAX_MEMBERS])
+
+    async def _give(self, copy: GroupCopy, pne: EntityId, message: m.GroupMessage) -> bool:
+        """Send it to one member's address; in its hop session where it does not protect itself."""
+        way = self._way_to(pne)
+        if way is None:
+            return False
+        link, hop = way
+        session = hop if copy.vouched else None
+        seconds = self._config.answer_timeout
+        try:
+            answer = await link.ask(
+                message, m.GroupMessageResponse, timeout=seconds, session=session, limit=MAX_PAN_BODY
+            )
+        except Refused:
+            return False
+        return answer.result == Result.SUCCESS

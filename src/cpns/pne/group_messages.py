@@ -1,0 +1,247 @@
+"""What a PNE says to its groups, and hears from the other members."""
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from cpns.crypto.group import verify_key
+from cpns.crypto.secret import Secret
+from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
+from cpns.ids import EntityId, SgId
+from cpns.pne.groups import Groups, View
+from cpns.pne.outbox import Way
+from cpns.pne.way import Hop, ToServer
+from cpns.ports import Randomness
+from cpns.protocol.group_messaging import receiver
+from cpns.protocol.group_messaging.receiver import Heard, Order
+from cpns.protocol.group_messaging.sender import START_BYTES, Sender
+from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
+from cpns.wire import application, codec
+from cpns.wire import group_messages as m
+from cpns.wire.registry import KEY_BYTES, MAX_PAN_BODY, Place
+
+_log = logging.getLogger("cpns.pne")
+
+SEND_SECONDS: Final = 25.0
+"""What PN GW and server have to bring a message to everybody, before it is sent again."""
+PAUSE: Final = 0.3
+"""Seconds before it is sent again after a refusal or a loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupText:
+    """What a member said to a group.
+
+    Attributes:
+        text: None of a message that came too late to be opened: its epoch is over, and its key not here.
+        late: whether something newer of that sender was heard before it.
+    """
+
+    sg_id: SgId
+    name: str
+    sender: EntityId
+    text: str | None
+    late: bool
+
+
+class GroupMessages:
+    """The messages to groups of one PNE.
+
+    Args:
+        groups: has views and Group Keys.
+        way: to the server, end to end.
+        hop: to our PN GW.
+        life: tells whether our sessions stand.
+        on_text: is told of what others say.
+    """
+
+    def __init__(
+        self,
+        own_id: EntityId,
+        groups: Groups,
+        way: ToServer,
+        hop: Hop,
+        life: Way,
+        random: Randomness,
+        on_text: Callable[[GroupText], None],
+    ) -> None:
+        self._own_id = own_id
+        self._groups = groups
+        self._way = way
+        self._hop = hop
+        self._life = life
+        self._random = random
+        self._on_text = on_text
+        self._sender: Sender | None = None
+        self._registering = asyncio.Lock()
+        self._sending: defaultdict[SgId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._heard: dict[tuple[SgId, EntityId], Heard] = {}
+
+    # sending
+
+    async def send(self, sg_id: SgId, text: str) -> None:
+        """Say *text* to a group. When this returns, each member has it, or the server keeps it for that member.
+
+        It survives a loss of the PN GW or the server, and the end of an epoch: it is said again, and heard once.
+
+        Raises:
+            Refused: we are not in that group, or it is not taken, with the reason.
+            WireError: over 1024 characters.
+        """
+        payload = application.encode_push(application.Push(self._random(application.PUSH_ID_BYTES), text))
+        async with self._sending[sg_id]:
+            message: m.GroupMessage | None = None
+            while True:
+                used = await self._life.established()
+                try:
+                    message = message or await self._seal(sg_id, payload)
+                    answer = await self._ask(message)
+                except Refused as error:
+                    if error.result is Result.NOT_AUTHENTICATED:  # the server does not know of our registration
+                        self._sender = message = None
+                    elif error.result is Result.NO_ANSWER:
+                        _log.info("a message to %s is sent again: %s", sg_id, error)
+                        self._life.suspect(used, lost=False)
+                        await asyncio.sleep(PAUSE)
+                    else:
+                        raise
+                    continue
+                if answer.result == Result.SUCCESS:
+                    return
+                if answer.result != Result.KEY_EXPIRED:
+                    raise Refused(Result.told(answer.result, Result.SERVER_ERROR), "message_is_not_taken")
+                message = None  # its epoch is over: sealed anew, it has another number, and the same ID
+                with contextlib.suppress(NoAnswer):
+                    await self._groups.refresh(sg_id)
+
+    async def _seal(self, sg_id: SgId, payload: bytes) -> m.GroupMessage:
+        view = await self._groups.view(sg_id)
+        key = await self._groups.key_of(sg_id, view.epoch)
+        if key is None:
+            raise NoAnswer("group_key_has_not_come")
+        sender = await self._registered()
+        return sender.seal(sg_id, view.epoch, key, payload, signed=not view.vouched)
+
+    async def _registered(self) -> Sender:
+        """Return what we send with; the first time, tell the server our key, and get a number that is ours alone."""
+        async with self._registering:
+            if self._sender is None:
+                sign_key = Secret(self._random(KEY_BYTES))
+                request = m.GroupSenderRequest(verify_key(sign_key))
+                run = (await self._way.ask(request, m.GroupSenderResponse)).run
+                self._sender = Sender(self._own_id, run, self._random(START_BYTES), sign_key)
+            return self._sender
+
+    async def _ask(self, message: m.GroupMessage) -> m.GroupMessageResponse:
+        hop = self._hop()
+        if hop is None:
+            raise NoAnswer("not_established")
+        link, session = hop
+        return await link.ask(
+            message, m.GroupMessageResponse, timeout=SEND_SECONDS, session=session, limit=MAX_PAN_BODY
+        )
+
+    # hearing
+
+    async def take(self, message: m.GroupMessage, *, by_gateway: bool) -> Answer:
+        """Take a message that came over the PAN.
+
+        Args:
+            message: from whomever: a signed one proves itself.
+            by_gateway: whether our PN GW said so, in the hop session or on a Secure PAN.
+
+        Raises:
+            Refused: it is forged, for others, or can't be opened.
+        """
+        view = self._groups.views.get(message.sg_id)
+        if view is None or (view.vouched and not by_gateway):
+            return UNIFORM_REFUSAL
+        heard = self._heard_of(view, message.entity_id)
+        if heard.order(message.seq, by_server=False) is Order.REPEATED:
+            return _TAKEN
+        key = await self._groups.key_of(message.sg_id, message.epoch)
+        if key is None:
+            self._missed(view, heard, message)
+            raise Refused(Result.KEY_EXPIRED, "no_key_of_that_epoch")
+        body = receiver.open_message(message, key)  # first of all, as no stranger gets past this
+        if not view.vouched:
+            receiver.check_signature(message, await self._key_of_sender(view, message))
+        self._give(view, heard, message, body, by_server=False)
+        return _TAKEN
+
+    async def take_kept(self, message: m.GroupMessageKept) -> Answer | None:
+        """Take a message that the server kept for us, and gives us in our own session.
+
+        Raises:
+            Refused: it is forged, or we are not in that group.
+        """
+        try:
+            view = await self._groups.view(message.sg_id)
+        except NoAnswer:
+            return None  # then it is not said that we have it, and comes again
+        heard = self._heard_of(view, message.entity_id)
+        if heard.order(message.seq, by_server=True) is not Order.REPEATED:
+            body = receiver.open_message(message, Secret(message.group_key))
+            if message.verify_key is not None:
+                receiver.check_signature(message, message.verify_key)
+            elif not view.vouched:
+                raise AuthenticationFailed("group_message_is_not_signed")
+            self._give(view, heard, message, body, by_server=True)
+        return _TAKEN
+
+    def _heard_of(self, view: View, sender: EntityId) -> Heard:
+        """Return what we heard of a sender; of one that is new to us, nothing up to what the server took by then."""
+        heard = self._heard.get((view.sg_id, sender))
+        if heard is not None:
+            return heard
+        known = view.senders.get(sender)
+        heard = Heard() if known is None or known.seq is None else Heard(known.seq)
+        if sender in view.places:  # else anybody could make us remember more and more
+            self._heard = {key: one for key, one in self._heard.items() if key[0] in self._groups.views}
+            self._heard[view.sg_id, sender] = heard
+        return heard
+
+    async def _key_of_sender(self, view: View, message: m.GroupMessage) -> bytes:
+        """Return what a sender registered, if it is a member still. Raises `Refused`."""
+        pne, known = message.entity_id, view.senders.get(message.entity_id)
+        if view.places.get(pne) != Place.MEMBER or receiver.needs_another_key(
+            message, None if known is None else known.run
+        ):
+            known = await self._groups.sender(view.sg_id, pne)
+        if known is None or known.standing != Place.MEMBER or known.run != receiver.run_of(message.seq):
+            raise AuthenticationFailed("sender_is_not_registered")
+        if known.verify_key is None:
+            raise AuthenticationFailed("sender_registered_no_key")
+        return known.verify_key
+
+    def _give(self, view: View, heard: Heard, message: receiver.AnyMessage, body: bytes, *, by_server: bool) -> None:
+        order = heard.order(message.seq, by_server=by_server)
+        if order is Order.REPEATED:
+            return  # it came twice while we asked for a key
+        said = application.decode_push(body)
+        if heard.take(message.seq, said.push_id):
+            late = order is Order.LATE
+            self._on_text(GroupText(view.sg_id, view.name, message.entity_id, said.text, late))
+
+    def _missed(self, view: View, heard: Heard, message: m.GroupMessage) -> None:
+        """Tell of a message of our time that we can't open; where the server keeps any, it comes from there.
+
+        Raises:
+            AuthenticationFailed: its sender did not sign it.
+        """
+        if view.keep or message.epoch < view.since:
+            return
+        if not view.vouched:
+            known = view.senders.get(message.entity_id)
+            if known is None or known.verify_key is None or known.run != receiver.run_of(message.seq):
+                return
+            receiver.check_signature(message, known.verify_key)
+        if heard.take(message.seq, message.seq):
+            self._on_text(GroupText(view.sg_id, view.name, message.entity_id, None, late=True))
+
+
+_TAKEN: Final = Answer(Code.CHANGED, codec.encode(m.GroupMessageResponse(Result.SUCCESS)))

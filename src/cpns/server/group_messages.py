@@ -1,0 +1,182 @@
+"""Messages to groups at the server: handed on to the PN GWs of the members, and kept for those that are away.
+
+It does not open them. It checks that their sender is a member of the present epoch and, where senders sign, that this
+one did: so nobody else can use up its numbers, and nothing forged goes further.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+from cpns.domain.group import Group, GroupInventory, KeptMessage, KeyedGroup, Listed, TakenMessage
+from cpns.domain.network import Standing
+from cpns.errors import NoAnswer, Refused, Result
+from cpns.ids import EntityId
+from cpns.ports import Clock, Store
+from cpns.protocol.group_messaging.receiver import check_signature, run_of
+from cpns.server.gateways import Gateways
+from cpns.server.groups import Groups
+from cpns.service.deliveries import Deliveries
+from cpns.session.table import Sessions
+from cpns.wire import group_messages as m
+
+_log = logging.getLogger("cpns.server")
+
+HAND_ON_SECONDS: Final = 8.0
+"""What a PN GW has to give a message to its members; who has not got it by then is given it end to end."""
+KEPT_SECONDS: Final = 4.0
+
+
+class GroupMessages:
+    """The messages to groups at one server process.
+
+    Args:
+        groups: tells who is a member, and under which Group Key.
+        sessions: those of the server: they tell which PN GW a member is behind.
+    """
+
+    def __init__(self, store: Store, groups: Groups, sessions: Sessions, gateways: Gateways, clock: Clock) -> None:
+        self._store = store
+        self._groups = groups
+        self._sessions = sessions
+        self._gateways = gateways
+        self._clock = clock
+        self._busy: defaultdict[EntityId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """One message of a sender at a time, so that they reach everybody in their order."""
+        self._deliveries = Deliveries(lambda pne: store.kept_group_messages(pne, clock.now()), self._hand_over)
+
+    async def load(self) -> None:
+        """Take up what waits since before our start."""
+        self._deliveries.wait_for(await self._store.awaiting_group_messages())
+
+    async def close(self) -> None:
+        """Stop sending; what has not arrived waits on."""
+        await self._deliveries.close()
+
+    def heard(self, pne: EntityId) -> None:
+        """*pne* can be reached: give it what waits for it."""
+        self._deliveries.heard(pne)
+
+    async def register(self, pne: EntityId, request: m.GroupSenderRequest) -> m.GroupSenderResponse:
+        """Take the key that a PNE says, in its own session, that it signs with."""
+        key = await self._store.register_sender(pne, request.verify_key)
+        return m.GroupSenderResponse(Result.SUCCESS, key.run)
+
+    async def sent(self, gateway: EntityId, message: m.GroupMessageUp) -> m.GroupMessageResponse:
+        """Take a message of a PNE behind a PN GW. When this returns, each member has it, or it is kept for it.
+
+        If it does not return, the sender says the same again: who has it knows it by its number.
+
+        Raises:
+            Refused: UNKNOWN_SG: the sender is not behind that PN GW, or no member. NOT_AUTHENTICATED: not under the
+                registration that the server knows. AUTHENTICATION_FAILED: forged.
+        """
+        sender = self._sessions.with_peer(message.entity_id)
+        if sender is None or sender.via != gateway:
+            raise Refused(Result.UNKNOWN_SG, "sender_is_not_behind_that_gateway")
+        async with self._busy[message.entity_id]:
+            keyed = await self._groups.sealed_key(message.sg_id)
+            place = None if keyed is None else _place_of(keyed.inventory, message.entity_id)
+            if keyed is None or place is None:
+                raise Refused(Result.UNKNOWN_SG, "not_a_group_of_the_sender")
+            group = keyed.inventory.group
+            _check(group, place, message)
+            if place.newest is not None and message.seq <= place.newest:
+                return m.GroupMessageResponse(Result.SUCCESS)  # its answer was lost
+            if message.epoch != group.epoch:
+                return m.GroupMessageResponse(Result.KEY_EXPIRED, group.epoch)
+            await self._take(keyed, place, message, gateway)
+            return m.GroupMessageResponse(Result.SUCCESS)
+
+    async def _take(self, keyed: KeyedGroup, place: Listed, message: m.GroupMessageUp, gateway: EntityId) -> None:
+        """Hand it on; then note it, and keep it for who has not got it, in one commit."""
+        group = keyed.inventory.group
+        missed = await self._hand_on(keyed.inventory, message, gateway)
+        now = self._clock.now()
+        taken = TakenMessage(
+            *(message.sg_id, message.epoch, message.entity_id, message.seq, message.sealed, message.signature),
+            verify_key=None if message.signature is None or place.key is None else place.key.verify_key,
+            sealed_key=keyed.sealed_key,
+            keep_for=tuple(missed) if group.keep else (),
+            created_at=now,
+            expires_at=now + group.keep,
+        )
+        await self._store.take_group_message(taken)
+        self._deliveries.wait_for(taken.keep_for)
+        for pne in taken.keep_for:
+            if self._gateways.way(self._sessions.with_peer(pne)) is not None:
+                self._deliveries.heard(pne)  # it may have missed no more than that one datagram
+
+    async def _hand_on(self, found: GroupInventory, message: m.GroupMessageUp, own: EntityId) -> list[EntityId]:
+        """Give a message to the PN GWs of the members; return who has not got it."""
+        behind: defaultdict[EntityId | None, list[EntityId]] = defaultdict(list)
+        for pne in found.members:
+            way = self._gateways.way(self._sessions.with_peer(pne))
+            if pne != message.entity_id:
+                behind[None if way is None else way[1].via].append(pne)
+        missed = behind.pop(None, [])
+        missed += _without(behind.pop(own, []), message.count, message.members)
+        plain = m.GroupMessage(
+            *(message.sg_id, message.epoch, message.entity_id, message.seq, message.sealed, message.signature)
+        )
+        there = [(gateway, pnes) for gateway, pnes in behind.items() if gateway is not None]
+        for some in await asyncio.gather(*(self._give(gateway, pnes, plain) for gateway, pnes in there)):
+            missed += some
+        return missed
+
+    async def _give(self, gateway: EntityId, pnes: Sequence[EntityId], message: m.GroupMessage) -> Sequence[EntityId]:
+        """Give a message to one PN GW; return which of *pnes*, that are behind it, have not got it."""
+        try:
+            answer = await self._gateways.ask(gateway, message, m.GroupMessageResponse, HAND_ON_SECONDS)
+        except Refused as error:
+            _log.info("gateway %s does not take a message to a group: %s", gateway, error)
+            return pnes
+        return _without(pnes, answer.count or 0, answer.members or ())
+
+    async def _hand_over(self, pne: EntityId, kept: KeptMessage) -> None:
+        """Give a member what was kept for it, end to end, with the Group Key of that epoch, which it may have missed.
+
+        Raises:
+            Refused: it is away.
+        """
+        way = self._gateways.way(self._sessions.with_peer(pne))
+        if way is None:
+            raise NoAnswer("away")
+        one = kept.message
+        message = m.GroupMessageKept(
+            *(one.sg_id, one.epoch, one.sender, one.seq, one.sealed),
+            self._groups.open_key(one.sg_id, one.epoch, one.sealed_key).reveal(),
+            one.signature,
+            one.verify_key,
+        )
+        await way[0].tell(message, timeout=KEPT_SECONDS, session=way[1])
+        await self._store.drop_group_message(kept.number, pne)
+
+
+def _place_of(found: GroupInventory, pne: EntityId) -> Listed | None:
+    """Return the place of a member; None of anybody else."""
+    return next((one for one in found.listed if one.pne_id == pne and one.standing is Standing.MEMBER), None)
+
+
+def _check(group: Group, place: Listed, message: m.GroupMessageUp) -> None:
+    """Check that the sender that registered sent it, or that its PN GW may vouch for that. Raises `Refused`."""
+    if place.key is None or run_of(message.seq) != place.key.run:
+        raise Refused(Result.NOT_AUTHENTICATED, "sender_is_not_registered")
+    if group.vouched:
+        if message.signature is not None:
+            raise Refused(Result.BAD_REQUEST, "signature_in_a_vouched_group")
+    elif place.key.verify_key is None:
+        raise Refused(Result.NOT_ALLOWED, "sender_registered_no_key")
+    else:
+        check_signature(message, place.key.verify_key)
+
+
+def _without(pnes: Sequence[EntityId], count: int, missed: Sequence[EntityId]) -> Sequence[EntityId]:
+    """Return who of *pnes* has not got it; all of them where the numbers of their PN GW don't add up.
+
+    It lists 64 at the most, and may not know yet of one that the server finds behind it.
+    """
+    missing = [pne for pne in pnes if pne in missed]
+    return missing if count + len(missing) >= len(pnes) else pnes
