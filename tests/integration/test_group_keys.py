@@ -4,13 +4,17 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cpns.crypto.secret import Secret
 from cpns.errors import Refused
 from cpns.gateway.config import PanConfig
-from cpns.ids import EntityId
+from cpns.ids import EntityId, SgId
+from cpns.protocol.group_messaging.sender import Sender
 from cpns.transport import stack
+from cpns.wire import application
 from cpns.wire import group_messages as gm
 from cpns.wire.registry import JoinPolicy
 from tests.support.groups import FAST, all_have, epoch, group_of, keys, noted, patiently
@@ -159,11 +163,15 @@ async def test_it_is_sealed_at_rest(here: World) -> None:
     assert key not in at_rest
 
 
-@pytest.mark.req("DEF-6", "DEF-7", "FN-9")
+@pytest.mark.req("DEF-6", "DEF-7", "FN-7", "FN-9")
 @pytest.mark.timeout(150)
 async def test_rekey_under_fire(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Members come and go, a tenth of all is lost, a gateway restarts: each has the keys of its epochs alone."""
+    """Members come and go and talk, a tenth of all is lost, a gateway restarts.
+
+    Each has the keys of its epochs alone; and hears all that was said in them, once, if it stays, and nothing else.
+    """
     monkeypatch.setattr(stack.PanTuning, "ACK_TIMEOUT", 0.2)
+    sealed = sealing(monkeypatch)
     draw = random.Random(5)
     await here.start_server()
     gateways = [await here.start_gateway(name, kept=True, answer_timeout=2.0) for name in ("gw-1", "gw-2")]
@@ -177,8 +185,12 @@ async def test_rekey_under_fire(here: World, monkeypatch: pytest.MonkeyPatch) ->
     await asyncio.gather(*(asyncio.wait_for(pne.wait_established(), 30) for pne in pnes.values()))
     sg_id, _ = await pnes[EntityId("pne-0")].groups.create("family", JoinPolicy.OPEN)
     members_of: dict[int, set[str]] = {}
+    saying: dict[str, asyncio.Task[None]] = {}
     for step in range(24):
         inside = await noted(here, sg_id, members_of)
+        speaker = draw.choice(sorted(inside))
+        said = pnes[EntityId(speaker)].messages.send(sg_id, f"{step}")
+        saying[f"{step}"] = asyncio.create_task(said)
         name = draw.choice(list(pnes)[1:])
         await patiently(pnes[name], sg_id, leaves=name in inside)
         if step == 12:
@@ -195,3 +207,33 @@ async def test_rekey_under_fire(here: World, monkeypatch: pytest.MonkeyPatch) ->
             assert name in members_of[of]
     assert all(len(different) == 1 for different in seen.values())
     assert all(sg_id not in pne.groups.keys for name, pne in pnes.items() if name not in inside)
+    await asyncio.wait(saying.values(), timeout=60)
+    taken = {text for text, task in saying.items() if task.done() and task.exception() is None}
+    assert all(isinstance(saying[text].exception(), Refused) for text in saying if text not in taken)  # it left first
+    assert len(taken) > 12
+    async with asyncio.timeout(30):
+        while await here.store.awaiting_group_messages():
+            await asyncio.sleep(0.1)
+    for text in saying:
+        under = sealed.get(text, [])
+        heard = [name for name in pnes for one in here.said.get(name, ()) if one.text == text]
+        assert len(set(heard)) == len(heard)
+        assert set(heard) <= {name for sealed_in, _ in under for name in members_of[sealed_in]}
+        if text in taken:
+            last, speaker = under[-1]
+            stayed = {name for name in members_of[last] if all(name in members_of[e] for e in members_of if e >= last)}
+            assert stayed - {speaker} <= set(heard)
+
+
+def sealing(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[int, str]]]:
+    """Return what will have, for each text that is sealed, under which epochs, and by whom."""
+    sealed: dict[str, list[tuple[int, str]]] = {}
+    seal = Sender.seal
+
+    def noting(self: Sender, sg_id: SgId, epoch: int, key: Secret, payload: bytes, *, signed: bool) -> Any:
+        text = application.decode_push(payload).text
+        sealed.setdefault(text, []).append((epoch, self.pne_id))
+        return seal(self, sg_id, epoch, key, payload, signed=signed)
+
+    monkeypatch.setattr(Sender, "seal", noting)
+    return sealed

@@ -28,8 +28,8 @@ _log = logging.getLogger("cpns.pne")
 
 SEND_SECONDS: Final = 25.0
 """What PN GW and server have to bring a message to everybody, before it is sent again."""
-PAUSE: Final = 0.3
-"""Seconds before it is sent again after a refusal or a loss."""
+PAUSES: Final = (0.3, 5.0)
+"""Seconds before it is sent again after a refusal or a loss, and the most between attempts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,7 @@ class GroupMessages:
         payload = application.encode_push(application.Push(self._random(application.PUSH_ID_BYTES), text))
         async with self._sending[sg_id]:
             message: m.GroupMessage | None = None
+            pause = PAUSES[0]
             while True:
                 used = await self._life.established()
                 try:
@@ -104,11 +105,12 @@ class GroupMessages:
                     if error.result is Result.NOT_AUTHENTICATED:  # the server does not know of our registration
                         self._sender = message = None
                     elif error.result is Result.NO_ANSWER:
-                        _log.info("a message to %s is sent again: %s", sg_id, error)
                         self._life.suspect(used, lost=False)
-                        await asyncio.sleep(PAUSE)
                     else:
                         raise
+                    _log.info("a message to %s is sent again: %s", sg_id, error)
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, PAUSES[1])
                     continue
                 if answer.result == Result.SUCCESS:
                     return
@@ -122,6 +124,7 @@ class GroupMessages:
         view = await self._groups.view(sg_id)
         key = await self._groups.key_of(sg_id, view.epoch)
         if key is None:
+            await self._groups.refresh(sg_id)  # there may be a newer epoch, of which the news was lost
             raise NoAnswer("group_key_has_not_come")
         sender = await self._registered()
         return sender.seal(sg_id, view.epoch, key, payload, signed=not view.vouched)

@@ -64,10 +64,11 @@ class Deliveries(Generic[T]):
             try:
                 for one in await self._due(pne):
                     await self._hand_over(pne, one)
-                if not await self._due(pne):
-                    self._awaited.discard(pne)
+                self._awaited.discard(pne)
+                if not await self._due(pne) and pne not in self._awaited:  # else more came while we looked
                     return
             except CpnsError as error:
+                self._awaited.add(pne)
                 if pne not in self._heard_again:
                     _log.info("what waits for %s waits on: %s", pne, error)
                     return
