@@ -82,6 +82,44 @@ def test_a_group_across_two_networks(site: Groups) -> None:
     assert site.ask("group", "list") == {"items": []}
 
 
+@pytest.mark.req("FN-7")
+@pytest.mark.timeout(120)
+def test_what_is_said_to_a_group_is_printed(site: Groups) -> None:
+    """By the device itself, and by who watches; what is kept comes after a restart; the operator sees the terms."""
+    site.server()
+    site.gateway()
+    ann, ben = site.device("ann"), site.device("ben")
+    pan = site.second_gateway()
+    cat = site.behind_the_other("cat", pan)
+    for process in (ann, ben, cat):
+        process.wait_line('"established"')
+    site.of("ann", "create", "family", "--keep", "2")
+    for name in ("ben", "cat"):
+        site.of(name, "join", "family")
+    watch = ("pne", "group", "watch", "family", "--control", site.path("ben.sock"))
+    watcher = site.start(*watch, "--count", "2")
+    lines = site.start(*watch, "--count", "1", "--output", "json")
+    for one in (watcher, lines):
+        one.wait_line("Listening")
+    assert site.of("ann", "send", "family", "dinner is ready") == {"sent": "dinner is ready"}
+    said = json.loads(cat.wait_line('"group_text"'))
+    assert (said["name"], said["from"], said["text"], said["late"]) == ("family", "ann", "dinner is ready", False)
+    assert json.loads(lines.wait_line("dinner"))["from"] == "ann"
+    assert lines.process.wait(10) == 0
+    cat.end()
+    site.of("ann", "send", "family", "it gets cold")
+    assert watcher.process.wait(10) == 0
+    watcher.wait_line("family  ann  it gets cold")
+    again = site.behind_the_other("cat", pan)
+    assert json.loads(again.wait_line('"group_text"'))["text"] == "it gets cold"
+    assert site.ask("group", "set", "family", "--keep", "0")["keep"] == 0
+    shown = site.call("group", "show", "family", "--data", site.path("server"))
+    assert "sign" in shown
+    site.call("group", "set", "family", "--data", site.path("server"), code=2)
+    site.of("ann", "send", "family", "x" * 1025, code=1)
+    assert any(line.startswith("error[bad_text]") for line in site.all[-1].err), site.all[-1].err
+
+
 def test_what_can_not_be_done_is_said(site: Groups) -> None:
     data = ("--data", site.path("server"))
     for arguments, code in (
@@ -100,7 +138,7 @@ def test_every_command_shows_an_example(site: Groups) -> None:
         *(("group", name) for name in ("list", "show", "invite", "expel", "owner", "set", "delete")),
         *(
             ("pne", "group", name)
-            for name in ("create", "find", "list", "join", "invite", "leave", "expel", "owner", "delete")
+            for name in ("create find list join invite leave expel owner send watch delete".split())
         ),
     ):
         assert f"Example: cpns {' '.join(arguments)}" in site.call(*arguments, "--help")

@@ -8,7 +8,8 @@ import pytest
 
 
 @pytest.mark.req(
-    "DEF-1", "DEF-9", "SES-1", "SES-2", "SES-5", "AUTH-0", "AUTH-7.5.5", "AUTH-G1", "AUTH-G5", "AUTH-S4", "FN-8", "CM-0"
+    *("DEF-1", "DEF-6", "DEF-7", "DEF-9", "SES-1", "SES-2", "SES-5", "AUTH-0", "AUTH-7.5.5", "AUTH-G1", "AUTH-G5"),
+    *("AUTH-S4", "FN-7", "FN-8", "CM-0"),
 )
 @pytest.mark.timeout(150)
 def test_the_story_comes_about() -> None:
@@ -39,6 +40,16 @@ def test_the_story_comes_about() -> None:
     for gateway in ("shed", "home"):  # one died, then the other was stolen
         assert len(re.findall(rf"(watch|scale|band|ring) +through {gateway}, +[\d.]+ s later", told)) == 4
     assert "could ever read" in told
+    group = told[told.index("A group across two networks") : told.index("A tablet that can go direct")]
+    for text in ("dinner is ready", "the door code is 4711"):
+        assert re.findall(rf"(\w+) +(\w+) +'{text}' +tv", group) == [
+            ("radio", "home"),
+            ("hub", "home"),
+            ("car", "shed"),
+        ]
+    assert "guest heard it too" in group
+    assert group.count("that it has kept opens it") == 2
+    assert any("GroupKeyNotify" in line and "a signature" in line for line in group.splitlines())
     steps = told[told.index("A tablet that can go direct") : told.index("Wi-Fi is gone")]
     numbers = re.findall(r"(?<=[ ,])(\d+) [a-zA-Z]", "\n".join(line for line in steps.splitlines() if "│" in line))
     assert [int(number) for number in numbers][:16] == list(range(1, 17))

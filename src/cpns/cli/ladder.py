@@ -9,6 +9,8 @@ from rich.text import Text
 COLUMNS = 3
 SPACING = 25
 LONGEST_NAME = 8
+PROTECTS_ITSELF = ("GroupKeyNotify", "GROUP-MESSAGE Request")
+"""Sealed and signed for a group: the same to each member, in no session."""
 COLORS = {
     "-": "white",
     "gw-server": "blue",
@@ -87,6 +89,8 @@ def rung(one: Traced, columns: tuple[str, str, str], secure: frozenset[str], not
     protection = PROTECTION[one.session]
     if one.session == "-" and pne in secure:
         protection = "the Secure PAN itself"
+    elif one.session == "-" and one.what in PROTECTS_ITSELF:
+        protection = "the Group Key, and a signature"
     if len(pne) > LONGEST_NAME:
         pne = f"{pne[: LONGEST_NAME - 1]}…"
     text = Text("".join(line), style=COLORS[one.session])

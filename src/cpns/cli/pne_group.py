@@ -199,11 +199,13 @@ def watch(
     Example: cpns pne group watch family --control watch.sock
     """
     import json
+    import sys
 
     from cpns.cli.output import plain
 
     left = -1 if count is None else count
     last = _ask(control, "heard", after=None)["last"]
+    print("Listening; Ctrl-C ends it.", file=sys.stderr, flush=True)
     while left:
         found = _ask(control, "heard", after=last)
         last = found["last"]

@@ -15,6 +15,7 @@ from rich.table import Table
 from cpns.cli import ladder
 from cpns.cli.stage import DemoFailed, Party, Stage
 from cpns.cli.story_cm import EARBUD, TABLET, ChangingMode
+from cpns.cli.story_groups import GUEST, MEMBERS, ServiceGroup
 
 SERVER, HOME, SHED, MALLORY = "cloud", "home", "shed", "mallory"
 WATCH, SCALE, BAND, RING, SHY = "watch", "scale", "band", "ring", "shy"
@@ -70,7 +71,7 @@ class Story:
         )
         self.server_address = (await server.line()).rsplit(" ", 1)[-1]
         adding = [("gateway", name) for name in (HOME, SHED, MALLORY)]
-        adding += [("device", name) for name in (*DEVICES, SHY, *VICTIMS, TABLET, EARBUD)]
+        adding += [("device", name) for name in (*DEVICES, SHY, *VICTIMS, TABLET, EARBUD, GUEST, *MEMBERS)]
         await asyncio.gather(
             *(
                 self.stage.call(kind, "add", name, "--data", data, "--out", self.stage.data(f"{name}.key"))
@@ -293,6 +294,7 @@ async def tell(console: Console, once: bool) -> None:
             await story.join()
             await story.readings(9)
             await story.push()
+            await ServiceGroup(story, HOME, SHED, SERVER).tell()
             await ChangingMode(story, HOME, SERVER).tell()
             await story.attacks()
             await story.death()

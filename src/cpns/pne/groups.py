@@ -280,6 +280,10 @@ class Groups:
         with contextlib.suppress(Refused):
             await self._fetch(sg_id)
 
+    def gkdk(self, sg_id: SgId) -> Gkdk | None:
+        """Return our GKDK of a group, if we have one."""
+        return self._gkdks.get(sg_id)
+
     def given_gkdk(self, message: gm.GkdkRequest, gateway: EntityId) -> Answer:
         """Take our GKDK (DEF-7). Raises `Refused` where it is none."""
         self._is_ours(message.sg_id)
