@@ -103,7 +103,7 @@ class Sg:
         return sorted(self.who_is(MEMBER), key=lambda pne: (self.listed[pne][1], pne))
 
     def visible(self) -> object:
-        return self.owner, self.policy, {pne: how for pne, (how, _) in self.listed.items()}
+        return self.owner, self.policy, self.new.keep, {pne: how for pne, (how, _) in self.listed.items()}
 
     def group(self) -> Group:
         return replace(self.new, owner=self.owner, policy=self.policy, version=self.version, epoch=self.epoch)
@@ -137,6 +137,7 @@ class Model:
         end: bool = False,
         owner: EntityId | None = None,
         policy: Policy | None = None,
+        keep: int | None = None,
         quiet: bool = False,
     ) -> Done | No:
         """Put *subjects* where they belong; who *owner* or *policy* is from now on; and all that follows from it."""
@@ -150,6 +151,7 @@ class Model:
             elif not quiet and sg.standing(pne) is not how:
                 sg.listed[pne] = how, at
         sg.owner, sg.policy = owner or sg.owner, policy or sg.policy
+        sg.new = sg.new if keep is None else replace(sg.new, keep=keep)
         if sg.standing(sg.owner) is not MEMBER:
             sg.owner = next(iter(sg.in_longest()), sg.owner)
         rows = [*subjects] or [EntityId(sg.new.sg_id)]
@@ -235,10 +237,18 @@ class Model:
             return LEFT
         return self.write(sg, "sg_owner_changed", by, at, {to: MEMBER}, owner=to)
 
-    def settle(self, sg_id: SgId, policy: Policy, at: float) -> Done | No:
+    def replace_owner(self, sg_id: SgId, gone: EntityId, there: Sequence[EntityId], at: float) -> Done | No:
         if (sg := self.sgs.get(sg_id)) is None:
             return UNKNOWN_SG
-        return self.write(sg, "sg_settled", None, at, {}, policy=policy)
+        found = [pne for pne in sg.in_longest() if pne in there and pne != sg.owner]
+        if sg.owner != gone or not found:
+            return NO_CANDIDATE
+        return self.write(sg, "sg_owner_replaced", None, at, {found[0]: MEMBER}, owner=found[0])
+
+    def settle(self, sg_id: SgId, policy: Policy | None, keep: int | None, at: float) -> Done | No:
+        if (sg := self.sgs.get(sg_id)) is None:
+            return UNKNOWN_SG
+        return self.write(sg, "sg_settled", None, at, {}, policy=policy, keep=keep)
 
     def revoke(self, who: EntityId, at: float) -> object:
         if who not in PNES:
@@ -368,8 +378,10 @@ def in_the_store(store: ServerStore, step: Step) -> Coroutine[Any, Any, object]:
         case "pass_on":
             at = args[3]
             return changing(partial(rules.pass_on, frm=args[1], to=args[2]), args[4])
+        case "replace_owner":
+            return changing(partial(rules.replace_owner, gone=args[1], there=args[2]), None)
         case "settle":
-            return changing(partial(rules.settle, policy=args[1]), None)
+            return changing(partial(rules.settle, policy=args[1], keep=args[2]), None)
         case "revoke":
             return store.revoke(*args)
         case "discover":
@@ -378,7 +390,7 @@ def in_the_store(store: ServerStore, step: Step) -> Coroutine[Any, Any, object]:
             return store.groups_of(args)
 
 
-STEPS = ["join"] * 9 + ["invite"] * 8 + ["leave", "expel", "settle", "pass_on", "discover"] * 4
+STEPS = ["join"] * 9 + ["invite"] * 8 + ["leave", "expel", "settle", "pass_on", "discover"] * 4 + ["replace_owner"] * 2
 STEPS += ["candidates"] * 3 + ["create"] * 4 + ["groups_of"] * 2 + ["delete", "revoke"]
 
 
@@ -497,8 +509,10 @@ class Machine(RuleBasedStateMachine):
             case "pass_on":
                 frm = pick([*[sg.owner] * 7, anybody])
                 return ("pass_on", sg_id, frm, pick([*sg.who_is(MEMBER) * 3, *on, anybody]), at, pick([frm, None]))
+            case "replace_owner":
+                return ("replace_owner", sg_id, pick([*[sg.owner] * 4, anybody]), [pick([*on, anybody]), *some], at)
             case "settle":
-                return ("settle", sg_id, pick(Policy), at)
+                return ("settle", sg_id, pick([*Policy, None]), pick([None, None, 0, 60, 86400]), at)
             case "revoke":  # seldom, as nobody comes back from it
                 return ("revoke", pick([*PNES, sg.owner, GHOSTS[0]]), at)
             case "discover":
@@ -717,7 +731,7 @@ async def filled(store: ServerStore, policy: Policy = OPEN) -> None:
         ("join", SG, SECOND, 20.0),
         ("join", SG, FIRST, 20.0),
         ("join", SG, WAITER, 20.0),
-        ("settle", SG, policy, 20.0),
+        ("settle", SG, policy, None, 20.0),
     ]
     for step in steps:
         await in_the_store(store, step)
@@ -757,7 +771,7 @@ REFUSED: list[tuple[Policy, Step, No]] = [
     (OPEN, ("pass_on", NO_GROUP, OWNER, FIRST, 30.0, OWNER), UNKNOWN_SG),
     (OPEN, ("pass_on", SG, FIRST, SECOND, 30.0, FIRST), PASSED_ON),
     (OPEN, ("pass_on", SG, OWNER, GUEST, 30.0, OWNER), LEFT),
-    (OPEN, ("settle", NO_GROUP, CLOSED, 30.0), UNKNOWN_SG),
+    (OPEN, ("settle", NO_GROUP, CLOSED, None, 30.0), UNKNOWN_SG),
     (OPEN, ("revoke", GHOSTS[0], 30.0), UNKNOWN_ENTITY),
     (OPEN, ("create", new("sg-2", "walk")), TAKEN),
     (OPEN, ("create", new("sg-1", "other")), CONTRADICTS),
@@ -788,14 +802,14 @@ async def test_counts_grow_with_what_they_count(store: ServerStore) -> None:
     await filled(store, APPROVAL)
     steps: list[tuple[Step, int, int]] = [
         (("join", SG, WAITER, 30.0), 0, 0),  # it waits still
-        (("settle", SG, APPROVAL, 30.0), 0, 0),
+        (("settle", SG, APPROVAL, None, 30.0), 0, 0),
         (("invite", SG, OWNER, [FIRST, GUEST], 30.0), 0, 0),
         (("expel", SG, OWNER, [OUTCAST], 30.0), 0, 0),
         (("invite", SG, OWNER, [FIRST], 30.0), 0, 0),
         (("pass_on", SG, OWNER, OWNER, 30.0, None), 0, 0),
         (("join", SG, STRANGER, 30.0), 1, 0),
         (("leave", SG, STRANGER, 30.0), 1, 0),
-        (("settle", SG, CLOSED, 30.0), 1, 0),
+        (("settle", SG, CLOSED, None, 30.0), 1, 0),
         (("invite", SG, OWNER, [OUTCAST, STRANGER], 30.0), 1, 0),
         (("invite", SG, None, [WAITER], 30.0), 1, 1),
         (("join", SG, OUTCAST, 30.0), 1, 1),
@@ -985,7 +999,7 @@ async def test_pages(store: ServerStore) -> None:
     names = ["sg-3", "sg-1", "sg-5", "sg-2", "sg-4", "sg-10"]
     for name in names:
         await store.create_group(new(name, f"group {name}", "tv" if name == "sg-4" else None))
-    await in_the_store(store, ("settle", "sg-2", CLOSED, 30.0))
+    await in_the_store(store, ("settle", "sg-2", CLOSED, None, 30.0))
 
     async def page(after: str, limit: int, service: str | None = None, pne: EntityId = STRANGER) -> list[str]:
         return [one.sg_id for one in await store.discover_groups(pne, "GROUP", service, after, limit)]
