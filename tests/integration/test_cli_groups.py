@@ -36,7 +36,7 @@ def site(tmp_path: Path) -> Iterator[Groups]:
     one = Groups(tmp_path)
     try:
         one.provision("ann", "ben", "cat")
-        one.call("gateway", "add", "gw-2", "--data", one.path("server"), "--out", one.path("gw-2.key"))
+        one.prepare("gateway", "add", "gw-2", "--data", one.path("server"), "--out", one.path("gw-2.key"))
         yield one
     finally:
         one.close()

@@ -48,7 +48,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     one = Site(tmp_path)
     try:
         one.provision("alice", "bob", "carol", "dave")
-        one.call("gateway", "add", "gw-2", "--data", one.path("server"), "--out", one.path("gw-2.key"))
+        one.prepare("gateway", "add", "gw-2", "--data", one.path("server"), "--out", one.path("gw-2.key"))
         yield one
     finally:
         one.close()
