@@ -8,7 +8,6 @@ new folder of its own; binaries that `nobody` can't reach are copied into that. 
 import os
 import pwd
 import shutil
-import signal
 import stat
 import subprocess
 import tempfile
@@ -17,15 +16,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 _GUARD = """
-"$@" & server=$!
-read -r _
-kill -s INT $server
+folder=$1; shift
+exec 3<&0
+"$@" 3<&- & server=$!
+{ read -r asked <&3; ended=$?; kill -s INT $server; exit $ended; } & watch=$!
 wait $server
+kill $watch 2>/dev/null
+wait $watch
+[ $? -ne 1 ] || rm -rf "$folder"
 """
-"""Runs PostgreSQL until its own input ends, as it does when the tests end, however they do."""
+"""Runs PostgreSQL until it is asked to end it; or its input ends, as it does with the tests, however they end."""
 
 _QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off", "shared_buffers=16MB")
 
@@ -96,7 +100,7 @@ class Postgres:
         command: Sequence[str | Path] = [self._bin / "postgres", "-D", self.data, "-p", str(self.port)]
         with (self.folder / "log").open("ab") as log:
             self._guard = subprocess.Popen(
-                ["/bin/sh", "-c", _GUARD, "guard", *command, *self._arguments],
+                ["/bin/sh", "-c", _GUARD, "guard", self.folder, *command, *self._arguments],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -116,20 +120,17 @@ class Postgres:
 
     def halt(self) -> None:
         """Stop it as an operator does; sessions are cut off."""
-        if self._guard is not None and self._guard.stdin is not None:
-            self._guard.stdin.close()
-            self._guard.wait(30)
+        if self._guard is not None:
+            self._guard.communicate(b"end\n", 30)
             self._guard = None
 
     def kill(self) -> None:
         """Stop all of it at once, as a loss of power does to processes."""
         if self._guard is not None:
-            os.killpg(self._guard.pid, signal.SIGKILL)
-            self._guard.wait(30)
-            if self._guard.stdin is not None:
-                self._guard.stdin.close()
+            for process in psutil.Process(self._guard.pid).children(recursive=True):
+                process.kill()
+            self._guard.communicate(timeout=30)
             self._guard = None
-            (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Stop it, and leave nothing."""

@@ -92,7 +92,7 @@ class Postgres:
         BadInput: as `parse_url`.
     """
 
-    begin_to_write = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock({_WRITER})"
+    begin_to_write = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({_WRITER})"
     begin_to_read = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     away = True
 
@@ -111,7 +111,7 @@ class Postgres:
                 "store_unavailable", "The driver for PostgreSQL is not installed: pip install 'cpns[postgres]'."
             ) from error
 
-        @event.listens_for(engine, "connect")
+        @event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy looks around
         def _set_up(raw: "psycopg.Connection[object]", _record: object) -> None:
             raw.autocommit = True  # BEGIN is ours
             try:
