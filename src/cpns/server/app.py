@@ -373,7 +373,10 @@ class Server:
                 if worn_out or (not session.confirmed and age > self.config.half_open):
                     self.sessions.remove(session)
                     self._presences.lost(session.peer_id)
-            await self.cm.sweep(self.config.half_open)
+            try:
+                await self.cm.sweep(self.config.half_open)
+            except Unavailable as error:  # the store; it is swept again when that is back
+                _log.warning("%s", error)
 
 
 def _text_of(answer: Answer) -> str:
