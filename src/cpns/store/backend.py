@@ -43,6 +43,10 @@ class Backend(Protocol):
         """Bring *connection*, on which anything may have failed, to where a transaction can begin; never raises."""
         ...
 
+    def cut(self) -> None:
+        """End, from another thread, what waits for a database that is away and does not answer; it then fails."""
+        ...
+
     def translate(self, error: Exception) -> Exception:
         """Return what the caller is told of *error*: the store's own failures as a `UserError`, others as they are."""
         ...

@@ -31,6 +31,9 @@ from cpns.store.backend import backend_of
 
 T = TypeVar("T")
 
+ANSWER_SECONDS = 30
+"""How long a database that is away may be silent in the middle of a transaction, before its connection is given up."""
+
 
 class _Queued(Generic[T]):
     """An operation, who waits for it, and in the end what became of it."""
@@ -134,7 +137,10 @@ class Database:
         writes = any(queued.write for queued in group)
         try:
             if self._backend.away:
-                await loop.run_in_executor(self._worker, self._transact, group, writes)
+                working = loop.run_in_executor(self._worker, self._transact, group, writes)
+                while not (await asyncio.wait([working], timeout=ANSWER_SECONDS))[0]:
+                    self._backend.cut()
+                await working
             else:
                 self._stage(group, writes)
                 if writes:

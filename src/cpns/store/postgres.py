@@ -13,7 +13,10 @@ READ COMMITTED goes with it: each statement sees what was committed before it, a
 view.
 """
 
+import os
 import re
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -43,6 +46,7 @@ _DEFAULTS: Final = {
 _SET_UP: Final = f"""
 SET lock_timeout = '{BUSY_SECONDS}s';
 SET idle_in_transaction_session_timeout = '60s'; -- who hangs does not keep the lock for ever
+SET client_connection_check_interval = '5s'; -- nor who is gone
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
 """
 
@@ -99,6 +103,7 @@ class Postgres:
     def __init__(self, url: str) -> None:
         self._url = parse_url(url)
         self.name = self._url.set(query={}).render_as_string()
+        self._raw: psycopg.Connection[object] | None = None
 
     def make_engine(self) -> Engine:
         """See `Backend`."""
@@ -123,6 +128,7 @@ class Postgres:
             except BaseException:
                 raw.close()
                 raise
+            self._raw = raw
 
         return engine
 
@@ -151,6 +157,13 @@ class Postgres:
         """See `Backend`: the next transaction gets a connection of its own, whatever happened to this one."""
         connection.invalidate()
         connection.rollback()
+
+    def cut(self) -> None:
+        """See `Backend`."""
+        if self._raw is None or self._raw.closed:
+            return
+        with suppress(OSError), socket.socket(fileno=os.dup(self._raw.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
 
     def translate(self, error: Exception) -> Exception:
         """See `Backend`."""

@@ -67,6 +67,9 @@ class Sqlite:
         with suppress(sqlite3.Error):  # SQLAlchemy leaves a transaction open whose commit failed
             connection.connection.rollback()
 
+    def cut(self) -> None:
+        """See `Backend`: it is never away."""
+
     def translate(self, error: Exception) -> Exception:
         """See `Backend`."""
         cause = error.orig if isinstance(error, DBAPIError) else error
