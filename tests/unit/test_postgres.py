@@ -21,6 +21,7 @@ from cpns.store.backend import backend_of
 from cpns.store.database import Database
 from cpns.store.postgres import parse_url
 from cpns.store.server_store import ServerStore
+from tests.support.parties import free_port
 from tests.support.postgres import Postgres, binaries, copied
 from tests.support.stores import databases, shape_of, started
 from tests.unit.test_store import keys, new, put
@@ -38,17 +39,10 @@ async def database(url: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module")
 def durable() -> Iterator[Postgres]:
     """A server of this module's own, which may be stopped, and whose commits outlast that."""
-    server = started(quick=False, port=free_port())
+    server = started(quick=False, port=free_port(socket.SOCK_STREAM))
     try:
         yield server
     finally:
@@ -321,9 +315,10 @@ async def test_one_that_hangs_is_given_up(url: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(postgres, "_SET_UP", quicker)
     database = Database(url)
     await database.run(put("a"))
-    monkeypatch.setattr("cpns.store.database.ANSWER_SECONDS", 0.5)
-    with pytest.raises(Unavailable, match="check that PostgreSQL runs there"):
-        await database.run(sql("SELECT pg_sleep(30)"), write=write)
+    with monkeypatch.context() as sooner:
+        sooner.setattr("cpns.store.database.ANSWER_SECONDS", 0.5)
+        with pytest.raises(Unavailable, match="check that PostgreSQL runs there"):
+            await database.run(sql("SELECT pg_sleep(30)"), write=write)
     await database.run(put("b"))
     assert await database.run(keys, write=False) == ["a", "b"]
     await database.close()
@@ -396,7 +391,7 @@ async def test_a_password_comes_from_the_environment_or_a_file_alone(
 
 
 def test_a_database_or_server_that_is_not_there_is_told(server: Postgres) -> None:
-    nowhere = f"postgresql://cpns@127.0.0.1:{free_port()}/cpns"
+    nowhere = f"postgresql://cpns@127.0.0.1:{free_port(socket.SOCK_STREAM)}/cpns"
     for place, said in ((server.url("absent"), "does not exist"), (nowhere, "refused")):
         with pytest.raises(Unavailable, match=said) as caught:
             Database(place)

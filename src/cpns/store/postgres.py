@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from cpns.errors import BadInput, Unavailable
@@ -58,11 +58,13 @@ _UNREACHED: Final = (
 _WHAT_TO_DO: Final = {  # by SQLSTATE, or its class
     "08": _UNREACHED,
     "25006": "it takes no writes: name the primary server",
+    "40": "others were in its way: do it again",
     "42501": "let this user work on it: GRANT what is missing, or make the user its owner",
     "53100": "the disk of PostgreSQL is full: free some space",
     "53300": "PostgreSQL has no connection left: raise its max_connections, or stop others",
     "55P03": "another process keeps it locked: stop that one",
     "57": _UNREACHED,
+    "57014": "PostgreSQL has a limit of time that was too short: raise its statement_timeout",
 }
 
 
@@ -110,7 +112,7 @@ class Postgres:
         given = {key: value for key, value in _DEFAULTS.items() if key not in self._url.query}
         url = self._url.set(drivername="postgresql+psycopg").update_query_dict(given)
         try:
-            engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+            engine = create_engine(url, poolclass=NullPool, hide_parameters=True, use_native_hstore=False)
         except ModuleNotFoundError as error:
             raise Unavailable(
                 "store_unavailable", "The driver for PostgreSQL is not installed: pip install 'cpns[postgres]'."
@@ -175,7 +177,8 @@ class Postgres:
             return refusal
         if not isinstance(error, DBAPIError):
             return error
-        state = getattr(error.orig, "sqlstate", None) or "08"  # who was not connected was told none
+        unconnected = "08" if isinstance(error, OperationalError | InterfaceError) else ""
+        state = getattr(error.orig, "sqlstate", None) or unconnected
         what_to_do = _WHAT_TO_DO.get(state) or _WHAT_TO_DO.get(state[:2]) or "see the log of PostgreSQL"
         return unavailable(error, self.name, _said(error), what_to_do)
 
