@@ -5,6 +5,7 @@ folder above its data to all. Here root runs PostgreSQL, which refuses to be roo
 new folder of its own; binaries that `nobody` can't reach are copied into that. Nothing else is touched.
 """
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -137,7 +138,8 @@ class Postgres:
         """Stop all of it at once, as a loss of power does to processes."""
         if self._guard is not None:
             for process in psutil.Process(self._guard.pid).children(recursive=True):
-                process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):  # it ends with its parent
+                    process.kill()
             self._guard.communicate(timeout=30)
             self._guard = None
 
