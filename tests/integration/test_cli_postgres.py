@@ -46,6 +46,9 @@ def test_init_refuses_what_is_no_store_and_makes_none(tmp_path: Path) -> None:
     good("server", "init", "--data", data)
     (data / "server.toml").write_text('id = "server.example"\nstore = 1\n')
     fails("bad_settings", "device", "list", "--data", data)
+    settings = tmp_path / "settings.toml"
+    settings.write_text('store = "postgresql:///cpns"\n')  # of the folder, and nowhere else
+    fails("unknown_setting", "server", "run", "--data", data, "--config", settings)
 
 
 def test_a_time_without_postgresql_loses_nothing(server: Postgres, tmp_path: Path) -> None:
