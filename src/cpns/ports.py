@@ -77,7 +77,11 @@ class Vault(Protocol):
 
 
 class Store(Protocol):
-    """The server's truth. Every method that writes returns after its commit is durable, or raises and wrote nothing."""
+    """The server's truth. Every method that writes returns after its commit is durable, or raises and wrote nothing.
+
+    One exception: where PostgreSQL is lost in the middle of a commit, nobody knows. That is told as a failure too; who
+    then repeats it finds what was written, if it was.
+    """
 
     async def credentials(self, ids: Sequence[EntityId]) -> Mapping[EntityId, Credential]:
         """Return the credentials of those of *ids* that exist, revoked ones included."""

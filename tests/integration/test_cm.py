@@ -7,13 +7,14 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from cpns.admin.service import Admin
 from cpns.domain.cm import CmDevice, CmKey
 from cpns.domain.inventory import Kind, State
-from cpns.errors import NotFound, Refused, Result
+from cpns.errors import NotFound, Refused, Result, Unavailable
 from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId
 from cpns.node.app import Node
@@ -482,6 +483,21 @@ async def test_unused_ones_expire(here: World) -> None:
     with pytest.raises(NotFound):
         await admin_of(here).cm.one(own)
     assert await here.store.entity(own) is None
+
+
+async def test_a_store_that_is_away_for_a_while_ends_no_upkeep(
+    here: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await here.start_server(cm_unused=0.3, half_open=0.2)
+    external = await here.start_gateway("gw-1")
+    await assigned(await device(here, external))
+    with monkeypatch.context() as away:
+        away.setattr(here.store, "expire_cm", AsyncMock(side_effect=Unavailable("store_unavailable", "it is away")))
+        await until(lambda: "it is away" in caplog.text)
+    begun = time.monotonic()
+    while await here.store.cm_devices():
+        await asyncio.sleep(0.02)
+        assert time.monotonic() - begun < 5
 
 
 @pytest.mark.req("CM-1", "CM-11")

@@ -113,7 +113,7 @@ class Storm:
     async def _provision(self) -> None:
         folder = Folder(Path(self._parties.path("server")))
         await folder.create(SERVER, None, random_bytes)
-        store = ServerStore.open(folder.store)
+        store = ServerStore.open(folder.store())
         try:
             vault = open_vault(folder.kek, random_bytes)
             provisioning = Provisioning(SERVER, store, vault, CLOCK, random_bytes, NoSessions())

@@ -4,7 +4,7 @@ The model calls nothing of `cpns.domain.cm` and knows no table.
 """
 
 import asyncio
-import tempfile
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,12 +13,9 @@ from random import Random
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from hypothesis import note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from sqlalchemy import Connection, create_engine, text
 
 from cpns.crypto.secret import Secret
 from cpns.domain import cm
@@ -31,6 +28,7 @@ from cpns.service.system import random_bytes
 from cpns.store.gateway_store import GatewayStore
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
+from tests.support.stores import Location, Row, fresh, make_store_of, shape_of
 
 T = TypeVar("T")
 
@@ -270,10 +268,12 @@ STEPS += ["revoke", "may_reassign", "may_reassign", "check", "revoke_owner"]
 class Machine(RuleBasedStateMachine):
     """Steps of everybody, right ones and wrong ones, each in the store and in the model; some of them at once."""
 
+    kind = "sqlite"
+
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "server.db"
+        self.closing = contextlib.ExitStack()
+        self.place = self.closing.enter_context(fresh(self.kind))
         self.loop = asyncio.new_event_loop()
         self.store = self.loop.run_until_complete(self._open())
         self.loop.run_until_complete(self.store.add_entities(ENTITIES))
@@ -285,12 +285,12 @@ class Machine(RuleBasedStateMachine):
         self.seen: Seen | None = None
 
     async def _open(self) -> ServerStore:
-        return ServerStore.open(self.path)
+        return ServerStore.open(self.place)
 
     def teardown(self) -> None:
         self.loop.run_until_complete(self.store.close())
         self.loop.close()
-        self.folder.cleanup()
+        self.closing.close()
 
     def fresh(self, pne: EntityId, gateway: EntityId, random: Random) -> NewCmDevice:
         device = EntityId(f"cm-{random.getrandbits(32):08x}")
@@ -448,6 +448,14 @@ class Machine(RuleBasedStateMachine):
 Machine.TestCase.settings = settings(max_examples=30, stateful_step_count=35, derandomize=True)
 TestCmDevices = Machine.TestCase
 
+
+class OnPostgres(Machine):
+    kind = "postgres"
+
+
+OnPostgres.TestCase.settings = settings(Machine.TestCase.settings, max_examples=4)
+TestCmDevicesOnPostgres = OnPostgres.TestCase
+
 # --- the rules one by one
 
 CM = EntityId("cm-1")
@@ -568,8 +576,8 @@ def test_which_end_with_a_key_that_the_pne_agreed_on_itself() -> None:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[ServerStore]:
-    store = ServerStore.open(tmp_path / "server.db")
+async def store(place: Location) -> AsyncIterator[ServerStore]:
+    store = ServerStore.open(place)
     await store.add_entities(ENTITIES)
     yield store
     await store.close()
@@ -969,20 +977,8 @@ async def test_steps_of_one_transaction_fail_alone(store: ServerStore) -> None:
 # --- an older store
 
 
-def make_store_of(revision: str, path: Path, rows: Sequence[tuple[str, Mapping[str, object]]]) -> None:
-    config = Config()
-    config.set_main_option("script_location", "cpns.store:migrations")
-    engine = create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-        for statement, values in rows:
-            connection.execute(text(statement), values)
-    engine.dispose()
-
-
 @pytest.mark.parametrize("revision", ["0001", "0002"])
-async def test_an_older_servers_keys_still_open(tmp_path: Path, revision: str) -> None:
+async def test_an_older_servers_keys_still_open(new_place: Callable[[], Location], revision: str) -> None:
     vault = FileVault(Secret(random_bytes(32)), random_bytes)
     keys = {one: Secret(random_bytes(32)) for one in (PNE, PNES[1], GW1)}
     sealed = {one: vault.seal("eukey", one, key) for one, key in keys.items()}
@@ -990,17 +986,17 @@ async def test_an_older_servers_keys_still_open(tmp_path: Path, revision: str) -
         "INSERT INTO entities (entity_id, kind, state, only_via, note, sealed_eukey, fingerprint, created_at)"
         " VALUES (:id, :kind, :state, NULL, 'a note', :sealed, :print, 1.0)"
     )
-    rows: list[tuple[str, Mapping[str, object]]] = []
+    rows: list[Row] = []
     for one in keys:
         kind, state = ("gateway" if one == GW1 else "pne"), ("revoked" if one == PNES[1] else "active")
         values = {"id": one, "kind": kind, "state": state, "sealed": sealed[one], "print": one.encode()}
         rows.append((entity, values))
     pn = "INSERT INTO networks (pn_id, gateway_id, alias, created_at) VALUES ('pn-1', 'gw-1', 'home', 200.0)"
-    rows += [(pn, {}), ("INSERT INTO members (pne_id, pn_id, pan_secure) VALUES ('pne-1', 'pn-1', 1)", {})]
-    path = tmp_path / "server.db"
-    make_store_of(revision, path, rows)
+    rows += [(pn, {}), ("INSERT INTO members (pne_id, pn_id, pan_secure) VALUES ('pne-1', 'pn-1', true)", {})]
+    place = new_place()
+    make_store_of(revision, place, rows)
 
-    store = ServerStore.open(path)
+    store = ServerStore.open(place)
     found = await store.credentials([*keys])
     assert {one: (has.sealed_key, has.state) for one, has in found.items()} == {
         one: (sealed[one], State.REVOKED if one == PNES[1] else State.ACTIVE) for one in keys
@@ -1032,20 +1028,16 @@ async def test_an_older_gateway_keeps_its_keys(tmp_path: Path, revision: str) ->
     await store.close()
 
 
-async def test_an_older_store_is_tied_together_as_a_new_one(tmp_path: Path) -> None:
-    make_store_of("0002", tmp_path / "older.db", [])
+async def test_an_older_store_is_tied_together_as_a_new_one(new_place: Callable[[], Location]) -> None:
+    older, newer = new_place(), new_place()
+    make_store_of("0002", older, [])
     shapes = []
-    for name in ("older.db", "newer.db"):
-        store = ServerStore.open(tmp_path / name)
-
-        def shape(connection: Connection) -> list[tuple[str, str]]:
-            rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"))
-            return [(row[0], row[1]) for row in rows]
-
-        shapes.append(await store._database.run(shape, write=False))
+    for place in (older, newer):
+        store = ServerStore.open(place)
+        shapes.append(await store._database.run(shape_of, write=False))
         await store.close()
     assert shapes[0] == shapes[1]
-    assert "REFERENCES entities" in dict(shapes[0])["cm_devices"]
+    assert "REFERENCES entities" in " ".join(of for name, of in shapes[0].items() if name.startswith("cm_devices"))
 
 
 async def test_its_gateway_does_not_undo_a_revocation(store: ServerStore) -> None:

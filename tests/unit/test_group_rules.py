@@ -4,12 +4,11 @@ The model and its tables (`JOINING`, `RIGHTS`) call nothing of `cpns.domain.grou
 """
 
 import asyncio
-import tempfile
+import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise, product
-from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,7 +16,7 @@ import pytest
 from hypothesis import Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from cpns.domain import group as rules
@@ -28,7 +27,7 @@ from cpns.errors import Conflict, NotFound, Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.store import group_queries
 from cpns.store.server_store import ServerStore
-from tests.unit.test_cm_rules import make_store_of
+from tests.support.stores import Location, Row, fresh, make_store_of, shape_of
 
 T = TypeVar("T")
 
@@ -397,12 +396,14 @@ STEPS += ["candidates"] * 3 + ["create"] * 4 + ["groups_of"] * 2 + ["delete", "r
 class Machine(RuleBasedStateMachine):
     """Steps of everybody, right ones and wrong ones, each in the store and in the model; some of them at once."""
 
+    kind = "sqlite"
+
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(group_queries, "MAX_LISTED", MOST)
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "server.db"
+        self.closing = contextlib.ExitStack()
+        self.place = self.closing.enter_context(fresh(self.kind))
         self.loop = asyncio.new_event_loop()
         self.store = self.loop.run_until_complete(self._open())
         self.loop.run_until_complete(self.store.add_entities([provisioned(one) for one in PNES]))
@@ -414,12 +415,12 @@ class Machine(RuleBasedStateMachine):
         self.ended: list[object] = []
 
     async def _open(self) -> ServerStore:
-        return ServerStore.open(self.path)
+        return ServerStore.open(self.place)
 
     def teardown(self) -> None:
         self.loop.run_until_complete(self.store.close())
         self.loop.close()
-        self.folder.cleanup()
+        self.closing.close()
         self.patch.undo()
 
     def model_of(self, step: Step) -> object:
@@ -576,6 +577,14 @@ Machine.TestCase.settings = settings(
 )
 TestGroups = Machine.TestCase
 
+
+class OnPostgres(Machine):
+    kind = "postgres"
+
+
+OnPostgres.TestCase.settings = settings(Machine.TestCase.settings, max_examples=4)
+TestGroupsOnPostgres = OnPostgres.TestCase
+
 # --- the rules one by one
 
 OWNER, FIRST, SECOND, GUEST, WAITER, OUTCAST, STRANGER = PNES
@@ -710,8 +719,8 @@ def test_ownership_goes_where_it_still_can() -> None:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[ServerStore]:
-    opened = ServerStore.open(tmp_path / "server.db")
+async def store(place: Location) -> AsyncIterator[ServerStore]:
+    opened = ServerStore.open(place)
     await opened.add_entities([provisioned(one) for one in PNES])
     yield opened
     await opened.close()
@@ -1032,34 +1041,29 @@ async def test_whose_groups(store: ServerStore) -> None:
 # --- an older store
 
 
-def shape(connection: Connection) -> list[tuple[str, str]]:
-    rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"))
-    return [(row[0], row[1]) for row in rows]
-
-
-async def test_an_older_store_gets_groups_and_keeps_the_rest(tmp_path: Path) -> None:
+async def test_an_older_store_gets_groups_and_keeps_the_rest(new_place: Callable[[], Location]) -> None:
     entity = (
         "INSERT INTO entities (entity_id, kind, state, only_via, note, sealed_key, fingerprint, created_at)"
         " VALUES (:id, :kind, :state, NULL, 'a note', :sealed, :print, 1.0)"
     )
     ids = {"pne-1": ("pne", "active"), "pne-2": ("pne", "revoked"), "gw-1": ("gateway", "active")}
-    rows: list[tuple[str, Mapping[str, object]]] = [
+    rows: list[Row] = [
         (entity, {"id": one, "kind": kind, "state": state, "sealed": b"sealed", "print": one.encode()})
         for one, (kind, state) in ids.items()
     ]
     rows += [
         ("INSERT INTO networks (pn_id, gateway_id, owner, created_at) VALUES ('pn-1', 'gw-1', 'pne-1', 2.0)", {}),
-        ("INSERT INTO members (pne_id, pn_id, pan_secure) VALUES ('pne-1', 'pn-1', 1)", {}),
+        ("INSERT INTO members (pne_id, pn_id, pan_secure) VALUES ('pne-1', 'pn-1', true)", {}),
         ("INSERT INTO standings (pne_id, pn_id, standing, at) VALUES ('pne-1', 'pn-1', 'member', 2.0)", {}),
         (
             "INSERT INTO audit (at, event, entity_id, result, reason) VALUES (3.0, 'pne_established', 'pne-1', 0, '')",
             {},
         ),
     ]
-    path = tmp_path / "server.db"
-    make_store_of("0003", path, rows)
+    place = new_place()
+    make_store_of("0003", place, rows)
 
-    store = ServerStore.open(path)
+    store = ServerStore.open(place)
     kept = await store.credentials([EntityId(one) for one in ids])
     assert {one: has.state for one, has in kept.items()} == {one: State(state) for one, (_, state) in ids.items()}
     (pn,) = await store.networks()
@@ -1074,23 +1078,27 @@ async def test_an_older_store_gets_groups_and_keeps_the_rest(tmp_path: Path) -> 
     await in_the_store(store, ("invite", SG, OWNER, GHOSTS, 20.0))  # and the lists to nothing
     assert [one.change.deleted for one in (await store.revoke(OWNER, 30.0)).groups] == [True]
     await store.close()
-    again = ServerStore.open(path)
+    again = ServerStore.open(place)
     assert await again.groups() == []
     await again.close()
 
 
-async def test_an_older_store_is_tied_together_as_a_new_one(tmp_path: Path) -> None:
-    make_store_of("0003", tmp_path / "older.db", [])
+async def test_an_older_store_is_tied_together_as_a_new_one(new_place: Callable[[], Location]) -> None:
+    older, newer = new_place(), new_place()
+    make_store_of("0003", older, [])
     shapes = []
-    for name in ("older.db", "newer.db"):
-        store = ServerStore.open(tmp_path / name)
-        shapes.append(await store._database.run(shape, write=False))
+    for place in (older, newer):
+        store = ServerStore.open(place)
+        shapes.append(await store._database.run(shape_of, write=False))
         await store.close()
     assert shapes[0] == shapes[1]
-    tables = dict(shapes[0])
-    assert "REFERENCES entities" in tables["groups"]
-    assert "REFERENCES groups" in tables["group_places"]
-    assert "UNIQUE" in tables["groups_by_name"]
+    ties = {
+        start: " ".join(of for name, of in shapes[0].items() if name.startswith(start))
+        for start in ("groups", "group_places")
+    }
+    assert "REFERENCES entities" in ties["groups"]
+    assert "REFERENCES groups" in ties["group_places"]
+    assert "UNIQUE" in shapes[0]["groups_by_name"]
 
 
 @pytest.mark.parametrize(

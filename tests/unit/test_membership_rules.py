@@ -4,13 +4,12 @@ The model and its two tables (`ADMISSION`, `RIGHTS`) call nothing of `cpns.domai
 """
 
 import asyncio
-import tempfile
+import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
-from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple, TypeVar
 
@@ -30,6 +29,7 @@ from cpns.store import network_queries, server_queries, waiting_queries
 from cpns.store.database import Database
 from cpns.store.schema import audit, members, networks, standings
 from cpns.store.server_store import ServerStore
+from tests.support.stores import Location, fresh
 
 T = TypeVar("T")
 PNES = [EntityId(f"pne-{number}") for number in range(1, 8)]
@@ -266,11 +266,13 @@ STEPS += ["approve", "refuse", "leave", "release", "switch", "revoke"]
 class Machine(RuleBasedStateMachine):
     """Steps of everybody, right ones and wrong ones, each in the store and in the model; None: what is right there."""
 
+    kind = "sqlite"
+
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
+        self.closing = contextlib.ExitStack()
         self.loop = asyncio.new_event_loop()
-        self.database = Database(Path(self.folder.name) / "server.db")
+        self.database = Database(self.closing.enter_context(fresh(self.kind)))
         self.store = ServerStore(self.database)
         self.loop.run_until_complete(self.store.add_entities([new(one) for one in (*PNES, *GATEWAYS)]))
         self.model = Model()
@@ -281,7 +283,7 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.loop.run_until_complete(self.store.close())
         self.loop.close()
-        self.folder.cleanup()
+        self.closing.close()
 
     def _seen(self, pn_id: PnId) -> Network | None:
         return next((one.network for one in self.seen.inventories if one.network.pn_id == pn_id), None)
@@ -434,6 +436,14 @@ class Machine(RuleBasedStateMachine):
 Machine.TestCase.settings = settings(max_examples=40, stateful_step_count=35, derandomize=True)
 TestMembership = Machine.TestCase
 
+
+class OnPostgres(Machine):
+    kind = "postgres"
+
+
+OnPostgres.TestCase.settings = settings(Machine.TestCase.settings, max_examples=4)
+TestMembershipOnPostgres = OnPostgres.TestCase
+
 # --- the rules one by one
 
 OWNER, SOMEONE, WAITS, MEMBER, BARRED = map(EntityId, ("owner", "someone", "waits", "another", "barred"))
@@ -488,9 +498,9 @@ def test_a_guest_that_waits_to_be_member_is_put_out_when_refused() -> None:
     assert edit == Edit("barred", (WAITS,), {WAITS: Standing.BARRED}, gone=(WAITS,))
 
 
-async def test_a_full_member_list_still_bars_who_is_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_member_list_still_bars_who_is_on_it(place: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network_queries, "MAX_LISTED", 2)
-    store = ServerStore.open(tmp_path / "server.db")
+    store = ServerStore.open(place)
     await store.add_entities([new(PNES[0]), new(PNES[1]), new(GATEWAYS[0])])
     came = tuple(Membership(pne, True) for pne in PNES[:2])
     await store.establish(Establishment(PNS[0], GATEWAYS[0], None, Policy.OPEN, 2.0, came, {}, ()))

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -14,15 +13,16 @@ from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.store import message_queries
 from cpns.store.server_store import ServerStore
+from tests.support.stores import Location
 
 ANN, BEN, CAT = EntityId("ann"), EntityId("ben"), EntityId("cat")
 SG, OTHER = SgId("sg-1"), SgId("sg-2")
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[ServerStore]:
+async def store(place: Location) -> AsyncIterator[ServerStore]:
     """A store with two groups of three."""
-    one = ServerStore.open(tmp_path / "server.db")
+    one = ServerStore.open(place)
     await one.add_entities(
         [NewEntity(pne, Kind.PNE, None, "", b"sealed", pne.encode(), 1.0) for pne in (ANN, BEN, CAT)]
     )
@@ -54,13 +54,13 @@ async def newest(store: ServerStore, pne: EntityId = ANN, sg_id: SgId = SG) -> b
 
 
 @pytest.mark.req("FN-7", "FN-9")
-async def test_no_run_returns(store: ServerStore, tmp_path: Path) -> None:
+async def test_no_run_returns(store: ServerStore, place: Location) -> None:
     """Each PNE has its own, also after a restart and after a revocation; the inventory names the newest key."""
     assert await store.register_sender(ANN, b"a" * 32) == SenderKey(1, b"a" * 32)
     assert await store.register_sender(ANN, b"b" * 32) == SenderKey(2, b"b" * 32)
     assert await store.register_sender(BEN, None) == SenderKey(1, None)
     await store.close()
-    again = ServerStore.open(tmp_path / "server.db")
+    again = ServerStore.open(place)
     assert (await again.register_sender(ANN, b"c" * 32)).run == 3
     found = await again.group(SG)
     assert found is not None

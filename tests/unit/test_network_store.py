@@ -1,15 +1,12 @@
 """Personal networks in the server's store: who is let in, what a decision changes, what is told of it; and pushes."""
 
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, text
 
 from cpns.domain import membership
 from cpns.domain.inventory import HeldThrough, KeptPush, Kind, Outcome, Revocation, State
@@ -26,6 +23,7 @@ from cpns.store.gateway_store import GatewayStore
 from cpns.store.server_store import ServerStore
 from cpns.wire import codec
 from cpns.wire import pn_messages as pm
+from tests.support.stores import Location, Row, make_store_of, traced
 from tests.support.world import CLOCK
 from tests.unit.test_store import GW1, GW2, PN1, PN2, establishment, members_of, new, pne, present, refused
 
@@ -40,8 +38,8 @@ GUEST = Admission(Result.SUCCESS)
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[ServerStore]:
-    store = ServerStore.open(tmp_path / "server.db")
+async def store(place: Location) -> AsyncIterator[ServerStore]:
+    store = ServerStore.open(place)
     await store.add_entities(
         [new(GW1, Kind.GATEWAY), new(GW2, Kind.GATEWAY), *(new(pne(number)) for number in range(1, 8))]
     )
@@ -228,31 +226,15 @@ async def test_those_that_move_are_gone_from_where_they_were(store: ServerStore)
     assert [event for event, *_ in await events(store, pne(5))] == ["pne_established"]
 
 
-async def traced(store: ServerStore, work: Callable[[], object]) -> list[str]:
-    """Return the SQL that runs until the next transaction after *work* was queued."""
-    ran: list[str] = []
-
-    def trace(into: Callable[[str], object] | None, connection: Connection) -> None:
-        raw = connection.connection.dbapi_connection
-        assert isinstance(raw, sqlite3.Connection)
-        raw.set_trace_callback(into)
-
-    await store._database.run(partial(trace, ran.append), write=False)
-    work_done = work()
-    assert hasattr(work_done, "__await__")
-    await work_done
-    await store._database.run(partial(trace, None), write=False)
-    return ran
-
-
 async def test_members_that_set_up_again_change_nothing_but_the_log(store: ServerStore) -> None:
     await store.establish(establishment(PN1, GW1, pne(1), pne(2)))
     before = await shown(store)
     again = establishment(PN1, GW1, pne(2), pne(1), at=300.0)
-    written = [line for line in await traced(store, lambda: store.establish(again)) if not line.startswith("SELECT")]
-    tables = {line.split()[2] for line in written if line.startswith(("INSERT", "DELETE"))}
+    with traced(store) as ran:
+        await store.establish(again)
+    tables = {line.split()[2] for line in ran if line.startswith(("INSERT", "DELETE"))}
     assert tables == {"audit"}
-    assert not any(line.startswith("UPDATE") for line in written)
+    assert not any(line.startswith("UPDATE") for line in ran)
     assert await shown(store) == before
     found = await store.establish(again)
     assert (found.network, found.joined, found.left) == (before.network, (), ())
@@ -833,12 +815,12 @@ async def test_nothing_is_kept_for_nobody(store: ServerStore) -> None:
     assert await store.awaited() == []
 
 
-async def test_pushes_outlast_the_process(tmp_path: Path) -> None:
-    store = ServerStore.open(tmp_path / "server.db")
+async def test_pushes_outlast_the_process(place: Location) -> None:
+    store = ServerStore.open(place)
     await store.add_entities([new(pne(1))])
     await store.keep_push(push("a", pne(1)))
     await store.close()
-    store = ServerStore.open(tmp_path / "server.db")
+    store = ServerStore.open(place)
     assert await store.awaited() == [pne(1)]
     assert await waiting_texts(store, pne(1), 150.0) == ["text a"]
     await store.close()
@@ -847,40 +829,27 @@ async def test_pushes_outlast_the_process(tmp_path: Path) -> None:
 # --- a store of cpns 0.1
 
 
-def make_store_of_0_1(path: Path, statements: Sequence[str]) -> None:
-    config = Config()
-    config.set_main_option("script_location", "cpns.store:migrations")
-    engine = create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        for statement in statements:
-            connection.execute(text(statement))
-    engine.dispose()
-
-
-def entity_row(name: str, kind: Kind) -> str:
-    return (
+def entity_row(name: str, kind: Kind) -> Row:
+    statement = (
         "INSERT INTO entities (entity_id, kind, state, note, sealed_eukey, fingerprint, created_at)"
-        f" VALUES ('{name}', '{kind}', 'active', '', x'00', CAST('{name}' AS BLOB), 1.0)"
+        " VALUES (:id, :kind, 'active', '', :sealed, :print, 1.0)"
     )
+    return statement, {"id": name, "kind": kind, "sealed": b"0", "print": name.encode()}
 
 
-async def test_members_of_an_older_store_have_their_home_where_they_are(tmp_path: Path) -> None:
-    path = tmp_path / "server.db"
-    make_store_of_0_1(
-        path,
-        [
-            *(entity_row(gateway, Kind.GATEWAY) for gateway in (GW1, GW2)),
-            *(entity_row(pne(number), Kind.PNE) for number in (1, 2, 3)),
-            "INSERT INTO networks (pn_id, gateway_id, alias, created_at) VALUES ('pn-1', 'gw-1', 'home', 200.0)",
-            "INSERT INTO networks (pn_id, gateway_id, alias, created_at) VALUES ('pn-2', 'gw-2', NULL, 300.0)",
-            "INSERT INTO members (pne_id, pn_id, pan_secure) VALUES ('pne-2', 'pn-1', 1), ('pne-1', 'pn-1', 0)",
-            "INSERT INTO audit (at, event, entity_id, via, result, reason)"
-            " VALUES (200.0, 'pne_established', 'pne-1', 'gw-1', 0, '')",
-        ],
-    )
-    store = ServerStore.open(path)
+async def test_members_of_an_older_store_have_their_home_where_they_are(new_place: Callable[[], Location]) -> None:
+    place = new_place()
+    plain = [
+        "INSERT INTO networks (pn_id, gateway_id, alias, created_at) VALUES ('pn-1', 'gw-1', 'home', 200.0)",
+        "INSERT INTO networks (pn_id, gateway_id, alias, created_at) VALUES ('pn-2', 'gw-2', NULL, 300.0)",
+        "INSERT INTO members (pne_id, pn_id, pan_secure) VALUES ('pne-2', 'pn-1', true), ('pne-1', 'pn-1', false)",
+        "INSERT INTO audit (at, event, entity_id, via, result, reason)"
+        " VALUES (200.0, 'pne_established', 'pne-1', 'gw-1', 0, '')",
+    ]
+    rows = [entity_row(gateway, Kind.GATEWAY) for gateway in (GW1, GW2)]
+    rows += [entity_row(pne(number), Kind.PNE) for number in (1, 2, 3)]
+    make_store_of("0001", place, [*rows, *((statement, {}) for statement in plain)])
+    store = ServerStore.open(place)
     network = Network(PN1, GW1, "home", None, Policy.OPEN, 1, 200.0)
     assert await store.networks() == [
         Inventory(network, (present(pne(1), 0.0, secure=False), present(pne(2), 0.0)), ()),
@@ -901,13 +870,11 @@ async def test_members_of_an_older_store_have_their_home_where_they_are(tmp_path
 
 async def test_a_gateway_serves_the_pn_of_its_older_store(tmp_path: Path) -> None:
     path = tmp_path / "gateway.db"
-    make_store_of_0_1(
-        path,
-        [
-            "INSERT INTO meta (key, value) VALUES ('pn_id', 'pn-1'), ('other', 'stays')",
-            "INSERT INTO local_eukeys (pne_id, pn_id, th0, sealed_key) VALUES ('pne-1', 'pn-1', x'01', x'02')",
-        ],
-    )
+    rows: list[Row] = [
+        ("INSERT INTO meta (key, value) VALUES ('pn_id', 'pn-1'), ('other', 'stays')", {}),
+        ("INSERT INTO local_eukeys (pne_id, pn_id, th0, sealed_key) VALUES ('pne-1', 'pn-1', x'01', x'02')", {}),
+    ]
+    make_store_of("0001", path, rows)
     store = GatewayStore.open(path)
     assert await store.served() == [PN1]
     assert [(key.pne_id, key.pn_id) for key in await store.local_eukeys()] == [(pne(1), PN1)]

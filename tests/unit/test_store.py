@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -31,6 +30,7 @@ from cpns.store.database import Database
 from cpns.store.gateway_store import GatewayStore
 from cpns.store.schema import metadata
 from cpns.store.server_store import ServerStore
+from tests.support.stores import Location, traced
 
 GW1, GW2 = EntityId("gw-1"), EntityId("gw-2")
 PN1, PN2 = PnId("pn-1"), PnId("pn-2")
@@ -86,15 +86,15 @@ def present(pne_id: EntityId, since: float = 200.0, *, secure: bool = True, gues
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path / "store.db")
+async def database(place: Location) -> AsyncIterator[Database]:
+    database = Database(place)
     yield database
     await database.close()
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[ServerStore]:
-    store = ServerStore.open(tmp_path / "server.db")
+async def store(place: Location) -> AsyncIterator[ServerStore]:
+    store = ServerStore.open(place)
     await store.add_entities(
         [new(GW1, Kind.GATEWAY), new(GW2, Kind.GATEWAY), *(new(pne(number)) for number in range(1, 5))]
     )
@@ -125,51 +125,23 @@ async def test_the_migrations_make_the_schema(database: Database) -> None:
     assert await database.run(compare, write=False) == []
 
 
-async def test_opening_is_silent_and_keeps_what_is_there(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "a %(b)s?c.db"
+async def test_opening_is_silent_and_keeps_what_is_there(place: Location, capfd: pytest.CaptureFixture[str]) -> None:
     for expected in (["one"], ["one", "two"]):
-        database = Database(path)
+        database = Database(place)
         await database.run(put(expected[-1]))
         assert await database.run(keys, write=False) == expected
         await database.close()
     assert capfd.readouterr() == ("", "")
 
 
-async def test_only_the_owner_reads_the_files(database: Database, tmp_path: Path) -> None:
-    await database.run(put("a"))
-    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
-    assert modes == {"store.db": 0o600, "store.db-wal": 0o600, "store.db-shm": 0o600}
-
-
-async def test_it_is_durable_by_its_settings(database: Database) -> None:
-    def settings(connection: Connection) -> list[object]:
-        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
-        return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names]
-
-    assert await database.run(settings, write=False) == ["wal", 2, 1, 5000]
-
-
-async def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    path.write_bytes(b"not a database at all " * 100)
-    with pytest.raises(Unavailable, match="no cpns store") as caught:
-        Database(path)
-    assert caught.value.code == "store_unavailable"
-
-
-async def test_a_missing_folder_is_told(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="check that its folder exists"):
-        Database(tmp_path / "missing" / "store.db")
-
-
-async def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    await Database(path).close()
-    with sqlite3.connect(path) as raw:
-        raw.execute("UPDATE alembic_version SET version_num = '9999'")
-    raw.close()
+async def test_a_store_of_a_newer_version_is_refused(new_place: Callable[[], Location]) -> None:
+    place = new_place()
+    database = Database(place)
+    newer = text("UPDATE alembic_version SET version_num = '9999'")
+    await database.run(lambda connection: connection.execute(newer))
+    await database.close()
     with pytest.raises(Unavailable) as caught:
-        Database(path)
+        Database(place)
     assert caught.value.code == "store_too_new"
 
 
@@ -197,46 +169,10 @@ async def test_one_that_fails_does_not_undo_its_neighbours(database: Database) -
 
 
 async def test_what_is_queued_together_is_committed_together(database: Database) -> None:
-    ran: list[str] = []
-
-    def trace(connection: Connection) -> None:
-        raw = connection.connection.dbapi_connection
-        assert isinstance(raw, sqlite3.Connection)
-        raw.set_trace_callback(ran.append)
-
-    first = asyncio.ensure_future(database.run(trace))
-    group = asyncio.gather(*(database.run(put(f"{number:03}")) for number in range(50)))
-    await asyncio.gather(first, group)
-    assert len(ran) == 51
-    assert ran[-1] == "COMMIT"
-    assert not any(line.startswith(("BEGIN", "SAVEPOINT")) for line in ran)
-
-
-async def test_a_failing_commit_fails_its_group_and_no_other(database: Database) -> None:
-    def orphan(connection: Connection) -> None:
-        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")  # the commit finds it, not the INSERT
-        connection.execute(text("INSERT INTO members VALUES ('nobody', 'nowhere', 1, 0)"))
-
-    group = asyncio.gather(database.run(put("a")), database.run(orphan), return_exceptions=True)
-    assert [type(error) for error in await group] == [Conflict, Conflict]
-    await database.run(put("b"))
-    assert await database.run(keys, write=False) == ["b"]
-
-
-async def test_a_full_disk_is_told_and_left_behind(database: Database) -> None:
-    def limit(pages: int) -> Callable[[Connection], object]:
-        return lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}").scalar()
-
-    def much(connection: Connection) -> None:
-        connection.execute(text("INSERT INTO meta (key, value) VALUES ('much', hex(zeroblob(1000000)))"))
-
-    await database.run(limit(1), write=False)  # SQLite takes what it has now as the least
-    with pytest.raises(Unavailable, match="the disk is full: free some space") as caught:
-        await database.run(much)
-    assert caught.value.code == "store_unavailable"
-    await database.run(limit(100_000), write=False)
-    await database.run(much)
-    assert await database.run(keys, write=False) == ["much"]
+    with traced(database) as ran:
+        await asyncio.gather(*(database.run(put(f"{number:03}")) for number in range(50)))
+    assert (len(ran), ran[-1]) == (52, "COMMIT")
+    assert [line.split()[0] for line in ran] == ["BEGIN", *["INSERT"] * 50, "COMMIT"]
 
 
 async def test_a_cancelled_wait_does_not_stop_the_others(database: Database) -> None:
@@ -254,22 +190,21 @@ async def test_200_at_once(database: Database) -> None:
     assert done == await database.run(keys, write=False)
 
 
-async def test_close_finishes_what_is_queued_and_takes_no_more(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    database = Database(path)
+async def test_close_finishes_what_is_queued_and_takes_no_more(place: Location) -> None:
+    database = Database(place)
     waiting = [asyncio.ensure_future(database.run(put(f"{number:03}"))) for number in range(20)]
     await asyncio.sleep(0)
     await asyncio.gather(database.close(), database.close())
     assert len(await asyncio.gather(*waiting)) == 20
     with pytest.raises(Unavailable, match="is closed"):
         await database.run(keys)
-    again = Database(path)
+    again = Database(place)
     assert len(await again.run(keys, write=False)) == 20
     await again.close()
 
 
-def test_a_loop_that_ends_early_leaves_a_store_that_closes(tmp_path: Path) -> None:
-    database = Database(tmp_path / "store.db")
+def test_a_loop_that_ends_early_leaves_a_store_that_closes(place: Location) -> None:
+    database = Database(place)
 
     async def leave() -> None:
         left = asyncio.ensure_future(database.run(put("a")))
@@ -287,7 +222,7 @@ from cpns.ids import EntityId
 from cpns.store.server_store import ServerStore
 
 async def main():
-    store = ServerStore.open(Path(sys.argv[1]))
+    store = ServerStore.open(sys.argv[1] if "://" in sys.argv[1] else Path(sys.argv[1]))
     async def one(number):
         await store.add_reading(EntityId("pne"), EntityId("gw"), number.to_bytes(4, "big"), "{}", "e2e", 1.0)
         print(number, flush=True)
@@ -298,15 +233,14 @@ asyncio.run(main())
 """
 
 
-async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
-    path = tmp_path / "server.db"
+async def test_what_was_acknowledged_survives_kill_9(place: Location) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen([sys.executable, "-c", _CHILD, path], stdout=subprocess.PIPE, env=environment) as child:
+    with subprocess.Popen([sys.executable, "-c", _CHILD, place], stdout=subprocess.PIPE, env=environment) as child:
         assert child.stdout is not None
         acknowledged = [int(child.stdout.readline()) for _ in range(100)]
         child.send_signal(signal.SIGKILL)
         acknowledged += [int(line) for line in child.stdout.read().splitlines(keepends=True) if line.endswith(b"\n")]
-    store = ServerStore.open(path)
+    store = ServerStore.open(place)
     stored = await store.readings(0, 1_000_000)
     await store.close()
     assert {number.to_bytes(4, "big") for number in acknowledged} <= {reading.reading_id for reading in stored}

@@ -96,7 +96,7 @@ async def _in_process(folder: Folder, open_vault: OpenVault) -> AsyncIterator[ht
     from cpns.store.server_store import ServerStore
 
     server_id = folder.server_id()
-    store = ServerStore.open(folder.store)
+    store = ServerStore.open(folder.store())
     try:
         clock = SystemClock()
         vault = LazyVault(open_vault)

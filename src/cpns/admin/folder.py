@@ -1,21 +1,26 @@
 """The data folder of a server: what lies where, who may look in, and who works on it.
 
-server.toml     the server's ID, and settings of ``cpns server run``
+server.toml     the server's ID and where its store is, and settings of ``cpns server run``
 kek             opens the vault
-server.db       the store
+server.db       the store, where that is not on PostgreSQL
 server.lock     held by who works on the store
 admin.sock      the API of the running server
+
+The lock keeps apart those who work on one folder. A store on PostgreSQL could be reached through another folder too,
+and its rows would stay right; but what one server decides, the sessions of the other would not learn. So a store
+belongs to one folder: a new one refuses a database that holds a server already.
 """
 
 import contextlib
 import fcntl
+import json
 import os
 import stat
 import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cpns.crypto.secret import Secret
 from cpns.errors import BadInput, Conflict, NotFound, UserError
@@ -29,7 +34,8 @@ COMMAND_PATIENCE: Final = 5.0
 
 _TOML = """\
 # Settings of this server. A key is a flag of `cpns server run` with underscores; a flag or CPNS_SERVER_* goes before.
-id = "{id}"
+id = {id}
+{store}\
 # listen = "0.0.0.0:5683"
 # lowest_suite = 2
 """
@@ -42,34 +48,42 @@ class Folder:
         self.path = path
         self.settings = path / "server.toml"
         self.kek = path / "kek"
-        self.store = path / "server.db"
+        self.file = path / "server.db"
         self.lock = path / "server.lock"
         self.socket = path / "admin.sock"
 
-    async def create(self, server_id: str, passphrase: Secret | None, random: Randomness) -> EntityId:
+    async def create(
+        self, server_id: str, passphrase: Secret | None, random: Randomness, store: str | None = None
+    ) -> EntityId:
         """Set up a server here, in a folder that is open to its owner alone; return its ID.
 
         Args:
             server_id: the name that gateways and devices will know it by.
             passphrase: opens the vault; None makes a key file instead.
             random: makes the vault's key.
+            store: ``postgresql://...``; None puts it into the folder.
 
         Raises:
-            BadInput: ``bad_id``, ``data_open_to_others`` or ``data_not_made``.
-            Conflict: ``exists``: there is one, or a part of one.
+            BadInput: ``bad_id``, ``bad_store``, ``password_in_url``, ``data_open_to_others`` or ``data_not_made``.
+            Conflict: ``exists``: there is one, or a part of one; ``store_in_use``: a server has that store.
+            Unavailable: ``store_unavailable``.
         """
         from cpns.store.server_store import ServerStore  # half a second, and most commands do without
 
         server = entity_id(server_id)
         self._make()
-        if any(path.exists() for path in (self.settings, self.kek, self.store)):
+        if any(path.exists() for path in (self.settings, self.kek, self.file)):
             raise Conflict("exists", f"{self.path} holds a server already: give another --data, or use that one.")
+        if store is not None:
+            await _check_unused(store)
         if passphrase is None:
             create_kek_file(self.kek, random)
         else:
             create_passphrase_kek(self.kek, passphrase, random)
-        await ServerStore.open(self.store).close()
-        create_private(self.settings, _TOML.format(id=server).encode())
+        if store is None:
+            await ServerStore.open(self.file).close()
+        line = "" if store is None else f"store = {json.dumps(store)}\n"
+        create_private(self.settings, _TOML.format(id=json.dumps(server), store=line).encode())
         return server
 
     def _make(self) -> None:
@@ -95,15 +109,30 @@ class Folder:
             NotFound: ``no_server``.
             BadInput: ``bad_settings``.
         """
+        found = self._read_settings().get("id")
+        if not isinstance(found, str):
+            raise BadInput("bad_settings", f'{self.settings} names no server: it needs a line id = "server.example".')
+        return entity_id(found)
+
+    def store(self) -> Path | str:
+        """Return where the store is: ``server.db``, or the ``postgresql://...`` of server.toml, for `ServerStore.open`.
+
+        Raises:
+            NotFound: ``no_server``.
+            BadInput: ``bad_settings``.
+        """
+        found = self._read_settings().get("store", self.file)
+        if not isinstance(found, str | Path):
+            raise BadInput("bad_settings", f'{self.settings} names no store: it needs store = "postgresql://...".')
+        return found
+
+    def _read_settings(self) -> dict[str, Any]:
         try:
-            found = tomllib.loads(self.settings.read_text(encoding="utf-8")).get("id")
+            return tomllib.loads(self.settings.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise self._no_server() from error
         except (OSError, ValueError) as error:
             raise BadInput("bad_settings", f"{self.settings} can't be read: {error}.") from error
-        if not isinstance(found, str):
-            raise BadInput("bad_settings", f'{self.settings} names no server: it needs a line id = "server.example".')
-        return entity_id(found)
 
     def _no_server(self) -> UserError:
         return NotFound("no_server", f"There is no server in {self.path}: run cpns server init, or give --data.")
@@ -150,6 +179,18 @@ class Folder:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+async def _check_unused(url: str) -> None:
+    """Raise `Conflict` where a server has put anything into the store at *url*; bring it to this version's schema."""
+    from cpns.store.server_store import ServerStore
+
+    store = ServerStore.open(url)
+    try:
+        if await store.audit(None, 1):
+            raise Conflict("store_in_use", "That database holds the store of a server already: make another one.")
+    finally:
+        await store.close()
 
 
 def _lock(descriptor: int, how: int) -> bool:

@@ -49,7 +49,7 @@ def _check_certificate(config: ServerConfig) -> None:
 
 async def _serve(config: ServerConfig, folder: Folder, vault: FileVault, stop: asyncio.Event) -> int:
     clock = SystemClock()
-    store = ServerStore.open(folder.store)
+    store = ServerStore.open(folder.store())
     try:
         server = Server(config, store, vault, clock, random_bytes, trace_to(config.trace))
         provisioning = Provisioning(config.server_id, store, vault, clock, random_bytes, server)

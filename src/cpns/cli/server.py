@@ -34,10 +34,15 @@ def init(
     data: Data,
     id: Annotated[str, flag("server", "--id", "The name that gateways and devices know it by.")] = "server.example",
     passphrase_file: PassphraseFile = None,
+    store: Annotated[
+        str | None,
+        flag("server", "--store", "postgresql://[USER@]HOST/DATABASE, which exists.", show_default="a file in --data"),
+    ] = None,
 ) -> None:
     """Set up a server in a new data folder.
 
-    Its vault opens with a key file in that folder, or with a passphrase where --passphrase-file is given.
+    Its vault opens with a key file in that folder, or with a passphrase where --passphrase-file is given. Its store is
+    a file there, or a database of PostgreSQL; a password for that comes from ~/.pgpass, PGPASSFILE or PGPASSWORD.
 
     Example: cpns server init --data ./srv --id server.example
     """
@@ -48,7 +53,7 @@ def init(
     from cpns.service.system import random_bytes
 
     passphrase = None if passphrase_file is None else passphrase_of(passphrase_file)
-    server_id = asyncio.run(Folder(data).create(id, passphrase, random_bytes))
+    server_id = asyncio.run(Folder(data).create(id, passphrase, random_bytes, store))
     print(f"The server {server_id} is set up in {data}.")
     print(f"Next: cpns server run --data {data}")
     print(f"      cpns gateway add GATEWAY --data {data} --out gateway.key")

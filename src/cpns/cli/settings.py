@@ -2,11 +2,14 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import typer
 
 from cpns.errors import BadInput, NotFound
+
+OF_THE_FOLDER: Final = ("store",)
+"""Keys of ``server.toml`` in a server's data folder that are no flags: all commands that work on it heed them."""
 
 
 def load(context: typer.Context, value: Path | None) -> Path | None:
@@ -24,9 +27,9 @@ def load(context: typer.Context, value: Path | None) -> Path | None:
     found = _read(path)
     names = _names(context)
     for key in found:
-        if key not in names:
+        if key not in names and not (value is None and key in OF_THE_FOLDER):
             raise BadInput("unknown_setting", f"{path}: unknown setting {key!r}; known are {', '.join(sorted(names))}.")
-    context.default_map = {names[key]: setting for key, setting in found.items()}
+    context.default_map = {names[key]: setting for key, setting in found.items() if key in names}
     source = context.get_parameter_source("data")
     if "data" in found and source is not None and source.name == "DEFAULT":  # read before this file was
         context.params["data"] = Path(str(found["data"]))

@@ -7,13 +7,13 @@ from sqlalchemy import Connection, bindparam, func, insert, select
 from cpns.domain.inventory import HeldThrough, Outcome
 from cpns.errors import Result
 from cpns.ids import EntityId
-from cpns.store.dialect import driver_sql
+from cpns.store.dialect import DriverSql
 from cpns.store.schema import audit, readings
 
 PROCEDURES = ("gateway_activated", "pne_established", "cm_activated", "refused")
 """Events that an entity took part in, and that show as its last result; others are decisions on it."""
 
-_ADD = driver_sql(insert(audit), ("at", "event", "entity_id", "via", "result", "reason"))
+_ADD = DriverSql(insert(audit), ("at", "event", "entity_id", "via", "result", "reason"))
 _NEWEST = (
     select(audit.c.at, audit.c.event, audit.c.entity_id, audit.c.via, audit.c.result, audit.c.reason)
     .order_by(audit.c.number.desc())
@@ -37,7 +37,7 @@ def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     """See `cpns.ports.Store.record`; an entity's last result is its newest row."""
     if outcomes:
         rows = [(o.at, o.event, o.entity_id, o.via, int(o.result), o.reason) for o in outcomes]
-        connection.exec_driver_sql(_ADD, rows)
+        _ADD.run(connection, rows)
 
 
 def newest(connection: Connection, entity_id: EntityId | None, limit: int) -> list[Outcome]:

@@ -1,6 +1,6 @@
-"""One SQLite file and group commit.
+"""Group commit, on SQLite or PostgreSQL.
 
-A durable commit costs a flush of the disk, and SQLite has one writer at a time. So callers queue what they want done;
+A durable commit costs a flush of the disk, and there is one writer at a time. So callers queue what they want done;
 all that is queued runs in one transaction, is committed once, and then all of them are told. While it commits, the next
 group gathers: the busier the server, the more each flush carries.
 
@@ -8,41 +8,31 @@ group gathers: the busier the server, the more each flush carries.
                      | one raises: all is undone and run again, each in a savepoint; only that one fails
                      | the commit fails: nothing was stored, all of the group fail
 
-The SQL runs in the loop's own thread, as it takes microseconds; the flush runs in another, as it may take milliseconds.
-(A thread for both was tried: SQLite's driver hands the interpreter lock over at every row, and a busy loop is slow to
-give it back.)
+What fails because of others (a connection that was lost, a deadlock) is thereby tried twice, the second time on a new
+connection, and then told.
+
+SQLite's SQL runs in the loop's own thread, as it takes microseconds; the flush runs in another, as it may take
+milliseconds. (A thread for both was tried: SQLite's driver hands the interpreter lock over at every row, and a busy
+loop is slow to give it back.) PostgreSQL's rows come over a socket, so all of it runs in the other thread.
 """
 
 import asyncio
-import os
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from cpns.errors import Conflict, Unavailable
+from cpns.errors import Unavailable
 from cpns.store import migrate
+from cpns.store.backend import backend_of
 
 T = TypeVar("T")
 
-BUSY_SECONDS = 5
-"""How long to wait for another process that writes the same file."""
-
-_WHAT_TO_DO = {
-    sqlite3.SQLITE_FULL: "the disk is full: free some space",
-    sqlite3.SQLITE_BUSY: "another process keeps it locked: stop that one",
-    sqlite3.SQLITE_LOCKED: "another process keeps it locked: stop that one",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged: restore a backup",
-    sqlite3.SQLITE_NOTADB: "the file is no cpns store: restore a backup or name another file",
-    sqlite3.SQLITE_CANTOPEN: "it can't be opened: check that its folder exists and is yours",
-    sqlite3.SQLITE_READONLY: "it can't be written: check the permissions of the file and its folder",
-    sqlite3.SQLITE_IOERR: "the disk fails: check it and the system's log",
-}
+ANSWER_SECONDS = 30
+"""How long a database that is away may be silent in the middle of a transaction, before its connection is given up."""
 
 
 class _Queued(Generic[T]):
@@ -59,42 +49,47 @@ class _Queued(Generic[T]):
 
 
 class Database:
-    """The file at *path*, made when missing (mode 0600) and brought to this version's schema.
+    """The store at *place*, brought to this version's schema.
 
     The constructor blocks. It, `run` and `close` belong to one event loop's thread.
 
+    Args:
+        place: a SQLite file, made when missing (mode 0600); or ``postgresql://...``, a database that exists.
+
     Raises:
         Unavailable: code ``store_unavailable`` or ``store_too_new``.
+        BadInput: code ``bad_store`` or ``password_in_url``.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, place: Path | str) -> None:
+        self._backend = backend_of(place)
         self._closed = False
-        self._begin = "BEGIN IMMEDIATE"
+        self._begin_with = self._backend.begin_to_write
         self._queue: list[_Queued[Any]] = []
         self._settling: asyncio.Task[None] | None = None
         try:
-            # SQLite gives -wal and -shm the mode of the file itself.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._engine = self._make_engine()
+            self._engine = self._backend.make_engine()
+            event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql(self._begin_with))
             self._connection = self._open()
-        except (OSError, DBAPIError, sqlite3.Error) as error:
-            raise self._translate(error) from error
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix=f"store {path.name}")
+        except (OSError, SQLAlchemyError) as error:
+            raise self._backend.translate(error) from error
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"store {self._backend.name}")
 
     async def run(self, operation: Callable[[Connection], T], *, write: bool = True) -> T:
         """Return what *operation* returns, once all that it wrote is durable.
 
-        *operation* runs inside a transaction that others share. It may be run twice, so it changes rows and nothing
-        else. ``write=False`` says that it only reads. Cancelling the wait does not undo it.
+        *operation* runs inside a transaction that others share, maybe in another thread. It may be run twice, so it
+        changes rows and nothing else. ``write=False`` says that it only reads. Cancelling the wait does not undo it.
 
         Raises:
-            Unavailable: code ``store_unavailable``: nothing of it was stored.
+            Unavailable: code ``store_unavailable``: nothing of it was stored; or PostgreSQL was lost in the middle of
+                the commit, and nobody knows. Then the sentence says so, and to repeat it has to be harmless.
             Conflict: code ``store_conflict``: it contradicts what is stored; nothing of it was stored.
+            BadInput: code ``store_refuses``: PostgreSQL has no place for such a value; nothing of it was stored.
             Exception: what *operation* itself raised; nothing of it was stored.
         """
         if self._closed:
-            raise Unavailable("store_unavailable", f"the store {self._path} is closed: start the process again")
+            raise Unavailable("store_unavailable", f"the store {self._backend.name} is closed: start the process again")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._queue.append(_Queued(operation, write, future))
@@ -103,45 +98,21 @@ class Database:
         return await future
 
     async def close(self) -> None:
-        """Finish what is queued, take no more, let go of the file. May be called again."""
+        """Finish what is queued, take no more, let go of the store. May be called again."""
         if self._closed:
             return
         self._closed = True
         while self._settling is not None:
             await asyncio.wait([self._settling])
-        self._disk.shutdown()
+        self._worker.shutdown()
         self._connection.close()
         self._engine.dispose()
-
-    def _make_engine(self) -> Engine:
-        engine = create_engine(
-            URL.create("sqlite", database=str(self._path)),
-            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},  # the commit has its own
-            hide_parameters=True,  # no row's content in a traceback
-        )
-
-        # SQLAlchemy's way to begin where SQLite begins, and not where Python's driver guesses.
-        @event.listens_for(engine, "connect")
-        def _set_up(raw: sqlite3.Connection, _record: object) -> None:
-            raw.isolation_level = None
-            try:
-                for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-                    raw.execute(f"PRAGMA {pragma}")
-            except sqlite3.Error:
-                raw.close()
-                raise
-
-        @event.listens_for(engine, "begin")
-        def _begin(connection: Connection) -> None:
-            connection.exec_driver_sql(self._begin)
-
-        return engine
 
     def _open(self) -> Connection:
         try:
             connection = self._engine.connect()
             try:
-                with connection.begin():
+                with connection.begin():  # as one that writes, so that of two that start together one migrates
                     migrate.upgrade(connection)
             except BaseException:
                 connection.close()
@@ -161,27 +132,50 @@ class Database:
             self._settling = None
 
     async def _settle(self, group: list[_Queued[Any]]) -> None:
-        writes = any(queued.write for queued in group)
+        loop = asyncio.get_running_loop()
         # Who only reads must not wait for another process that writes.
-        self._begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+        writes = any(queued.write for queued in group)
         try:
-            self._connection.begin()
-            if not self._together(group):
-                self._connection.rollback()
-                self._connection.begin()
-                self._apart(group)
-            if writes:
-                await asyncio.get_running_loop().run_in_executor(self._disk, self._connection.commit)
+            if self._backend.away:
+                working = loop.run_in_executor(self._worker, self._transact, group, writes)
+                while not (await asyncio.wait([working], timeout=ANSWER_SECONDS))[0]:
+                    self._backend.cut()
+                await working
             else:
-                self._connection.rollback()
+                self._stage(group, writes)
+                if writes:
+                    await loop.run_in_executor(self._worker, self._backend.commit, self._connection)
+                else:
+                    self._connection.rollback()
         except Exception as error:
             for queued in group:
-                queued.error = self._translate(error)
-            with suppress(DBAPIError):
-                self._connection.rollback()
-            with suppress(sqlite3.Error):  # SQLAlchemy leaves a transaction open whose commit failed
-                self._connection.connection.rollback()
+                queued.error = self._backend.translate(error)
+            self._backend.undo(self._connection)
         _resolve(group)
+
+    def _transact(self, group: list[_Queued[Any]], writes: bool) -> None:
+        self._stage(group, writes)
+        if writes:
+            self._backend.commit(self._connection)
+        else:
+            self._connection.rollback()
+
+    def _stage(self, group: list[_Queued[Any]], writes: bool) -> None:
+        """Run *group* in a transaction, and leave that open."""
+        self._begin(writes)
+        if not self._together(group):
+            self._connection.rollback()
+            self._begin(writes)
+            self._apart(group)
+
+    def _begin(self, writes: bool) -> None:
+        self._begin_with = self._backend.begin_to_write if writes else self._backend.begin_to_read
+        try:
+            self._connection.begin()
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            self._connection.begin()  # it was lost while nobody used it: on a new one
 
     def _together(self, group: list[_Queued[Any]]) -> bool:
         """Run *group*; False when one of it raised."""
@@ -202,34 +196,12 @@ class Database:
             try:
                 queued.result = queued.operation(self._connection)
             except Exception as error:
-                queued.error = self._translate(error)
+                queued.error = self._backend.translate(error)
                 try:
                     self._connection.exec_driver_sql("ROLLBACK TO SAVEPOINT operation")
-                except DBAPIError:  # SQLite undid the whole transaction by itself, as it may on a full disk
+                except SQLAlchemyError:  # it is undone as a whole: by SQLite on a full disk, by a lost connection
                     raise error from None
             self._connection.exec_driver_sql("RELEASE SAVEPOINT operation")
-
-    def _translate(self, error: Exception) -> Exception:
-        """Return what the caller is told of *error*: the store's own failures as a `UserError`, others as they are."""
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        if isinstance(error, IntegrityError):
-            return _caused_by(error, Conflict("store_conflict", f"it contradicts what is stored already: {cause}"))
-        if isinstance(cause, sqlite3.Error):
-            # The low byte is the primary code; the driver's own errors have none.
-            code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-            what_to_do = _WHAT_TO_DO.get(code, "see the server's log")
-        elif isinstance(cause, OSError):
-            what_to_do = _WHAT_TO_DO[sqlite3.SQLITE_CANTOPEN]
-        else:
-            return error
-        return _caused_by(
-            error, Unavailable("store_unavailable", f"the store {self._path} failed ({cause}): {what_to_do}")
-        )
-
-
-def _caused_by(cause: Exception, error: Exception) -> Exception:
-    error.__cause__ = cause
-    return error
 
 
 def _resolve(group: list[_Queued[Any]]) -> None:

@@ -1,16 +1,43 @@
-"""The one file that names SQLite's dialect: INSERT with a conflict clause, and SQL as the driver takes it.
+"""The one file that knows what SQLite and PostgreSQL want differently in SQL: conflict clauses, text for a driver."""
 
-PostgreSQL's INSERT has the same methods; to serve both, this file is the one to change.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, bindparam
-from sqlalchemy.dialects.sqlite import dialect, insert
-from sqlalchemy.sql.dml import Insert, Update
+from sqlalchemy import ColumnElement, Connection, CursorResult, Dialect, Select, Table, bindparam
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import Insert, insert, psycopg
+from sqlalchemy.sql import dml
+from sqlalchemy.sql.compiler import SQLCompiler
 
-_SQLITE = dialect()
+_DIALECTS: Mapping[str, Dialect] = {
+    "sqlite": sqlite.dialect(),
+    "postgresql": psycopg.dialect(paramstyle="format"),  # type: ignore[no-untyped-call]
+}
+
+
+class DriverSql:
+    """A statement as text for the driver, its parameters by position: *order* names them.
+
+    For the hottest statements alone: SQLAlchemy's own handling of 64 parameter sets costs about as much again as
+    SQLite takes to store them.
+    """
+
+    def __init__(self, statement: dml.Insert | dml.Update | Select[Any], order: Sequence[str]) -> None:
+        self._texts = {name: _compiled(statement, order, dialect) for name, dialect in _DIALECTS.items()}
+
+    def run(self, connection: Connection, parameters: Sequence[Any]) -> CursorResult[*tuple[Any, ...]]:
+        """Run it with a tuple of *parameters*, or once for each tuple of a list."""
+        return connection.exec_driver_sql(self._texts[connection.dialect.name], parameters)
+
+
+def _compiled(statement: dml.Insert | dml.Update | Select[Any], order: Sequence[str], dialect: Dialect) -> str:
+    if isinstance(statement, dml.Insert):
+        compiled = statement.inline().compile(dialect=dialect, column_keys=list(order))
+    else:
+        compiled = statement.compile(dialect=dialect)
+    if not isinstance(compiled, SQLCompiler) or compiled.positiontup != list(order):
+        raise ValueError(f"parameters are in another order than {order}")
+    return str(compiled)
 
 
 def insert_once(table: Table, key: Sequence[str]) -> Insert:
@@ -27,27 +54,7 @@ def insert_or_update(table: Table, *key: str) -> Insert:
     )
 
 
-def driver_select(statement: Select[Any], of: ColumnElement[str], count: int) -> str:
-    """Return *statement* where *of* is one of *count* values, for `Connection.exec_driver_sql`; see `driver_sql`."""
-    some = statement.where(of.in_([bindparam(f"value_{number}") for number in range(count)]))
-    return str(some.compile(dialect=_SQLITE))
-
-
-def driver_update(statement: Update, parameters: Sequence[str]) -> str:
-    """Return *statement* for `Connection.exec_driver_sql`, its bound *parameters* by position; see `driver_sql`."""
-    compiled = statement.compile(dialect=_SQLITE)
-    if compiled.positiontup != list(parameters):
-        raise ValueError(f"parameters are in another order: {compiled.positiontup}")
-    return str(compiled)
-
-
-def driver_sql(statement: Insert, columns: Sequence[str]) -> str:
-    """Return *statement* for `Connection.exec_driver_sql`, its parameters by position in the order of *columns*.
-
-    For the hottest statements alone: SQLAlchemy's own handling of 64 parameter sets costs about as much again as
-    SQLite takes to store them.
-    """
-    compiled = statement.compile(dialect=_SQLITE, column_keys=list(columns))
-    if compiled.positiontup != list(columns):
-        raise ValueError(f"columns are not in the order of the table: {columns}")
-    return str(compiled)
+def driver_select(statement: Select[Any], of: ColumnElement[str], count: int) -> DriverSql:
+    """Return *statement* where *of* is one of *count* values."""
+    names = [f"value_{number}" for number in range(count)]
+    return DriverSql(statement.where(of.in_([bindparam(name) for name in names])), names)

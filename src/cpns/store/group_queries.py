@@ -6,7 +6,7 @@ What may be is decided by the rules of `cpns.domain.group`, on rows read in the 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
-from sqlalchemy import Connection, Row, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, Row, Text, bindparam, delete, exists, insert, or_, select, update
 
 from cpns.domain import group as rules
 from cpns.domain.group import (
@@ -63,7 +63,7 @@ _MEMBERS_IN = (
 _FOUND = (
     select(groups)
     .where(
-        or_(bindparam("service").is_(None), groups.c.service == bindparam("service")),
+        or_(bindparam("service", type_=Text).is_(None), groups.c.service == bindparam("service")),
         or_(
             groups.c.policy != Policy.CLOSED.value,
             groups.c.sg_id.in_(

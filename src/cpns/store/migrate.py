@@ -3,9 +3,18 @@
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Text
+from sqlalchemy.dialects.postgresql.base import PGTypeCompiler
+from sqlalchemy.ext.compiler import compiles
 
 from cpns.errors import Unavailable
+
+
+@compiles(Text, "postgresql")
+def _ordered_by_code_point(type_: Text, compiler: PGTypeCompiler, **options: object) -> str:
+    """Make columns of text that sort as Python and SQLite do, whatever the language of the database."""
+    name: str = compiler.visit_TEXT(type_, **options)
+    return f'{name} COLLATE "C"' if "type_expression" in options else name  # of a column, not of a cast
 
 
 def upgrade(connection: Connection) -> None:

@@ -29,7 +29,7 @@ from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.store import group_queries, waiting_queries
 from cpns.store.audit_queries import record
-from cpns.store.dialect import driver_select, driver_sql, driver_update, insert_or_update
+from cpns.store.dialect import DriverSql, driver_select, insert_or_update
 from cpns.store.schema import members, networks, standings
 
 MAX_LISTED: Final = 10_000
@@ -50,7 +50,7 @@ _CHANGE = (
     .where(networks.c.pn_id == bindparam("id"))
     .values({column: bindparam(f"new_{column}") for column in ("gateway_id", "alias", "owner", "policy", "version")})
 )
-_COUNT = driver_update(
+_COUNT = DriverSql(
     update(networks).where(networks.c.pn_id == bindparam("id")).values(version=bindparam("new_version")),
     ("new_version", "id"),
 )
@@ -58,10 +58,10 @@ _SERVED_SINCE = update(networks).where(networks.c.pn_id == bindparam("id")).valu
 _DROP = [delete(table).where(table.c.pn_id == bindparam("id")) for table in (standings, members, networks)]
 
 _MEMBER_COLUMNS = ("pne_id", "pn_id", "pan_secure", "since")
-_PUT_MEMBER = driver_sql(insert_or_update(members, "pne_id"), _MEMBER_COLUMNS)
+_PUT_MEMBER = DriverSql(insert_or_update(members, "pne_id"), _MEMBER_COLUMNS)
 _SECURE = update(members).where(members.c.pne_id == bindparam("pne")).values(pan_secure=bindparam("secure"))
 _DROP_MEMBER = delete(members).where(members.c.pne_id == bindparam("pne"), members.c.pn_id == bindparam("pn"))
-_PUT_STANDING = driver_sql(insert_or_update(standings, "pne_id", "pn_id"), ("pne_id", "pn_id", "standing", "at", "via"))
+_PUT_STANDING = DriverSql(insert_or_update(standings, "pne_id", "pn_id"), ("pne_id", "pn_id", "standing", "at", "via"))
 _DROP_STANDING = delete(standings).where(standings.c.pne_id == bindparam("pne"), standings.c.pn_id == bindparam("pn"))
 _LISTED = select(func.count()).select_from(standings).where(standings.c.pn_id == bindparam("pn_id"))
 
@@ -91,18 +91,18 @@ _OWNED = select(networks.c.pn_id).where(networks.c.owner == bindparam("pne_id"))
 
 
 @lru_cache(maxsize=128)
-def _presents(count: int) -> str:
+def _presents(count: int) -> DriverSql:
     return driver_select(_PRESENT, members.c.pne_id, count)
 
 
 @lru_cache(maxsize=128)
-def _standings(count: int) -> str:
+def _standings(count: int) -> DriverSql:
     return driver_select(_STANDING, standings.c.pne_id, count)
 
 
 def network(connection: Connection, pn_id: PnId) -> Network | None:
     """See `cpns.ports.Store.network`."""
-    row = connection.exec_driver_sql(_NETWORK, (pn_id,)).one_or_none()
+    row = _NETWORK.run(connection, (pn_id,)).one_or_none()
     return None if row is None else _network(*row)
 
 
@@ -173,11 +173,11 @@ def _places(
     if not ids:
         return {}, {}
     present: dict[EntityId, tuple[PnId, bool]] = {
-        pne: (pn, bool(secure)) for pne, pn, secure in connection.exec_driver_sql(_presents(len(ids)), tuple(ids))
+        pne: (pn, bool(secure)) for pne, pn, secure in _presents(len(ids)).run(connection, tuple(ids))
     }
     here: dict[EntityId, Standing] = {}
     home: set[EntityId] = set()
-    for pne, pn, standing in connection.exec_driver_sql(_standings(len(ids)), tuple(ids)):
+    for pne, pn, standing in _standings(len(ids)).run(connection, tuple(ids)):
         if pn == pn_id:
             here[pne] = Standing(standing)
         elif standing == Standing.MEMBER:
@@ -213,7 +213,7 @@ def establish(connection: Connection, finished: Establishment) -> Admitted:
         if not places[member.pne_id].present
     ]
     if rows:
-        connection.exec_driver_sql(_PUT_MEMBER, rows)
+        _PUT_MEMBER.run(connection, rows)
     turned = [
         {"pne": member.pne_id, "secure": member.pan_secure}
         for member in let_in
@@ -241,7 +241,7 @@ def _founded(connection: Connection, finished: Establishment, owner: EntityId) -
 
 def _counted(connection: Connection, before: Network) -> Network:
     """As `_bumped` with no other change: what every SETUP with a new member does."""
-    connection.exec_driver_sql(_COUNT, (before.version + 1, before.pn_id))
+    _COUNT.run(connection, (before.version + 1, before.pn_id))
     return replace(before, version=before.version + 1)
 
 
@@ -259,7 +259,7 @@ def _put_standings(
 ) -> None:
     rows = [(pne, pn_id, how.value, at, via) for pne, how in changed.items() if how is not None]
     if rows:
-        connection.exec_driver_sql(_PUT_STANDING, rows)
+        _PUT_STANDING.run(connection, rows)
     off = [{"pne": pne, "pn": pn_id} for pne, how in changed.items() if how is None]
     if off:
         connection.execute(_DROP_STANDING, off)

@@ -1,7 +1,7 @@
 """What the server asks of its tables: functions of a connection and values, inside a transaction of `Database`.
 
 Statements are built once, so that SQLAlchemy compiles each once. The three that every SETUP or reading runs go to the
-driver as text (see `dialect.driver_sql`).
+driver as text (see `dialect.DriverSql`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from cpns.errors import Conflict, NotFound, Result
 from cpns.ids import EntityId
 from cpns.store import network_queries, waiting_queries
 from cpns.store.audit_queries import PROCEDURES, record
-from cpns.store.dialect import driver_sql, insert_once
+from cpns.store.dialect import DriverSql, insert_once
 from cpns.store.schema import audit, entities, members, networks, readings
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ _KINDS = {kind.value: kind for kind in Kind}
 _STATES = {state.value: state for state in State}
 
 _READING_COLUMNS = ("pne_id", "reading_id", "gateway_id", "verified", "received_at", "body")
-_ADD_READING = driver_sql(insert_once(readings, ("pne_id", "reading_id")), _READING_COLUMNS)
+_ADD_READING = DriverSql(insert_once(readings, ("pne_id", "reading_id")), _READING_COLUMNS)
 
 _CREDENTIALS = select(
     entities.c.entity_id, entities.c.kind, entities.c.state, entities.c.only_via, entities.c.sealed_key
@@ -154,7 +154,7 @@ def revoke(connection: Connection, entity_id: EntityId, at: float) -> Revocation
 
 def add_reading(connection: Connection, row: tuple[EntityId, bytes, EntityId, str, float, str]) -> bool:
     """Add *row*, in the order of `_READING_COLUMNS`; see `cpns.ports.Store.add_reading`."""
-    return connection.exec_driver_sql(_ADD_READING, row).rowcount == 1
+    return _ADD_READING.run(connection, row).rowcount == 1
 
 
 def readings_after(connection: Connection, after: int, limit: int, pne_id: EntityId | None) -> list[StoredReading]:

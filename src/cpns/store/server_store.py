@@ -47,15 +47,15 @@ def _revoke(connection: Connection, entity_id: EntityId, at: float) -> Revocatio
 
 
 class ServerStore:
-    """`cpns.ports.Store` in one SQLite file. Besides what each method names, all raise as `Database.run` does."""
+    """`cpns.ports.Store` on SQLite or PostgreSQL. Besides what each method names, all raise as `Database.run` does."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open the store at *path*, made when missing. Blocks; raises as `Database` does."""
-        return cls(Database(path))
+    def open(cls, place: Path | str) -> Self:
+        """Open the store at *place*, a file or ``postgresql://...``. Blocks; raises as `Database` does."""
+        return cls(Database(place))
 
     async def credentials(self, ids: Sequence[EntityId]) -> Mapping[EntityId, Credential]:
         """See `cpns.ports.Store`."""
