@@ -58,7 +58,7 @@ fmt: $(VENV)/.dev       ## format, and mend what the linter can mend
 lock:           ## make the lock files anew from pyproject.toml (needs the network)
 	@test -x build/uv/bin/uv || { $(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }
 	build/uv/bin/uv pip compile pyproject.toml --group build -o requirements.lock $(LOCK)
-	build/uv/bin/uv pip compile pyproject.toml --group dev --extra postgres -c requirements.lock -o requirements-dev.lock $(LOCK)
+	build/uv/bin/uv pip compile pyproject.toml --group dev --extra postgres --extra nats -c requirements.lock -o requirements-dev.lock $(LOCK)
 	! grep -nE 'https?:|file:' requirements.lock requirements-dev.lock
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate \

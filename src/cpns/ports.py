@@ -3,8 +3,9 @@
 `store` and `transport` implement these; tests may bring their own. Nothing here does anything.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from cpns.crypto.secret import Secret
 from cpns.domain.cm import CmCredential, CmDevice, HeldCmKey, NewCmDevice
@@ -73,6 +74,44 @@ class Vault(Protocol):
         Raises:
             AuthenticationFailed: another purpose, owner or vault, or changed bytes.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What other processes answered, in no order; `complete` where all that are known to be there did."""
+
+    values: tuple[Any, ...]
+    complete: bool
+
+    def first(self) -> Any:  # noqa: ANN401  # any CBOR
+        """Return the answer of the one that had one; None where none did."""
+        return next((value for value in self.values if value is not None), None)
+
+
+Handler = Callable[[Any], Awaitable[Any]]
+"""Takes what another process asks, and returns the answer; both as CBOR has them. None: it is not ours to answer."""
+
+
+class Siblings(Protocol):
+    """The other processes of the same server, over the same store.
+
+    Attributes:
+        others: whether there may be any.
+    """
+
+    others: bool
+
+    def serve(self, what: str, handler: Handler) -> None:
+        """Answer questions of that name with *handler*."""
+        ...
+
+    async def ask(self, what: str, argument: Any, seconds: float = 2.0) -> Answers:  # noqa: ANN401
+        """Ask all of them; return when all have answered, or after that many seconds."""
+        ...
+
+    def tell(self, what: str, argument: Any) -> None:  # noqa: ANN401
+        """As `ask`, soon, and whatever they answer."""
         ...
 
 
@@ -355,6 +394,13 @@ class Store(Protocol):
 
     async def audit(self, entity_id: EntityId | None, limit: int) -> list[Outcome]:
         """Return the newest *limit* rows of the audit log, newest first."""
+        ...
+
+    async def ended_after(self, number: int | None) -> tuple[int, list[Outcome]]:
+        """Return the newest row's number of the audit log, and the revocations and expulsions after *number*.
+
+        None: none of them.
+        """
         ...
 
     async def close(self) -> None:

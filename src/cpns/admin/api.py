@@ -52,12 +52,13 @@ def _add_entities(router: APIRouter, admin: Admin) -> None:
         @router.get(f"/{plural}", name=f"list_{plural}")
         async def list_all() -> m.Entities:
             found = await admin.entities(kind)
-            return m.Entities(items=[m.Entity.of(entity, admin.is_connected(entity.entity_id)) for entity in found])
+            is_connected = await admin.connected([entity.entity_id for entity in found])
+            return m.Entities(items=[m.Entity.of(entity, is_connected(entity.entity_id)) for entity in found])
 
         @router.get(f"/{plural}/{{id}}", name=f"show_{plural}")
         async def show(id: str) -> m.EntityWithAudit:
             entity = await admin.entity(kind, id)
-            shown = m.Entity.of(entity, admin.is_connected(entity.entity_id))
+            shown = m.Entity.of(entity, (await admin.connected([entity.entity_id]))(entity.entity_id))
             audit = [m.Event.of(row) for row in await admin.audit(entity.entity_id)]
             return m.EntityWithAudit(**shown.model_dump(), audit=audit)
 

@@ -1,10 +1,13 @@
 """The part of the API that is about personal networks, and about who waits to be let in."""
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Response
 
 from cpns.admin import models as m
 from cpns.admin.service import Admin
 from cpns.domain.inventory import Kind
+from cpns.domain.network import Inventory
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -12,13 +15,17 @@ _NO_STORE = {"Cache-Control": "no-store"}
 def add_networks(router: APIRouter, admin: Admin) -> None:
     """Add the PN Inventory, and what changes it."""
 
+    async def shown(found: Sequence[Inventory]) -> list[m.Network]:
+        presence = await admin.presences([member.pne_id for one in found for member in one.members])
+        return [m.Network.of(one, presence) for one in found]
+
     @router.get("/networks")
     async def networks() -> m.Networks:
-        return m.Networks(items=[m.Network.of(one, admin.presence) for one in await admin.networks.all()])
+        return m.Networks(items=await shown(await admin.networks.all()))
 
     @router.get("/networks/{id}")
     async def show(id: str) -> m.Network:
-        return m.Network.of(await admin.networks.one(id), admin.presence)
+        return (await shown([await admin.networks.one(id)]))[0]
 
     @router.post("/networks/{id}/invite")
     async def invite(id: str, who: m.Devices) -> m.Invited:
@@ -38,12 +45,12 @@ def add_networks(router: APIRouter, admin: Admin) -> None:
     @router.post("/networks/{id}/switch")
     async def switch(id: str, to: m.Switch) -> m.Network:
         await admin.networks.switch(id, to.gateway)
-        return m.Network.of(await admin.networks.one(id), admin.presence)
+        return (await shown([await admin.networks.one(id)]))[0]
 
     @router.post("/networks/{id}/settings")
     async def settle(id: str, new: m.Settings) -> m.Network:
         changed = await admin.networks.settle(id, new.policy, new.alias, new.owner)
-        return m.Network.of(changed, admin.presence)
+        return (await shown([changed]))[0]
 
 
 def add_decisions(router: APIRouter, admin: Admin) -> None:
@@ -69,5 +76,7 @@ def add_decisions(router: APIRouter, admin: Admin) -> None:
         gateway = (await admin.entity(Kind.GATEWAY, id)).entity_id
         served = [pn.network.pn_id for pn in await admin.networks.all() if pn.network.gateway_id == gateway]
         held = [m.Held.of(one) for one in await admin.networks.held_through(gateway)]
-        mediated = [m.CmDevice.of(one, admin.is_connected(one.cm_device_id)) for one in await admin.cm.all(gateway)]
-        return m.Exposure(id=id, networks=list(served), devices=held, cm_devices=mediated)
+        mediated = await admin.cm.all(gateway)
+        is_connected = await admin.connected([one.cm_device_id for one in mediated])
+        cm_devices = [m.CmDevice.of(one, is_connected(one.cm_device_id)) for one in mediated]
+        return m.Exposure(id=id, networks=list(served), devices=held, cm_devices=cm_devices)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -81,7 +81,7 @@ class Admin:
         """Return the server at a glance."""
         return Status(
             self.server_id,
-            None if self._server is None else len(self._server.sessions),
+            None if self._server is None else await self._server.overview.sessions(),
             len(await self._store.entities(Kind.GATEWAY)),
             len(await self._store.entities(Kind.PNE)),
             await self._store.last_reading_number(),
@@ -109,13 +109,18 @@ class Admin:
         """Return the newest rows of the audit log for one entity, newest first."""
         return await self._store.audit(entity, AUDIT_TAIL)
 
-    def is_connected(self, entity: EntityId) -> bool | None:
-        """Whether *entity* has a session with the server; None where that does not run."""
-        return None if self._server is None else self._server.is_connected(entity)
+    async def connected(self, entities: Sequence[EntityId]) -> Callable[[EntityId], bool | None]:
+        """Return what tells whether one of *entities* has a session with the server; None where that does not run."""
+        if self._server is None:
+            return lambda _: None
+        found = await self._server.overview.connected(entities)
+        return lambda entity: entity in found
 
-    def presence(self, pne: EntityId) -> Fact | None:
-        """Return how a PNE can be reached, since when that is known, and from whom; None where the server rests."""
-        return None if self._server is None else self._server.presence(pne)
+    async def presences(self, pnes: Sequence[EntityId]) -> Callable[[EntityId], Fact | None]:
+        """Return what tells how one of *pnes* can be reached, since when, and from whom; None where the server rests."""
+        if self._server is None:
+            return lambda _: None
+        return (await self._server.networks.facts(pnes)).get
 
     async def add(self, kind: Kind, name: str, gateway: str | None, note: str) -> DeviceCredential:
         """Provision one entity; the credential can't be had a second time.
@@ -157,19 +162,21 @@ class Admin:
             return explain_stranger(stranger, self._clock.now())
         device = await self.entity(Kind.PNE, name)
         gateway = None if device.last_via is None else await self._store.entity(device.last_via)
-        session = None if self._server is None else self._server.session_state(device.entity_id)
+        pne = device.entity_id
+        session = None if self._server is None else await self._server.overview.session(pne)
+        is_connected = await self.connected([] if gateway is None else [gateway.entity_id])
         facts = Facts(
             now=self._clock.now(),
             running=self._server is not None,
             device=device,
             gateway=gateway,
-            gateway_connected=gateway is not None and self.is_connected(gateway.entity_id) is True,
+            gateway_connected=gateway is not None and is_connected(gateway.entity_id) is True,
             session_age=None if session is None else session[0],
             confirmed=session is not None and session[1],
             last_reading=await self._store.last_reading(device.entity_id),
             network=await self._store.membership(device.entity_id),
             waiting=tuple(waiting),
-            presence=self.presence(device.entity_id),
+            presence=(await self.presences([pne]))(pne),
             texts=len(await self._store.pushes_for(device.entity_id, self._clock.now())),
         )
         return explain(facts)
@@ -205,7 +212,8 @@ class Admin:
         device = (await self.entity(Kind.PNE, name)).entity_id
         push = server.pushes.new(text)
         payload = application.encode_push(push)
-        if keep > 0 and (server.pushes.waits_for(device) or server.presence(device).presence is Presence.ASLEEP):
+        fact = (await server.networks.facts([device]))[device]
+        if keep > 0 and (server.pushes.waits_for(device) or fact.presence is Presence.ASLEEP):
             return await server.pushes.keep(device, push, keep)
         try:
             return await self._exchange(device, application.INBOX_PATH, payload)

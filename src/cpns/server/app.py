@@ -15,19 +15,24 @@ from cpns.domain.network import Admitted, Network
 from cpns.domain.presence import Fact
 from cpns.errors import NoAnswer, NotFound, Refused, Result, Unavailable, UserError
 from cpns.ids import EntityId
-from cpns.ports import Clock, Randomness, Store, Vault
+from cpns.ports import Clock, Randomness, Siblings, Store, Vault
 from cpns.server.cm import ChangingMode
 from cpns.server.config import ServerConfig
 from cpns.server.gateways import Gateways
 from cpns.server.group_messages import GroupMessages
 from cpns.server.groups import Groups
 from cpns.server.networks import Networks
+from cpns.server.overview import Overview
+from cpns.server.pnes import Pnes
+from cpns.server.revocations import LOOK_SECONDS, Revocations
 from cpns.service.authentication import Authentication, GatewayPeer
+from cpns.service.background import Background
 from cpns.service.cm import CmDevices
 from cpns.service.keyring import Keyring
 from cpns.service.presence import Presences
 from cpns.service.pushes import Pushes
 from cpns.service.readings import Readings
+from cpns.service.siblings import Alone
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
@@ -57,6 +62,7 @@ class Server:
         store: opened, migrated.
         vault: opened.
         watch: is told of every message sent.
+        siblings: the other processes of the server, started; by default there are none.
     """
 
     def __init__(
@@ -67,19 +73,23 @@ class Server:
         clock: Clock,
         random: Randomness,
         watch: Watch | None = None,
+        siblings: Siblings | None = None,
     ) -> None:
         self.config = config
+        self._siblings = siblings or Alone()
         self.store = store
         self.vault = vault
         self.sessions = Sessions()
-        self.readings = Readings(store, clock)
+        self.readings = Readings(store, clock, LOOK_SECONDS if self._siblings.others else None)
         self._clock = clock
-        self.gateways = Gateways()
+        self.gateways = Gateways(self._siblings)
+        self.pnes = Pnes(self.sessions, self.gateways, self._siblings)
         self._presences = Presences(clock)
-        self.networks = Networks(store, self.sessions, self.gateways, self._presences, clock)
-        self.groups = Groups(store, self.sessions, self.gateways, clock, random, vault)
-        self.messages = GroupMessages(store, self.groups, self.sessions, self.gateways, clock)
-        self.pushes = Pushes(store, clock, random, self._push)
+        here = (self.sessions, self.gateways)
+        self.networks = Networks(store, *here, self._presences, clock, self._siblings)
+        self.groups = Groups(store, *here, clock, random, vault, self._siblings)
+        self.messages = GroupMessages(store, self.groups, *here, clock, self._siblings)
+        self.pushes = Pushes(store, clock, random, self._push, self._siblings)
         self._authentication = Authentication(
             config.server_id,
             config.lowest_suite,
@@ -91,6 +101,10 @@ class Server:
             config.policy,
             self._admitted,
         )
+        self.overview = Overview(*here, clock, self._siblings)
+        self._revocations = Revocations(
+            *(store, *here, self.networks, self._presences, clock, self._authentication.revoked, self._siblings)
+        )
         cm_devices = CmDevices(
             *(config.server_id, config.lowest_suite, store, vault, self.sessions, clock, random),
             self._authentication.audit_refusal,
@@ -99,9 +113,11 @@ class Server:
         self.cm = ChangingMode(
             *(cm_devices, store, self.sessions, self.gateways, clock, config.cm_unused),
             self.end,
+            self._siblings,
         )
         self._endpoint = Endpoint(config.server_id, self.sessions, self._handle, on_lost=self._gone, watch=watch)
         self._runs = 0
+        self._work = Background()
         self._owners_looked_at = -OWNER_LOOK_SECONDS
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -122,6 +138,8 @@ class Server:
                 "address_taken", f"Can't listen at {where} ({error.strerror}): stop what does, or give --listen."
             ) from error
         self._sweeper = asyncio.create_task(self._sweep())
+        if self._siblings.others:
+            self._work.start(self._revocations.watch())
         return address
 
     async def close(self) -> None:
@@ -130,6 +148,7 @@ class Server:
             self._sweeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sweeper
+        await self._work.close()
         await self.pushes.close()
         await self.messages.close()
         await self.networks.close()
@@ -296,24 +315,32 @@ class Server:
             NotFound: ``unknown_entity``.
             Unavailable: ``not_established``, ``gateway_away`` or ``asleep``, with what to do.
         """
-        session = self.sessions.with_peer(pne_id)
-        if session is None or session.profile is not Profile.PNE_SERVER or session.via is None:
-            raise await self._not_established(pne_id)
-        link = self.gateways.link(session.via)
-        if link is None or link.closed:
-            raise Unavailable("gateway_away", f"The gateway {session.via} of {pne_id} is not connected.")
         try:
-            answer = await link.request(path, payload, timeout=PUSH_TIMEOUT, session=session, accept=_text_of)
+            answer = await self.pnes.request(pne_id, path, payload, PUSH_TIMEOUT)
         except Hinted as error:
             raise Unavailable(
-                "asleep",
-                f"{pne_id} does not answer its gateway {session.via} ({error.reason}): asleep or out of reach.",
+                "asleep", f"{pne_id} does not answer its gateway ({error.reason}): asleep or out of reach."
             ) from error
         except NoAnswer as error:
-            code = "gateway_away" if error.reason == "connection_gone" else "asleep"
-            raise Unavailable(code, f"No answer from {pne_id} through {session.via} ({error.reason}).") from error
-        self._presences.heard(pne_id)
-        return answer
+            raise await self._not_reached(pne_id, error.reason) from error
+        if self.pnes.here(pne_id) is not None:
+            self._presences.heard(pne_id)
+        return _text_of(answer)
+
+    async def _not_reached(self, pne_id: EntityId, reason: str) -> NotFound | Unavailable:
+        """Return what an operator is told of a PNE that did not answer."""
+        if reason == "other_processes_away":
+            return Unavailable(
+                "other_processes_away",
+                f"{pne_id} is not behind this process, and the others can't be asked: see whether NATS runs.",
+            )
+        if reason != "no_session":
+            code = "gateway_away" if reason == "connection_gone" else "asleep"
+            return Unavailable(code, f"No answer from {pne_id} ({reason}).")
+        session = self.sessions.with_peer(pne_id)
+        if session is not None and session.via is not None:
+            return Unavailable("gateway_away", f"The gateway {session.via} of {pne_id} is not connected.")
+        return await self._not_established(pne_id)
 
     async def _not_established(self, pne_id: EntityId) -> NotFound | Unavailable:
         entity = await self.store.entity(pne_id)
@@ -330,36 +357,20 @@ class Server:
         return await self.send(pne_id, application.INBOX_PATH, application.encode_push(push))
 
     def is_connected(self, entity: EntityId) -> bool:
-        """Whether *entity* has a session here, and (a PNE) its PN GW is connected."""
-        return entity in self.gateways or self.networks.is_reachable(entity)
+        """See `Overview.is_here`."""
+        return self.overview.is_here(entity)
 
     def presence(self, pne: EntityId) -> Fact:
-        """Return how a PNE can be reached now, since when that is known, and from whom."""
+        """Return how a PNE can be reached from this process, since when that is known, and from whom."""
         return self._presences.of(pne, stands=self.networks.is_reachable(pne))
 
-    def session_state(self, entity: EntityId) -> tuple[float, bool] | None:
-        """Return age in seconds and whether it is confirmed, of the session with *entity*; None where there is none."""
-        session = self.sessions.with_peer(entity)
-        return None if session is None else (self._clock.monotonic() - session.since, session.confirmed)
-
-    def bar(self, entity: EntityId) -> None:
-        """From now on no session of *entity* begins here, not even of a run that is under way."""
-        self._authentication.revoked(entity)
+    async def bar(self, entity: EntityId) -> None:
+        """See `Revocations.bar`."""
+        await self._revocations.bar(entity)
 
     async def end(self, entity: EntityId, left: Sequence[Network]) -> int:
-        """End every session of a revoked entity, and of those behind a revoked PN GW; return how many.
-
-        The PN GW of a revoked PNE has forgotten its hop key when this returns, if it is connected and answers; one
-        that does not asks for the PN Inventory before it serves again.
-        """
-        ended = [session for session in self.sessions if entity in (session.peer_id, session.via)]
-        for session in ended:
-            self.sessions.remove(session)
-            self._presences.lost(session.peer_id)
-        self.gateways.close(entity)
-        own = next((session.via for session in ended if session.peer_id == entity), None)
-        await self.networks.gone(left, entity, own)
-        return len(ended)
+        """See `Revocations.end`."""
+        return await self._revocations.end(entity, left)
 
     def left_groups(self, changes: Sequence[ChangedGroup]) -> None:
         """Tell the members of service groups that a revoked PNE was in."""
@@ -390,6 +401,9 @@ class Server:
                     self._presences.lost(session.peer_id)
             try:
                 await self.cm.sweep(self.config.half_open)
+                if self._siblings.others:  # what another process kept may be for a PNE that is behind us
+                    await self.pushes.load()
+                    await self.messages.load()
                 if now >= self._owners_looked_at + OWNER_LOOK_SECONDS:
                     self._owners_looked_at = now
                     await self.groups.replace_silent_owners(self.config.owner_away)

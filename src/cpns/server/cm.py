@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from cpns.crypto.schedule import Profile
 from cpns.domain.cm import CmDevice
@@ -10,7 +10,7 @@ from cpns.domain.inventory import State
 from cpns.domain.network import Network
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId
-from cpns.ports import Clock, Store
+from cpns.ports import Clock, Siblings, Store
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.service.authentication import GatewayPeer
 from cpns.service.background import Background
@@ -36,6 +36,7 @@ class ChangingMode:
         devices: the procedures.
         unused: seconds after which one that was never used is forgotten.
         end: ends the sessions of an entity that was revoked.
+        siblings: the other processes of the server.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class ChangingMode:
         clock: Clock,
         unused: float,
         end: End,
+        siblings: Siblings,
     ) -> None:
         self._devices = devices
         self._store = store
@@ -55,6 +57,9 @@ class ChangingMode:
         self._clock = clock
         self._unused = unused
         self._end = end
+        self._siblings = siblings
+        siblings.serve("cm rotates", self._rotates_elsewhere)
+        siblings.serve("cm rotated", self._rotated_elsewhere)
         self._expected: dict[Link, Activation] = {}
         self._due: dict[EntityId, set[EntityId]] = {}
         self._looked_at = -EXPIRY_SECONDS
@@ -119,8 +124,8 @@ class ChangingMode:
             self._sessions.remove(source)
             return None
         if activation.fresh:
-            for due in self._due.values():
-                due.discard(peer.gateway_id)
+            await self._rotated_elsewhere(peer.gateway_id)
+            self._siblings.tell("cm rotated", peer.gateway_id)
         for older in ended:
             await self._end(older, ())
         _log.info(
@@ -161,10 +166,20 @@ class ChangingMode:
             NotFound: ``unknown_cm_device``.
         """
         devices = await self._store.rotate_cm(ids, self._clock.now())
-        for device in devices:
-            self._due.setdefault(device.pne_id, set()).add(device.cm_device_id)
-            self.heard(device.pne_id)
+        due = [[device.pne_id, device.cm_device_id] for device in devices]
+        await self._rotates_elsewhere(due)
+        self._siblings.tell("cm rotates", due)
         return devices
+
+    async def _rotates_elsewhere(self, due: Any) -> None:  # noqa: ANN401  # any CBOR
+        """CM Devices are to take fresh keys, as an operator said to this process or another."""
+        for pne, device in due:
+            self._due.setdefault(pne, set()).add(device)
+            self.heard(pne)
+
+    async def _rotated_elsewhere(self, device: Any) -> None:  # noqa: ANN401
+        for due in self._due.values():
+            due.discard(device)
 
     def heard(self, pne: EntityId) -> None:
         """*pne* can be reached: tell it of a rotation that is due."""

@@ -1,25 +1,42 @@
-"""The PN GWs that are connected: what the server asks of them, and tells them, inside their sessions."""
+"""The PN GWs that are connected: what the server asks of them, and tells them, inside their sessions.
+
+A PN GW is connected to one process of the server. What is for one that is not connected here goes to the others.
+"""
 
 import contextlib
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from cpns.errors import NoAnswer, Refused
 from cpns.ids import EntityId, PnId
+from cpns.ports import Siblings
 from cpns.service.authentication import GatewayPeer
+from cpns.service.siblings import Alone
 from cpns.session.table import Session
 from cpns.transport.endpoint import Link
+from cpns.transport.errors import Answer, read
 from cpns.wire import codec
+from cpns.wire.registry import CPNS_PATH
 
 M = TypeVar("M")
 
 NOTIFY_TIMEOUT: Final = 2.0
+ELSEWHERE_SECONDS: Final = 1.0
+"""What another process has besides the time that its PN GW has."""
 
 
 class Gateways:
-    """PN GW to its session and connection; the newest of each."""
+    """PN GW to its session and connection here; the newest of each.
 
-    def __init__(self) -> None:
+    Args:
+        siblings: the other processes of this server.
+    """
+
+    def __init__(self, siblings: Siblings | None = None) -> None:
         self._connected: dict[EntityId, tuple[GatewayPeer, Link]] = {}
+        self._siblings = siblings or Alone()
+        self._siblings.serve("gateway", self._asked_for)
+        self._siblings.serve("gateway came", self._came_elsewhere)
+        self._siblings.serve("gateway serves", self._serves_elsewhere)
 
     def __contains__(self, gateway: object) -> bool:
         return gateway in self._connected
@@ -35,6 +52,7 @@ class Gateways:
         older = self._connected.get(peer.gateway_id)
         self._connected[peer.gateway_id] = (peer, link)
         link.keep()
+        self._siblings.tell("gateway came", peer.gateway_id)
         if older is not None and older[1] != link:
             older[1].close()
         return True
@@ -69,13 +87,18 @@ class Gateways:
 
     def serves(self, gateway: EntityId, pn_id: PnId, *, now: bool) -> None:
         """Note that a connected PN GW serves a PN from now on, or no longer."""
+        if not self._serves(gateway, pn_id, now=now):
+            self._siblings.tell("gateway serves", [gateway, pn_id, now])
+
+    def _serves(self, gateway: EntityId, pn_id: PnId, *, now: bool) -> bool:
         peer, _ = self._connected.get(gateway, (None, None))
         if peer is None:
-            return
+            return False
         if now and pn_id not in peer.pns:
             peer.pns.append(pn_id)
         elif not now and pn_id in peer.pns:
             peer.pns.remove(pn_id)
+        return True
 
     async def ask(self, gateway: EntityId, message: codec.Message, shape: type[M], timeout: float) -> M:
         """Ask a PN GW; return its answer.
@@ -83,15 +106,48 @@ class Gateways:
         Raises:
             Refused: it is not connected or does not answer (`NoAnswer`), or answers with an error.
         """
-        peer, link = self._connected.get(gateway, (None, None))
-        if peer is None or link is None:
-            raise NoAnswer("gateway_away")
-        return await link.ask(message, shape, timeout=timeout, session=peer.session)
+        return read(await self._exchange(gateway, codec.encode(message), timeout), shape)
 
     async def tell(self, gateway: EntityId, message: codec.Message) -> None:
         """Tell a PN GW, if it is connected; one that is away asks for the PN Inventory before it serves again."""
-        peer, link = self._connected.get(gateway, (None, None))
-        if peer is None or link is None:
-            return
         with contextlib.suppress(Refused):
-            await link.tell(message, timeout=NOTIFY_TIMEOUT, session=peer.session)
+            await self._exchange(gateway, codec.encode(message), NOTIFY_TIMEOUT)
+
+    async def _exchange(self, gateway: EntityId, body: bytes, timeout: float) -> Answer:
+        if gateway in self._connected:
+            return await self._exchange_here(gateway, body, timeout)
+        answers = await self._siblings.ask("gateway", [gateway, body, timeout], timeout + ELSEWHERE_SECONDS)
+        found = answers.first()
+        if found is None:
+            raise NoAnswer("gateway_away" if answers.complete else "other_processes_away")
+        if found == NOTHING:
+            raise NoAnswer
+        return Answer(*found)
+
+    async def _exchange_here(self, gateway: EntityId, body: bytes, timeout: float) -> Answer:
+        peer, link = self._connected[gateway]
+        return await link.request(CPNS_PATH, body, timeout=timeout, session=peer.session, accept=lambda answer: answer)
+
+    # for other processes
+
+    async def _asked_for(self, argument: Any) -> object:  # noqa: ANN401  # any CBOR
+        gateway, body, timeout = argument
+        if gateway not in self._connected:
+            return None
+        try:
+            answer = await self._exchange_here(gateway, body, timeout)
+        except NoAnswer:
+            return NOTHING
+        return [answer.code, answer.payload]
+
+    async def _came_elsewhere(self, gateway: Any) -> None:  # noqa: ANN401
+        """A PN GW has one connection; the newest counts."""
+        self.close(gateway)
+
+    async def _serves_elsewhere(self, argument: Any) -> None:  # noqa: ANN401
+        gateway, pn_id, now = argument
+        self._serves(gateway, pn_id, now=now)
+
+
+NOTHING: Final[list[object]] = []
+"""The answer for a peer that is there, by all that is known, and did not answer."""

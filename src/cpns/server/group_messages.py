@@ -7,19 +7,20 @@ one did: so nobody else can use up its numbers, and nothing forged goes further.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from cpns.domain.group import Group, GroupInventory, KeptMessage, KeyedGroup, Listed, TakenMessage
 from cpns.domain.network import Standing
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId
-from cpns.ports import Clock, Store
+from cpns.ports import Clock, Siblings, Store
 from cpns.protocol.group_messaging.receiver import check_signature, run_of
-from cpns.server.gateways import Gateways
+from cpns.server.gateways import ELSEWHERE_SECONDS, Gateways
 from cpns.server.groups import Groups
 from cpns.service.deliveries import Deliveries
 from cpns.session.table import Sessions
+from cpns.wire import codec
 from cpns.wire import group_messages as m
 
 _log = logging.getLogger("cpns.server")
@@ -34,15 +35,27 @@ class GroupMessages:
 
     Args:
         groups: tells who is a member, and under which Group Key.
-        sessions: those of the server: they tell which PN GW a member is behind.
+        sessions: those of this process: they tell which PN GW a member is behind.
+        siblings: the other processes of the server.
     """
 
-    def __init__(self, store: Store, groups: Groups, sessions: Sessions, gateways: Gateways, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        groups: Groups,
+        sessions: Sessions,
+        gateways: Gateways,
+        clock: Clock,
+        siblings: Siblings,
+    ) -> None:
         self._store = store
         self._groups = groups
         self._sessions = sessions
         self._gateways = gateways
         self._clock = clock
+        self._siblings = siblings
+        siblings.serve("group message", self._hand_on_elsewhere)
+        siblings.serve("group messages wait", self._wait_elsewhere)
         self._busy: defaultdict[EntityId, asyncio.Lock] = defaultdict(asyncio.Lock)
         """One message of a sender at a time, so that they reach everybody in their order."""
         self._deliveries = Deliveries(lambda pne: store.kept_group_messages(pne, clock.now()), self._hand_over)
@@ -104,27 +117,64 @@ class GroupMessages:
             expires_at=now + group.keep,
         )
         await self._store.take_group_message(taken)
-        self._deliveries.wait_for(taken.keep_for)
-        for pne in taken.keep_for:
+        if taken.keep_for:
+            self._siblings.tell("group messages wait", list(taken.keep_for))
+            self._wait(taken.keep_for)
+
+    def _wait(self, pnes: Sequence[EntityId]) -> None:
+        """A message waits for *pnes*: those behind this process may have missed no more than that one datagram."""
+        self._deliveries.wait_for(pnes)
+        for pne in pnes:
             if self._gateways.way(self._sessions.with_peer(pne)) is not None:
-                self._deliveries.heard(pne)  # it may have missed no more than that one datagram
+                self._deliveries.heard(pne)
 
     async def _hand_on(self, found: GroupInventory, message: m.GroupMessageUp, own: EntityId) -> list[EntityId]:
         """Give a message to the PN GWs of the members; return who has not got it."""
-        behind: defaultdict[EntityId | None, list[EntityId]] = defaultdict(list)
-        for pne in found.members:
-            way = self._gateways.way(self._sessions.with_peer(pne))
-            if pne != message.entity_id:
-                behind[None if way is None else way[1].via].append(pne)
-        missed = behind.pop(None, [])
-        missed += _without(behind.pop(own, []), message.count, message.members)
         plain = m.GroupMessage(
             *(message.sg_id, message.epoch, message.entity_id, message.seq, message.sealed, message.signature)
         )
+        behind = self._behind([pne for pne in found.members if pne != message.entity_id])
+        elsewhere = behind.pop(None, [])
+        missed = [*_without(behind.pop(own, []), message.count, message.members)]
+        here, there = await asyncio.gather(self._give_all(behind, plain), self._give_elsewhere(elsewhere, plain))
+        return missed + here + there
+
+    def _behind(self, pnes: Sequence[EntityId]) -> dict[EntityId | None, list[EntityId]]:
+        """Return *pnes* by the PN GW that they are behind, as far as it is connected here; None: not here."""
+        behind: dict[EntityId | None, list[EntityId]] = {}
+        for pne in pnes:
+            way = self._gateways.way(self._sessions.with_peer(pne))
+            behind.setdefault(None if way is None else way[1].via, []).append(pne)
+        return behind
+
+    async def _give_all(
+        self, behind: Mapping[EntityId | None, list[EntityId]], message: m.GroupMessage
+    ) -> list[EntityId]:
         there = [(gateway, pnes) for gateway, pnes in behind.items() if gateway is not None]
-        for some in await asyncio.gather(*(self._give(gateway, pnes, plain) for gateway, pnes in there)):
-            missed += some
-        return missed
+        missed = await asyncio.gather(*(self._give(gateway, pnes, message) for gateway, pnes in there))
+        return [pne for some in missed for pne in some]
+
+    async def _give_elsewhere(self, pnes: list[EntityId], message: m.GroupMessage) -> list[EntityId]:
+        """Let the other processes give a message to those of *pnes* that are behind them; return who has not got it."""
+        if not pnes:
+            return []
+        seconds = HAND_ON_SECONDS + ELSEWHERE_SECONDS
+        answers = await self._siblings.ask("group message", [codec.encode(message), pnes], seconds)
+        have = {pne for some in answers.values for pne in some or ()}
+        return [pne for pne in pnes if pne not in have]
+
+    # for other processes
+
+    async def _hand_on_elsewhere(self, argument: Any) -> list[EntityId]:  # noqa: ANN401  # any CBOR
+        """Give a message to members that are behind this process; return who has it."""
+        body, pnes = argument
+        behind = self._behind(pnes)
+        away = behind.pop(None, [])
+        missed = {*away, *await self._give_all(behind, codec.decode(body, m.GroupMessage))}
+        return [pne for pne in pnes if pne not in missed]
+
+    async def _wait_elsewhere(self, pnes: Any) -> None:  # noqa: ANN401
+        self._wait(pnes)
 
     async def _give(self, gateway: EntityId, pnes: Sequence[EntityId], message: m.GroupMessage) -> Sequence[EntityId]:
         """Give a message to one PN GW; return which of *pnes*, that are behind it, have not got it."""

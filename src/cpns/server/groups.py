@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from cpns.crypto.secret import Secret
 from cpns.domain import group as rules
@@ -15,9 +15,11 @@ from cpns.domain.group import KEEP_SECONDS, ChangedGroup, Group, GroupInventory,
 from cpns.domain.network import Policy, Standing
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, SgId
-from cpns.ports import Clock, Randomness, Store, Vault
+from cpns.ports import Clock, Randomness, Siblings, Store, Vault
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
+from cpns.server.pnes import Pnes
 from cpns.service.background import Background
+from cpns.service.siblings import Alone
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Link
 from cpns.wire import codec
@@ -42,9 +44,10 @@ class Groups:
     """The service groups of one server process.
 
     Args:
-        sessions: those of the server: a PNE is asked and told in its own.
+        sessions: those of this process.
         gateways: the PN GWs that are connected, which are told for their copies, and given the Group Keys.
         vault: seals the Group Keys; None where no server runs, and nobody needs one.
+        siblings: the other processes of the server.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Groups:
         clock: Clock,
         random: Randomness,
         vault: Vault | None = None,
+        siblings: Siblings | None = None,
     ) -> None:
         self._store = store
         self._sessions = sessions
@@ -62,6 +66,9 @@ class Groups:
         self._clock = clock
         self._random = random
         self._vault = vault
+        self._siblings = siblings or Alone()
+        self._siblings.serve("group changed", self._changed_elsewhere)
+        self._pnes = Pnes(sessions, gateways, self._siblings)
         self._passing_on: set[SgId] = set()
         self._telling = Background()
 
@@ -171,7 +178,7 @@ class Groups:
         """Give groups whose owner was not here for that long to the member that was, and is in longest (DEF-5)."""
         since = self._clock.now() - seconds
         for group, there in await self._store.silent_owners(since):
-            if self._sessions.with_peer(group.owner) is None:
+            if not await self._pnes.there([group.owner]):
                 with contextlib.suppress(Refused):
                     rule = partial(rules.replace_owner, gone=group.owner, there=there)
                     await self._change(group.sg_id, rule, None)
@@ -333,28 +340,44 @@ class Groups:
             *(after.sg_id, tuple(about[:MAX_MEMBERS]), after.version, kind, after.epoch),
             owner=after.owner if after.owner != changed.before.owner else None,
         )
-        out = went if kind is Change.EXPELLED else ()
-        ways = {pne: way for pne in (*changed.members, *went) if (way := self._way_to(pne)) is not None}
+        told = [*dict.fromkeys([*changed.members, *(went if kind is Change.EXPELLED else ())])]
+        concerned = [*changed.members, *went]
+        keyed = not change.deleted and after.epoch != changed.before.epoch
+        self._siblings.tell("group changed", [codec.encode(notice), concerned, told, keyed])
+        await self._tell_here(notice, concerned, told, keyed)
+
+    async def _changed_elsewhere(self, argument: Any) -> None:  # noqa: ANN401  # any CBOR
+        body, concerned, told, keyed = argument
+        await self._tell_here(codec.decode(body, sg.SgChangeNotify), concerned, told, keyed)
+
+    async def _tell_here(
+        self, notice: sg.SgChangeNotify, concerned: Sequence[EntityId], whom: Sequence[EntityId], keyed: bool
+    ) -> None:
+        """Tell *whom* of a change, as far as they are behind this process, and the PN GWs of all *concerned*.
+
+        Args:
+            notice: what is told.
+            concerned: members, and those that are none any more.
+            whom: those of them that are told.
+            keyed: whether a new epoch has begun.
+        """
+        ways = {pne: way for pne in concerned if (way := self._pnes.here(pne)) is not None}
         gateways = {session.via for _, session in ways.values() if session.via is not None}
         await asyncio.gather(*(self._gateways.tell(gateway, notice) for gateway in gateways))
-        if not change.deleted and after.epoch != changed.before.epoch:
-            self._telling.start(self._deliver(after.sg_id, gateways))  # whoever is silent holds up no key
-        told = [ways[pne] for pne in dict.fromkeys([*changed.members, *out]) if pne in ways]
+        if keyed:
+            self._telling.start(self._deliver(notice.sg_id, gateways))  # whoever is silent holds up no key
+        told = [ways[pne] for pne in whom if pne in ways]
         for start in range(0, len(told), TOLD_AT_ONCE):
             await asyncio.gather(
                 *(_told(link, session, notice) for link, session in told[start : start + TOLD_AT_ONCE])
             )
 
-    def _way_to(self, pne: EntityId) -> tuple[Link, Session] | None:
-        """Return link and session of a PNE that can be reached; one that can't asks when it is back."""
-        return self._gateways.way(self._sessions.with_peer(pne))
-
     async def _ask(self, pne: EntityId, message: codec.Message, shape: type[M]) -> M:
         """Ask a PNE, end to end. Raises `Refused`: it is away, or does not answer (`NoAnswer`)."""
-        way = self._way_to(pne)
-        if way is None:
-            raise NoAnswer("away")
-        return await way[0].ask(message, shape, timeout=CONSENT_SECONDS, session=way[1])
+        try:
+            return await self._pnes.ask(pne, message, shape, CONSENT_SECONDS)
+        except NoAnswer as error:
+            raise NoAnswer("away" if error.reason == "no_session" else error.reason) from error
 
 
 async def _told(link: Link, session: Session, notice: sg.SgChangeNotify) -> None:

@@ -5,21 +5,23 @@ import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from cpns.domain import membership
 from cpns.domain.membership import Actor, Role, Rule
 from cpns.domain.network import Admitted, Edited, Network, Policy, Present
+from cpns.domain.presence import Fact
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
-from cpns.ports import Clock, Store
+from cpns.ports import Clock, Siblings, Store
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.service.background import Background
 from cpns.service.presence import Presences
+from cpns.service.siblings import Alone
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Link
 from cpns.wire import pn_messages as pm
-from cpns.wire.registry import MAX_MEMBERS, Change
+from cpns.wire.registry import MAX_MEMBERS, Change, Presence, Source
 
 _log = logging.getLogger("cpns.server")
 
@@ -35,16 +37,27 @@ class Networks:
         sessions: those of the server; a session with a PNE ends with its membership.
         gateways: the PN GWs that are connected.
         presences: what is known of where members are.
+        siblings: the other processes of the server.
     """
 
     def __init__(
-        self, store: Store, sessions: Sessions, gateways: Gateways, presences: Presences, clock: Clock
+        self,
+        store: Store,
+        sessions: Sessions,
+        gateways: Gateways,
+        presences: Presences,
+        clock: Clock,
+        siblings: Siblings | None = None,
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._gateways = gateways
         self._presences = presences
         self._clock = clock
+        self._siblings = siblings or Alone()
+        self._siblings.serve("members out", self._out_elsewhere)
+        self._siblings.serve("pnes moved", self._moved_elsewhere)
+        self._siblings.serve("presences", self._asked_where)
         self._telling = Background()
 
     async def close(self) -> None:
@@ -144,6 +157,10 @@ class Networks:
 
     def admitted(self, found: Admitted, moved_from: Mapping[EntityId, EntityId]) -> None:
         """Tell the PN GWs that PNEs were behind until now; the one that they came through has its SETUP Response."""
+        here = [pne for pne, admission in found.admissions.items() if admission.result is Result.SUCCESS]
+        if found.network is not None and here:
+            one = found.network
+            self._siblings.tell("pnes moved", [here, one.gateway_id, one.pn_id, one.version, self._clock.now()])
         told: set[tuple[EntityId, EntityId]] = set()
         for network, gone in found.left:
             self._tell_soon(network, network.gateway_id, Change.MOVED, gone)
@@ -175,6 +192,11 @@ class Networks:
             if tell_them and link is not None
         ]
         vias = {session.peer_id: session.via for session in sessions}
+        out = [pne for pne in gone if pne not in vias]
+        if out:
+            about = [edited.after.pn_id, edited.after.version, int(change)] if tell_them else None
+            for some in (await self._siblings.ask("members out", [out, about])).values:
+                vias.update(some or {})
         concerned: dict[EntityId, list[EntityId]] = {edited.before.gateway_id: list(gone)}
         for pne, via in vias.items():  # one that is just going over to another PN GW is still behind the older
             if via is not None and via != edited.before.gateway_id:
@@ -183,10 +205,7 @@ class Networks:
         await asyncio.gather(*own, *tell)
 
     async def _tell_member(self, edited: Edited, session: Session, link: Link, change: Change) -> None:
-        """Tell a PNE end to end, under the session that has just ended, that it is out."""
-        notice = pm.PnChangeNotify(edited.after.pn_id, (session.peer_id,), edited.after.version, change)
-        with contextlib.suppress(Refused):
-            await link.tell(notice, timeout=NOTIFY_TIMEOUT, session=session)
+        await _tell_out(edited.after.pn_id, edited.after.version, change, session, link)
 
     async def _tell(self, network: Network, gateway: EntityId, change: Change, about: Sequence[EntityId]) -> None:
         for start in range(0, len(about) or 1, MAX_MEMBERS):
@@ -235,11 +254,66 @@ class Networks:
             network.gateway_id,
             network.alias,
             network.owner,
-            tuple(map(self._entry, shown)) or None,
+            await self._entries(shown),
             more,
         )
 
-    def _entry(self, member: Present) -> pm.InventoryEntry:
-        fact = self._presences.of(member.pne_id, stands=self.is_reachable(member.pne_id))
+    async def _entries(self, members: Sequence[Present]) -> tuple[pm.InventoryEntry, ...] | None:
+        facts = await self.facts([member.pne_id for member in members])
+        return tuple(self._entry(member, facts[member.pne_id]) for member in members) or None
+
+    def _entry(self, member: Present, fact: Fact) -> pm.InventoryEntry:
         age = max(0, int(self._clock.now() - fact.at))
         return pm.InventoryEntry(member.pne_id, fact.presence, age, fact.source, member.guest)
+
+    async def facts(self, pnes: Sequence[EntityId]) -> dict[EntityId, Fact]:
+        """Return how each of *pnes* can be reached now, since when that is known, and from whom."""
+        found = {pne: self._presences.of(pne, stands=self.is_reachable(pne)) for pne in pnes}
+        missing = [pne for pne in pnes if not self.is_reachable(pne)]
+        if missing:
+            for some in (await self._siblings.ask("presences", missing)).values:
+                for pne, (presence, at, source) in (some or {}).items():
+                    found[pne] = Fact(Presence(presence), at, Source(source))
+        return found
+
+    # for other processes
+
+    async def _out_elsewhere(self, argument: Any) -> dict[EntityId, EntityId | None]:  # noqa: ANN401  # any CBOR
+        """End the sessions of members that are out, and tell them; return the PN GWs that they were behind."""
+        pnes, about = argument
+        vias: dict[EntityId, EntityId | None] = {}
+        for pne in pnes:
+            session = self._sessions.with_peer(pne)
+            if session is None:
+                continue
+            vias[pne] = session.via
+            link = self._gateways.link(session.via)
+            self._sessions.remove(session)
+            self._presences.lost(pne)
+            if about is not None and link is not None:
+                pn_id, version, change = about
+                await _tell_out(pn_id, version, Change(change), session, link)
+        return vias
+
+    async def _moved_elsewhere(self, argument: Any) -> None:  # noqa: ANN401
+        """PNEs have a session at another process: an older one here is over, and its PN GW is told."""
+        pnes, gateway, pn_id, version, at = argument
+        for pne in pnes:
+            session = self._sessions.with_peer(pne)
+            if session is None or self._clock.now() - (self._clock.monotonic() - session.since) > at:
+                continue  # it came here after that
+            self._sessions.remove(session)
+            if session.via is not None and session.via != gateway and session.via in self._gateways:
+                notice = pm.PnChangeNotify(pn_id, (pne,), version, Change.MOVED)
+                self._telling.start(self._gateways.tell(session.via, notice))
+
+    async def _asked_where(self, pnes: Any) -> dict[EntityId, list[object]]:  # noqa: ANN401
+        facts = {pne: self._presences.of(pne, stands=True) for pne in pnes if self.is_reachable(pne)}
+        return {pne: [int(fact.presence), fact.at, int(fact.source)] for pne, fact in facts.items()}
+
+
+async def _tell_out(pn_id: PnId, version: int, change: Change, session: Session, link: Link) -> None:
+    """Tell a PNE end to end, under the session that has just ended, that it is out."""
+    notice = pm.PnChangeNotify(pn_id, (session.peer_id,), version, change)
+    with contextlib.suppress(Refused):
+        await link.tell(notice, timeout=NOTIFY_TIMEOUT, session=session)

@@ -39,7 +39,7 @@ class ImportReport:
 class Sessions(Protocol):
     """What a revocation asks of a running server."""
 
-    def bar(self, entity: EntityId) -> None:
+    async def bar(self, entity: EntityId) -> None:
         """From now on no session of *entity* begins."""
         ...
 
@@ -55,7 +55,7 @@ class Sessions(Protocol):
 class NoSessions:
     """Where no server runs, nobody has a session to end."""
 
-    def bar(self, entity: EntityId) -> None:
+    async def bar(self, entity: EntityId) -> None:
         """Do nothing."""
 
     async def end(self, entity: EntityId, left: Sequence[Network]) -> int:
@@ -160,11 +160,11 @@ class Provisioning:
         entity = EntityId(name)
         if await self._store.entity(entity) is None:
             raise NotFound("unknown_entity", f"There is no {name}: see `cpns device list` and `cpns gateway list`.")
-        self._sessions.bar(entity)  # first, so that no run under way can bring it back behind the commit
+        await self._sessions.bar(entity)  # first, so that no run under way can bring it back behind the commit
         revocation = await self._store.revoke(entity, self._clock.now())
         ended = await self._sessions.end(entity, revocation.left)
         for device in revocation.also:
-            self._sessions.bar(device)
+            await self._sessions.bar(device)
             ended += await self._sessions.end(device, ())
         self._sessions.left_groups(revocation.groups)
         return ended

@@ -2,12 +2,12 @@
 
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from cpns.domain.inventory import KeptPush
 from cpns.errors import Refused
 from cpns.ids import EntityId
-from cpns.ports import Clock, Randomness, Store
+from cpns.ports import Clock, Randomness, Siblings, Store
 from cpns.service.deliveries import Deliveries
 from cpns.wire.application import PUSH_ID_BYTES, Push
 
@@ -21,15 +21,18 @@ class Pushes:
     """The texts of one server process that wait.
 
     Args:
+        siblings: the other processes of the server: what is kept here may be for a PNE that is behind another.
         send: sends one end to end and returns the answer; raises Unavailable where the PNE can't be reached, and
             Refused where it does not take it.
     """
 
-    def __init__(self, store: Store, clock: Clock, random: Randomness, send: Send) -> None:
+    def __init__(self, store: Store, clock: Clock, random: Randomness, send: Send, siblings: Siblings) -> None:
         self._store = store
         self._clock = clock
         self._random = random
         self._send = send
+        self._siblings = siblings
+        siblings.serve("push waits", self._waits_elsewhere)
         self._deliveries = Deliveries(lambda pne: store.pushes_for(pne, clock.now()), self._hand_over)
 
     async def load(self) -> None:
@@ -54,7 +57,11 @@ class Pushes:
         kept = KeptPush(0, push.push_id, pne, push.text, now, now + min(seconds, MAX_SECONDS))
         await self._store.keep_push(kept)
         self._deliveries.wait_for([pne])
+        self._siblings.tell("push waits", pne)
         return kept
+
+    async def _waits_elsewhere(self, pne: Any) -> None:  # noqa: ANN401  # any CBOR
+        self._deliveries.wait_for([pne])
 
     def waits_for(self, pne: EntityId) -> bool:
         """Whether something waits for *pne*, so that what comes new has to wait behind it."""

@@ -1,6 +1,7 @@
 """Readings: committed, then acknowledged, then told to whoever watches."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 
@@ -14,10 +15,15 @@ _PAGE = 200
 
 
 class Readings:
-    """The readings of one server process."""
+    """The readings of one server process.
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    Args:
+        look_every: seconds after which who follows looks into the store, as other processes commit too; None: never.
+    """
+
+    def __init__(self, store: Store, clock: Clock, look_every: float | None = None) -> None:
         self._store = store
+        self._look_every = look_every
         self._clock = clock
         self._committed = asyncio.Event()
 
@@ -41,4 +47,6 @@ class Readings:
                 after = reading.number
                 yield reading
             if not page:
-                await committed.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._look_every):
+                        await committed.wait()

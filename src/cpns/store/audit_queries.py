@@ -20,6 +20,16 @@ _NEWEST = (
     .limit(bindparam("limit"))
 )
 _NEWEST_OF_ENTITY = _NEWEST.where(audit.c.entity_id == bindparam("entity_id"))
+_LAST = select(func.max(audit.c.number))
+_ENDED = (
+    select(audit.c.at, audit.c.event, audit.c.entity_id, audit.c.via, audit.c.result, audit.c.reason)
+    .where(
+        audit.c.number > bindparam("after"),
+        audit.c.number <= bindparam("last"),
+        audit.c.event.in_(("revoked", "expelled")),
+    )
+    .order_by(audit.c.number)
+)
 _HELD = (
     select(audit.c.entity_id, func.min(audit.c.at), func.max(audit.c.at), func.count())
     .where(audit.c.via == bindparam("gateway_id"), audit.c.event == "pne_established")
@@ -45,6 +55,15 @@ def newest(connection: Connection, entity_id: EntityId | None, limit: int) -> li
     statement = _NEWEST if entity_id is None else _NEWEST_OF_ENTITY
     rows = connection.execute(statement, {"limit": limit, "entity_id": entity_id})
     return [Outcome(at, event, who, via, Result(result), reason) for at, event, who, via, result, reason in rows]
+
+
+def ended_after(connection: Connection, number: int | None) -> tuple[int, list[Outcome]]:
+    """See `cpns.ports.Store.ended_after`."""
+    last = connection.execute(_LAST).scalar_one_or_none() or 0
+    if number is None or number == last:
+        return last, []
+    rows = connection.execute(_ENDED, {"after": number, "last": last})
+    return last, [Outcome(at, event, who, via, Result(result), reason) for at, event, who, via, result, reason in rows]
 
 
 def held_through(connection: Connection, gateway_id: EntityId) -> list[HeldThrough]:

@@ -272,6 +272,10 @@ class ServerStore:
         """See `cpns.ports.Store`."""
         return await self._database.run(partial(audit_queries.newest, entity_id=entity_id, limit=limit), write=False)
 
+    async def ended_after(self, number: int | None) -> tuple[int, list[Outcome]]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(audit_queries.ended_after, number=number), write=False)
+
     async def close(self) -> None:
         """See `cpns.ports.Store`."""
         await self._database.close()

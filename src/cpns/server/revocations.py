@@ -1,0 +1,119 @@
+"""The end of a revoked entity's sessions, at every process of the server.
+
+A process that does not hear of it over NATS finds it in the store, where it looks every second. So a revocation that
+was not confirmed by all of them waits until they have looked; who can't look has no store, and takes nothing from
+anybody.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from cpns.domain.network import Network
+from cpns.errors import UserError
+from cpns.ids import EntityId
+from cpns.ports import Clock, Siblings, Store
+from cpns.server.gateways import Gateways
+from cpns.server.networks import Networks
+from cpns.service.presence import Presences
+from cpns.session.table import Session, Sessions
+
+_log = logging.getLogger("cpns.server")
+
+LOOK_SECONDS: Final = 1.0
+
+
+class Revocations:
+    """The revocations of a server, as this process sees them.
+
+    Args:
+        sessions: those of this process.
+        bar: keeps runs under way here from beginning a session.
+        siblings: the other processes.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sessions: Sessions,
+        gateways: Gateways,
+        networks: Networks,
+        presences: Presences,
+        clock: Clock,
+        bar: Callable[[EntityId], None],
+        siblings: Siblings,
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._gateways = gateways
+        self._networks = networks
+        self._presences = presences
+        self._clock = clock
+        self._bar = bar
+        self._siblings = siblings
+        siblings.serve("bar", self._bar_elsewhere)
+        siblings.serve("end", self._end_elsewhere)
+
+    async def bar(self, entity: EntityId) -> None:
+        """From now on no session of *entity* begins, not even of a run that is under way."""
+        self._bar(entity)
+        await self._siblings.ask("bar", entity)
+
+    async def end(self, entity: EntityId, left: Sequence[Network]) -> int:
+        """End every session of a revoked entity, and of those behind a revoked PN GW; return how many.
+
+        The PN GW of a revoked PNE has forgotten its hop key when this returns, if it is connected and answers; one
+        that does not asks for the PN Inventory before it serves again.
+        """
+        count, via = self._end_here(entity, float("inf"))
+        answers = await self._siblings.ask("end", entity)
+        for their_count, their_via in answers.values:
+            count, via = count + their_count, via or their_via
+        await self._networks.gone(left, entity, via)
+        if not answers.complete:
+            _log.warning("not every process has confirmed that %s is revoked: it finds it in the store", entity)
+            await asyncio.sleep(2 * LOOK_SECONDS)
+        return count
+
+    def _end_here(self, entity: EntityId, before: float) -> tuple[int, EntityId | None]:
+        """End what began *before* then, seconds since the epoch; return how many, and where its own session was."""
+        ended = [
+            session
+            for session in self._sessions
+            if entity in (session.peer_id, session.via) and self._begun(session) < before
+        ]
+        for session in ended:
+            self._sessions.remove(session)
+            self._presences.lost(session.peer_id)
+        if before == float("inf"):
+            self._gateways.close(entity)
+        return len(ended), next((session.via for session in ended if session.peer_id == entity), None)
+
+    def _begun(self, session: Session) -> float:
+        return self._clock.now() - (self._clock.monotonic() - session.since)
+
+    async def watch(self) -> None:
+        """Look into the store for what other processes have revoked, or put out of a network, until cancelled."""
+        number = None
+        while True:
+            try:
+                number, rows = await self._store.ended_after(number)
+                for row in rows:
+                    if row.event == "revoked":
+                        self._bar(row.entity_id)
+                        self._end_here(row.entity_id, float("inf"))
+                    else:
+                        self._end_here(row.entity_id, row.at)
+            except UserError as error:
+                _log.warning("will look again for revocations: %s", error)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    # for other processes
+
+    async def _bar_elsewhere(self, entity: Any) -> None:  # noqa: ANN401  # any CBOR
+        self._bar(entity)
+
+    async def _end_elsewhere(self, entity: Any) -> list[object]:  # noqa: ANN401
+        self._bar(entity)
+        return [*self._end_here(entity, float("inf"))]

@@ -1,0 +1,246 @@
+"""The other processes of a server, over core NATS: who asks, asks all of them, and each answers what it can.
+
+NATS carries, and holds nothing: what it loses is asked again, or found in the store, which is the only truth. All that
+goes over it is sealed with the vault's key, which no other but a process of this server has; so whoever can reach NATS
+can keep the processes apart, and neither read what they say nor say anything in their name.
+
+    cpns.SERVER.all          questions and signs of life, to all
+    cpns.SERVER.to.PROCESS   answers, to who asked
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import cbor2
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from cpns.crypto.secret import Secret
+from cpns.errors import AuthenticationFailed, CpnsError, Unavailable
+from cpns.ids import EntityId
+from cpns.ports import Answers, Handler, Randomness, Vault
+
+_log = logging.getLogger("cpns.server")
+
+PURPOSE: Final = "siblings"
+HELLO_SECONDS: Final = 0.5
+SILENT_SECONDS: Final = 2.5
+"""After so long without a sign of life a process is not waited for any more."""
+STALE_SECONDS: Final = 30.0
+"""What is older is no news any more; clocks of the machines may differ by that at the most."""
+REMEMBERED: Final = 10_000
+"""Messages that are remembered, so that none is taken twice."""
+MAX_BYTES: Final = 900_000
+"""NATS carries 1 MB by default."""
+
+
+@dataclass(slots=True)
+class _Question:
+    """One that waits for answers.
+
+    Attributes:
+        waited_for: the processes that have not answered.
+    """
+
+    waited_for: set[str]
+    answers: list[Any] = field(default_factory=list)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class NatsSiblings:
+    """`cpns.ports.Siblings` over NATS.
+
+    Args:
+        url: ``nats://host:port``.
+        server_id: whose processes these are.
+        vault: seals what is said.
+        random: names this process, and each message.
+    """
+
+    others = True
+
+    def __init__(self, url: str, server_id: EntityId, vault: Vault, random: Randomness) -> None:
+        self._url = url
+        self._prefix = f"cpns.{server_id.encode().hex()}"
+        self._vault = vault
+        self._random = random
+        self._own = random(8).hex()
+        self._nats = Client()
+        self._handlers: dict[str, Handler] = {}
+        self._alive: dict[str, float] = {}
+        self._questions: dict[bytes, _Question] = {}
+        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._work: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Connect, and wait until those that are there have said so.
+
+        Raises:
+            Unavailable: ``nats_away``.
+        """
+        try:
+            await self._nats.connect(
+                self._url,
+                name="cpns",
+                error_cb=self._failed,
+                disconnected_cb=self._away,
+                reconnected_cb=self._back,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=1,
+                pending_size=4 * MAX_BYTES,
+            )
+        except (NatsError, OSError, TimeoutError) as error:
+            raise Unavailable("nats_away", f"No NATS at {self._url}: start it, or give another --nats.") from error
+        await self._nats.subscribe(f"{self._prefix}.all", cb=self._heard)
+        await self._nats.subscribe(f"{self._prefix}.to.{self._own}", cb=self._heard)
+        self._start(self._live())
+        await asyncio.sleep(2 * HELLO_SECONDS)
+
+    async def close(self) -> None:
+        """Say nothing more."""
+        with contextlib.suppress(NatsError):
+            await self._publish("all", "bye", b"", None)
+            await self._nats.flush(1)
+        for task in list(self._work):
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+        await self._nats.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether NATS is there."""
+        return bool(self._nats.is_connected)
+
+    def serve(self, what: str, handler: Handler) -> None:
+        """See `Siblings`."""
+        self._handlers[what] = handler
+
+    async def ask(self, what: str, argument: Any, seconds: float = 2.0) -> Answers:  # any CBOR
+        """See `Siblings`."""
+        if not self.connected:
+            return Answers((), complete=False)
+        self._forget_the_silent()
+        question = _Question(set(self._alive))
+        if not question.waited_for:
+            return Answers((), complete=True)
+        number = self._random(8)
+        self._questions[number] = question
+        try:
+            await self._publish("all", what, number, argument)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await question.done.wait()
+        except NatsError as error:
+            _log.warning("the other processes can't be asked: %s", error)
+        finally:
+            del self._questions[number]
+        return Answers(tuple(question.answers), complete=not question.waited_for)
+
+    def tell(self, what: str, argument: Any) -> None:
+        """See `Siblings`."""
+        if self.connected:
+            self._start(self._publish("all", what, b"", argument))
+
+    def _start(self, work: Any) -> None:  # a coroutine
+        task = asyncio.get_running_loop().create_task(self._quietly(work))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    async def _quietly(self, work: Any) -> None:
+        try:
+            await work
+        except (NatsError, CpnsError) as error:
+            _log.warning("something was not said to the other processes, or not done for them: %s", error)
+
+    async def _live(self) -> None:
+        """Say that we are there, again and again."""
+        while True:
+            with contextlib.suppress(NatsError):
+                await self._publish("all", "hello", b"", None)
+            await asyncio.sleep(HELLO_SECONDS)
+
+    def _forget_the_silent(self) -> None:
+        now = time.monotonic()
+        for process in [one for one, heard in self._alive.items() if now - heard > SILENT_SECONDS]:
+            self._gone(process)
+
+    def _gone(self, process: str) -> None:
+        """Wait for a process no longer."""
+        self._alive.pop(process, None)
+        for question in self._questions.values():
+            question.waited_for.discard(process)
+            if not question.waited_for:
+                question.done.set()
+
+    async def _publish(self, to: str, what: str, number: bytes, argument: Any) -> None:
+        subject = f"{self._prefix}.{to}"
+        said = cbor2.dumps([self._random(8), time.time(), self._own, what, number, argument])
+        if len(said) > MAX_BYTES:
+            raise Unavailable("too_much_at_once", "That is more than the processes can say to each other at once.")
+        await self._nats.publish(subject, self._vault.seal(PURPOSE, subject, Secret(said)))
+
+    async def _heard(self, message: Msg) -> None:
+        said = self._opened(message)
+        if said is None:
+            return
+        process, what, number, argument = said
+        if what == "bye":
+            self._gone(process)
+            return
+        self._alive[process] = time.monotonic()
+        if what == "answer":
+            question = self._questions.get(number)
+            if question is not None and process in question.waited_for:
+                question.answers.append(argument)
+                question.waited_for.discard(process)
+                if not question.waited_for:
+                    question.done.set()
+        elif what in self._handlers:
+            self._start(self._answer(process, self._handlers[what], number, argument))
+
+    def _opened(self, message: Msg) -> tuple[str, str, bytes, Any] | None:
+        """Return who says what; None of what is forged, too old, a repetition, or our own."""
+        try:
+            opened = self._vault.open(PURPOSE, message.subject, message.data).reveal()
+        except AuthenticationFailed:
+            _log.warning("a forged message came over NATS")
+            return None
+        one, at, process, what, number, argument = cbor2.loads(opened)
+        if process == self._own or one in self._seen or abs(time.time() - at) > STALE_SECONDS:
+            return None
+        self._seen[one] = None
+        if len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+        return process, what, number, argument
+
+    async def _answer(self, process: str, handler: Handler, number: bytes, argument: Any) -> None:
+        answer = None
+        try:
+            answer = await handler(argument)
+        finally:
+            if number:
+                await self._publish(f"to.{process}", "answer", number, answer)
+
+    async def _failed(self, error: Exception) -> None:
+        _log.debug("NATS: %s", error)
+
+    async def _away(self) -> None:
+        _log.warning("NATS at %s is away: what is behind other processes can't be reached", self._url)
+        for process in list(self._alive):
+            self._gone(process)
+
+    async def _back(self) -> None:
+        _log.info("NATS is back")
+
+
+async def connect(url: str, server_id: EntityId, vault: Vault, random: Randomness) -> NatsSiblings:
+    """Return the siblings, connected. Raises as `NatsSiblings.start`."""
+    siblings = NatsSiblings(url, server_id, vault, random)
+    await siblings.start()
+    return siblings
