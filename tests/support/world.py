@@ -18,7 +18,7 @@ from cpns.pne.config import PneConfig, Where
 from cpns.pne.group_messages import GroupText
 from cpns.pne.groups import Asked
 from cpns.pne.inbox import Inbox
-from cpns.ports import Randomness
+from cpns.ports import Randomness, Siblings
 from cpns.server.app import Server
 from cpns.server.config import ServerConfig
 from cpns.service.provisioning import Provisioning
@@ -50,10 +50,17 @@ async def until(holds: Callable[[], Any], seconds: float = 5.0) -> Any:
 
 
 class World:
-    """Provisions and starts parties, stops and restarts them, and closes them all in the end."""
+    """Provisions and starts parties, stops and restarts them, and closes them all in the end.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: for their files.
+        place: of the store; a file in *folder* by default.
+    """
+
+    def __init__(self, folder: Path, place: Path | str | None = None) -> None:
         self.folder = folder
+        self.place = place or folder / "server.db"
+        self.siblings: Siblings | None = None
         self.passed: list[Passed] = []
         self.keys: dict[str, Secret] = {}
         self.inboxes: dict[str, list[str]] = {}
@@ -65,23 +72,29 @@ class World:
         self.accepting: set[str] = set()
         self.gateways: list[Gateway] = []
         self.pnes: list[Pne] = []
-        self._kek = Secret(random_bytes(32))
+        self.kek = Secret(random_bytes(32))
         self._port = 0
         self._closers: list[tuple[object, Any]] = []
         self._running: dict[int, asyncio.Task[None]] = {}
 
     async def start_server(self, **options: Any) -> Server:
         """Start the server; after `stop`, again on the same store and port."""
-        self.vault = FileVault(self._kek, random_bytes)
-        self.store = ServerStore.open(self.folder / "server.db")
+        self.vault = FileVault(self.kek, random_bytes)
+        self.store = ServerStore.open(self.place)
         config = ServerConfig(SERVER, self.folder, **{"port": self._port, **options})
-        self.server = Server(config, self.store, self.vault, CLOCK, random_bytes, self.passed.append)
+        self.server = Server(config, self.store, self.vault, CLOCK, random_bytes, self.passed.append, self.siblings)
         self._closers.append((self.server, self.store.close))
         self._closers.append((self.server, self.server.close))
         self.address = await self.server.start()
         self._port = self.address[1]
         self.provisioning = Provisioning(SERVER, self.store, self.vault, CLOCK, random_bytes, self.server)
         return self.server
+
+    def share(self, other: "World") -> None:
+        """Be another process of the same server."""
+        self.kek, self.keys = other.kek, other.keys
+        self.said, self.inboxes, self.accepting = other.said, other.inboxes, other.accepting
+        self.group_changes, self.changes = other.group_changes, other.changes
 
     async def provision(self, kind: Kind, name: str, via: str | None = None) -> Secret:
         credential = await self.provisioning.add(kind, name, via, "")

@@ -117,7 +117,7 @@ class Admin:
         return lambda entity: entity in found
 
     async def presences(self, pnes: Sequence[EntityId]) -> Callable[[EntityId], Fact | None]:
-        """Return what tells how one of *pnes* can be reached, since when, and from whom; None where the server rests."""
+        """Return what tells how one of *pnes* can be reached, since when, from whom; None where the server rests."""
         if self._server is None:
             return lambda _: None
         return (await self._server.networks.facts(pnes)).get

@@ -23,7 +23,10 @@ from cpns.cli.options import (
 app = typer.Typer(name="gateway", help="Provision gateways, and run one.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(help="The gateway.", show_default=False)]
-Server = Annotated[str, flag("gateway", "--server", "HOST:PORT of the server.", show_default=False)]
+Server = Annotated[
+    str,
+    flag("gateway", "--server", "HOST:PORT of the server; of all its processes, with commas.", show_default=False),
+]
 Key = Annotated[Path, flag("gateway", "--key", "File (mode 0600) with the credential.", show_default=False)]
 Pans = Annotated[
     list[str] | None,
@@ -173,7 +176,7 @@ def run(
         raise typer.BadParameter("give at least one --pan or --secure-pan", param_hint="--pan")
     if tls_ca is not None and not tls:
         raise typer.BadParameter("give --tls too", param_hint="--tls-ca")
-    host, port = address(server, "--server")
+    (host, port), *more_servers = [address(one, "--server") for one in server.split(",")]
     credential = credential_of(key, Kind.GATEWAY)
     settings = GatewayConfig(
         credential.entity_id,
@@ -182,6 +185,7 @@ def run(
         *(batch_window, answer_timeout, setup_timeout, uplink_patience, keepalive, half_open, session_age),
         hold=hold,
         take_over=take_over,
+        more_servers=tuple(more_servers),
         trace=trace,
     )
     raise typer.Exit(run_gateway(settings, credential.eukey, control))

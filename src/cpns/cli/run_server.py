@@ -1,20 +1,25 @@
 """``cpns server run``."""
 
 import asyncio
+import contextlib
 import logging
 import ssl
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 from cpns.admin.folder import Folder
 from cpns.admin.listener import Listener
 from cpns.admin.service import Admin
-from cpns.cli import private
+from cpns.cli import private, workers
 from cpns.cli.options import at
 from cpns.cli.run import log_to_stderr, run, trace_to
 from cpns.errors import BadInput
+from cpns.ports import Siblings
 from cpns.server.app import Server
 from cpns.server.config import ServerConfig
 from cpns.service.provisioning import Provisioning
+from cpns.service.siblings import Alone
 from cpns.service.system import SystemClock, random_bytes
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
@@ -27,13 +32,29 @@ def run_server(config: ServerConfig, passphrase_file: Path | None) -> int:
     folder = Folder(config.data)
     log_to_stderr()
     _check_certificate(config)
+    _check_processes(config, folder)
     with folder.hold():
         vault = private.open_server_vault(folder.kek, passphrase_file)
+        if config.workers > 1:
+            return workers.run(config, lambda own, ready: run(partial(_serve, own, folder, vault, ready)))
 
-        async def role(stop: asyncio.Event) -> int:
-            return await _serve(config, folder, vault, stop)
+        def ready(address: str) -> None:
+            print(f"cpns server {config.server_id} listening at {address}", flush=True)
 
-        return run(role)
+        return run(partial(_serve, config, folder, vault, ready))
+
+
+def _check_processes(config: ServerConfig, folder: Folder) -> None:
+    """Raise `BadInput` where several processes lack what they share."""
+    if config.workers > 1 and config.nats is None:
+        raise BadInput("workers_need_nats", "Several workers reach each other over NATS: give --nats nats://HOST:PORT.")
+    if config.nats is not None and isinstance(folder.store(), Path):
+        raise BadInput(
+            "workers_need_postgres",
+            "Several processes need a store on PostgreSQL: set the server up with cpns server init --store.",
+        )
+    if config.nats is not None and "@" in config.nats:
+        raise BadInput("password_in_url", "A URL with a user or password is seen by others: give --nats without one.")
 
 
 def _check_certificate(config: ServerConfig) -> None:
@@ -47,22 +68,42 @@ def _check_certificate(config: ServerConfig) -> None:
         ) from error
 
 
-async def _serve(config: ServerConfig, folder: Folder, vault: FileVault, stop: asyncio.Event) -> int:
+async def _serve(
+    config: ServerConfig, folder: Folder, vault: FileVault, ready: Callable[[str], None], stop: asyncio.Event
+) -> int:
     clock = SystemClock()
     store = ServerStore.open(folder.store())
     try:
-        server = Server(config, store, vault, clock, random_bytes, trace_to(config.trace))
-        provisioning = Provisioning(config.server_id, store, vault, clock, random_bytes, server)
-        listener = Listener(Admin(config.server_id, store, provisioning, server, clock), folder.socket)
-        try:
-            host, port = await server.start()
-            await listener.start()
-            print(f"cpns server {config.server_id} listening at {at(host, port)}", flush=True)
-            await stop.wait()
-            _log.info("closing")
-        finally:
-            await listener.close()
-            await server.close()
+        async with _siblings(config, vault) as siblings:
+            server = Server(config, store, vault, clock, random_bytes, trace_to(config.trace), siblings)
+            provisioning = Provisioning(config.server_id, store, vault, clock, random_bytes, server)
+            listener = Listener(Admin(config.server_id, store, provisioning, server, clock), folder.socket)
+            try:
+                host, port = await server.start()
+                if config.first:
+                    await listener.start()
+                ready(at(host, port))
+                await stop.wait()
+                _log.info("closing")
+            finally:
+                if config.first:
+                    await listener.close()
+                await server.close()
     finally:
         await store.close()
     return 0
+
+
+@contextlib.asynccontextmanager
+async def _siblings(config: ServerConfig, vault: FileVault) -> AsyncIterator[Siblings]:
+    """Give the other processes of the server, if there may be any."""
+    if config.nats is None:
+        yield Alone()
+        return
+    from cpns.transport.siblings import connect
+
+    siblings = await connect(config.nats, config.server_id, vault, random_bytes)
+    try:
+        yield siblings
+    finally:
+        await siblings.close()

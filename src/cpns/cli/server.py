@@ -22,6 +22,11 @@ CmUnused = Annotated[
 OwnerAway = Annotated[
     float, flag("server", "--owner-away", "Days that a group's owner may be away before another follows it.", min=0)
 ]
+Nats = Annotated[
+    str | None,
+    flag("server", "--nats", "nats://HOST:PORT, where its processes reach each other.", show_default="it is alone"),
+]
+Workers = Annotated[int, flag("server", "--workers", "Processes on this machine, at one address.", min=1, max=64)]
 TraceFile = Annotated[
     Path | None, flag("server", "--trace", "Append a JSON line for each message sent.", show_default=False)
 ]
@@ -83,10 +88,15 @@ def run(
     session_age: SessionAge = 86400.0,
     cm_unused: CmUnused = 30.0,
     owner_away: OwnerAway = 30.0,
+    nats: Nats = None,
+    workers: Workers = 1,
     passphrase_file: PassphraseFile = None,
     trace: TraceFile = None,
 ) -> None:
     """Run the server until SIGTERM or Ctrl-C. Settings are also taken from DATA/server.toml.
+
+    Several processes, on one or more machines, need a store on PostgreSQL and --nats; on another machine DATA is a copy
+    of server.toml and kek.
 
     Example: cpns server run --data ./srv --listen 0.0.0.0:5683
     """
@@ -112,7 +122,9 @@ def run(
         session_age,
         cm_unused * 86400.0,
         owner_away * 86400.0,
-        trace,
+        nats,
+        workers,
+        trace=trace,
     )
     raise typer.Exit(run_server(settings, passphrase_file))
 

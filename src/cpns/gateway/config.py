@@ -34,6 +34,7 @@ class GatewayConfig:
         session_age: seconds after which it authenticates to the server anew.
         hold: seconds that a message of a PNE is kept while the uplink is away.
         mode: what it says it runs as; BOTH in a device that is a PNE too.
+        more_servers: host and port of other processes of the server, tried in turn where one is away.
         take_over: whether it serves the PN of another PN GW when it is asked to (PN GW switching).
     """
 
@@ -59,4 +60,5 @@ class GatewayConfig:
     hold: float = 60.0
     take_over: bool = True
     mode: Mode = Mode.PN_GW
+    more_servers: tuple[tuple[str, int], ...] = ()
     trace: Path | None = None

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import random as jitter
 import ssl
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -63,6 +64,7 @@ class Uplink:
         self._random = random
         self._claim = claim
         self._prepare = prepare
+        self._servers = deque([(config.server_host, config.server_port), *config.more_servers])
         self._renewing = False
         self._standing: Standing | None = None
         self._stands = asyncio.Event()
@@ -101,6 +103,7 @@ class Uplink:
                 if reason != self.last_refusal:
                     _log.warning("no uplink to %s: %s; trying on", self._config.server_id, reason)
                 self.last_refusal = reason
+                self._servers.rotate(-1)
             finally:
                 self._drop()
             if self._renewing:
@@ -125,7 +128,7 @@ class Uplink:
         config = self._config
         tls = ssl.create_default_context(cafile=config.tls_ca) if config.tls else None
         async with asyncio.timeout(config.answer_timeout):  # not for as long as the kernel would try
-            link = await self._endpoint.connect(config.server_host, config.server_port, tls)
+            link = await self._endpoint.connect(*self._servers[0], tls)
         self._endpoint.name(link, config.server_id)
         kid = self._sessions.reserve((self._random(1) for _ in range(64)), b"")
         try:

@@ -131,7 +131,9 @@ class Server:
             tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             tls.load_cert_chain(self.config.tls_certificate, self.config.tls_key)
         try:
-            address = await self._endpoint.listen(self.config.host, self.config.port, tls)
+            address = await self._endpoint.listen(
+                self.config.host, self.config.port, tls, shared=self.config.workers > 1
+            )
         except OSError as error:
             where = f"{self.config.host}:{self.config.port}"
             raise Unavailable(

@@ -19,6 +19,9 @@ class ServerConfig:
         half_open: seconds after which a session that no message of the peer confirmed is ended.
         session_age: seconds after which any session is ended.
         cm_unused: seconds after which a CM Device that was never used is forgotten.
+        nats: ``nats://host:port``, where the processes of one server reach each other; None: it is one process.
+        workers: processes to run.
+        first: whether this one has the admin socket.
         owner_away: seconds that the owner of a service group may be away before another member follows it.
     """
 
@@ -35,4 +38,7 @@ class ServerConfig:
     session_age: float = 86400.0
     cm_unused: float = 30 * 86400.0
     owner_away: float = 30 * 86400.0
+    nats: str | None = None
+    workers: int = 1
+    first: bool = True
     trace: Path | None = None

@@ -52,7 +52,8 @@ class Overview:
 
     async def sessions(self) -> int:
         """Return how many there are."""
-        return len(self._sessions) + sum((await self._siblings.ask("sessions", None)).values)
+        elsewhere: int = sum((await self._siblings.ask("sessions", None)).values)
+        return len(self._sessions) + elsewhere
 
     # for other processes
 

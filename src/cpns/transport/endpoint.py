@@ -317,9 +317,23 @@ class Endpoint:
                 with contextlib.suppress(OSError):  # the PAN has that very port: the PAN takes it, as any request
                     self._pan.join(multicast.GROUP, interface)
 
-    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
-        """Accept TCP connections; return the address bound. Raises OSError where it can't be had."""
-        return await uplink.listen(self._tokens, host, port, tls, lambda: RateLimit(*UPLINK_RATE, time.monotonic))
+    async def listen(
+        self, host: str, port: int, tls: ssl.SSLContext | None = None, *, shared: bool = False
+    ) -> tuple[str, int]:
+        """Accept TCP connections; return the address bound.
+
+        Args:
+            host: an address of ours.
+            port: 0 takes a free one.
+            tls: below CoAP.
+            shared: other processes of ours may listen there too, and the kernel spreads connections over them.
+
+        Raises:
+            OSError: it can't be had.
+        """
+        return await uplink.listen(
+            *(self._tokens, host, port, tls, lambda: RateLimit(*UPLINK_RATE, time.monotonic)), reuse_port=shared
+        )
 
     async def connect(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> Link:
         """Connect over TCP. Raises OSError where that fails."""

@@ -30,6 +30,9 @@ _log = logging.getLogger("cpns.server")
 
 PURPOSE: Final = "siblings"
 HELLO_SECONDS: Final = 0.5
+CONNECT_SECONDS: Final = 3.0
+MEET_SECONDS: Final = 0.2
+"""What the others have to say so when one starts."""
 SILENT_SECONDS: Final = 2.5
 """After so long without a sign of life a process is not waited for any more."""
 STALE_SECONDS: Final = 30.0
@@ -79,38 +82,39 @@ class NatsSiblings:
         self._work: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Connect, and wait until those that are there have said so.
+        """Connect, and wait until those that are there have said so; where NATS is away, it is tried on and on."""
+        connecting = asyncio.ensure_future(self._connect())
+        self._start(connecting)
+        await asyncio.wait([connecting], timeout=CONNECT_SECONDS)
+        if not self.connected:
+            await self._away()
 
-        Raises:
-            Unavailable: ``nats_away``.
-        """
-        try:
-            await self._nats.connect(
-                self._url,
-                name="cpns",
-                error_cb=self._failed,
-                disconnected_cb=self._away,
-                reconnected_cb=self._back,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=1,
-                pending_size=4 * MAX_BYTES,
-            )
-        except (NatsError, OSError, TimeoutError) as error:
-            raise Unavailable("nats_away", f"No NATS at {self._url}: start it, or give another --nats.") from error
-        await self._nats.subscribe(f"{self._prefix}.all", cb=self._heard)
-        await self._nats.subscribe(f"{self._prefix}.to.{self._own}", cb=self._heard)
+    async def _connect(self) -> None:
+        await self._nats.connect(
+            self._url,
+            name="cpns",
+            error_cb=self._failed,
+            disconnected_cb=self._away,
+            reconnected_cb=self._back,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            pending_size=4 * MAX_BYTES,
+        )
+        for subject in ("all", f"to.{self._own}"):
+            await self._nats.subscribe(f"{self._prefix}.{subject}", cb=self._heard)
         self._start(self._live())
-        await asyncio.sleep(2 * HELLO_SECONDS)
+        await asyncio.sleep(MEET_SECONDS)
 
     async def close(self) -> None:
         """Say nothing more."""
-        with contextlib.suppress(NatsError):
+        with contextlib.suppress(NatsError, OSError):
             await self._publish("all", "bye", b"", None)
             await self._nats.flush(1)
         for task in list(self._work):
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
-        await self._nats.close()
+        with contextlib.suppress(NatsError, OSError):
+            await self._nats.close()
 
     @property
     def connected(self) -> bool:
@@ -193,6 +197,8 @@ class NatsSiblings:
         if what == "bye":
             self._gone(process)
             return
+        if process not in self._alive:  # it has just started, and does not know of us
+            self._start(self._publish("all", "hello", b"", None))
         self._alive[process] = time.monotonic()
         if what == "answer":
             question = self._questions.get(number)
@@ -240,7 +246,7 @@ class NatsSiblings:
 
 
 async def connect(url: str, server_id: EntityId, vault: Vault, random: Randomness) -> NatsSiblings:
-    """Return the siblings, connected. Raises as `NatsSiblings.start`."""
+    """Return the siblings, connected where NATS is there."""
     siblings = NatsSiblings(url, server_id, vault, random)
     await siblings.start()
     return siblings

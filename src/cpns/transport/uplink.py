@@ -116,9 +116,17 @@ class _Pool(_TCPPooling, interfaces.TokenInterface):  # type: ignore[misc]
 
 
 async def listen(
-    tokens: Tokens, host: str, port: int, tls: ssl.SSLContext | None, limit: Callable[[], RateLimit]
+    tokens: Tokens,
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None,
+    limit: Callable[[], RateLimit],
+    *,
+    reuse_port: bool,
 ) -> tuple[str, int]:
     """Accept PN GWs at *host*:*port* (0: any); return the address bound.
+
+    With *reuse_port* other processes of ours may listen there too, and the kernel spreads connections over them.
 
     Raises:
         OSError: the address is not ours, or the port is taken.
@@ -133,7 +141,7 @@ async def listen(
         pool.connections.add(connection)
         return connection
 
-    pool.server = await tokens.loop.create_server(accept, host, port, ssl=tls, backlog=1024)
+    pool.server = await tokens.loop.create_server(accept, host, port, ssl=tls, backlog=1024, reuse_port=reuse_port)
     tokens.token_interface = pool
     bound: tuple[Any, ...] = pool.server.sockets[0].getsockname()
     return str(bound[0]), int(bound[1])
