@@ -20,7 +20,7 @@ PYTEST  := $(BIN)/python -m pytest -n $(WORKERS)
 
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test check conformance vectors bench switches fmt lock clean
+.PHONY: help demo test check conformance vectors bench switches chaos fmt lock clean
 
 help:           ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -50,6 +50,9 @@ bench: $(VENV)/.dev     ## measure (ARGS is handed on)
 
 switches: $(VENV)/.dev  ## a device that changes its mode N=1000 times at random moments under traffic
 	@$(BIN)/python -m tests.support.switches $(or $(N),1000)
+
+chaos: $(VENV)/.dev     ## kill -9 of server processes, PostgreSQL and NATS under load, for N=300 seconds
+	@$(BIN)/python -m tests.support.chaos $(or $(N),300)
 
 fmt: $(VENV)/.dev       ## format, and mend what the linter can mend
 	$(BIN)/ruff format .

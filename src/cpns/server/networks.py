@@ -13,7 +13,7 @@ from cpns.domain.network import Admitted, Edited, Network, Policy, Present
 from cpns.domain.presence import Fact
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
-from cpns.ports import Clock, Siblings, Store
+from cpns.ports import VIEW_SECONDS, Clock, Siblings, Store
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.service.background import Background
 from cpns.service.presence import Presences
@@ -271,7 +271,7 @@ class Networks:
         found = {pne: self._presences.of(pne, stands=self.is_reachable(pne)) for pne in pnes}
         missing = [pne for pne in pnes if not self.is_reachable(pne)]
         if missing:
-            for some in (await self._siblings.ask("presences", missing)).values:
+            for some in (await self._siblings.ask("presences", missing, VIEW_SECONDS)).values:
                 for pne, (presence, at, source) in (some or {}).items():
                     found[pne] = Fact(Presence(presence), at, Source(source))
         return found

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cpns.ids import EntityId
-from cpns.ports import Clock, Siblings
+from cpns.ports import VIEW_SECONDS, Clock, Siblings
 from cpns.server.gateways import Gateways
 from cpns.session.table import Sessions
 
@@ -37,14 +37,14 @@ class Overview:
         found = {entity for entity in entities if self.is_here(entity)}
         missing = [entity for entity in entities if entity not in found]
         if missing:
-            for some in (await self._siblings.ask("connected", missing)).values:
+            for some in (await self._siblings.ask("connected", missing, VIEW_SECONDS)).values:
                 found.update(some or ())
         return found
 
     async def session(self, entity: EntityId) -> tuple[float, bool] | None:
         """Return age in seconds and whether it is confirmed, of the session with *entity*; None where there is none."""
         if not self.is_here(entity):
-            elsewhere = (await self._siblings.ask("session", entity)).first()
+            elsewhere = (await self._siblings.ask("session", entity, VIEW_SECONDS)).first()
             if elsewhere is not None:
                 return elsewhere[0], elsewhere[1]
         session = self._sessions.with_peer(entity)
@@ -52,7 +52,7 @@ class Overview:
 
     async def sessions(self) -> int:
         """Return how many there are."""
-        elsewhere: int = sum((await self._siblings.ask("sessions", None)).values)
+        elsewhere: int = sum((await self._siblings.ask("sessions", None, VIEW_SECONDS)).values)
         return len(self._sessions) + elsewhere
 
     # for other processes

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from cpns.errors import NoAnswer
 from cpns.ids import EntityId
-from cpns.ports import Siblings
+from cpns.ports import VIEW_SECONDS, Siblings
 from cpns.server.gateways import ELSEWHERE_SECONDS, NOTHING, Gateways
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Hinted, Link
@@ -44,7 +44,7 @@ class Pnes:
         found = {pne for pne in pnes if self.here(pne) is not None}
         missing = [pne for pne in pnes if pne not in found]
         if missing:
-            answers = await self._siblings.ask("pnes there", missing)
+            answers = await self._siblings.ask("pnes there", missing, VIEW_SECONDS)
             found.update(pne for some in answers.values for pne in some or ())
         return found
 

@@ -29,11 +29,11 @@ from cpns.ports import Answers, Handler, Randomness, Vault
 _log = logging.getLogger("cpns.server")
 
 PURPOSE: Final = "siblings"
-HELLO_SECONDS: Final = 0.5
+HELLO_SECONDS: Final = 0.3
 CONNECT_SECONDS: Final = 3.0
 MEET_SECONDS: Final = 0.2
 """What the others have to say so when one starts."""
-SILENT_SECONDS: Final = 2.5
+SILENT_SECONDS: Final = 1.5
 """After so long without a sign of life a process is not waited for any more."""
 STALE_SECONDS: Final = 30.0
 """What is older is no news any more; clocks of the machines may differ by that at the most."""
