@@ -227,3 +227,22 @@ async def test_a_gateway_elsewhere_is_asked_or_said_to_be_away(site: Site) -> No
     request = pm.InviteRequest(PnId("pn-1"), (EntityId("alice"),))
     with pytest.raises(NoAnswer):
         await other.server.gateways.ask(EntityId("gw-1"), request, pm.InviteResponse, 1)
+
+
+@pytest.mark.req("FN-7", "DEF-6")
+async def test_what_was_missed_of_a_group_without_nats_is_made_up_for(site: Site) -> None:
+    nats, (one, other) = site
+    first, second = await one.start_gateway("gw-1"), await other.start_gateway("gw-2")
+    ann = await one.joined_pne("ann", first, **FAST)
+    ben = await one.joined_pne("ben", first, **FAST)
+    cat = await other.joined_pne("cat", second, **FAST)
+    sg_id, _ = await ann.groups.create("family", JoinPolicy.OPEN)
+    await cat.groups.join(sg_id)
+    await all_have(one, sg_id, ann, cat)
+    nats.stop()
+    await until(lambda: not one.siblings.connected)  # type: ignore[union-attr]
+    await ben.groups.join(sg_id)
+    await ann.messages.send(sg_id, "kept for who is behind another process")
+    nats.start()
+    await all_have(one, sg_id, ann, ben, cat)
+    await until(lambda: [said.text for said in one.said["cat"]], 15)

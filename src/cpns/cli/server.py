@@ -110,20 +110,11 @@ def run(
     host, port = address(listen, "--listen")
     settings = ServerConfig(
         entity_id(id) if id else Folder(data).server_id(),
-        data,
-        host,
-        port,
-        tls_certificate,
-        tls_key,
-        lowest_suite,
-        policy,
-        answer_timeout,
-        half_open,
-        session_age,
-        cm_unused * 86400.0,
-        owner_away * 86400.0,
-        nats,
-        workers,
+        *(data, host, port, tls_certificate, tls_key, lowest_suite, policy, answer_timeout, half_open, session_age),
+        cm_unused=cm_unused * 86400.0,
+        owner_away=owner_away * 86400.0,
+        nats=nats,
+        workers=workers,
         trace=trace,
     )
     raise typer.Exit(run_server(settings, passphrase_file))

@@ -7,7 +7,7 @@ one did: so nobody else can use up its numbers, and nothing forged goes further.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from cpns.domain.group import Group, GroupInventory, KeptMessage, KeyedGroup, Listed, TakenMessage
@@ -61,8 +61,8 @@ class GroupMessages:
         self._deliveries = Deliveries(lambda pne: store.kept_group_messages(pne, clock.now()), self._hand_over)
 
     async def load(self) -> None:
-        """Take up what waits since before our start."""
-        self._deliveries.wait_for(await self._store.awaiting_group_messages())
+        """Take up what waits by the store: since before our start, or kept by another process."""
+        self._wait(self._deliveries.take_up(await self._store.awaiting_group_messages()))
 
     async def close(self) -> None:
         """Stop sending; what has not arrived waits on."""
@@ -121,7 +121,7 @@ class GroupMessages:
             self._siblings.tell("group messages wait", list(taken.keep_for))
             self._wait(taken.keep_for)
 
-    def _wait(self, pnes: Sequence[EntityId]) -> None:
+    def _wait(self, pnes: Iterable[EntityId]) -> None:
         """A message waits for *pnes*: those behind this process may have missed no more than that one datagram."""
         self._deliveries.wait_for(pnes)
         for pne in pnes:

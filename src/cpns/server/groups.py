@@ -68,6 +68,7 @@ class Groups:
         self._vault = vault
         self._siblings = siblings or Alone()
         self._siblings.serve("group changed", self._changed_elsewhere)
+        self._siblings.serve("back", self._heard_again)
         self._pnes = Pnes(sessions, gateways, self._siblings)
         self._passing_on: set[SgId] = set()
         self._telling = Background()
@@ -349,6 +350,15 @@ class Groups:
     async def _changed_elsewhere(self, argument: Any) -> None:  # noqa: ANN401  # any CBOR
         body, concerned, told, keyed = argument
         await self._tell_here(codec.decode(body, sg.SgChangeNotify), concerned, told, keyed)
+
+    async def _heard_again(self, _: Any) -> None:  # noqa: ANN401
+        """Other processes may have told of changes that we did not hear: our PN GWs look, and get their keys."""
+        behind: dict[EntityId, list[EntityId]] = {}
+        for session in self._sessions:
+            if session.via is not None and session.via in self._gateways:
+                behind.setdefault(session.via, []).append(session.peer_id)
+        for gateway, pnes in behind.items():
+            self.came(gateway, [one.sg_id for one in await self._store.groups_of(pnes)])
 
     async def _tell_here(
         self, notice: sg.SgChangeNotify, concerned: Sequence[EntityId], whom: Sequence[EntityId], keyed: bool

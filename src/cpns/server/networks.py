@@ -13,11 +13,11 @@ from cpns.domain.network import Admitted, Edited, Network, Policy, Present
 from cpns.domain.presence import Fact
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
-from cpns.ports import VIEW_SECONDS, Clock, Siblings, Store
+from cpns.ports import Clock, Siblings, Store
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.service.background import Background
 from cpns.service.presence import Presences
-from cpns.service.siblings import Alone
+from cpns.service.siblings import Alone, ask_about
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Link
 from cpns.wire import pn_messages as pm
@@ -270,10 +270,9 @@ class Networks:
         """Return how each of *pnes* can be reached now, since when that is known, and from whom."""
         found = {pne: self._presences.of(pne, stands=self.is_reachable(pne)) for pne in pnes}
         missing = [pne for pne in pnes if not self.is_reachable(pne)]
-        if missing:
-            for some in (await self._siblings.ask("presences", missing, VIEW_SECONDS)).values:
-                for pne, (presence, at, source) in (some or {}).items():
-                    found[pne] = Fact(Presence(presence), at, Source(source))
+        for some in await ask_about(self._siblings, "presences", missing):
+            for pne, (presence, at, source) in some.items():
+                found[pne] = Fact(Presence(presence), at, Source(source))
         return found
 
     # for other processes

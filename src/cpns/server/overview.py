@@ -6,6 +6,7 @@ from typing import Any
 from cpns.ids import EntityId
 from cpns.ports import VIEW_SECONDS, Clock, Siblings
 from cpns.server.gateways import Gateways
+from cpns.service.siblings import ask_about
 from cpns.session.table import Sessions
 
 
@@ -36,9 +37,8 @@ class Overview:
         """Return those of *entities* that have a session with the server."""
         found = {entity for entity in entities if self.is_here(entity)}
         missing = [entity for entity in entities if entity not in found]
-        if missing:
-            for some in (await self._siblings.ask("connected", missing, VIEW_SECONDS)).values:
-                found.update(some or ())
+        for some in await ask_about(self._siblings, "connected", missing):
+            found.update(some)
         return found
 
     async def session(self, entity: EntityId) -> tuple[float, bool] | None:

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 from cpns.errors import NoAnswer
 from cpns.ids import EntityId
-from cpns.ports import VIEW_SECONDS, Siblings
+from cpns.ports import Siblings
 from cpns.server.gateways import ELSEWHERE_SECONDS, NOTHING, Gateways
+from cpns.service.siblings import ask_about
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Hinted, Link
 from cpns.transport.errors import Answer, read
@@ -43,9 +44,8 @@ class Pnes:
         """Return which of *pnes* can be reached, from whichever process."""
         found = {pne for pne in pnes if self.here(pne) is not None}
         missing = [pne for pne in pnes if pne not in found]
-        if missing:
-            answers = await self._siblings.ask("pnes there", missing, VIEW_SECONDS)
-            found.update(pne for some in answers.values for pne in some or ())
+        for some in await ask_about(self._siblings, "pnes there", missing):
+            found.update(some)
         return found
 
     async def request(self, pne: EntityId, path: str, payload: bytes, seconds: float) -> Answer:

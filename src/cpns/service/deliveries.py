@@ -44,6 +44,11 @@ class Deliveries(Generic[T]):
         """Something waits for *pnes*."""
         self._awaited.update(pnes)
 
+    def take_up(self, pnes: Iterable[EntityId]) -> set[EntityId]:
+        """Something waits for *pnes*, by the store, and for nobody else; return those of whom that is news."""
+        before, self._awaited = self._awaited, {*pnes, *self._delivering}
+        return self._awaited - before
+
     def waits_for(self, pne: EntityId) -> bool:
         """Whether something waits for *pne*."""
         return pne in self._awaited

@@ -36,8 +36,8 @@ class Pushes:
         self._deliveries = Deliveries(lambda pne: store.pushes_for(pne, clock.now()), self._hand_over)
 
     async def load(self) -> None:
-        """Take up what waits since before our start."""
-        self._deliveries.wait_for(await self._store.awaited())
+        """Take up what waits by the store: since before our start, or kept by another process."""
+        self._deliveries.take_up(await self._store.awaited())
 
     async def close(self) -> None:
         """Stop sending; what has not arrived waits on."""

@@ -1,8 +1,12 @@
-"""A server that is one process: it has no siblings."""
+"""A server that is one process, which has no siblings; and how many are asked about many."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
-from cpns.ports import Answers, Handler
+from cpns.ports import VIEW_SECONDS, Answers, Handler, Siblings
+
+PART: Final = 5000
+"""Names that one question holds, so that it is no longer than what may be said at once."""
 
 
 class Alone:
@@ -19,3 +23,11 @@ class Alone:
 
     def tell(self, what: str, argument: Any) -> None:  # noqa: ANN401
         """Tell nobody."""
+
+
+async def ask_about(siblings: Siblings, what: str, names: Sequence[str]) -> list[Any]:
+    """Ask what the other processes see of *names*, part by part; return what each of them answered."""
+    answers: list[Any] = []
+    for start in range(0, len(names), PART):
+        answers += (await siblings.ask(what, list(names[start : start + PART]), VIEW_SECONDS)).values
+    return [answer for answer in answers if answer is not None]

@@ -29,6 +29,8 @@ from cpns.ports import Answers, Handler, Randomness, Vault
 _log = logging.getLogger("cpns.server")
 
 PURPOSE: Final = "siblings"
+BACK: Final = "back"
+"""What is served when we hear the others again, who may have told us something meanwhile."""
 HELLO_SECONDS: Final = 0.3
 CONNECT_SECONDS: Final = 3.0
 MEET_SECONDS: Final = 0.2
@@ -243,6 +245,8 @@ class NatsSiblings:
 
     async def _back(self) -> None:
         _log.info("NATS is back")
+        if BACK in self._handlers:
+            self._start(self._handlers[BACK](None))
 
 
 async def connect(url: str, server_id: EntityId, vault: Vault, random: Randomness) -> NatsSiblings:
