@@ -508,6 +508,8 @@ async def test_a_device_that_is_bound_to_one_gateway_is_assigned_none(here: Worl
     await here.provision(Kind.PNE, "tablet", "gw-1")
     tablet = await device(here, external)
     await until(lambda: via(here, "tablet") == "gw-1")
+    assert tablet.pne is not None
+    await tablet.pne.wait_established()
     with pytest.raises(Refused) as refused:
         await tablet.assign()
     assert refused.value.result is Result.NOT_ALLOWED

@@ -234,6 +234,7 @@ def test_a_lost_gateway_and_a_killed_server_in_namespaces(place: Place) -> None:
         """Whether gw-1 has said so since it was cut off."""
         return any(what in line for line in gateways["gw-1"].err[before:])
 
+    until(lambda: all(device.gateways for device in place.devices), "all have said where they are", PATIENCE)
     behind = [device for device in place.devices if device.gateways[-1] == "gw-1"]
     assert behind, "nobody chose gw-1"
     until(lambda: all(device.gateways[-1] == "gw-2" for device in behind), "all at gw-2", PATIENCE)

@@ -457,7 +457,7 @@ async def test_a_member_that_missed_the_call_is_asked_again_when_it_is_heard(her
     if how == "asleep":
         pne._awake.set()
     await until(lambda: here.server.is_connected(EntityId("alice")), 15)
-    assert on.gateway.members.astray == set()
+    await until(lambda: on.gateway.members.astray == set())
     await here.server.send(EntityId("alice"), "inbox", push_of("welcome back"))
 
 

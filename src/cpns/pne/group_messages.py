@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -28,6 +28,8 @@ _log = logging.getLogger("cpns.pne")
 
 SEND_SECONDS: Final = 25.0
 """What PN GW and server have to bring a message to everybody, before it is sent again."""
+MAX_HEARD: Final = 8192
+"""Senders that we know what we heard of."""
 PAUSES: Final = (0.3, 5.0)
 """Seconds before it is sent again after a refusal or a loss, and the most between attempts."""
 
@@ -79,7 +81,8 @@ class GroupMessages:
         self._sender: Sender | None = None
         self._registering = asyncio.Lock()
         self._sending: defaultdict[SgId, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._heard: dict[tuple[SgId, EntityId], Heard] = {}
+        self._heard: OrderedDict[tuple[SgId, EntityId], Heard] = OrderedDict()
+        """Kept when we leave a group, too: who comes back hears nothing a second time."""
 
     # sending
 
@@ -204,8 +207,9 @@ class GroupMessages:
         known = view.senders.get(sender)
         heard = Heard() if known is None or known.seq is None else Heard(known.seq)
         if sender in view.places:  # else anybody could make us remember more and more
-            self._heard = {key: one for key, one in self._heard.items() if key[0] in self._groups.views}
             self._heard[view.sg_id, sender] = heard
+            if len(self._heard) > MAX_HEARD:
+                self._heard.popitem(last=False)
         return heard
 
     async def _key_of_sender(self, view: View, message: m.GroupMessage) -> bytes:
