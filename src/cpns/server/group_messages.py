@@ -229,4 +229,4 @@ def _without(pnes: Sequence[EntityId], count: int, missed: Sequence[EntityId]) -
     It lists 64 at the most, and may not know yet of one that the server finds behind it.
     """
     missing = [pne for pne in pnes if pne in missed]
-    return missing if count + len(missing) >= len(pnes) else pnes
+    return missing if count + len(missing) == len(pnes) else pnes
