@@ -78,10 +78,15 @@ def reading(number: int) -> dict[str, Json]:
 
 
 class Load:
-    """One server process, and the PN GWs of this process with their uplinks to it."""
+    """One server process, and the PN GWs of this process with their uplinks to it.
+
+    Attributes:
+        pids: whose CPU time is told: the server's, and of what else works for it.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process, port: int, keys: dict[str, str]) -> None:
         self.pid = process.pid
+        self.pids = [process.pid]
         self.pan_wire, self.uplink_wire, self.gate = wire.install()
         self._process = process
         self._port = port
@@ -132,6 +137,9 @@ class Load:
         config = PneConfig(name, SERVER, self._keys[name], Where((address,)), suite=suite, timer=30.0, presence=3600.0)
         return Pne(config, CLOCK, random_bytes, Inbox(lambda text: text))
 
+    def _cpu_ns(self) -> int:
+        return sum(map(cpu_ns, self.pids))
+
     # establishment
 
     async def establish(self, shape: Shape) -> float:
@@ -156,12 +164,12 @@ class Load:
             links = [await pne._endpoint.link_to(*address) for pne, address in pnes]
             self._batches.clear()
             self.gate.level = shape.gateways
-            before = cpu_ns(self.pid)
+            before = self._cpu_ns()
             joined = await asyncio.gather(
                 *(pne._join.setup(link, Wanted()) for (pne, _), link in zip(pnes, links, strict=True))
             )
             await asyncio.sleep(SETTLE)
-            spent = cpu_ns(self.pid) - before
+            spent = self._cpu_ns() - before
         finally:
             self.gate.level = 1
             for pne, _ in pnes:
@@ -231,11 +239,11 @@ class Load:
 
         async with self._established(in_flight, gateways) as pnes:
             with self.uplink_wire.record() as passed:
-                before, start = cpu_ns(self.pid), time.perf_counter()
+                before, start = self._cpu_ns(), time.perf_counter()
                 await asyncio.gather(*map(device, pnes))
                 seconds = time.perf_counter() - start
                 await asyncio.sleep(SETTLE)
-                spent = cpu_ns(self.pid) - before
+                spent = self._cpu_ns() - before
                 size = sum(map(wire.total, passed.values())) / len(latencies)
         return Exchanged(len(latencies), spent / 1000 / len(latencies), seconds, tuple(latencies), size)
 
@@ -265,9 +273,16 @@ class WrongBatches(Exception):
 
 
 @contextlib.asynccontextmanager
-async def load(folder: Path, gateways: int, pnes: int, profile: Path | None = None) -> AsyncIterator[Load]:
-    """A server on *folder* with *pnes* devices to use up, and the uplinks of *gateways* PN GWs."""
-    arguments = [str(folder), str(gateways), str(pnes), *([str(profile)] if profile else [])]
+async def load(folder: Path, gateways: int, pnes: int, **more: object) -> AsyncIterator[Load]:
+    """A server on *folder* with *pnes* devices to use up, and the uplinks of *gateways* PN GWs.
+
+    Args:
+        folder: for its files.
+        gateways: how many.
+        pnes: how many.
+        more: options of `bench.server_process`.
+    """
+    arguments = [str(folder), str(gateways), str(pnes), *(f"--{name}={value}" for name, value in more.items())]
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.server_process", *arguments, stdin=pipe, stdout=pipe, limit=2**26

@@ -53,7 +53,7 @@ def show(console: Console, title: str, head: list[str], rows: list[list[str]]) -
     """Print a table; all columns but the first hold numbers."""
     shown = Table(title=title, box=SIMPLE, padding=(0, 1))
     for number, name in enumerate(head):
-        shown.add_column(name, justify="right" if number else "left", no_wrap=True)
+        shown.add_column(name, justify="right" if number else "left")
     for row in rows:
         shown.add_row(*row)
     console.print(shown)
