@@ -65,15 +65,19 @@ class Peer:
 
 def need(package: str, *programs: str) -> None:
     """Raise `Absent` unless all *programs*, of that Debian package, are there."""
-    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
-    missing = [program for program in programs if shutil.which(program, path=path) is None]
+    missing = [program for program in programs if shutil.which(program, path=_path()) is None]
     if missing:
         raise Absent(f"{', '.join(missing)} not found; on Debian: apt install {package}")
 
 
 def environment(**more: str) -> dict[str, str]:
     """Return an environment that has nothing of the caller's: no settings of his, no locale."""
-    return {"PATH": f"{os.defpath}:/usr/sbin:/sbin", "LC_ALL": "C", **more}
+    return {"PATH": _path(), "LC_ALL": "C", **more}
+
+
+def _path() -> str:
+    """Return the caller's path, and where Debian puts servers."""
+    return os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 
 
 def free_port(kind: socket.SocketKind) -> int:
