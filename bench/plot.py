@@ -41,7 +41,7 @@ def _svg(height: int, parts: Iterable[str]) -> str:
 
 def lines(drawn: Sequence[Line], x_name: str, y_name: str, *, logarithmic: bool) -> str:
     """Return a plot with a logarithmic x axis, and a y axis from 0, or from 1 where it is *logarithmic* too."""
-    left, top, width, height = 60, 20, 500, 260
+    left, top, width, height = 60, 26, 500, 260
     xs = sorted({x for line in drawn for x, _ in line.points})
     most = max(y for line in drawn for _, y in line.points)
     step = _step(most)
@@ -58,13 +58,13 @@ def lines(drawn: Sequence[Line], x_name: str, y_name: str, *, logarithmic: bool)
     parts = [f'<path d="M{left},{top}V{top + height}H{left + width}" fill="none" stroke="#888"/>']
     parts += [_text(x_at(x), top + height + 18, "middle", f"{x:.0f}") for x in xs]
     parts += [_text(left - 6, y_at(mark) + 4, "end", f"{mark:.0f}") for mark in marks]
-    parts += [_text(left + width / 2, top + height + 38, "middle", x_name), _text(10, top - 6, "start", y_name)]
+    parts += [_text(left + width / 2, top + height + 38, "middle", x_name), _text(10, top - 12, "start", y_name)]
     for line in drawn:
         points = " ".join(f"{x_at(x)},{y_at(y)}" for x, y in line.points)
         dash = f' stroke-dasharray="{line.dash}"' if line.dash else ""
         parts.append(f'<polyline fill="none" stroke="{line.color}" stroke-width="2"{dash} points="{points}"/>')
         parts.append(_text(left + width + 6, y_at(line.points[-1][1]) + 4, "start", line.name, line.color))
-    return _svg(330, parts)
+    return _svg(336, parts)
 
 
 def bars(drawn: Sequence[Bar], x_name: str) -> str:

@@ -78,16 +78,17 @@ async def _peer(peer: Peer, folder: Path, count: int, measured: Measured) -> Non
             measured.absent[peer.name] = str(absent)
 
 
-async def _turn(one: Load, folder: Path, plan: Plan, measured: Measured) -> None:
-    measured.yardsticks.append(yardstick())
+async def _turn(one: Load, plan: Plan, measured: Measured) -> None:
+    busy, start = _busy(one), time.monotonic()
     for shape in SHAPES:
         each = [await one.establish(shape) for _ in range(-(-plan.count // shape.pnes))]
         traffic = measured.traffic[shape]
         cost = Cost(statistics.mean(each), traffic.bytes_uplink, traffic.round_trips_uplink)
         measured.cpns[shape].append(cost)
-        measured.floor[shape].append(floor.run(folder, shape.suite, shape.batch, plan.count))
     exchanged = await one.exchange(IN_FLIGHT, plan.count * 2)
     measured.readings.append(Cost(exchanged.server_cpu_us, exchanged.bytes_uplink, 1))
+    measured.others_s += max(0.0, _busy(one) - busy)
+    measured.wall_s += time.monotonic() - start
 
 
 async def measure(plan: Plan, folder: Path, console: Console) -> Measured:
@@ -99,10 +100,10 @@ async def measure(plan: Plan, folder: Path, console: Console) -> Measured:
             measured.traffic[shape] = await one.traffic(shape.suite, shape.batch)
         for number in range(plan.turns):
             with console.status(f"turn {number + 1} of {plan.turns}"):
-                busy, start = _busy(one), time.monotonic()
-                await _turn(one, folder, plan, measured)
-                measured.others_s += max(0.0, _busy(one) - busy)
-                measured.wall_s += time.monotonic() - start
+                measured.yardsticks.append(yardstick())
+                await _turn(one, plan, measured)
+                for shape in SHAPES:
+                    measured.floor[shape].append(floor.run(folder, shape.suite, shape.batch, plan.count))
                 for peer in (*HANDSHAKES, *EXCHANGES):
                     await _peer(peer, folder, plan.count, measured)
     return measured

@@ -1,4 +1,4 @@
-"""aiocoap's own OSCORE server over TCP: ``python -m bench.peers.oscore_server PORT SECRET CLIENTS``.
+"""aiocoap's own OSCORE server: ``python -m bench.peers.oscore_server TRANSPORT PORT SECRET CLIENTS``.
 
 Answers each reading with 2.04 and stores nothing.
 """
@@ -46,16 +46,17 @@ class Readings(resource.Resource):  # type: ignore[misc]
         return aiocoap.Message(code=aiocoap.CHANGED)
 
 
-async def serve(port: int, secret: bytes, clients: int) -> None:
+async def serve(transport: str, port: int, secret: bytes, clients: int) -> None:
     site, contexts = resource.Site(), CredentialsMap()
     site.add_resource([PATH], Readings())
     for number in range(clients):
         contexts[f":{number}"] = Context(secret, SERVER_ID, client_id(number))
     wrapped = OscoreSiteWrapper(site, contexts)
-    await aiocoap.Context.create_server_context(wrapped, bind=("127.0.0.1", port), transports=["tcpserver"])
+    await aiocoap.Context.create_server_context(wrapped, bind=("127.0.0.1", port), transports=[transport])
     await asyncio.get_running_loop().create_future()
 
 
 if __name__ == "__main__":
     logging.disable()
-    uvloop.run(serve(int(sys.argv[1]), bytes.fromhex(sys.argv[2]), int(sys.argv[3])))
+    transport, port, secret, clients = sys.argv[1:]
+    uvloop.run(serve(transport, int(port), bytes.fromhex(secret), int(clients)))
