@@ -45,8 +45,9 @@ conformance: $(VENV)/.dev       ## run the tests of the clauses; table, and buil
 vectors: $(VENV)/.dev   ## check known answers: FILE=path, or those of tests/vectors
 	@$(BIN)/python -m tests.vectors.check $(FILE)
 
-bench: $(VENV)/.dev     ## measure (ARGS is handed on)
+bench: $(VENV)/.dev     ## measure, then beside other servers (ARGS is handed on, such as --quick)
 	@$(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python -m bench.peers $(ARGS)
 
 switches: $(VENV)/.dev  ## a device that changes its mode N=1000 times at random moments under traffic
 	@$(BIN)/python -m tests.support.switches $(or $(N),1000)

@@ -6,11 +6,8 @@ over the turns. The floor (`bench.floor`) is measured within each turn.
 
 import argparse
 import dataclasses
-import datetime
-import json
 import os
 import statistics
-import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -22,17 +19,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from bench import floor, report
-from bench.cpu import machine, others_s, yardstick
-from bench.load import Exchanged, Load, Shape, Traffic, WrongBatches, load
+from bench.cpu import others_s, yardstick
+from bench.load import Exchanged, Load, Shape, Traffic, load
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "bench" / "results"
 BATCHES = (Shape(1, 1, 32), Shape(1, 8, 16), Shape(1, 64, 4))
 SUITES = (Shape(1, 64, 4), Shape(2, 64, 4), Shape(3, 40, 4))
 """Suite 3 has 40 PNEs in a batch: more would pass the 64 KiB of a body, and the PN GW does not gather them."""
 GATEWAYS = max(shape.gateways for shape in BATCHES)
 IN_FLIGHT = 32
-ATTEMPTS = 3
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,19 +70,10 @@ class Measured:
 async def _turn(one: Load, shape: Shape, plan: Plan, measured: Measured) -> None:
     own = {os.getpid(), one.pid}
     busy, start = others_s(own), time.monotonic()
-    each = [await _round(one, shape, measured) for _ in range(plan.rounds(shape))]
+    each = [await one.establish(shape) for _ in range(plan.rounds(shape))]
     measured.others_s += max(0.0, others_s(own) - busy)  # clocks of different grain may give less than nothing
     measured.wall_s += time.monotonic() - start
     measured.server[shape].append(statistics.mean(each))
-
-
-async def _round(one: Load, shape: Shape, measured: Measured) -> float:
-    for _ in range(ATTEMPTS):
-        try:
-            return await one.establish(shape)
-        except WrongBatches:
-            measured.repeated_rounds += 1
-    raise WrongBatches(f"{ATTEMPTS} times in a row: this machine is too busy to gather {shape.batch} PNEs")
 
 
 async def measure(plan: Plan, folder: Path, progress: Progress) -> Measured:
@@ -98,7 +83,7 @@ async def measure(plan: Plan, folder: Path, progress: Progress) -> Measured:
     async with load(folder, GATEWAYS, plan.devices()) as one:
         for shape in shapes:
             progress.update(bar, description=f"warming up, suite {shape.suite}, batch {shape.batch}", advance=1)
-            await _round(one, shape, measured)
+            await one.establish(shape)
             measured.traffic[shape] = await one.traffic(shape.suite, shape.batch)
         await one.exchange(IN_FLIGHT, IN_FLIGHT)
         progress.advance(bar)
@@ -113,7 +98,7 @@ async def measure(plan: Plan, folder: Path, progress: Progress) -> Measured:
             progress.update(bar, description=f"turn {turn}/{plan.turns}: readings")
             measured.exchanged.append(await one.exchange(IN_FLIGHT, plan.readings))
             progress.advance(bar)
-        measured.gate_timeouts = one.gate.timeouts
+        measured.repeated_rounds, measured.gate_timeouts = one.repeated_rounds, one.gate.timeouts
     return measured
 
 
@@ -146,20 +131,10 @@ def _exchange(measured: Measured) -> dict[str, float]:
     }
 
 
-def _file_system(folder: Path) -> str:
-    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
-    inside = [(len(point), kind) for point, kind in mounts if folder.resolve().is_relative_to(point)]
-    return max(inside)[1] if inside else "unknown"
-
-
-def _run(plan: Plan, measured: Measured, file_system: str) -> dict[str, object]:
+def _run(plan: Plan, measured: Measured) -> dict[str, object]:
     return {
-        "date": datetime.datetime.fromtimestamp(time.time(), datetime.UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "file_system": file_system,
+        **report.circumstances(measured.yardsticks, measured.others_s / measured.wall_s),
         "plan": dataclasses.asdict(plan),
-        "yardstick_us_per_sha256_of_1_kib": [round(value, 3) for value in measured.yardsticks],
-        "cores_busy_with_others": round(measured.others_s / measured.wall_s, 2),
         "rounds_done_again": measured.repeated_rounds,
         "bursts_let_go_early": measured.gate_timeouts,
         "establish": [
@@ -174,16 +149,15 @@ def _run(plan: Plan, measured: Measured, file_system: str) -> dict[str, object]:
     }
 
 
-def save(folder: Path, plan: Plan, measured: Measured, file_system: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def save(run: dict[str, object], measured: Measured, *, quick: bool) -> None:
     files: dict[str, object] = {
         "establish": [_row(shape, measured) for shape in BATCHES],
         "establish-suites": [{"suite": shape.suite, **_row(shape, measured)} for shape in SUITES],
         "exchange": _exchange(measured),
-        "run": _run(plan, measured, file_system),
+        "run": run,
     }
     for name, content in files.items():
-        (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+        report.save(name, content, quick=quick)
 
 
 def _spread(values: list[float]) -> str:
@@ -228,8 +202,8 @@ def show(console: Console, plan: Plan, measured: Measured) -> None:
         console.print(line, highlight=False, markup=False)
 
 
-def document(page: Path, measured: Measured, run: dict[str, object]) -> None:
-    """Write the tables of *page*."""
+def document(measured: Measured, run: dict[str, object]) -> None:
+    """Write the first table of docs/performance.md."""
     rows = []
     for shape in measured.server:
         row = _row(shape, measured)
@@ -246,35 +220,25 @@ def document(page: Path, measured: Measured, run: dict[str, object]) -> None:
         f"the other wait {exchange['p50_ms']} ms (p50), {exchange['p95_ms']} ms (p95), {exchange['p99_ms']} ms (p99), "
         "with gateways and PNEs in one Python process on the same machine."
     )
-    details = machine()
-    where = (
-        f"{str(run['date'])[:10]}, {details['cores']} cores of {details['cpu']}, Linux {details['kernel']}, "
-        f"Python {details['python']}, store on {run['file_system']}; others kept {run['cores_busy_with_others']} cores "
-        f"busy; SHA-256 of 1 KiB took {min(measured.yardsticks):.2f}-{max(measured.yardsticks):.2f} us."
-    )
-    report.put(
-        page, "establish", f"{where}\n\n{report.table([*head, 'round trips, PAN / uplink'], rows)}\n\n{readings}"
-    )
+    shown = report.table([*head, "round trips, PAN / uplink"], rows)
+    report.put(report.PAGE, "establish", f"{report.told(run)}\n\n{shown}\n\n{readings}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smoke test: one short turn, saved under build/bench")
-    arguments = parser.parse_args()
-    plan, results = (QUICK, ROOT / "build" / "bench" / "results") if arguments.quick else (FULL, RESULTS)
+    quick = parser.parse_args().quick
+    plan = QUICK if quick else FULL
     console = Console(width=max(Console().width, 110))
-    disk = ROOT / "build" / "bench"  # not /tmp, which may be memory: commits must be durable
-    disk.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with tempfile.TemporaryDirectory(dir=disk) as folder:
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            measured = uvloop.run(measure(plan, Path(folder), progress))
-        file_system = _file_system(Path(folder))
-    save(results, plan, measured, file_system)
-    if not arguments.quick:
-        document(report.PAGE, measured, _run(plan, measured, file_system))
+    with report.disk() as folder, Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        measured = uvloop.run(measure(plan, folder, progress))
+    run = _run(plan, measured)
+    save(run, measured, quick=quick)
+    if not quick:
+        document(measured, run)
     show(console, plan, measured)
-    console.print(f"saved in {results.relative_to(ROOT)}", highlight=False)
+    console.print(f"saved in {report.results(quick=quick).relative_to(report.ROOT)}", highlight=False)
 
 
 if __name__ == "__main__":

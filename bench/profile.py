@@ -73,7 +73,7 @@ def areas(stats: pstats.Stats) -> dict[str, float]:
 async def profile(scenario: str, lines: int, keep: Path | None) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="cpns-profile-") as folder:
         written = Path(folder) / "profile"
-        async with load(Path(folder), 32, 6000, written) as one:
+        async with load(Path(folder), 32, 6000, profile=written) as one:
             await _run(one, scenario)  # warm
             with one.profiled():
                 count = await _run(one, scenario)

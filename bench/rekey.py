@@ -5,18 +5,16 @@ and the CPU of making and opening them. Writes a table to docs/performance.md an
 """
 
 import json
-import math
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from aiocoap import Message
 from aiocoap.numbers.codes import POST
 from rich.console import Console
 
-from bench import report
+from bench import plot, report
 from bench.cpu import machine
 from cpns.crypto import group
 from cpns.crypto.schedule import Profile, SessionKeys
@@ -30,7 +28,6 @@ from cpns.wire import codec
 from cpns.wire.group_messages import GroupKeyBroadcast, GroupKeyRequest
 from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH
 
-ROOT = Path(__file__).resolve().parent.parent
 SIZES = [2**exponent for exponent in range(1, 13)]
 SG, GW = SgId("sg-aaaaaaaaaaaaaaaa"), EntityId("gw-1")
 TURNS = 5
@@ -109,43 +106,11 @@ def measure(members: int) -> Cost:
 
 def _plot(costs: list[Cost]) -> str:
     """Return the plot: bytes of a rekey over members, both axes logarithmic."""
-    left, top, width, height = 60, 20, 520, 260
-    most = max(math.log10(max(cost.unicast_bytes for cost in costs)), 1)
-
-    def x(members: int) -> float:
-        return round(left + width * (math.log2(members) - 1) / (len(SIZES) - 1), 1)
-
-    def y(size: float) -> float:
-        return round(top + height * (1 - math.log10(size) / most), 1)
-
-    def text(where: float, below: float, anchor: str, words: object, color: str = "#000") -> str:
-        return f'<text x="{where}" y="{below}" text-anchor="{anchor}" fill="{color}">{words}</text>'
-
-    def line(color: str, dash: str, sizes: Callable[[Cost], float]) -> str:
-        points = " ".join(f"{x(cost.members)},{y(sizes(cost))}" for cost in costs)
-        return f'<polyline fill="none" stroke="{color}" stroke-width="2" {dash} points="{points}"/>'
-
-    ticks = [text(x(cost.members), top + height + 18, "middle", cost.members) for cost in costs]
-    ticks += [text(left - 6, y(10**power) + 4, "end", 10**power) for power in range(int(most) + 1)]
-    last, beside = costs[-1], left + width + 6
-    labels = [
-        text(beside, y(last.broadcast_bytes) + 4, "start", "broadcast", "#2a7"),
-        text(beside, y(last.unicast_bytes) + 4, "start", "one by one", "#b42"),
+    drawn = [
+        plot.Line("broadcast", [(cost.members, cost.broadcast_bytes) for cost in costs], plot.COLORS[0]),
+        plot.Line("one by one", [(cost.members, cost.unicast_bytes) for cost in costs], plot.COLORS[1], "6 4"),
     ]
-    return "\n".join(
-        [
-            '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 680 330" font-family="sans-serif" font-size="12">',
-            '<rect width="680" height="330" fill="white"/>',
-            f'<path d="M{left},{top}V{top + height}H{left + width}" fill="none" stroke="#888"/>',
-            *ticks,
-            text(left + width / 2, top + height + 38, "middle", "members on the PAN"),
-            text(left - 50, top - 6, "start", "bytes of a rekey"),
-            line("#2a7", "", lambda cost: cost.broadcast_bytes),
-            line("#b42", 'stroke-dasharray="6 4"', lambda cost: cost.unicast_bytes),
-            *labels,
-            "</svg>\n",
-        ]
-    )
+    return plot.lines(drawn, "members on the PAN", "bytes of a rekey", logarithmic=True)
 
 
 def main() -> None:
@@ -167,7 +132,7 @@ def main() -> None:
     ]
     cpu = json.dumps(machine()["cpu"]).strip('"')
     report.put(report.PAGE, "rekey", f"{cpu}, Python as above.\n\n{report.table(head, rows)}")
-    (ROOT / "docs" / "rekey.svg").write_text(_plot(costs))
+    report.draw("rekey", _plot(costs))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""The server under measurement: ``python -m bench.server_process FOLDER GATEWAYS PNES [PROFILE]``.
+"""The server under measurement: ``python -m bench.server_process FOLDER GATEWAYS PNES [--profile FILE] ...``.
 
-Provisions, listens, prints one line of JSON (port, keys in hex), and serves until its standard input ends. With
-PROFILE, SIGUSR1 starts cProfile, and SIGUSR2 stops it and writes the file.
+Provisions, listens, prints one line of JSON (port, keys in hex), and serves until its standard input ends. With a
+profile, SIGUSR1 starts cProfile, and SIGUSR2 stops it and writes the file.
 """
 
+import argparse
 import asyncio
 import cProfile
 import json
@@ -11,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import uvloop
@@ -28,18 +30,48 @@ from cpns.store.vault import FileVault
 
 SERVER = EntityId("server.example")
 CLOCK = SystemClock()
+PART = 20_000
+"""Rows that are provisioned in one transaction."""
 
 
 def names(kind: str, count: int) -> list[EntityId]:
     return [EntityId(f"{kind}-{number:05}") for number in range(count)]
 
 
-def _entities(vault: FileVault, kind: Kind, ids: list[EntityId], keys: dict[str, str]) -> Iterator[NewEntity]:
-    for entity in ids:
+class Provisioning:
+    """Puts entities into a store.
+
+    Attributes:
+        keys: entity to EUKey, in hex.
+    """
+
+    def __init__(self, store: ServerStore, vault: FileVault) -> None:
+        self.keys: dict[str, str] = {}
+        self._store, self._vault = store, vault
+
+    def _real(self, entity: EntityId, kind: Kind) -> NewEntity:
         eukey = Secret(random_bytes(32))
-        keys[entity] = eukey.reveal().hex()
-        sealed = vault.seal(EUKEY_PURPOSE, entity, eukey)
-        yield NewEntity(entity, kind, None, "", sealed, fingerprint(eukey), CLOCK.now())
+        self.keys[entity] = eukey.reveal().hex()
+        sealed = self._vault.seal(EUKEY_PURPOSE, entity, eukey)
+        return NewEntity(entity, kind, None, "", sealed, fingerprint(eukey), CLOCK.now())
+
+    def _pnes(self, count: int, registered: int) -> Iterator[NewEntity]:
+        # Those with a key lie scattered among the rest, as those do that come in practice; nobody opens what the rest
+        # have in place of one, so it need not be sealed.
+        size = len(self._vault.seal(EUKEY_PURPOSE, SERVER, Secret(random_bytes(32))))
+        every = registered // count
+        for number, entity in enumerate(names("pne", registered)):
+            if number % every == 0 and number < every * count:
+                yield self._real(entity, Kind.PNE)
+            else:
+                yield NewEntity(entity, Kind.PNE, None, "", random_bytes(size), random_bytes(8), CLOCK.now())
+
+    async def add(self, gateways: int, pnes: int, registered: int) -> None:
+        """Add *gateways*, and *registered* PNEs of which *pnes* get a key."""
+        await self._store.add_entities([self._real(entity, Kind.GATEWAY) for entity in names("gw", gateways)])
+        rest = self._pnes(pnes, registered)
+        while part := list(islice(rest, PART)):
+            await self._store.add_entities(part)
 
 
 class Profiler:
@@ -59,26 +91,35 @@ class Profiler:
         partial.rename(self._path)
 
 
-async def serve(folder: Path, gateways: int, pnes: int, profile: Path | None) -> None:
+async def serve(arguments: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
-    if profile is not None:
-        profiler = Profiler(profile)
+    if arguments.profile is not None:
+        profiler = Profiler(arguments.profile)
         loop.add_signal_handler(signal.SIGUSR1, profiler.start)
         loop.add_signal_handler(signal.SIGUSR2, profiler.stop)
     vault = FileVault(Secret(random_bytes(32)), random_bytes)
-    store = ServerStore.open(folder / "server.db")
-    keys: dict[str, str] = {}
-    await store.add_entities(list(_entities(vault, Kind.GATEWAY, names("gw", gateways), keys)))
-    await store.add_entities(list(_entities(vault, Kind.PNE, names("pne", pnes), keys)))
-    config = ServerConfig(SERVER, folder, port=0, lowest_suite=1, answer_timeout=30.0)
+    store = ServerStore.open(arguments.store or arguments.folder / "server.db")
+    provisioning = Provisioning(store, vault)
+    await provisioning.add(arguments.gateways, arguments.pnes, max(arguments.registered, arguments.pnes))
+    config = ServerConfig(SERVER, arguments.folder, port=0, lowest_suite=1, answer_timeout=30.0)
     server = Server(config, store, vault, CLOCK, random_bytes)
     _, port = await server.start()
-    print(json.dumps({"port": port, "keys": keys}), flush=True)
+    print(json.dumps({"port": port, "keys": provisioning.keys}), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     await server.close()
     await store.close()
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.server_process", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("gateways", type=int)
+    parser.add_argument("pnes", type=int, help="that get a key")
+    parser.add_argument("--profile", type=Path)
+    parser.add_argument("--registered", type=int, default=0, help="PNEs in all; not fewer than those with a key")
+    parser.add_argument("--store", help="URL; else a file in the folder")
+    uvloop.run(serve(parser.parse_args()))
+
+
 if __name__ == "__main__":
-    folder, gateways, pnes, *rest = sys.argv[1:]
-    uvloop.run(serve(Path(folder), int(gateways), int(pnes), Path(rest[0]) if rest else None))
+    main()

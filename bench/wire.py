@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import functools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from cpns.transport.pan import PanSocket
@@ -52,34 +54,43 @@ def round_trips(passed: list[tuple[str, int]]) -> int:
 
 
 class Gate:
-    """Holds what the uplinks of this process write until *level* writes wait, then lets all go at once.
+    """Holds what this process sends to a server until *level* messages wait, then lets all go at once.
 
-    The driver, Python too and doing the work of gateways and PNEs, is slower than the server. Without the gate the
+    A driver, Python too and doing the work of gateways and PNEs, is slower than the server. Without the gate the
     server sleeps between packets, and each wake-up is charged to it.
+
+    Args:
+        patience: seconds after which those that wait go, though some are missing.
     """
 
-    PATIENCE = 2.0
-
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 2.0) -> None:
         self.level = 1
         self.timeouts = 0
-        self._held: list[tuple[asyncio.Transport, bytes]] = []
+        self._patience = patience
+        self._held: list[Callable[[], object]] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def write(self, transport: asyncio.Transport, data: bytes) -> None:
-        self._held.append((transport, data))
+    def hold(self, send: Callable[[], object]) -> None:
+        """Call *send* when it is time."""
+        self._held.append(send)
         if len(self._held) >= self.level:
             self._open()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self.PATIENCE, self._give_up)
+            self._timer = asyncio.get_running_loop().call_later(self._patience, self._give_up)
+
+    def leave(self) -> None:
+        """Wait for one sender less: it has nothing more to say."""
+        self.level -= 1
+        if len(self._held) >= self.level:
+            self._open()
 
     def _open(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         held, self._held = self._held, []
-        for transport, data in held:
-            transport.write(data)
+        for send in held:
+            send()
 
     def _give_up(self) -> None:
         self._timer = None
@@ -95,12 +106,13 @@ class _Gated:
 
     def write(self, data: bytes) -> None:
         self._uplink.note(self._connection, OUT, data)
-        self._gate.write(self._transport, data)
+        self._gate.hold(partial(self._transport.write, data))
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         return getattr(self._transport, name)
 
 
+@functools.cache  # each of several loads has the same ones, of which one is at work at a time
 def install() -> tuple[Wire, Wire, Gate]:
     """Put PAN and uplink of this process on the record; return them, and the gate of the uplink."""
     pan, uplink, gate = Wire(), Wire(), Gate()

@@ -7,7 +7,7 @@ driver as text (see `dialect.DriverSql`).
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, select, union, update
 
 from cpns.domain.inventory import (
     Credential,
@@ -40,11 +40,10 @@ _ADD_READING = DriverSql(insert_once(readings, ("pne_id", "reading_id")), _READI
 _CREDENTIALS = select(
     entities.c.entity_id, entities.c.kind, entities.c.state, entities.c.only_via, entities.c.sealed_key
 ).where(entities.c.entity_id.in_(bindparam("ids", expanding=True)))
-_TAKEN = select(entities.c.entity_id, entities.c.fingerprint).where(
-    or_(
-        entities.c.entity_id.in_(bindparam("ids", expanding=True)),
-        entities.c.fingerprint.in_(bindparam("fingerprints", expanding=True)),
-    )
+_NAMES = select(entities.c.entity_id, entities.c.fingerprint)
+_TAKEN = union(  # not one SELECT with OR: where a table has grown fast, PostgreSQL reads all of it for that
+    _NAMES.where(entities.c.entity_id.in_(bindparam("ids", expanding=True))),
+    _NAMES.where(entities.c.fingerprint.in_(bindparam("fingerprints", expanding=True))),
 )
 _ADD_ENTITY = insert(entities)
 
