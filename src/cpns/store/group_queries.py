@@ -5,8 +5,9 @@ What may be is decided by the rules of `cpns.domain.group`, on rows read in the 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import lru_cache
 
-from sqlalchemy import Connection, Row, Text, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, Row, Text, bindparam, delete, exists, insert, literal_column, or_, select, update
 
 from cpns.domain import group as rules
 from cpns.domain.group import (
@@ -27,7 +28,7 @@ from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.store import message_queries, server_queries
 from cpns.store.audit_queries import record
-from cpns.store.dialect import insert_or_update
+from cpns.store.dialect import DriverSql, driver_select, insert_or_update
 from cpns.store.schema import audit, group_keys, group_places, groups, senders
 
 _ALL = select(groups).order_by(groups.c.name)
@@ -59,6 +60,9 @@ _MEMBERS_IN = (
         )
     )
     .order_by(groups.c.sg_id)
+)
+_IN_GROUP = select(group_places.c.sg_id).where(
+    group_places.c.standing == literal_column(f"'{Standing.MEMBER.value}'")  # no parameter: those have positions
 )
 _FOUND = (
     select(groups)
@@ -128,6 +132,17 @@ def inventories(connection: Connection) -> list[GroupInventory]:
 def of_pnes(connection: Connection, pne_ids: Sequence[EntityId]) -> list[Group]:
     """See `cpns.ports.Store.groups_of`."""
     return [_group(row) for row in connection.execute(_MEMBERS_IN, {"pnes": list(pne_ids)})]
+
+
+@lru_cache(maxsize=128)
+def _in_group(count: int) -> DriverSql:
+    return driver_select(_IN_GROUP, group_places.c.pne_id, count)
+
+
+def groups_of(connection: Connection, pne_ids: Sequence[EntityId]) -> tuple[SgId, ...]:
+    """Return the groups that any of these PNEs is a member of; each establishment asks."""
+    found = _in_group(len(pne_ids)).run(connection, tuple(pne_ids)).scalars() if pne_ids else ()
+    return tuple(sorted({SgId(sg_id) for sg_id in found}))
 
 
 def discover(

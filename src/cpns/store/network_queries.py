@@ -226,8 +226,8 @@ def establish(connection: Connection, finished: Establishment) -> Admitted:
     left = _left(connection, finished.pn_id, [pne for pne in joined if pne in present], present)
     waiting_queries.remember(connection, finished)
     record(connection, [*finished.outcomes, *_outcomes(finished, admissions)])
-    here = group_queries.of_pnes(connection, [member.pne_id for member in let_in]) if let_in else []
-    return Admitted(after, admissions, joined, left, tuple(one.sg_id for one in here))
+    groups = group_queries.groups_of(connection, [member.pne_id for member in let_in])
+    return Admitted(after, admissions, joined, left, groups)
 
 
 def _founded(connection: Connection, finished: Establishment, owner: EntityId) -> Network:
