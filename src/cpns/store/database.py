@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cpns.errors import Unavailable
@@ -64,12 +64,10 @@ class Database:
     def __init__(self, place: Path | str) -> None:
         self._backend = backend_of(place)
         self._closed = False
-        self._begin_with = self._backend.begin_to_write
         self._queue: list[_Queued[Any]] = []
         self._settling: asyncio.Task[None] | None = None
         try:
             self._engine = self._backend.make_engine()
-            event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql(self._begin_with))
             self._connection = self._open()
         except (OSError, SQLAlchemyError) as error:
             raise self._backend.translate(error) from error
@@ -112,7 +110,8 @@ class Database:
         try:
             connection = self._engine.connect()
             try:
-                with connection.begin():  # as one that writes, so that of two that start together one migrates
+                with connection.begin():
+                    connection.exec_driver_sql(self._backend.begin_to_write)  # of two that start together one migrates
                     migrate.upgrade(connection)
             except BaseException:
                 connection.close()
@@ -169,13 +168,16 @@ class Database:
             self._apart(group)
 
     def _begin(self, writes: bool) -> None:
-        self._begin_with = self._backend.begin_to_write if writes else self._backend.begin_to_read
+        begin = self._backend.begin_to_write if writes else self._backend.begin_to_read
+        self._connection.begin()  # says nothing by itself: a listener for it would cost at each statement
         try:
-            self._connection.begin()
+            self._connection.exec_driver_sql(begin)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            self._connection.begin()  # it was lost while nobody used it: on a new one
+            self._connection.rollback()
+            self._connection.begin()
+            self._connection.exec_driver_sql(begin)  # it was lost while nobody used it: on a new one
 
     def _together(self, group: list[_Queued[Any]]) -> bool:
         """Run *group*; False when one of it raised."""
