@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,6 +18,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event, make_url, text
 
+from cpns.store import dialect
 from cpns.store.database import Database
 from cpns.store.server_store import ServerStore
 from tests.support.postgres import Postgres, binaries
@@ -151,6 +153,25 @@ def shape_of(connection: Connection) -> dict[str, str]:
     return {name: definition for name, definition in connection.execute(text(shown))}
 
 
+class _Told:
+    """A driver's cursor that notes what it runs."""
+
+    def __init__(self, cursor: Any, ran: list[str]) -> None:
+        self._cursor = cursor
+        self._ran = ran
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+    def execute(self, statement: str, parameters: Any) -> None:
+        self._ran.append(statement)
+        self._cursor.execute(statement, parameters)
+
+    def executemany(self, statement: str, parameters: Any) -> None:
+        self._ran.append(statement)
+        self._cursor.executemany(statement, parameters)
+
+
 @contextlib.contextmanager
 def traced(of: Database | ServerStore) -> Iterator[list[str]]:
     """Give the SQL that a store runs meanwhile, in the order it runs; COMMIT too."""
@@ -163,10 +184,18 @@ def traced(of: Database | ServerStore) -> Iterator[list[str]]:
     def commits(_connection: object) -> None:
         ran.append("COMMIT")
 
+    @contextlib.contextmanager
+    def told(connection: Connection) -> Iterator[Any]:
+        with cursor(connection) as one:
+            yield _Told(one, ran)
+
+    cursor = dialect._cursor
     event.listen(engine, "before_cursor_execute", executes)
     event.listen(engine, "commit", commits)
+    dialect._cursor = told
     try:
         yield ran
     finally:
+        dialect._cursor = cursor
         event.remove(engine, "before_cursor_execute", executes)
         event.remove(engine, "commit", commits)

@@ -141,8 +141,8 @@ def _in_group(count: int) -> DriverSql:
 
 def groups_of(connection: Connection, pne_ids: Sequence[EntityId]) -> tuple[SgId, ...]:
     """Return the groups that any of these PNEs is a member of; each establishment asks."""
-    found = _in_group(len(pne_ids)).run(connection, tuple(pne_ids)).scalars() if pne_ids else ()
-    return tuple(sorted({SgId(sg_id) for sg_id in found}))
+    found = _in_group(len(pne_ids)).rows(connection, tuple(pne_ids)) if pne_ids else []
+    return tuple(sorted({SgId(sg_id) for (sg_id,) in found}))
 
 
 def discover(

@@ -102,8 +102,8 @@ def _standings(count: int) -> DriverSql:
 
 def network(connection: Connection, pn_id: PnId) -> Network | None:
     """See `cpns.ports.Store.network`."""
-    row = _NETWORK.run(connection, (pn_id,)).one_or_none()
-    return None if row is None else _network(*row)
+    rows = _NETWORK.rows(connection, (pn_id,))
+    return _network(*rows[0]) if rows else None
 
 
 def _network(
@@ -173,11 +173,11 @@ def _places(
     if not ids:
         return {}, {}
     present: dict[EntityId, tuple[PnId, bool]] = {
-        pne: (pn, bool(secure)) for pne, pn, secure in _presents(len(ids)).run(connection, tuple(ids))
+        pne: (pn, bool(secure)) for pne, pn, secure in _presents(len(ids)).rows(connection, tuple(ids))
     }
     here: dict[EntityId, Standing] = {}
     home: set[EntityId] = set()
-    for pne, pn, standing in _standings(len(ids)).run(connection, tuple(ids)):
+    for pne, pn, standing in _standings(len(ids)).rows(connection, tuple(ids)):
         if pn == pn_id:
             here[pne] = Standing(standing)
         elif standing == Standing.MEMBER:

@@ -1,10 +1,11 @@
 """What the server asks of its tables: functions of a connection and values, inside a transaction of `Database`.
 
-Statements are built once, so that SQLAlchemy compiles each once. The three that every SETUP or reading runs go to the
+Statements are built once, so that SQLAlchemy compiles each once. Those that every SETUP or reading runs go to the
 driver as text (see `dialect.DriverSql`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, select, union, update
@@ -23,7 +24,7 @@ from cpns.errors import Conflict, NotFound, Result
 from cpns.ids import EntityId
 from cpns.store import network_queries, waiting_queries
 from cpns.store.audit_queries import PROCEDURES, record
-from cpns.store.dialect import DriverSql, insert_once
+from cpns.store.dialect import DriverSql, driver_select, insert_once
 from cpns.store.schema import audit, entities, members, networks, readings
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ _ADD_READING = DriverSql(insert_once(readings, ("pne_id", "reading_id")), _READI
 
 _CREDENTIALS = select(
     entities.c.entity_id, entities.c.kind, entities.c.state, entities.c.only_via, entities.c.sealed_key
-).where(entities.c.entity_id.in_(bindparam("ids", expanding=True)))
+)
 _NAMES = select(entities.c.entity_id, entities.c.fingerprint)
 _TAKEN = union(  # not one SELECT with OR: where a table has grown fast, PostgreSQL reads all of it for that
     _NAMES.where(entities.c.entity_id.in_(bindparam("ids", expanding=True))),
@@ -92,11 +93,16 @@ _LAST_OF_PNE = (
 _LAST_READING = select(func.coalesce(func.max(readings.c.number), 0))
 
 
+@lru_cache(maxsize=128)
+def _credentials(count: int) -> DriverSql:
+    return driver_select(_CREDENTIALS, entities.c.entity_id, count)
+
+
 def credentials(connection: Connection, ids: Sequence[EntityId]) -> Mapping[EntityId, Credential]:
     """See `cpns.ports.Store.credentials`."""
     found: dict[EntityId, Credential] = {}
     for some in _in_parts(ids):
-        for entity_id, kind, state, only_via, sealed in connection.execute(_CREDENTIALS, {"ids": some}):
+        for entity_id, kind, state, only_via, sealed in _credentials(len(some)).rows(connection, tuple(some)):
             found[entity_id] = Credential(entity_id, _KINDS[kind], _STATES[state], only_via, sealed)
     return found
 
@@ -153,7 +159,7 @@ def revoke(connection: Connection, entity_id: EntityId, at: float) -> Revocation
 
 def add_reading(connection: Connection, row: tuple[EntityId, bytes, EntityId, str, float, str]) -> bool:
     """Add *row*, in the order of `_READING_COLUMNS`; see `cpns.ports.Store.add_reading`."""
-    return _ADD_READING.run(connection, row).rowcount == 1
+    return _ADD_READING.run(connection, row) == 1
 
 
 def readings_after(connection: Connection, after: int, limit: int, pne_id: EntityId | None) -> list[StoredReading]:
