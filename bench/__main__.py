@@ -22,8 +22,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from bench import floor, report
-from bench.cpu import machine, others_s, yardstick
+from bench.cpu import others_s, yardstick
 from bench.load import Exchanged, Load, Shape, Traffic, WrongBatches, load
+from cpns.loadgen.figures import percentile
+from cpns.loadgen.machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
@@ -117,10 +119,6 @@ async def measure(plan: Plan, folder: Path, progress: Progress) -> Measured:
     return measured
 
 
-def _percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
-
-
 def _row(shape: Shape, measured: Measured) -> dict[str, float]:
     traffic = measured.traffic[shape]
     return {
@@ -138,9 +136,9 @@ def _exchange(measured: Measured) -> dict[str, float]:
     latencies = [value for item in measured.exchanged for value in item.latencies_ms]
     return {
         "server_cpu_us_per_reading": round(statistics.median(item.server_cpu_us for item in measured.exchanged), 1),
-        "p50_ms": round(_percentile(latencies, 0.50), 2),
-        "p95_ms": round(_percentile(latencies, 0.95), 2),
-        "p99_ms": round(_percentile(latencies, 0.99), 2),
+        "p50_ms": round(percentile(latencies, 0.50), 2),
+        "p95_ms": round(percentile(latencies, 0.95), 2),
+        "p99_ms": round(percentile(latencies, 0.99), 2),
         "readings": sum(item.readings for item in measured.exchanged),
         "in_flight": IN_FLIGHT,
     }

@@ -17,11 +17,12 @@ from aiocoap.numbers.codes import POST
 from rich.console import Console
 
 from bench import report
-from bench.cpu import machine
 from cpns.crypto import group
 from cpns.crypto.schedule import Profile, SessionKeys
 from cpns.crypto.secret import Secret
 from cpns.ids import EntityId, SgId
+from cpns.loadgen import plot
+from cpns.loadgen.machine import machine
 from cpns.protocol.group_keying import member, tree
 from cpns.service.system import random_bytes
 from cpns.session.table import Session
@@ -109,42 +110,19 @@ def measure(members: int) -> Cost:
 
 def _plot(costs: list[Cost]) -> str:
     """Return the plot: bytes of a rekey over members, both axes logarithmic."""
-    left, top, width, height = 60, 20, 520, 260
-    most = max(math.log10(max(cost.unicast_bytes for cost in costs)), 1)
-
-    def x(members: int) -> float:
-        return round(left + width * (math.log2(members) - 1) / (len(SIZES) - 1), 1)
-
-    def y(size: float) -> float:
-        return round(top + height * (1 - math.log10(size) / most), 1)
-
-    def text(where: float, below: float, anchor: str, words: object, color: str = "#000") -> str:
-        return f'<text x="{where}" y="{below}" text-anchor="{anchor}" fill="{color}">{words}</text>'
-
-    def line(color: str, dash: str, sizes: Callable[[Cost], float]) -> str:
-        points = " ".join(f"{x(cost.members)},{y(sizes(cost))}" for cost in costs)
-        return f'<polyline fill="none" stroke="{color}" stroke-width="2" {dash} points="{points}"/>'
-
-    ticks = [text(x(cost.members), top + height + 18, "middle", cost.members) for cost in costs]
-    ticks += [text(left - 6, y(10**power) + 4, "end", 10**power) for power in range(int(most) + 1)]
-    last, beside = costs[-1], left + width + 6
-    labels = [
-        text(beside, y(last.broadcast_bytes) + 4, "start", "broadcast", "#2a7"),
-        text(beside, y(last.unicast_bytes) + 4, "start", "one by one", "#b42"),
-    ]
-    return "\n".join(
+    most = max(cost.unicast_bytes for cost in costs)
+    powers = [10.0**power for power in range(int(math.log10(most)) + 1)]
+    members = plot.Axis("members on the PAN", SIZES[0], SIZES[-1], SIZES, logarithmic=True)
+    size = plot.Axis("bytes of a rekey", 1, most, powers, logarithmic=True)
+    broadcast = [(cost.members, cost.broadcast_bytes) for cost in costs]
+    one_by_one = [(cost.members, cost.unicast_bytes) for cost in costs]
+    return plot.draw(
+        members,
+        size,
         [
-            '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 680 330" font-family="sans-serif" font-size="12">',
-            '<rect width="680" height="330" fill="white"/>',
-            f'<path d="M{left},{top}V{top + height}H{left + width}" fill="none" stroke="#888"/>',
-            *ticks,
-            text(left + width / 2, top + height + 38, "middle", "members on the PAN"),
-            text(left - 50, top - 6, "start", "bytes of a rekey"),
-            line("#2a7", "", lambda cost: cost.broadcast_bytes),
-            line("#b42", 'stroke-dasharray="6 4"', lambda cost: cost.unicast_bytes),
-            *labels,
-            "</svg>\n",
-        ]
+            plot.Line("broadcast", broadcast, plot.COLORS[0]),
+            plot.Line("one by one", one_by_one, plot.COLORS[1], plot.DASHED),
+        ],
     )
 
 
