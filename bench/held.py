@@ -1,0 +1,72 @@
+"""What one machine holds: ``python -m bench.held FOLDER...`` writes the reports of `cpns bench --out FOLDER` into docs.
+
+The runs are of one shape and differ in their rate and duration; the plots are those of the longest.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from bench import report
+
+ROOT = report.PAGE.parent.parent
+RESULTS = ROOT / "bench" / "results" / "held.json"
+OF_A_RUN = ("rate", "duration")
+ROLES = ("server", "gateways", "pnes")
+
+
+def command(plan: dict[str, Any]) -> str:
+    """Return the command of a run, without what differs between the runs."""
+    flags = {name: value for name, value in plan.items() if name not in OF_A_RUN and value}
+    return "cpns bench " + " ".join(f"--{name} {value:g}" for name, value in flags.items())
+
+
+def row(run: dict[str, Any]) -> list[str]:
+    latencies = [*run["latency_ms"], run["max_ms"]]
+    return [
+        f"{run['plan']['rate']:g}",
+        f"{run['plan']['duration']:g}",
+        f"{run['throughput']:g}",
+        *("-" if value is None else f"{value:.1f}" for value in latencies),
+        *(f"{run['cores'][role]:.2f}" for role in ROLES),
+        "yes" if run["held"] else f"{run['unanswered'] + sum(run['refused'].values())} missing",
+    ]
+
+
+def text(runs: list[dict[str, Any]]) -> str:
+    """Return the block of the page."""
+    first, longest = runs[0], max(runs, key=lambda run: run["plan"]["duration"])
+    plan, machine = first["plan"], first["machine"]
+    head = ["offered a second", "seconds", "acknowledged a second", "p50, ms", "p95, ms", "p99, ms", "longest, ms"]
+    head += [f"cores, {role}" for role in ("server", "gateways", "PNEs")]
+    memory = [f"{longest['bytes_per_pne'][role] / 1024:.1f}" for role in ROLES]
+    return "\n\n".join(
+        [
+            f"{first['date'][:10]}, {machine['cores']} cores of {machine['cpu']}, Linux {machine['kernel']}, Python "
+            f"{machine['python']}; `{command(plan)}`: {plan['gateways'] * plan['pnes']:,} PNEs on {plan['gateways']} "
+            f"gateways, established in {min(run['establish_s'] for run in runs):.0f} s.",
+            report.table([*head, "each acknowledged"], [row(run) for run in runs]),
+            f"Memory (RSS) for each established PNE: {memory[0]} KiB at the server, {memory[1]} KiB at the gateways, "
+            f"{memory[2]} KiB in the processes of the PNEs.",
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.held", description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path)
+    folders = parser.parse_args().folders
+    found = [(json.loads((folder / "report.json").read_text()), folder) for folder in folders]
+    found.sort(key=lambda one: one[0]["plan"]["rate"])
+    _, longest = max(found, key=lambda one: one[0]["plan"]["duration"])
+    runs = [{name: value for name, value in run.items() if name != "samples"} for run, _ in found]
+    RESULTS.write_text(json.dumps(runs, indent=1) + "\n")
+    for name in ("latency", "throughput"):
+        shutil.copyfile(longest / f"{name}.svg", report.PAGE.parent / f"{name}.svg")
+    report.put(report.PAGE, "held", text(runs))
+
+
+if __name__ == "__main__":
+    main()
