@@ -30,7 +30,7 @@ def row(run: dict[str, Any]) -> list[str]:
         f"{run['plan']['duration']:g}",
         f"{run['throughput']:g}",
         *("-" if value is None else f"{value:.1f}" for value in latencies),
-        *(f"{run['cores'][role]:.2f}" for role in ROLES),
+        *(f"{run['cores'][role]:.2f}" for role in (*ROLES, "others")),
         "yes" if run["held"] else f"{run['unanswered'] + sum(run['refused'].values())} missing",
     ]
 
@@ -40,7 +40,7 @@ def text(runs: list[dict[str, Any]]) -> str:
     first, longest = runs[0], max(runs, key=lambda run: run["plan"]["duration"])
     plan, machine = first["plan"], first["machine"]
     head = ["offered a second", "seconds", "acknowledged a second", "p50, ms", "p95, ms", "p99, ms", "longest, ms"]
-    head += [f"cores, {role}" for role in ("server", "gateways", "PNEs")]
+    head += [f"cores, {role}" for role in ("server", "gateways", "PNEs", "others")]
     memory = [f"{longest['bytes_per_pne'][role] / 1024:.1f}" for role in ROLES]
     return "\n\n".join(
         [

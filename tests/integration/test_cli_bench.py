@@ -24,7 +24,7 @@ def test_one_command_loads_a_server_of_its_own(tmp_path: Path) -> None:
     assert (told["refused"], told["unanswered"]) == ({}, 0)
     assert 1 <= told["churned"] <= 4
     assert 0 < told["latency_ms"][0] <= told["latency_ms"][2] <= told["max_ms"]
-    assert set(told["cores"]) == set(told["bytes_per_pne"]) == {"server", "gateways", "pnes"}
+    assert set(told["cores"]) == {*told["bytes_per_pne"], "others"} == {"server", "gateways", "pnes", "others"}
     assert len([sample for sample in told["samples"] if sample["offered"]]) >= 3
     for name in ("latency", "throughput"):
         assert ET.parse(report / f"{name}.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"

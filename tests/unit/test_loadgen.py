@@ -77,13 +77,13 @@ def test_the_same_second_of_several_processes() -> None:
 
 
 def test_a_sample_is_by_the_second() -> None:
-    sample = Sample.of(second(seconds=2.0, offered=10, latencies_ms=[1.0] * 8, refused={"a": 1}), 7.0, USES)
+    sample = Sample.of(second(seconds=2.0, offered=10, latencies_ms=[1.0] * 8, refused={"a": 1}), 7.0, USES, 0.1)
     assert (sample.offered, sample.acknowledged, sample.latency_ms, sample.refused) == (5.0, 4.0, [1.0] * 3, 1)
 
 
 def figures(*seconds: Second) -> Figures:
     summed = Figures(established=2)
-    summed.samples = [Sample.of(one, at, USES) for at, one in enumerate(seconds, 1)]
+    summed.samples = [Sample.of(one, at, USES, 0.25) for at, one in enumerate(seconds, 1)]
     summed.sum_up(seconds)
     return summed
 
@@ -91,7 +91,11 @@ def figures(*seconds: Second) -> Figures:
 def test_what_comes_after_the_last_reading_was_offered_is_no_throughput() -> None:
     found = figures(second(offered=10, latencies_ms=[1.0] * 8), second(latencies_ms=[500.0] * 2))
     assert (found.offered, found.acknowledged, found.throughput, found.offered_s) == (10, 10, 8.0, 1.0)
-    assert (found.latency_ms, found.max_ms, found.cores) == ([1.0, 500.0, 500.0], 500.0, {"server": 0.5})
+    assert (found.latency_ms, found.max_ms, found.cores) == (
+        [1.0, 500.0, 500.0],
+        500.0,
+        {"server": 0.5, "others": 0.25},
+    )
     assert found.held(2)
 
 

@@ -117,6 +117,7 @@ def _now(sample: Sample, plan: Plan) -> dict[str, str]:
         "latency": _latency(sample.latency_ms),
         "refused": str(sample.refused),
         **{role: f"{use.cores:.0%} CPU, {use.rss / MIB:.0f} MiB" for role, use in sample.uses.items()},
+        "others": f"{sample.others:.0%} CPU",
     }
 
 

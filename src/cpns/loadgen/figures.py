@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 SHARES = (0.50, 0.95, 0.99)
 
@@ -72,6 +73,7 @@ class Sample:
         offered: readings a second; `acknowledged` too.
         latency_ms: p50, p95 and p99 of those that were acknowledged in it; null where none was.
         uses: by role: server, gateways, PNEs.
+        others: cores that the rest of the machine kept busy.
     """
 
     at: float
@@ -81,9 +83,10 @@ class Sample:
     latency_ms: list[float | None]
     refused: int
     uses: dict[str, Use]
+    others: float
 
     @classmethod
-    def of(cls, second: Second, at: float, uses: dict[str, Use]) -> "Sample":
+    def of(cls, second: Second, at: float, uses: dict[str, Use], others: float) -> "Sample":
         """Return *second* as it is shown."""
         return cls(
             round(at, 2),
@@ -93,6 +96,7 @@ class Sample:
             percentiles(second.latencies_ms),
             sum(second.refused.values()),
             uses,
+            others,
         )
 
 
@@ -109,7 +113,7 @@ class Figures:
         unanswered: readings that were not acknowledged in the end.
         stored: readings that the server committed meanwhile, those of others included.
         max_ms: the longest latency.
-        cores: by role, on average while readings were offered.
+        cores: kept busy by each role, and by others, on average while readings were offered.
         samples: second by second, while readings were offered.
     """
 
@@ -145,8 +149,10 @@ class Figures:
         if busy:
             self.throughput = round(sum(len(one.latencies_ms) for one in busy) / self.offered_s, 1)
         loaded = [sample for sample in self.samples if sample.offered]
-        for role in loaded[0].uses if loaded else ():
-            self.cores[role] = round(sum(sample.uses[role].cores for sample in loaded) / len(loaded), 3)
+        if loaded:
+            by_role = {role: fmean(one.uses[role].cores for one in loaded) for role in loaded[0].uses}
+            everybody = {**by_role, "others": fmean(one.others for one in loaded)}
+            self.cores = {role: round(value, 3) for role, value in everybody.items()}
 
     def held(self, wanted: int) -> bool:
         """Whether *wanted* PNEs stood in the end, and each reading was acknowledged."""

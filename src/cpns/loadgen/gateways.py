@@ -7,6 +7,7 @@ from typing import Final
 from cpns.crypto.secret import Secret
 from cpns.domain.credential import parse_credential
 from cpns.domain.inventory import Kind
+from cpns.errors import NoAnswer, Unavailable
 from cpns.gateway.app import Gateway
 from cpns.gateway.claim import EukeyClaim
 from cpns.gateway.config import GatewayConfig, PanConfig
@@ -30,7 +31,7 @@ async def role(job: Job, lines: asyncio.StreamReader) -> None:
     A line says that all is established.
 
     Raises:
-        NoAnswer: an uplink does not come to stand.
+        Unavailable: ``no_uplink``.
         OSError: no socket could be had.
     """
     at_once = asyncio.Semaphore(AT_ONCE)
@@ -42,7 +43,13 @@ async def role(job: Job, lines: asyncio.StreamReader) -> None:
             gateway = _gateway(job, credential)
             gateways.append(gateway)
             (bound,) = await gateway.start()
-            await gateway.uplink.wait(UPLINK_SECONDS)
+            try:
+                await gateway.uplink.wait(UPLINK_SECONDS)
+            except NoAnswer as error:
+                host, port = job["server"]
+                raise Unavailable(
+                    "no_uplink", f"A gateway can't prove itself to the server at {host}:{port}."
+                ) from error
         address = HOST, int(bound.rpartition(":")[2])
         if not job["loss"]:
             return address

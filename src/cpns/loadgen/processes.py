@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import sys
 from typing import Any, Final
 
@@ -87,3 +88,23 @@ class Meter:
                 cores += process.cpu_percent() / 100
                 rss += process.memory_info().rss
         return Use(round(cores, 3), rss)
+
+
+class Meters:
+    """What each role uses, and the rest of the machine.
+
+    Args:
+        pids: the processes of each role.
+    """
+
+    def __init__(self, pids: dict[str, list[int]]) -> None:
+        self._roles = {role: Meter(of_role) for role, of_role in pids.items()}
+        self._own = Meter([os.getpid()])
+        psutil.cpu_percent()
+
+    def read(self) -> tuple[dict[str, Use], float]:
+        """Return what each role uses, and cores that others kept busy, since the last call."""
+        uses = {role: meter.read() for role, meter in self._roles.items()}
+        known = self._own.read().cores + sum(use.cores for use in uses.values())
+        busy = psutil.cpu_percent() / 100 * (psutil.cpu_count() or 1)
+        return uses, round(max(0.0, busy - known), 3)  # clocks of different grain may give less than nothing

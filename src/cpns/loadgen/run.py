@@ -8,7 +8,7 @@ from typing import Any, Final
 from cpns.errors import Unavailable
 from cpns.loadgen.figures import Figures, Sample, Second, together
 from cpns.loadgen.plan import Plan
-from cpns.loadgen.processes import Meter, Worker
+from cpns.loadgen.processes import Meters, Worker
 from cpns.loadgen.site import Site, Told
 
 STALL_SECONDS: Final = 45.0
@@ -57,12 +57,14 @@ class Run:
         for worker in pnes:
             await worker.line()
         self._since = asyncio.get_running_loop().time()
-        meters = {
-            "server": Meter([self._site.pid]),
-            "gateways": Meter([worker.pid for worker in gateways]),
-            "pnes": Meter([worker.pid for worker in pnes]),
-        }
-        before = {role: meter.read().rss for role, meter in meters.items()}
+        meters = Meters(
+            {
+                "server": [self._site.pid],
+                "gateways": [worker.pid for worker in gateways],
+                "pnes": [worker.pid for worker in pnes],
+            }
+        )
+        before, _ = meters.read()
         listening = asyncio.create_task(self._listen(pnes, meters))
         try:
             if await self._until_established(listening):
@@ -70,8 +72,8 @@ class Run:
                 for worker in gateways:
                     await worker.tell({"rest": True})
                 await self._unless_stopped(asyncio.sleep(SETTLE_SECONDS), listening)
-                for role, meter in meters.items():
-                    self.figures.bytes_per_pne[role] = round((meter.read().rss - before[role]) / self._plan.total)
+                for role, use in meters.read()[0].items():
+                    self.figures.bytes_per_pne[role] = round((use.rss - before[role].rss) / self._plan.total)
                 await self._measure(pnes, listening)
             for worker in pnes:
                 worker.end()
@@ -114,7 +116,7 @@ class Run:
             workers.append(await _worker("pnes", job, stack))
         return workers
 
-    async def _listen(self, workers: list[Worker], meters: dict[str, Meter]) -> None:
+    async def _listen(self, workers: list[Worker], meters: Meters) -> None:
         """Take what the PNEs count, the same second of all processes together, until each has said that it is done."""
         ready: set[Worker] = set()
         standing: dict[Worker, int] = {}
@@ -143,9 +145,8 @@ class Run:
                 whole.established = sum(standing.values())  # also those of a process that is done
                 self._take(whole, meters)
 
-    def _take(self, second: Second, meters: dict[str, Meter]) -> None:
-        uses = {role: meter.read() for role, meter in meters.items()}
-        sample = Sample.of(second, asyncio.get_running_loop().time() - self._since, uses)
+    def _take(self, second: Second, meters: Meters) -> None:
+        sample = Sample.of(second, asyncio.get_running_loop().time() - self._since, *meters.read())
         self.figures.established = second.established
         if self._measuring:
             self._seconds.append(second)
