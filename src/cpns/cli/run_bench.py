@@ -134,8 +134,8 @@ def _fields(document: dict[str, Any]) -> dict[str, object]:
     cores = [f"{role} {value:.2f}" for role, value in document["cores"].items()]
     memory = [f"{role} {value / 1024:.1f} KiB" for role, value in document["bytes_per_pne"].items()]
     return {
-        "established": f"{document['established']} of {plan['gateways'] * plan['pnes']} PNEs at {plan['gateways']}"
-        + ("" if took is None else f", in {took:.1f} s"),
+        "established": f"{document['established']} of {plan['gateways'] * plan['pnes']} PNEs"
+        f" at {plan['gateways']} gateways" + ("" if took is None else f", in {took:.1f} s"),
         "readings": f"{document['offered']} offered, {document['acknowledged']} acknowledged"
         f", {document['throughput']:.0f} a second",
         "refused": refused or "none",

@@ -1,6 +1,7 @@
 """``cpns server run``."""
 
 import asyncio
+import gc
 import logging
 import ssl
 from pathlib import Path
@@ -57,6 +58,7 @@ async def _serve(config: ServerConfig, folder: Folder, vault: FileVault, stop: a
         try:
             host, port = await server.start()
             await listener.start()
+            gc.freeze()  # modules and the web framework are no garbage: looking for some there halts all devices
             print(f"cpns server {config.server_id} listening at {at(host, port)}", flush=True)
             await stop.wait()
             _log.info("closing")
