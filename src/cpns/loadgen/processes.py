@@ -74,10 +74,10 @@ class Worker:
 
 
 class Meter:
-    """What the processes of one role use."""
+    """What the processes of one role use; nothing, where they can't be seen from here."""
 
     def __init__(self, pids: list[int]) -> None:
-        self._processes = [psutil.Process(pid) for pid in pids]
+        self._processes = [psutil.Process(pid) for pid in pids if pid]
         self.read()  # the first tells of no time
 
     def read(self) -> Use:

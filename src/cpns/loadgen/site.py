@@ -147,7 +147,7 @@ async def _server(data: Path, log: Path) -> AsyncIterator[None]:
 
 
 def _pid(path: Path) -> int:
-    """Return the process that listens at a Unix socket."""
+    """Return the process that listens at a Unix socket; 0 where it can't be seen from here, as in a container."""
     with socket.socket(socket.AF_UNIX) as one:
         one.connect(str(path))
         pid: int
@@ -157,7 +157,7 @@ def _pid(path: Path) -> int:
 
 def _listens_at(pid: int) -> tuple[str, int]:
     """Return where a process of this machine listens over TCP. Raises `Unavailable`: ``no_address``."""
-    for one in psutil.Process(pid).net_connections("tcp"):
+    for one in psutil.Process(pid).net_connections("tcp") if pid else ():
         if one.status == psutil.CONN_LISTEN and one.laddr:
             host, port = one.laddr
             address = ipaddress.ip_address(host)
