@@ -5,11 +5,12 @@ The runs are of one shape and differ in their rate and duration; the plots are t
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from bench import report
+from cpns.loadgen.figures import Sample
+from cpns.loadgen.report import latency, throughput
 
 ROOT = report.PAGE.parent.parent
 RESULTS = ROOT / "bench" / "results" / "held.json"
@@ -35,6 +36,12 @@ def row(run: dict[str, Any]) -> list[str]:
     ]
 
 
+def summary(run: dict[str, Any]) -> dict[str, Any]:
+    """Return a run without its seconds, but for the most memory that each role had in one."""
+    most = {role: max(sample["uses"][role]["rss"] for sample in run["samples"]) for role in ROLES}
+    return {name: value for name, value in run.items() if name != "samples"} | {"rss": most}
+
+
 def text(runs: list[dict[str, Any]]) -> str:
     """Return the block of the page."""
     first, longest = runs[0], max(runs, key=lambda run: run["plan"]["duration"])
@@ -42,6 +49,7 @@ def text(runs: list[dict[str, Any]]) -> str:
     head = ["offered a second", "seconds", "acknowledged a second", "p50, ms", "p95, ms", "p99, ms", "longest, ms"]
     head += [f"cores, {role}" for role in ("server", "gateways", "PNEs", "others")]
     memory = [f"{longest['bytes_per_pne'][role] / 1024:.1f}" for role in ROLES]
+    rss = [f"{longest['rss'][role] / 1024 / 1024:.0f}" for role in ROLES]
     return "\n\n".join(
         [
             f"{first['date'][:10]}, {machine['cores']} cores of {machine['cpu']}, Linux {machine['kernel']}, Python "
@@ -49,7 +57,8 @@ def text(runs: list[dict[str, Any]]) -> str:
             f"gateways, established in {min(run['establish_s'] for run in runs):.0f} s.",
             report.table([*head, "each acknowledged"], [row(run) for run in runs]),
             f"Memory (RSS) for each established PNE: {memory[0]} KiB at the server, {memory[1]} KiB at the gateways, "
-            f"{memory[2]} KiB in the processes of the PNEs.",
+            f"{memory[2]} KiB in the processes of the PNEs. In all, at most {rss[0]} MiB, {rss[1]} MiB and {rss[2]} "
+            "MiB in the longest run.",
         ]
     )
 
@@ -58,13 +67,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.held", description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path)
     folders = parser.parse_args().folders
-    found = [(json.loads((folder / "report.json").read_text()), folder) for folder in folders]
-    found.sort(key=lambda one: one[0]["plan"]["rate"])
-    _, longest = max(found, key=lambda one: one[0]["plan"]["duration"])
-    runs = [{name: value for name, value in run.items() if name != "samples"} for run, _ in found]
+    found = [json.loads((folder / "report.json").read_text()) for folder in folders]
+    found.sort(key=lambda run: run["plan"]["rate"])
+    runs = [summary(run) for run in found]
     RESULTS.write_text(json.dumps(runs, indent=1) + "\n")
-    for name in ("latency", "throughput"):
-        shutil.copyfile(longest / f"{name}.svg", report.PAGE.parent / f"{name}.svg")
+    longest = max(found, key=lambda run: run["plan"]["duration"])
+    samples = [Sample(**one) for one in longest["samples"]]
+    for name, draw in (("latency", latency), ("throughput", throughput)):
+        (report.PAGE.parent / f"{name}.svg").write_text(draw(samples))
     report.put(report.PAGE, "held", text(runs))
 
 

@@ -43,12 +43,11 @@ class Line:
 
 
 def linear(label: str, most: float) -> Axis:
-    """Return an axis from 0 to *most*, which is over 0, or somewhat more, with some five round ticks."""
+    """Return an axis from 0 to *most*, which is over 0, with some five round ticks."""
     rough = most / 5
     power = 10 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in _STEPS if power * factor >= rough)
-    ticks = [round(number * step, 9) for number in range(math.ceil(most / step) + 1)]
-    return Axis(label, ticks[0], ticks[-1], ticks)
+    return Axis(label, 0.0, most, [round(number * step, 9) for number in range(int(most / step + 1e-9) + 1)])
 
 
 def logarithmic(label: str, least: float, most: float) -> Axis:

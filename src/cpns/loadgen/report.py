@@ -39,9 +39,10 @@ def latency(samples: list[Sample]) -> str:
 
 
 def throughput(samples: list[Sample]) -> str:
-    """Return the plot of the readings a second that came due, and that were acknowledged."""
-    offered = [(sample.at, sample.offered) for sample in samples]
-    acknowledged = [(sample.at, sample.acknowledged) for sample in samples]
+    """Return the plot of the readings a second that came due, and that were acknowledged meanwhile."""
+    loaded = [sample for sample in samples if sample.offered]
+    offered = [(sample.at, sample.offered) for sample in loaded]
+    acknowledged = [(sample.at, sample.acknowledged) for sample in loaded]
     most = max((value for _, value in offered + acknowledged), default=0.0)
     lines = [
         Line("offered", offered, COLORS[3], DASHED),
