@@ -21,6 +21,7 @@ from rich.table import Table
 from bench import floor, report
 from bench.cpu import others_s, yardstick
 from bench.load import Exchanged, Load, Shape, Traffic, load
+from cpns.loadgen.figures import percentile
 
 BATCHES = (Shape(1, 1, 32), Shape(1, 8, 16), Shape(1, 64, 4))
 SUITES = (Shape(1, 64, 4), Shape(2, 64, 4), Shape(3, 40, 4))
@@ -102,10 +103,6 @@ async def measure(plan: Plan, folder: Path, progress: Progress) -> Measured:
     return measured
 
 
-def _percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
-
-
 def _row(shape: Shape, measured: Measured) -> dict[str, float]:
     traffic = measured.traffic[shape]
     return {
@@ -123,9 +120,9 @@ def _exchange(measured: Measured) -> dict[str, float]:
     latencies = [value for item in measured.exchanged for value in item.latencies_ms]
     return {
         "server_cpu_us_per_reading": round(statistics.median(item.server_cpu_us for item in measured.exchanged), 1),
-        "p50_ms": round(_percentile(latencies, 0.50), 2),
-        "p95_ms": round(_percentile(latencies, 0.95), 2),
-        "p99_ms": round(_percentile(latencies, 0.99), 2),
+        "p50_ms": round(percentile(latencies, 0.50), 2),
+        "p95_ms": round(percentile(latencies, 0.95), 2),
+        "p99_ms": round(percentile(latencies, 0.99), 2),
         "readings": sum(item.readings for item in measured.exchanged),
         "in_flight": IN_FLIGHT,
     }

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import platform
 import time
 from pathlib import Path
 
@@ -35,14 +34,3 @@ def others_s(own: set[int]) -> float:
     user, nice, system, _idle, _wait, irq, soft, steal = map(int, ticks)
     busy = (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
     return busy - sum(cpu_ns(pid) for pid in own) / 1e9
-
-
-def machine() -> dict[str, object]:
-    """Return what a reader needs to place the figures."""
-    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {
-        "cpu": model[0].split(":", 1)[1].strip() if model else platform.processor(),
-        "cores": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-    }

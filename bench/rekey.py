@@ -5,6 +5,7 @@ and the CPU of making and opening them. Writes a table to docs/performance.md an
 """
 
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -14,12 +15,13 @@ from aiocoap import Message
 from aiocoap.numbers.codes import POST
 from rich.console import Console
 
-from bench import plot, report
-from bench.cpu import machine
+from bench import report
 from cpns.crypto import group
 from cpns.crypto.schedule import Profile, SessionKeys
 from cpns.crypto.secret import Secret
 from cpns.ids import EntityId, SgId
+from cpns.loadgen import plot
+from cpns.loadgen.machine import machine
 from cpns.protocol.group_keying import member, tree
 from cpns.service.system import random_bytes
 from cpns.session.table import Session
@@ -106,11 +108,20 @@ def measure(members: int) -> Cost:
 
 def _plot(costs: list[Cost]) -> str:
     """Return the plot: bytes of a rekey over members, both axes logarithmic."""
-    drawn = [
-        plot.Line("broadcast", [(cost.members, cost.broadcast_bytes) for cost in costs], plot.COLORS[0]),
-        plot.Line("one by one", [(cost.members, cost.unicast_bytes) for cost in costs], plot.COLORS[1], "6 4"),
-    ]
-    return plot.lines(drawn, "members on the PAN", "bytes of a rekey", logarithmic=True)
+    most = max(cost.unicast_bytes for cost in costs)
+    powers = [10.0**power for power in range(int(math.log10(most)) + 1)]
+    members = plot.Axis("members on the PAN", SIZES[0], SIZES[-1], SIZES, logarithmic=True)
+    size = plot.Axis("bytes of a rekey", 1, most, powers, logarithmic=True)
+    broadcast = [(cost.members, cost.broadcast_bytes) for cost in costs]
+    one_by_one = [(cost.members, cost.unicast_bytes) for cost in costs]
+    return plot.draw(
+        members,
+        size,
+        [
+            plot.Line("broadcast", broadcast, plot.COLORS[0]),
+            plot.Line("one by one", one_by_one, plot.COLORS[1], plot.DASHED),
+        ],
+    )
 
 
 def main() -> None:

@@ -18,9 +18,10 @@ import psycopg
 import uvloop
 from rich.console import Console
 
-from bench import plot, report
+from bench import report
 from bench.cpu import others_s, yardstick
 from bench.load import Load, Shape, load
+from cpns.loadgen import plot
 from tests.support.postgres import Postgres, binaries
 
 SHAPES = (Shape(1, 64, 2), Shape(1, 1, 32))
@@ -161,10 +162,12 @@ def drawing(measured: Measured) -> str:
     """Return the plot of CPU over rows."""
     drawn = []
     for (name, by_batch), color in zip(measured.cpu_us.items(), plot.COLORS, strict=False):
-        for (batch, by_rows), dash in zip(by_batch.items(), ("", "6 4"), strict=True):
+        for (batch, by_rows), dash in zip(by_batch.items(), ("", plot.DASHED), strict=True):
             points = [(float(registered), statistics.median(values)) for registered, values in by_rows.items()]
             drawn.append(plot.Line(f"{name}, {batch}", points, color, dash))
-    return plot.lines(drawn, "registered PNEs", "server CPU for one PNE, us", logarithmic=False)
+    across = plot.logarithmic("registered PNEs", drawn[0].points[0][0], drawn[0].points[-1][0])
+    most = max(y for line in drawn for _, y in line.points)
+    return plot.draw(across, plot.linear("server CPU for one PNE, us", most), drawn)
 
 
 def main() -> None:

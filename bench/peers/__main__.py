@@ -22,6 +22,7 @@ from bench.cpu import others_s, yardstick
 from bench.load import Load, Shape, Traffic, load
 from bench.peers import eap, edhoc, kerberos, oscore, tls
 from bench.peers.peer import IN_FLIGHT, Absent, Cost, Peer
+from cpns.loadgen.plot import COLORS
 
 SHAPES = tuple(Shape(suite, batch, gateways) for suite in (1, 2) for batch, gateways in ((1, 32), (8, 16), (64, 4)))
 YARDSTICK = SHAPES[-1]
@@ -168,8 +169,8 @@ def absences(measured: Measured) -> str:
 
 def drawing(measured: Measured) -> str:
     """Return the plot of CPU per device."""
-    named = [(_name(shape), costs, plot.COLORS[0]) for shape, costs in measured.cpns.items()]
-    named += [(peer.name, measured.peers[peer], plot.COLORS[1]) for peer in HANDSHAKES if peer in measured.peers]
+    named = [(_name(shape), costs, COLORS[0]) for shape, costs in measured.cpns.items()]
+    named += [(peer.name, measured.peers[peer], COLORS[1]) for peer in HANDSHAKES if peer in measured.peers]
     drawn = []
     for name, costs, color in named:
         each = [cost.server_cpu_us for cost in costs]

@@ -116,10 +116,11 @@ class Running:
     def lines(self) -> list[str]:
         return self.out.read_text().splitlines()
 
-    def wait(self, text: str, count: int = 1) -> list[str]:
-        """Wait until *text* stands in *count* lines of its output, and return those."""
+    def wait(self, text: str, count: int = 1, *, error: bool = False) -> list[str]:
+        """Wait until *text* stands in *count* lines of its output, or of its standard error, and return those."""
         deadline = time.monotonic() + PATIENCE
-        while len(found := [line for line in self.lines() if text in line]) < count:
+        file = self.err if error else self.out
+        while len(found := [line for line in file.read_text().splitlines() if text in line]) < count:
             assert self.process.poll() is None, self.err.read_text()
             assert time.monotonic() < deadline, (self.lines(), self.err.read_text())
             time.sleep(0.02)

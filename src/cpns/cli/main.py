@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cpns.cli import cm, demo, device, explain, gateway, group, network, node, pne, pne_group, server
+from cpns.cli import bench, cm, demo, device, explain, gateway, group, network, node, pne, pne_group, server
 from cpns.errors import CpnsError, Refused, UserError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ for noun in (server, gateway, device, pne, node, network, group, cm):
 pne.app.add_typer(pne_group.app)
 app.command()(explain.explain)
 app.command()(demo.demo)
+app.command()(bench.bench)
 
 
 def _version(wanted: bool) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -82,6 +83,7 @@ async def _serve(
                 host, port = await server.start()
                 if config.first:
                     await listener.start()
+                gc.freeze()  # modules and the web framework are no garbage: looking for some there halts all devices
                 ready(at(host, port))
                 await stop.wait()
                 _log.info("closing")

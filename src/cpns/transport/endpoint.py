@@ -399,9 +399,10 @@ class Endpoint:
         if host is not None and host != self.own_id:
             return await self._relayed(link, host, request)
         if option is None:
-            answer = await self._handled(Inbound(None, link, _path(request), request.payload))
+            path = _path(request)
+            answer = await self._handled(Inbound(None, link, path, request.payload))
             if answer is not None:
-                self.passed(link.remote, None, f"{_path(request)} answered", answer.payload)
+                self.passed(link.remote, None, f"{path} answered", answer.payload)
             return _response(answer)
         kid = oscore.key_id(option)
         session = self._sessions.of_kid(kid) if kid is not None else None
@@ -412,10 +413,11 @@ class Endpoint:
         except AuthenticationFailed:
             return _response(UNIFORM_REFUSAL)
         session.confirmed = True
-        answer = await self._handled(Inbound(session, link, _path(inner), inner.payload))
+        path = _path(inner)
+        answer = await self._handled(Inbound(session, link, path, inner.payload))
         if answer is None:
             return None
-        self.passed(link.remote, session, f"{_path(inner)} answered", answer.payload)
+        self.passed(link.remote, session, f"{path} answered", answer.payload)
         return oscore.protect_response(session, answer.code, answer.payload, request_id)
 
     async def _handled(self, inbound: Inbound) -> Answer | None:
@@ -445,7 +447,8 @@ class Endpoint:
 
 
 def _path(request: Message) -> str:
-    return request.opt.uri_path[0] if len(request.opt.uri_path) == 1 and request.code == POST else ""
+    path = request.opt.uri_path  # put together anew at each look
+    return path[0] if len(path) == 1 and request.code == POST else ""
 
 
 def _request(session: Session | None, path: str, payload: bytes) -> tuple[Message, Any]:

@@ -4,7 +4,7 @@ AES-CCM-16-64-128, HKDF-SHA-256, replay window 32, no ID Context. A context is d
 session and lives with the session, in memory.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -34,11 +34,17 @@ class RequestId:
 
     Attributes:
         answered: its nonce has served for a response, and must not serve for another.
+        aad: of both.
     """
 
     kid: bytes
     piv: bytes
     answered: bool = False
+    aad: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        external = cbor2.dumps([1, [_AEAD.value], self.kid, self.piv, b""])
+        self.aad = cbor2.dumps(["Encrypt0", b"", external])
 
 
 class _Context(oscore.SecurityContextUtils):  # type: ignore[misc]
@@ -78,21 +84,16 @@ class _Context(oscore.SecurityContextUtils):  # type: ignore[misc]
         return number.to_bytes((number.bit_length() + 7) // 8 or 1, "big")
 
     def encrypt(self, plaintext: bytes, request: RequestId, piv: bytes, *, own_iv: bool) -> bytes:
-        sealed: bytes = _AEAD.encrypt(plaintext, _aad(request), self.sender_key, self._nonce(piv, own_iv))
+        sealed: bytes = _AEAD.encrypt(plaintext, request.aad, self.sender_key, self._nonce(piv, own_iv))
         return sealed
 
     def decrypt(self, sealed: bytes, request: RequestId, piv: bytes, *, own_iv: bool) -> bytes:
-        opened: bytes = _AEAD.decrypt(sealed, _aad(request), self.recipient_key, self._nonce(piv, own_iv))
+        opened: bytes = _AEAD.decrypt(sealed, request.aad, self.recipient_key, self._nonce(piv, own_iv))
         return opened
 
     def _nonce(self, piv: bytes, own_iv: bool) -> bytes:
         iv = self._sender_iv if own_iv else self._recipient_iv
         return (iv ^ int.from_bytes(piv, "big")).to_bytes(_AEAD.iv_bytes, "big")
-
-
-def _aad(request: RequestId) -> bytes:
-    external = cbor2.dumps([1, [_AEAD.value], request.kid, request.piv, b""])
-    return cbor2.dumps(["Encrypt0", b"", external])
 
 
 def _context(session: Session) -> _Context:
