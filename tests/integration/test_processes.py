@@ -117,7 +117,7 @@ async def test_a_group_across_two_processes(site: Site) -> None:
     await all_have(one, sg_id, ann, cat, dan)
 
 
-@pytest.mark.req("FN-6")
+@pytest.mark.req("DEF-3", "FN-1")
 async def test_members_are_put_out_and_networks_switched_across_processes(site: Site) -> None:
     _, (one, other) = site
     first, second = await one.start_gateway("gw-1"), await other.start_gateway("gw-2")
@@ -135,7 +135,7 @@ async def test_members_are_put_out_and_networks_switched_across_processes(site: 
     assert await one.server.send(EntityId("ann"), "inbox", push_of("moved")) == "ann got moved"
 
 
-@pytest.mark.req("FN-4")
+@pytest.mark.req("FN-1")
 async def test_a_process_that_ends_loses_its_connections_alone(site: Site) -> None:
     """Its PN GWs go to another, with all their PNEs in one SETUP; what is sent meanwhile is stored once."""
     nats, (one, other) = site
