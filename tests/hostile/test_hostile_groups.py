@@ -65,7 +65,7 @@ async def cast(pne: Pne, to: Pne, message: gm.GroupMessage) -> Any:
 FIELDS: dict[str, Any] = {
     "entity_id": EntityId("bob"),
     "epoch": lambda epoch: epoch - 1,
-    "seq": flip,
+    "seq": lambda seq: seq[:3] + bytes([seq[3] + 1]) + seq[4:],  # not one that is taken already
     "sealed": flip,
     "signature": flip,
 }
