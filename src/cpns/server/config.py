@@ -19,10 +19,10 @@ class ServerConfig:
         half_open: seconds after which a session that no message of the peer confirmed is ended.
         session_age: seconds after which any session is ended.
         cm_unused: seconds after which a CM Device that was never used is forgotten.
+        owner_away: seconds that the owner of a service group may be away before another member follows it.
         nats: ``nats://host:port``, where the processes of one server reach each other; None: it is one process.
         workers: processes to run.
         first: whether this one has the admin socket.
-        owner_away: seconds that the owner of a service group may be away before another member follows it.
     """
 
     server_id: EntityId
