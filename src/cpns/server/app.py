@@ -51,6 +51,8 @@ MAX_HALF_OPEN: Final = 256
 """ACTIVATE and SETUP runs under way at once; one more is answered with 61, TOO_MANY."""
 SWEEP_SECONDS: Final = 2.0
 OWNER_LOOK_SECONDS: Final = 600.0
+RETRY_SECONDS: Final = 5.0
+"""After so long what waits for a PNE that is there is tried again: an attempt can get lost on the PAN."""
 PUSH_TIMEOUT: Final = 10.0
 
 
@@ -119,6 +121,7 @@ class Server:
         self._runs = 0
         self._work = Background()
         self._owners_looked_at = -OWNER_LOOK_SECONDS
+        self._retried_at = 0.0
         self._sweeper: asyncio.Task[None] | None = None
 
     async def start(self) -> tuple[str, int]:
@@ -403,14 +406,23 @@ class Server:
                     self._presences.lost(session.peer_id)
             try:
                 await self.cm.sweep(self.config.half_open)
-                if self._siblings.others:  # what another process kept may be for a PNE that is behind us
-                    await self.pushes.load()
-                    await self.messages.load()
+                if now >= self._retried_at + RETRY_SECONDS:
+                    self._retried_at = now
+                    await self._retry()
                 if now >= self._owners_looked_at + OWNER_LOOK_SECONDS:
                     self._owners_looked_at = now
                     await self.groups.replace_silent_owners(self.config.owner_away)
             except UserError as error:
                 _log.warning("will look again: %s", error)
+
+    async def _retry(self) -> None:
+        """Give PNEs that are there by all we know, and say nothing by themselves, what waits for them."""
+        if self._siblings.others:  # what another process kept may be for a PNE that is behind us
+            await self.pushes.load()
+            await self.messages.load()
+        for pne in self.pushes.waiting | self.messages.waiting:
+            if self.pnes.here(pne) and self.presence(pne).presence in (Presence.CONNECTED, Presence.IDLE):
+                self._heard(pne)
 
 
 def _text_of(answer: Answer) -> str:

@@ -68,6 +68,11 @@ class GroupMessages:
         """Stop sending; what has not arrived waits on."""
         await self._deliveries.close()
 
+    @property
+    def waiting(self) -> frozenset[EntityId]:
+        """The members for which something waits."""
+        return self._deliveries.waiting
+
     def heard(self, pne: EntityId) -> None:
         """*pne* can be reached: give it what waits for it."""
         self._deliveries.heard(pne)

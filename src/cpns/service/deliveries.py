@@ -49,6 +49,11 @@ class Deliveries(Generic[T]):
         before, self._awaited = self._awaited, {*pnes, *self._delivering}
         return self._awaited - before
 
+    @property
+    def waiting(self) -> frozenset[EntityId]:
+        """The PNEs for which something waits."""
+        return frozenset(self._awaited)
+
     def waits_for(self, pne: EntityId) -> bool:
         """Whether something waits for *pne*."""
         return pne in self._awaited

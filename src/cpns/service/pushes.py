@@ -67,6 +67,11 @@ class Pushes:
         """Whether something waits for *pne*, so that what comes new has to wait behind it."""
         return self._deliveries.waits_for(pne)
 
+    @property
+    def waiting(self) -> frozenset[EntityId]:
+        """The PNEs for which something waits."""
+        return self._deliveries.waiting
+
     def heard(self, pne: EntityId) -> None:
         """*pne* can be reached: send what waits for it."""
         self._deliveries.heard(pne)
