@@ -5,7 +5,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from cpns.crypto.secret import Secret
 from cpns.domain.cm import CmCredential, CmDevice, HeldCmKey, NewCmDevice
@@ -91,10 +91,6 @@ class Answers:
 
 Handler = Callable[[Any], Awaitable[Any]]
 """Takes what another process asks, and returns the answer; both as CBOR has them. None: it is not ours to answer."""
-
-
-VIEW_SECONDS: Final = 0.7
-"""What other processes have to say what they see; without it a view shows what this one does."""
 
 
 class Siblings(Protocol):

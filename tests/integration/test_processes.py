@@ -42,7 +42,7 @@ async def test_a_text_reaches_a_device_from_any_process(site: Site) -> None:
         assert await world.server.send(EntityId("alice"), "inbox", push_of("hello")) == "alice got hello"
         assert await admin(world).ping("alice") < 5
         assert (await world.server.overview.session(EntityId("alice"))) is not None
-        assert await world.server.overview.connected([EntityId("alice"), EntityId("gw-1"), EntityId("x")]) == {
+        assert await world.server.pnes.connected([EntityId("alice"), EntityId("gw-1"), EntityId("x")]) == {
             "alice",
             "gw-1",
         }

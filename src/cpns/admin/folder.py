@@ -6,9 +6,9 @@ server.db       the store, where that is not on PostgreSQL
 server.lock     held by who works on the store
 admin.sock      the API of the running server
 
-The lock keeps apart those who work on one folder. A store on PostgreSQL could be reached through another folder too,
-and its rows would stay right; but what one server decides, the sessions of the other would not learn. So a store
-belongs to one folder: a new one refuses a database that holds a server already.
+The lock keeps apart those who work on one folder. Processes of one server on other machines have copies of it
+(server.toml and kek) over the same PostgreSQL, and learn over NATS what the others decide. A folder that is new would
+have another vault, so it refuses a database that holds a server already.
 """
 
 import contextlib

@@ -19,8 +19,10 @@ from cpns.ports import Clock, Store
 from cpns.server.gateways import Gateways
 from cpns.server.groups import Groups
 from cpns.server.networks import Networks
+from cpns.server.pnes import Pnes
 from cpns.service.presence import Presences
 from cpns.service.provisioning import ImportReport, Provisioning
+from cpns.service.siblings import Alone
 from cpns.service.system import random_bytes
 from cpns.session.table import Sessions
 from cpns.wire import application
@@ -66,10 +68,11 @@ class Admin:
         self._provisioning = provisioning
         self._server = server
         self._clock = clock
-        offline = Networks(store, Sessions(), Gateways(), Presences(clock), clock)
+        nobody = Sessions(), Gateways()
+        offline = Networks(store, *nobody, Presences(clock), clock)
         self.networks = PnAdmin(store, offline if server is None else server.networks, provisioning)
         self.cm = CmAdmin(store, provisioning, clock, None if server is None else server.cm.rotate)
-        alone = Groups(store, Sessions(), Gateways(), clock, random_bytes)
+        alone = Groups(store, *nobody, Pnes(*nobody, Alone()), clock, random_bytes)
         self.groups = GroupAdmin(store, alone if server is None else server.groups)
         self._closing = asyncio.Event()
 
@@ -113,7 +116,7 @@ class Admin:
         """Return what tells whether one of *entities* has a session with the server; None where that does not run."""
         if self._server is None:
             return lambda _: None
-        found = await self._server.overview.connected(entities)
+        found = await self._server.pnes.connected(entities)
         return lambda entity: entity in found
 
     async def presences(self, pnes: Sequence[EntityId]) -> Callable[[EntityId], Fact | None]:

@@ -9,10 +9,10 @@ from typing import Final
 
 from cpns.crypto.group import verify_key
 from cpns.crypto.secret import Secret
-from cpns.errors import NoAnswer, Refused, Result
+from cpns.errors import Refused, Result
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.groups import Groups
-from cpns.gateway.members import Way
+from cpns.gateway.members import Way, give
 from cpns.gateway.uplink import Standing
 from cpns.ids import EntityId, SgId
 from cpns.ports import Randomness
@@ -21,7 +21,7 @@ from cpns.protocol.group_keying.tree import Tree
 from cpns.service.background import Background
 from cpns.wire import codec
 from cpns.wire import group_messages as m
-from cpns.wire.registry import KEY_BYTES, MAX_PAN_BODY
+from cpns.wire.registry import KEY_BYTES
 
 _log = logging.getLogger("cpns.gateway")
 
@@ -119,8 +119,7 @@ class GroupKeys:
 
     async def _unicast(self, sg_id: SgId, known: _Keyed, pne: EntityId) -> None:
         """Give a member the key in its hop session; one that does not take it asks when it misses it."""
-        with contextlib.suppress(Refused):
-            await self._ask(pne, m.GroupKeyRequest(sg_id, known.epoch, known.key.reveal()), m.GroupKeyResponse)
+        await self._give(pne, m.GroupKeyRequest(sg_id, known.epoch, known.key.reveal()), m.GroupKeyResponse)
 
     async def _broadcast(self, sg_id: SgId, known: _Keyed, here: Sequence[EntityId]) -> None:
         """Give present members one and the same message that they, and nobody else, open."""
@@ -129,7 +128,8 @@ class GroupKeys:
         lack = [pne for pne in here if known.told.get(pne) != tree.number]
         await asyncio.gather(*(self._give_gkdk(known, tree, pne) for pne in lack))
         message = trees.broadcast(tree, known.epoch, known.key, self._sign_key)
-        taken = await asyncio.gather(*(self._cast(pne, message) for pne in here))
+        # to each member's address, in no session, as it protects itself
+        taken = await asyncio.gather(*(self._give(pne, message, m.GroupKeyResponse, in_hop=False) for pne in here))
         missed = [pne for pne, did in zip(here, taken, strict=True) if not did]
         await asyncio.gather(*(self._unicast(sg_id, known, pne) for pne in missed))
 
@@ -142,34 +142,18 @@ class GroupKeys:
         return trees.plant(sg_id, self._config.gateway_id, number, Secret(self._random(KEY_BYTES)), here)
 
     async def _give_gkdk(self, known: _Keyed, tree: Tree, pne: EntityId) -> None:
-        with contextlib.suppress(Refused):
-            answer = await self._ask(pne, trees.gkdk(tree, pne, verify_key(self._sign_key)), m.GkdkResponse)
-            if answer.result == Result.SUCCESS:
-                known.told[pne] = tree.number
+        if await self._give(pne, trees.gkdk(tree, pne, verify_key(self._sign_key)), m.GkdkResponse):
+            known.told[pne] = tree.number
 
-    async def _cast(self, pne: EntityId, message: m.GroupKeyBroadcast) -> bool:
-        """Send a broadcast to one member's address: it needs no session, as it protects itself."""
-        way = self._way_to(pne)
-        if way is None:
-            return False
-        try:
-            answer = await way[0].ask(
-                message, m.GroupKeyResponse, timeout=self._config.answer_timeout, limit=MAX_PAN_BODY
-            )
-        except Refused:
-            return False
-        return answer.result == Result.SUCCESS
-
-    async def _ask(
-        self, pne: EntityId, message: codec.Message, shape: type[m.GkdkResponse | m.GroupKeyResponse]
-    ) -> m.GkdkResponse | m.GroupKeyResponse:
-        """Ask a member in its hop session, or on its Secure PAN. Raises `Refused`."""
-        way = self._way_to(pne)
-        if way is None:
-            raise NoAnswer("out_of_reach")
-        link, session = way
-        seconds = self._config.answer_timeout
-        return await link.ask(message, shape, timeout=seconds, session=session, limit=MAX_PAN_BODY)
+    async def _give(
+        self,
+        pne: EntityId,
+        message: codec.Message,
+        shape: type[m.GkdkResponse | m.GroupKeyResponse],
+        *,
+        in_hop: bool = True,
+    ) -> bool:
+        return await give(self._way_to(pne), message, shape, self._config.answer_timeout, in_hop=in_hop)
 
     def wanted(self, pne: EntityId, message: m.GroupKeyWanted) -> m.GroupKeyGiven:
         """Give a member that missed it the key of the present epoch.

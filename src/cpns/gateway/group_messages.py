@@ -12,11 +12,11 @@ from cpns.errors import NoAnswer, Refused, Result
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.group_keys import GroupKeys
 from cpns.gateway.groups import GroupCopy, Groups
-from cpns.gateway.members import Members, Way
+from cpns.gateway.members import Members, Way, give
 from cpns.gateway.uplink import Uplink
 from cpns.ids import EntityId
 from cpns.wire import group_messages as m
-from cpns.wire.registry import MAX_MEMBERS, MAX_PAN_BODY
+from cpns.wire.registry import MAX_MEMBERS
 
 SERVER_SECONDS: Final = 12.0
 """What the server has to bring a message to all others."""
@@ -86,22 +86,9 @@ class GroupMessages:
         """Give a message to the members behind us; return how many have it, and the first of those that have not."""
         await self._keys.given_out(message.sg_id, message.epoch)
         here = [pne for pne in copy.members if pne != message.entity_id and self._members.get(pne) is not None]
-        took = await asyncio.gather(*(self._give(copy, pne, message) for pne in here))
+        seconds = self._config.answer_timeout
+        took = await asyncio.gather(  # in the hop session where it does not protect itself
+            *(give(self._way_to(pne), message, m.GroupMessageResponse, seconds, in_hop=copy.vouched) for pne in here)
+        )
         missed = [pne for pne, did in zip(here, took, strict=True) if not did]
         return len(here) - len(missed), tuple(missed[:MAX_MEMBERS])
-
-    async def _give(self, copy: GroupCopy, pne: EntityId, message: m.GroupMessage) -> bool:
-        """Send it to one member's address; in its hop session where it does not protect itself."""
-        way = self._way_to(pne)
-        if way is None:
-            return False
-        link, hop = way
-        session = hop if copy.vouched else None
-        seconds = self._config.answer_timeout
-        try:
-            answer = await link.ask(
-                message, m.GroupMessageResponse, timeout=seconds, session=session, limit=MAX_PAN_BODY
-            )
-        except Refused:
-            return False
-        return answer.result == Result.SUCCESS

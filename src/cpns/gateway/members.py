@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import HeldLocalEukey
-from cpns.errors import AuthenticationFailed
+from cpns.errors import AuthenticationFailed, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.ports import GatewayStore, Vault
 from cpns.session.table import Session
 from cpns.transport.endpoint import Link
-from cpns.wire.registry import Presence
+from cpns.wire import codec
+from cpns.wire.registry import MAX_PAN_BODY, Presence
 
 LOCAL_EUKEY_PURPOSE = "local eukey"
 
@@ -150,3 +152,28 @@ class Members:
             if member.local_eukey is not None:
                 sealed = self._vault.seal(LOCAL_EUKEY_PURPOSE, member.pne_id, member.local_eukey)
                 yield HeldLocalEukey(member.pne_id, member.pn_id, member.th0, sealed)
+
+
+class _Taken(Protocol):
+    @property
+    def result(self) -> int: ...
+
+
+async def give(way: Way | None, message: codec.Message, shape: type[_Taken], seconds: float, *, in_hop: bool) -> bool:
+    """Give a member a message; return whether it says that it took it.
+
+    Args:
+        way: to the member; None: it is out of reach.
+        message: what it is given.
+        shape: of its answer.
+        seconds: that it has.
+        in_hop: in its hop session; else to its address alone, which is for what protects itself.
+    """
+    if way is None:
+        return False
+    link, hop = way
+    try:
+        answer = await link.ask(message, shape, timeout=seconds, session=hop if in_hop else None, limit=MAX_PAN_BODY)
+    except Refused:
+        return False
+    return answer.result == Result.SUCCESS

@@ -18,11 +18,11 @@ from cpns.pne.way import Hop, ToServer
 from cpns.ports import Randomness
 from cpns.protocol.group_messaging import receiver
 from cpns.protocol.group_messaging.receiver import Heard, Order
-from cpns.protocol.group_messaging.sender import START_BYTES, Sender
+from cpns.protocol.group_messaging.sender import Sender
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.wire import application, codec
 from cpns.wire import group_messages as m
-from cpns.wire.registry import KEY_BYTES, MAX_PAN_BODY, Place
+from cpns.wire.registry import KEY_BYTES, MAX_PAN_BODY, START_BYTES, Place
 
 _log = logging.getLogger("cpns.pne")
 

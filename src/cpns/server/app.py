@@ -89,8 +89,8 @@ class Server:
         self._presences = Presences(clock)
         here = (self.sessions, self.gateways)
         self.networks = Networks(store, *here, self._presences, clock, self._siblings)
-        self.groups = Groups(store, *here, clock, random, vault, self._siblings)
-        self.messages = GroupMessages(store, self.groups, *here, clock, self._siblings)
+        self.groups = Groups(store, *here, self.pnes, clock, random, vault, self._siblings)
+        self.messages = GroupMessages(store, self.groups, *here, self.pnes, clock, self._siblings)
         self.pushes = Pushes(store, clock, random, self._push, self._siblings)
         self._authentication = Authentication(
             config.server_id,
@@ -103,7 +103,7 @@ class Server:
             config.policy,
             self._admitted,
         )
-        self.overview = Overview(*here, clock, self._siblings)
+        self.overview = Overview(self.sessions, self.pnes, clock, self._siblings)
         self._revocations = Revocations(
             *(store, *here, self.networks, self._presences, clock, self._authentication.revoked, self._siblings)
         )
@@ -113,7 +113,7 @@ class Server:
             self._authentication.is_revoked,
         )
         self.cm = ChangingMode(
-            *(cm_devices, store, self.sessions, self.gateways, clock, config.cm_unused),
+            *(cm_devices, store, *here, self.pnes, clock, config.cm_unused),
             self.end,
             self._siblings,
         )
@@ -362,8 +362,8 @@ class Server:
         return await self.send(pne_id, application.INBOX_PATH, application.encode_push(push))
 
     def is_connected(self, entity: EntityId) -> bool:
-        """See `Overview.is_here`."""
-        return self.overview.is_here(entity)
+        """See `Pnes.is_connected_here`."""
+        return self.pnes.is_connected_here(entity)
 
     def presence(self, pne: EntityId) -> Fact:
         """Return how a PNE can be reached from this process, since when that is known, and from whom."""

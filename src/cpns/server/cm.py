@@ -12,6 +12,7 @@ from cpns.errors import Refused, Result
 from cpns.ids import EntityId
 from cpns.ports import Clock, Siblings, Store
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
+from cpns.server.pnes import Pnes
 from cpns.service.authentication import GatewayPeer
 from cpns.service.background import Background
 from cpns.service.cm import Activation, CmDevices
@@ -45,6 +46,7 @@ class ChangingMode:
         store: Store,
         sessions: Sessions,
         gateways: Gateways,
+        pnes: Pnes,
         clock: Clock,
         unused: float,
         end: End,
@@ -54,12 +56,13 @@ class ChangingMode:
         self._store = store
         self._sessions = sessions
         self._gateways = gateways
+        self._pnes = pnes
         self._clock = clock
         self._unused = unused
         self._end = end
         self._siblings = siblings
-        siblings.serve("cm rotates", self._rotates_elsewhere)
-        siblings.serve("cm rotated", self._rotated_elsewhere)
+        siblings.serve("cm rotates", self._is_due)
+        siblings.serve("cm rotated", self._is_done)
         self._expected: dict[Link, Activation] = {}
         self._due: dict[EntityId, set[EntityId]] = {}
         self._looked_at = -EXPIRY_SECONDS
@@ -124,7 +127,7 @@ class ChangingMode:
             self._sessions.remove(source)
             return None
         if activation.fresh:
-            await self._rotated_elsewhere(peer.gateway_id)
+            await self._is_done(peer.gateway_id)
             self._siblings.tell("cm rotated", peer.gateway_id)
         for older in ended:
             await self._end(older, ())
@@ -167,17 +170,17 @@ class ChangingMode:
         """
         devices = await self._store.rotate_cm(ids, self._clock.now())
         due = [[device.pne_id, device.cm_device_id] for device in devices]
-        await self._rotates_elsewhere(due)
+        await self._is_due(due)
         self._siblings.tell("cm rotates", due)
         return devices
 
-    async def _rotates_elsewhere(self, due: Any) -> None:  # noqa: ANN401  # any CBOR
+    async def _is_due(self, due: Any) -> None:  # noqa: ANN401  # any CBOR
         """CM Devices are to take fresh keys, as an operator said to this process or another."""
         for pne, device in due:
             self._due.setdefault(pne, set()).add(device)
             self.heard(pne)
 
-    async def _rotated_elsewhere(self, device: Any) -> None:  # noqa: ANN401
+    async def _is_done(self, device: Any) -> None:  # noqa: ANN401
         for due in self._due.values():
             due.discard(device)
 
@@ -187,7 +190,7 @@ class ChangingMode:
             self._work.start(self._tell(pne, device))
 
     async def _tell(self, pne: EntityId, device: EntityId) -> None:
-        way = self._gateways.way(self._sessions.with_peer(pne))
+        way = self._pnes.here(pne)
         if way is None:
             return
         link, session = way

@@ -6,9 +6,10 @@ A PN GW is connected to one process of the server. What is for one that is not c
 import contextlib
 from typing import Any, Final, TypeVar
 
-from cpns.errors import NoAnswer, Refused
+from cpns.errors import Refused
 from cpns.ids import EntityId, PnId
 from cpns.ports import Siblings
+from cpns.server.elsewhere import ELSEWHERE_SECONDS, heard, told
 from cpns.service.authentication import GatewayPeer
 from cpns.service.siblings import Alone
 from cpns.session.table import Session
@@ -20,8 +21,6 @@ from cpns.wire.registry import CPNS_PATH
 M = TypeVar("M")
 
 NOTIFY_TIMEOUT: Final = 2.0
-ELSEWHERE_SECONDS: Final = 1.0
-"""What another process has besides the time that its PN GW has."""
 
 
 class Gateways:
@@ -114,31 +113,17 @@ class Gateways:
             await self._exchange(gateway, codec.encode(message), NOTIFY_TIMEOUT)
 
     async def _exchange(self, gateway: EntityId, body: bytes, timeout: float) -> Answer:
-        if gateway in self._connected:
-            return await self._exchange_here(gateway, body, timeout)
+        peer, link = self._connected.get(gateway, (None, None))
+        if peer is not None and link is not None:
+            return await link.exchange(CPNS_PATH, body, timeout=timeout, session=peer.session)
         answers = await self._siblings.ask("gateway", [gateway, body, timeout], timeout + ELSEWHERE_SECONDS)
-        found = answers.first()
-        if found is None:
-            raise NoAnswer("gateway_away" if answers.complete else "other_processes_away")
-        if found == NOTHING:
-            raise NoAnswer
-        return Answer(*found)
-
-    async def _exchange_here(self, gateway: EntityId, body: bytes, timeout: float) -> Answer:
-        peer, link = self._connected[gateway]
-        return await link.request(CPNS_PATH, body, timeout=timeout, session=peer.session, accept=lambda answer: answer)
+        return heard(answers, "gateway_away")
 
     # for other processes
 
-    async def _asked_for(self, argument: Any) -> object:  # noqa: ANN401  # any CBOR
+    async def _asked_for(self, argument: Any) -> list[object] | None:  # noqa: ANN401  # any CBOR
         gateway, body, timeout = argument
-        if gateway not in self._connected:
-            return None
-        try:
-            answer = await self._exchange_here(gateway, body, timeout)
-        except NoAnswer:
-            return NOTHING
-        return [answer.code, answer.payload]
+        return None if gateway not in self._connected else await told(self._exchange(gateway, body, timeout))
 
     async def _came_elsewhere(self, gateway: Any) -> None:  # noqa: ANN401
         """A PN GW has one connection; the newest counts."""
@@ -147,7 +132,3 @@ class Gateways:
     async def _serves_elsewhere(self, argument: Any) -> None:  # noqa: ANN401
         gateway, pn_id, now = argument
         self._serves(gateway, pn_id, now=now)
-
-
-NOTHING: Final[list[object]] = []
-"""The answer for a peer that is there, by all that is known, and did not answer."""

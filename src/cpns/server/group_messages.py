@@ -16,8 +16,10 @@ from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId
 from cpns.ports import Clock, Siblings, Store
 from cpns.protocol.group_messaging.receiver import check_signature, run_of
-from cpns.server.gateways import ELSEWHERE_SECONDS, Gateways
+from cpns.server.elsewhere import ELSEWHERE_SECONDS
+from cpns.server.gateways import Gateways
 from cpns.server.groups import Groups
+from cpns.server.pnes import Pnes
 from cpns.service.deliveries import Deliveries
 from cpns.session.table import Sessions
 from cpns.wire import codec
@@ -35,7 +37,8 @@ class GroupMessages:
 
     Args:
         groups: tells who is a member, and under which Group Key.
-        sessions: those of this process: they tell which PN GW a member is behind.
+        sessions: those of this process: a sender has to have one.
+        pnes: they tell which PN GW a member is behind.
         siblings: the other processes of the server.
     """
 
@@ -45,6 +48,7 @@ class GroupMessages:
         groups: Groups,
         sessions: Sessions,
         gateways: Gateways,
+        pnes: Pnes,
         clock: Clock,
         siblings: Siblings,
     ) -> None:
@@ -52,6 +56,7 @@ class GroupMessages:
         self._groups = groups
         self._sessions = sessions
         self._gateways = gateways
+        self._pnes = pnes
         self._clock = clock
         self._siblings = siblings
         siblings.serve("group message", self._hand_on_elsewhere)
@@ -62,7 +67,7 @@ class GroupMessages:
 
     async def load(self) -> None:
         """Take up what waits by the store: since before our start, or kept by another process."""
-        self._wait(self._deliveries.take_up(await self._store.awaiting_group_messages()))
+        self._deliveries.take_up(await self._store.awaiting_group_messages())
 
     async def close(self) -> None:
         """Stop sending; what has not arrived waits on."""
@@ -130,7 +135,7 @@ class GroupMessages:
         """A message waits for *pnes*: those behind this process may have missed no more than that one datagram."""
         self._deliveries.wait_for(pnes)
         for pne in pnes:
-            if self._gateways.way(self._sessions.with_peer(pne)) is not None:
+            if self._pnes.here(pne) is not None:
                 self._deliveries.heard(pne)
 
     async def _hand_on(self, found: GroupInventory, message: m.GroupMessageUp, own: EntityId) -> list[EntityId]:
@@ -148,7 +153,7 @@ class GroupMessages:
         """Return *pnes* by the PN GW that they are behind, as far as it is connected here; None: not here."""
         behind: dict[EntityId | None, list[EntityId]] = {}
         for pne in pnes:
-            way = self._gateways.way(self._sessions.with_peer(pne))
+            way = self._pnes.here(pne)
             behind.setdefault(None if way is None else way[1].via, []).append(pne)
         return behind
 
@@ -196,7 +201,7 @@ class GroupMessages:
         Raises:
             Refused: it is away.
         """
-        way = self._gateways.way(self._sessions.with_peer(pne))
+        way = self._pnes.here(pne)
         if way is None:
             raise NoAnswer("away")
         one = kept.message

@@ -45,6 +45,7 @@ class Groups:
 
     Args:
         sessions: those of this process.
+        pnes: the PNEs, wherever they are: each is asked and told in its own session.
         gateways: the PN GWs that are connected, which are told for their copies, and given the Group Keys.
         vault: seals the Group Keys; None where no server runs, and nobody needs one.
         siblings: the other processes of the server.
@@ -55,6 +56,7 @@ class Groups:
         store: Store,
         sessions: Sessions,
         gateways: Gateways,
+        pnes: Pnes,
         clock: Clock,
         random: Randomness,
         vault: Vault | None = None,
@@ -69,7 +71,7 @@ class Groups:
         self._siblings = siblings or Alone()
         self._siblings.serve("group changed", self._changed_elsewhere)
         self._siblings.serve("back", self._heard_again)
-        self._pnes = Pnes(sessions, gateways, self._siblings)
+        self._pnes = pnes
         self._passing_on: set[SgId] = set()
         self._telling = Background()
 
@@ -179,7 +181,7 @@ class Groups:
         """Give groups whose owner was not here for that long to the member that was, and is in longest (DEF-5)."""
         since = self._clock.now() - seconds
         for group, there in await self._store.silent_owners(since):
-            if not await self._pnes.there([group.owner]):
+            if not await self._pnes.connected([group.owner]):
                 with contextlib.suppress(Refused):
                     rule = partial(rules.replace_owner, gone=group.owner, there=there)
                     await self._change(group.sg_id, rule, None)

@@ -17,6 +17,7 @@ from cpns.ports import Clock, Siblings, Store
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.service.background import Background
 from cpns.service.presence import Presences
+from cpns.service.sessions import begun_at
 from cpns.service.siblings import Alone, ask_about
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Link
@@ -187,7 +188,7 @@ class Networks:
             self._sessions.remove(session)
             self._presences.lost(session.peer_id)
         own = [
-            self._tell_member(edited, session, link, change)
+            _tell_out(edited.after.pn_id, edited.after.version, change, session, link)
             for session, link in zip(sessions, links, strict=True)
             if tell_them and link is not None
         ]
@@ -204,9 +205,6 @@ class Networks:
         tell = [self._tell(edited.after, gateway, change, about) for gateway, about in concerned.items()]
         await asyncio.gather(*own, *tell)
 
-    async def _tell_member(self, edited: Edited, session: Session, link: Link, change: Change) -> None:
-        await _tell_out(edited.after.pn_id, edited.after.version, change, session, link)
-
     async def _tell(self, network: Network, gateway: EntityId, change: Change, about: Sequence[EntityId]) -> None:
         for start in range(0, len(about) or 1, MAX_MEMBERS):
             part = tuple(about[start : start + MAX_MEMBERS])
@@ -219,8 +217,7 @@ class Networks:
 
     def is_reachable(self, pne: EntityId) -> bool:
         """Whether a PNE has a session, and the PN GW that it runs through is connected."""
-        session = self._sessions.with_peer(pne)
-        return session is not None and session.via in self._gateways
+        return self._gateways.way(self._sessions.with_peer(pne)) is not None
 
     async def inventory(self, source: Session, request: pm.InventoryRequest) -> pm.InventoryResponse:
         """Answer an INVENTORY Request with what the asker may see.
@@ -299,7 +296,7 @@ class Networks:
         pnes, gateway, pn_id, version, at = argument
         for pne in pnes:
             session = self._sessions.with_peer(pne)
-            if session is None or self._clock.now() - (self._clock.monotonic() - session.since) > at:
+            if session is None or begun_at(session, self._clock) > at:
                 continue  # it came here after that
             self._sessions.remove(session)
             if session.via is not None and session.via != gateway and session.via in self._gateways:

@@ -17,7 +17,8 @@ from cpns.ports import Clock, Siblings, Store
 from cpns.server.gateways import Gateways
 from cpns.server.networks import Networks
 from cpns.service.presence import Presences
-from cpns.session.table import Session, Sessions
+from cpns.service.sessions import begun_at
+from cpns.session.table import Sessions
 
 _log = logging.getLogger("cpns.server")
 
@@ -66,7 +67,7 @@ class Revocations:
         The PN GW of a revoked PNE has forgotten its hop key when this returns, if it is connected and answers; one
         that does not asks for the PN Inventory before it serves again.
         """
-        count, via = self._end_here(entity, float("inf"))
+        count, via = self._end_here(entity)
         answers = await self._siblings.ask("end", entity)
         for their_count, their_via in answers.values:
             count, via = count + their_count, via or their_via
@@ -76,22 +77,23 @@ class Revocations:
             await asyncio.sleep(2 * LOOK_SECONDS)
         return count
 
-    def _end_here(self, entity: EntityId, before: float) -> tuple[int, EntityId | None]:
-        """End what began *before* then, seconds since the epoch; return how many, and where its own session was."""
+    def _end_here(self, entity: EntityId, before: float | None = None) -> tuple[int, EntityId | None]:
+        """End all that *entity* has here, or what began *before* then, seconds since the epoch.
+
+        Returns:
+            How many sessions that were, and through which PN GW its own was.
+        """
         ended = [
             session
             for session in self._sessions
-            if entity in (session.peer_id, session.via) and self._begun(session) < before
+            if entity in (session.peer_id, session.via) and (before is None or begun_at(session, self._clock) < before)
         ]
         for session in ended:
             self._sessions.remove(session)
             self._presences.lost(session.peer_id)
-        if before == float("inf"):
+        if before is None:
             self._gateways.close(entity)
         return len(ended), next((session.via for session in ended if session.peer_id == entity), None)
-
-    def _begun(self, session: Session) -> float:
-        return self._clock.now() - (self._clock.monotonic() - session.since)
 
     async def watch(self) -> None:
         """Look into the store for what other processes have revoked, or put out of a network, until cancelled."""
@@ -102,7 +104,7 @@ class Revocations:
                 for row in rows:
                     if row.event == "revoked":
                         self._bar(row.entity_id)
-                        self._end_here(row.entity_id, float("inf"))
+                        self._end_here(row.entity_id)
                     else:
                         self._end_here(row.entity_id, row.at)
             except UserError as error:
@@ -116,4 +118,4 @@ class Revocations:
 
     async def _end_elsewhere(self, entity: Any) -> list[object]:  # noqa: ANN401
         self._bar(entity)
-        return [*self._end_here(entity, float("inf"))]
+        return [*self._end_here(entity)]

@@ -44,10 +44,9 @@ class Deliveries(Generic[T]):
         """Something waits for *pnes*."""
         self._awaited.update(pnes)
 
-    def take_up(self, pnes: Iterable[EntityId]) -> set[EntityId]:
-        """Something waits for *pnes*, by the store, and for nobody else; return those of whom that is news."""
-        before, self._awaited = self._awaited, {*pnes, *self._delivering}
-        return self._awaited - before
+    def take_up(self, pnes: Iterable[EntityId]) -> None:
+        """Something waits for *pnes*, by the store, and for nobody else."""
+        self._awaited = {*pnes, *self._delivering}
 
     @property
     def waiting(self) -> frozenset[EntityId]:

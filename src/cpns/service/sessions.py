@@ -1,8 +1,14 @@
 """From a finished authentication to a live session, at whichever end."""
 
 from cpns.ids import EntityId
+from cpns.ports import Clock
 from cpns.protocol.established import Established
 from cpns.session.table import Session
+
+
+def begun_at(session: Session, clock: Clock) -> float:
+    """Return when a session began, seconds since the epoch: to compare with what is recorded."""
+    return clock.now() - (clock.monotonic() - session.since)
 
 
 def session_of(established: Established, since: float, via: EntityId | None = None) -> Session:

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from cpns.ports import VIEW_SECONDS, Answers, Handler, Siblings
+from cpns.ports import Answers, Handler, Siblings
 
+VIEW_SECONDS: Final = 0.7
+"""What other processes have to say what they see; without it a view shows what this one does."""
 PART: Final = 5000
 """Names that one question holds, so that it is no longer than what may be said at once."""
 

@@ -139,7 +139,7 @@ def _in_group(count: int) -> DriverSql:
     return driver_select(_IN_GROUP, group_places.c.pne_id, count)
 
 
-def groups_of(connection: Connection, pne_ids: Sequence[EntityId]) -> tuple[SgId, ...]:
+def ids_of_pnes(connection: Connection, pne_ids: Sequence[EntityId]) -> tuple[SgId, ...]:
     """Return the groups that any of these PNEs is a member of; each establishment asks."""
     found = _in_group(len(pne_ids)).rows(connection, tuple(pne_ids)) if pne_ids else []
     return tuple(sorted({SgId(sg_id) for (sg_id,) in found}))

@@ -226,7 +226,7 @@ def establish(connection: Connection, finished: Establishment) -> Admitted:
     left = _left(connection, finished.pn_id, [pne for pne in joined if pne in present], present)
     waiting_queries.remember(connection, finished)
     record(connection, [*finished.outcomes, *_outcomes(finished, admissions)])
-    groups = group_queries.groups_of(connection, [member.pne_id for member in let_in])
+    groups = group_queries.ids_of_pnes(connection, [member.pne_id for member in let_in])
     return Admitted(after, admissions, joined, left, groups)
 
 

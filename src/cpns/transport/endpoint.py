@@ -208,6 +208,10 @@ class Link:
             accept=lambda answer: read(answer, *shapes, limit=limit),
         )
 
+    async def exchange(self, path: str, payload: bytes, *, timeout: float, session: Session | None = None) -> Answer:
+        """Send ``POST /path``; return the answer, whatever it says. Raises `NoAnswer`, as `request`."""
+        return await self.request(path, payload, timeout=timeout, session=session, accept=lambda answer: answer)
+
     async def tell(self, message: codec.Message, *, timeout: float, session: Session | None = None) -> None:
         """Send a CPNS message, whatever its answer says. Raises `NoAnswer` where none comes."""
         await self.request(

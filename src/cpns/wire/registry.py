@@ -263,6 +263,9 @@ MLKEM768_CT_BYTES: Final = 1088
 ED25519_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 SEQ_BYTES: Final = 12
+RUN_BYTES: Final = 4
+START_BYTES: Final = 4
+"""The first parts of a sender's number; the rest counts."""
 MAX_SEALED_BYTES: Final = 4 * 1024 + 64
 """An application message of 4 KiB, its ID and its tag."""
 MAX_KEEP: Final = 7 * 86400

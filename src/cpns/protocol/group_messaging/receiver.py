@@ -8,7 +8,7 @@ from cpns.crypto import group
 from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed, Refused, Result
 from cpns.wire.group_messages import GroupMessage, GroupMessageKept, GroupMessageUp
-from cpns.wire.registry import SEQ_BYTES
+from cpns.wire.registry import RUN_BYTES, SEQ_BYTES
 
 REMEMBERED: Final = 64
 """Numbers, and IDs, of one sender that are remembered."""
@@ -28,7 +28,7 @@ class Order(Enum):
 
 def run_of(seq: bytes) -> int:
     """Return the registration that a number belongs to."""
-    return int.from_bytes(seq[:4], "big")
+    return int.from_bytes(seq[:RUN_BYTES], "big")
 
 
 @dataclass(slots=True)

@@ -1,16 +1,16 @@
 """The sender: it numbers, seals and signs."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from cpns.crypto import group
 from cpns.crypto.secret import Secret
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.wire.group_messages import GroupMessage
-from cpns.wire.registry import SEQ_BYTES
+from cpns.wire.registry import RUN_BYTES, SEQ_BYTES, START_BYTES
 
-START_BYTES = 4
-_LAST = 2 ** (8 * (SEQ_BYTES - 4 - START_BYTES)) - 1
+COUNT_BYTES: Final = SEQ_BYTES - RUN_BYTES - START_BYTES
 
 
 @dataclass(slots=True)
@@ -39,10 +39,10 @@ class Sender:
             Refused: TOO_MANY: all numbers of this registration are used up, and another is needed.
         """
         count = self.counts.get(sg_id, 0) + 1
-        if count > _LAST:
+        if count >> 8 * COUNT_BYTES:
             raise Refused(Result.TOO_MANY, "sequence_numbers_used_up")
         self.counts[sg_id] = count
-        seq = self.run.to_bytes(4, "big") + self.start + count.to_bytes(4, "big")
+        seq = self.run.to_bytes(RUN_BYTES, "big") + self.start + count.to_bytes(COUNT_BYTES, "big")
         sealed = group.seal_message(group_key, sg_id, epoch, self.pne_id, seq, plaintext)
         signature = None
         if signed:
