@@ -166,17 +166,16 @@ class GroupMessages:
         view = self._groups.views.get(message.sg_id)
         if view is None or (view.vouched and not by_gateway):
             return UNIFORM_REFUSAL
-        heard = self._heard_of(view, message.entity_id)
-        if heard.order(message.seq, by_server=False) is Order.REPEATED:
+        if self._heard_of(view, message.entity_id).order(message.seq, by_server=False) is Order.REPEATED:
             return _TAKEN
         key = await self._groups.key_of(message.sg_id, message.epoch)
         if key is None:
-            self._missed(view, heard, message)
+            self._missed(view, message)
             raise Refused(Result.KEY_EXPIRED, "no_key_of_that_epoch")
         body = receiver.open_message(message, key)  # first of all, as no stranger gets past this
         if not view.vouched:
             receiver.check_signature(message, await self._key_of_sender(view, message))
-        self._give(view, heard, message, body, by_server=False)
+        self._give(view, message, body, by_server=False)
         return _TAKEN
 
     async def take_kept(self, message: m.GroupMessageKept) -> Answer | None:
@@ -189,14 +188,13 @@ class GroupMessages:
             view = await self._groups.view(message.sg_id)
         except NoAnswer:
             return None  # then it is not said that we have it, and comes again
-        heard = self._heard_of(view, message.entity_id)
-        if heard.order(message.seq, by_server=True) is not Order.REPEATED:
+        if self._heard_of(view, message.entity_id).order(message.seq, by_server=True) is not Order.REPEATED:
             body = receiver.open_message(message, Secret(message.group_key))
             if message.verify_key is not None:
                 receiver.check_signature(message, message.verify_key)
             elif not view.vouched:
                 raise AuthenticationFailed("group_message_is_not_signed")
-            self._give(view, heard, message, body, by_server=True)
+            self._give(view, message, body, by_server=True)
         return _TAKEN
 
     def _heard_of(self, view: View, sender: EntityId) -> Heard:
@@ -205,12 +203,14 @@ class GroupMessages:
         if heard is not None:
             return heard
         known = view.senders.get(sender)
-        heard = Heard() if known is None or known.seq is None else Heard(known.seq)
-        if sender in view.places:  # else anybody could make us remember more and more
-            self._heard[view.sg_id, sender] = heard
-            if len(self._heard) > MAX_HEARD:
-                self._heard.popitem(last=False)
-        return heard
+        return Heard() if known is None or known.seq is None else Heard(known.seq)
+
+    def _take(self, view: View, message: receiver.AnyMessage, message_id: bytes) -> bool:
+        """Remember a message that has proven itself; return False where we had one with that ID."""
+        heard = self._heard[view.sg_id, message.entity_id] = self._heard_of(view, message.entity_id)
+        if len(self._heard) > MAX_HEARD:
+            self._heard.popitem(last=False)
+        return heard.take(message.seq, message_id)
 
     async def _key_of_sender(self, view: View, message: m.GroupMessage) -> bytes:
         """Return what a sender registered, if it is a member still. Raises `Refused`."""
@@ -225,16 +225,16 @@ class GroupMessages:
             raise AuthenticationFailed("sender_registered_no_key")
         return known.verify_key
 
-    def _give(self, view: View, heard: Heard, message: receiver.AnyMessage, body: bytes, *, by_server: bool) -> None:
-        order = heard.order(message.seq, by_server=by_server)
+    def _give(self, view: View, message: receiver.AnyMessage, body: bytes, *, by_server: bool) -> None:
+        order = self._heard_of(view, message.entity_id).order(message.seq, by_server=by_server)
         if order is Order.REPEATED:
             return  # it came twice while we asked for a key
         said = application.decode_push(body)
-        if heard.take(message.seq, said.push_id):
+        if self._take(view, message, said.push_id):
             late = order is Order.LATE
             self._on_text(GroupText(view.sg_id, view.name, message.entity_id, said.text, late))
 
-    def _missed(self, view: View, heard: Heard, message: m.GroupMessage) -> None:
+    def _missed(self, view: View, message: m.GroupMessage) -> None:
         """Tell of a message of our time that we can't open; where the server keeps any, it comes from there.
 
         Raises:
@@ -247,7 +247,7 @@ class GroupMessages:
             if known is None or known.verify_key is None or known.run != receiver.run_of(message.seq):
                 return
             receiver.check_signature(message, known.verify_key)
-        if heard.take(message.seq, message.seq):
+        if self._take(view, message, message.seq):
             self._on_text(GroupText(view.sg_id, view.name, message.entity_id, None, late=True))
 
 
