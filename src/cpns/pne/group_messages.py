@@ -112,16 +112,20 @@ class GroupMessages:
                     else:
                         raise
                     _log.info("a message to %s is sent again: %s", sg_id, error)
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, PAUSES[1])
-                    continue
-                if answer.result == Result.SUCCESS:
-                    return
-                if answer.result != Result.KEY_EXPIRED:
-                    raise Refused(Result.told(answer.result, Result.SERVER_ERROR), "message_is_not_taken")
-                message = None  # its epoch is over: sealed anew, it has another number, and the same ID
-                with contextlib.suppress(NoAnswer):
-                    await self._groups.refresh(sg_id)
+                else:
+                    if answer.result == Result.SUCCESS:
+                        return
+                    if answer.result != Result.KEY_EXPIRED:
+                        raise Refused(Result.told(answer.result, Result.SERVER_ERROR), "message_is_not_taken")
+                    over, message = message.epoch, None  # sealed anew, it has another number, and the same ID
+                    with contextlib.suppress(NoAnswer):
+                        await self._groups.refresh(sg_id)
+                    view = self._groups.views.get(sg_id)
+                    if view is None or view.epoch != over:
+                        continue
+                    # whoever said so knows more than the server tells us, or lies: no reason to hurry
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, PAUSES[1])
 
     async def _seal(self, sg_id: SgId, payload: bytes) -> m.GroupMessage:
         view = await self._groups.view(sg_id)
