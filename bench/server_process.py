@@ -24,7 +24,7 @@ from cpns.ids import EntityId
 from cpns.server.app import Server
 from cpns.server.config import ServerConfig
 from cpns.service.keyring import EUKEY_PURPOSE
-from cpns.service.system import SystemClock, random_bytes
+from cpns.service.system import SystemClock, random_bytes, settle_collector
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
 
@@ -104,6 +104,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     config = ServerConfig(SERVER, arguments.folder, port=0, lowest_suite=1, answer_timeout=30.0)
     server = Server(config, store, vault, CLOCK, random_bytes)
     _, port = await server.start()
+    settle_collector()
     print(json.dumps({"port": port, "keys": provisioning.keys}), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     await server.close()

@@ -199,8 +199,8 @@ def test_a_changed_wrapping_does_not_open(at: int, change: int) -> None:
 
 @given(st.binary(max_size=40), st.integers(0, 200), st.integers(1, 255))
 def test_sealed_data(plaintext: bytes, at: int, change: int) -> None:
-    sealed = p.seal(KEY, bytes(12), plaintext, b"row 1")
-    assert p.unseal(KEY, sealed, b"row 1") == plaintext
+    sealed = p.Box(KEY).seal(bytes(12), plaintext, b"row 1")
+    assert p.Box(KEY).unseal(sealed, b"row 1") == plaintext
     changed = bytearray(sealed)
     changed[at % len(sealed)] ^= change
     for key, data, context in (
@@ -212,7 +212,7 @@ def test_sealed_data(plaintext: bytes, at: int, change: int) -> None:
         (KEY, b"", b"row 1"),
     ):
         with pytest.raises(AuthenticationFailed):
-            p.unseal(key, data, context)
+            p.Box(key).unseal(data, context)
 
 
 def test_argon2id_depends_on_all_it_is_given() -> None:

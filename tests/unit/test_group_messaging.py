@@ -39,7 +39,7 @@ def test_a_message_is_what_the_protocol_says() -> None:
         primitives.extract(b"cpns1 sg", KEY.reveal()), primitives.enc("cpns1 sg sender", "sg-1", 5, "alice"), 32
     )
     context = primitives.enc("cpns1 sg message", "sg-1", 5, "alice", message.seq)
-    assert primitives.unseal(key, message.seq + message.sealed, context) == b"hello"
+    assert primitives.Box(key).unseal(message.seq + message.sealed, context) == b"hello"
     signed = primitives.enc("cpns1 sg signature", "sg-1", 5, "alice", message.seq, message.sealed)
     assert message.signature is not None
     primitives.ed25519_verify(VERIFY, signed, message.signature)

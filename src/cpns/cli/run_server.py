@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +20,7 @@ from cpns.server.app import Server
 from cpns.server.config import ServerConfig
 from cpns.service.provisioning import Provisioning
 from cpns.service.siblings import Alone
-from cpns.service.system import SystemClock, random_bytes
+from cpns.service.system import SystemClock, random_bytes, settle_collector
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
 
@@ -83,7 +82,7 @@ async def _serve(
                 host, port = await server.start()
                 if config.first:
                     await listener.start()
-                gc.freeze()  # modules and the web framework are no garbage: looking for some there halts all devices
+                settle_collector()
                 ready(at(host, port))
                 await stop.wait()
                 _log.info("closing")

@@ -48,7 +48,7 @@ def seal_message(group_key: Secret, sg_id: str, epoch: int, sender: EntityId, se
         seq: the sender's 96-bit sequence number, 12 bytes, which is the nonce: it gives none twice.
     """
     key = sender_key(group_key, sg_id, epoch, sender)
-    return p.seal(key.reveal(), seq, plaintext, _message_context(sg_id, epoch, sender, seq))[len(seq) :]
+    return p.Box(key.reveal()).seal(seq, plaintext, _message_context(sg_id, epoch, sender, seq))[len(seq) :]
 
 
 def open_message(group_key: Secret, sg_id: str, epoch: int, sender: EntityId, seq: bytes, sealed: bytes) -> bytes:
@@ -58,7 +58,7 @@ def open_message(group_key: Secret, sg_id: str, epoch: int, sender: EntityId, se
         AuthenticationFailed: another group, epoch, sender or number, or changed bytes.
     """
     key = sender_key(group_key, sg_id, epoch, sender)
-    return p.unseal(key.reveal(), seq + sealed, _message_context(sg_id, epoch, sender, seq))
+    return p.Box(key.reveal()).unseal(seq + sealed, _message_context(sg_id, epoch, sender, seq))
 
 
 def message_input(sg_id: str, epoch: int, sender: EntityId, seq: bytes, sealed: bytes) -> bytes:

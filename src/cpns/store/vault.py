@@ -34,16 +34,16 @@ class FileVault:
     """
 
     def __init__(self, key: Secret, random: Randomness) -> None:
-        self._key = key
+        self._box = p.Box(key.reveal())
         self._random = random
 
     def seal(self, purpose: str, owner: str, key: Secret) -> bytes:
         """See `cpns.ports.Vault`: 28 bytes longer than *key*."""
-        return p.seal(self._key.reveal(), self._random(_NONCE_BYTES), key.reveal(), _context(purpose, owner))
+        return self._box.seal(self._random(_NONCE_BYTES), key.reveal(), _context(purpose, owner))
 
     def open(self, purpose: str, owner: str, sealed: bytes) -> Secret:
         """See `cpns.ports.Vault`."""
-        return Secret(p.unseal(self._key.reveal(), sealed, _context(purpose, owner)))
+        return Secret(self._box.unseal(sealed, _context(purpose, owner)))
 
 
 def create_kek_file(path: Path, random: Randomness) -> None:
@@ -65,7 +65,7 @@ def create_passphrase_kek(path: Path, passphrase: Secret, random: Randomness) ->
     """
     salt = random(_SALT_BYTES)
     key = p.stretch(passphrase.reveal(), salt, **_ARGON2)
-    check = p.seal(key, random(_NONCE_BYTES), _CHECK, _CHECK_CONTEXT)
+    check = p.Box(key).seal(random(_NONCE_BYTES), _CHECK, _CHECK_CONTEXT)
     content = {"version": _VERSION, "salt": salt.hex(), **_ARGON2, "check": check.hex()}
     create_private(path, json.dumps(content, indent=1).encode() + b"\n")
 
@@ -88,7 +88,7 @@ def open_vault(path: Path, random: Randomness, passphrase: Secret | None = None)
         raise BadInput("passphrase_needed", f"the vault of {path} opens with a passphrase: give it")
     key = p.stretch(passphrase.reveal(), salt, **costs)
     try:
-        p.unseal(key, check, _CHECK_CONTEXT)
+        p.Box(key).unseal(check, _CHECK_CONTEXT)
     except AuthenticationFailed as error:
         raise BadInput("wrong_passphrase", f"that is not the passphrase of {path}: try again") from error
     return FileVault(Secret(key), random)
