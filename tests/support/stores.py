@@ -184,10 +184,8 @@ def traced(of: Database | ServerStore) -> Iterator[list[str]]:
     def commits(_connection: object) -> None:
         ran.append("COMMIT")
 
-    @contextlib.contextmanager
-    def told(connection: Connection) -> Iterator[Any]:
-        with cursor(connection) as one:
-            yield _Told(one, ran)
+    def told(connection: Connection) -> _Told:
+        return _Told(cursor(connection), ran)
 
     cursor = dialect._cursor
     event.listen(engine, "before_cursor_execute", executes)

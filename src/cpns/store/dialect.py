@@ -1,7 +1,6 @@
 """The one file that knows what SQLite and PostgreSQL want differently in SQL: conflict clauses, text for a driver."""
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Dialect, Select, Table, bindparam
@@ -29,37 +28,40 @@ class DriverSql:
 
     def run(self, connection: Connection, parameters: tuple[Any, ...] | list[tuple[Any, ...]]) -> int:
         """Run it with *parameters*, or once for each of a list; return how many rows it changed."""
-        with _cursor(connection) as cursor:
+        cursor = _cursor(connection)
+        try:
             if isinstance(parameters, list):
                 cursor.executemany(self._texts[connection.dialect.name], parameters)
             else:
                 cursor.execute(self._texts[connection.dialect.name], parameters)
-            return int(cursor.rowcount)
+        except connection.dialect.loaded_dbapi.Error as error:
+            raise _told(connection, cursor, error) from error
+        return int(cursor.rowcount)
 
     def rows(self, connection: Connection, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         """Return the rows that it finds, their values as the driver gives them."""
-        with _cursor(connection) as cursor:
+        cursor = _cursor(connection)
+        try:
             cursor.execute(self._texts[connection.dialect.name], parameters)
             return list(cursor.fetchall())
+        except connection.dialect.loaded_dbapi.Error as error:
+            raise _told(connection, cursor, error) from error
 
 
-@contextlib.contextmanager
-def _cursor(connection: Connection) -> Iterator[Any]:
-    """Give the driver's own cursor; its errors are raised as SQLAlchemy does, and a lost connection is given up."""
-    dialect, proxied = connection.dialect, connection.connection
-    cursor = proxied.cursor()
-    try:
-        yield cursor
-    except dialect.loaded_dbapi.Error as error:
-        lost = dialect.is_disconnect(error, proxied, cursor)
-        told = DBAPIError.instance(
-            None, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, connection_invalidated=lost
-        )
-        if lost:
-            connection.invalidate(error)
-        raise told from error
-    finally:
-        cursor.close()
+def _cursor(connection: Connection) -> Any:  # noqa: ANN401  # a driver's own
+    return connection.connection.cursor()
+
+
+def _told(connection: Connection, cursor: Any, error: Any) -> Exception:  # noqa: ANN401  # a driver's own
+    """Return *error* of a driver as SQLAlchemy raises it; a lost connection is given up."""
+    dialect = connection.dialect
+    lost = dialect.is_disconnect(error, connection.connection, cursor)
+    told: Exception = DBAPIError.instance(
+        None, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, connection_invalidated=lost
+    )
+    if lost:
+        connection.invalidate(error)
+    return told
 
 
 def _compiled(statement: dml.Insert | dml.Update | Select[Any], order: Sequence[str], dialect: Dialect) -> str:
