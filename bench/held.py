@@ -19,7 +19,8 @@ ROLES = ("server", "gateways", "pnes")
 def command(plan: dict[str, Any]) -> str:
     """Return the command of a run, without what differs between the runs."""
     flags = {name: value for name, value in plan.items() if name not in OF_A_RUN and value}
-    return "cpns bench " + " ".join(f"--{name} {value:g}" for name, value in flags.items())
+    words = (f"--{name}" if value is True else f"--{name} {value:g}" for name, value in flags.items())
+    return f"cpns bench {' '.join(words)}"
 
 
 def row(run: dict[str, Any]) -> list[str]:

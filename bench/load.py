@@ -1,14 +1,16 @@
-"""The load: real PN GWs and PNEs of this process, on real sockets, against the server in a process of its own."""
+"""The load: real PN GWs and PNEs of this process, on real sockets, against the server in processes of its own."""
 
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import json
+import os
 import signal
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 from bench import wire
@@ -31,6 +33,9 @@ SETTLE = 0.01
 """Seconds between the last answer and the reading of the server's CPU time."""
 
 ATTEMPTS = 3
+
+SERVER_CPU = "server"
+"""The role of the server's own processes in what CPU time is told."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,13 +68,22 @@ class Traffic:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Exchanged:
-    """Readings end to end, each acknowledged after its commit; bytes of one are those on the uplink."""
+    """Readings end to end, each acknowledged after its commit.
+
+    Attributes:
+        cpu_us: of one, by role as in `Load.pids`.
+        bytes_uplink: of one.
+    """
 
     readings: int
-    server_cpu_us: float
+    cpu_us: dict[str, float]
     seconds: float
     latencies_ms: tuple[float, ...]
     bytes_uplink: float
+
+    @property
+    def server_cpu_us(self) -> float:
+        return self.cpu_us[SERVER_CPU]
 
 
 def reading(number: int) -> dict[str, Json]:
@@ -78,24 +92,31 @@ def reading(number: int) -> dict[str, Json]:
 
 
 class Load:
-    """One server process, and the PN GWs of this process with their uplinks to it.
+    """The processes of one server, and the PN GWs of this process with their uplinks to them, in turn.
 
     Attributes:
-        pids: whose CPU time is told: the server's, and of what else works for it.
+        pids: whose CPU time is told, by role: the server's processes, and what else works for it.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int, keys: dict[str, str]) -> None:
-        self.pid = process.pid
-        self.pids = [process.pid]
+    def __init__(
+        self, processes: Sequence[asyncio.subprocess.Process], ports: Sequence[int], keys: dict[str, str]
+    ) -> None:
+        self.pids = {SERVER_CPU: [process.pid for process in processes]}
         self.pan_wire, self.uplink_wire, self.gate = wire.install()
-        self._process = process
-        self._port = port
+        self._processes = processes
+        self._ports = ports
         self._keys = {EntityId(name): Secret(bytes.fromhex(key)) for name, key in keys.items()}
         self._fresh = iter([name for name in self._keys if name.startswith("pne-")])
         self.gateways: list[Gateway] = []
         self._addresses: list[tuple[str, int]] = []
         self._batches: list[int] = []
+        self._rest_us: dict[str, float] = {}
         self.repeated_rounds = 0
+
+    @property
+    def own(self) -> set[int]:
+        """All processes of the measurement, this one among them."""
+        return {os.getpid(), *itertools.chain.from_iterable(self.pids.values())}
 
     async def open_gateways(self, count: int) -> None:
         for number in range(count):
@@ -104,7 +125,7 @@ class Load:
                 name,
                 SERVER,
                 "127.0.0.1",
-                self._port,
+                self._ports[number % len(self._ports)],
                 pans=(PanConfig("127.0.0.1", 0, secure=False),),
                 announce=False,
                 suite=1,
@@ -137,13 +158,20 @@ class Load:
         config = PneConfig(name, SERVER, self._keys[name], Where((address,)), suite=suite, timer=30.0, presence=3600.0)
         return Pne(config, CLOCK, random_bytes, Inbox(lambda text: text))
 
-    def _cpu_ns(self) -> int:
-        return sum(map(cpu_ns, self.pids))
+    def _look(self) -> tuple[float, dict[str, int]]:
+        """Return the time, and the CPU nanoseconds so far by role."""
+        return time.perf_counter(), {role: sum(map(cpu_ns, pids)) for role, pids in self.pids.items()}
+
+    def _spent_us(self, before: tuple[float, dict[str, int]], count: float) -> dict[str, float]:
+        """Return CPU microseconds since *before* for each of *count*, by role, without those of `rest`."""
+        (start, then), (end, now) = before, self._look()
+        rest = {role: self._rest_us.get(role, 0.0) * (end - start) for role in now}
+        return {role: max(0.0, (now[role] - then[role]) / 1000 - rest[role]) / count for role in now}
 
     # establishment
 
-    async def establish(self, shape: Shape) -> float:
-        """Run SETUP for ``shape.pnes`` PNEs that the server never saw; return its CPU microseconds for each.
+    async def establish(self, shape: Shape) -> dict[str, float]:
+        """Run SETUP for ``shape.pnes`` PNEs that the server never saw; return CPU microseconds for each, by role.
 
         A PNE counts when it has verified hash_server, and a round when every batch had the size asked for; else it is
         done again.
@@ -158,18 +186,18 @@ class Load:
                 self.repeated_rounds += 1
         return await self._round(shape)
 
-    async def _round(self, shape: Shape) -> float:
+    async def _round(self, shape: Shape) -> dict[str, float]:
         pnes = await self._gathered(shape)
         try:
             links = [await pne._endpoint.link_to(*address) for pne, address in pnes]
             self._batches.clear()
             self.gate.level = shape.gateways
-            before = self._cpu_ns()
+            before = self._look()
             joined = await asyncio.gather(
                 *(pne._join.setup(link, Wanted()) for (pne, _), link in zip(pnes, links, strict=True))
             )
             await asyncio.sleep(SETTLE)
-            spent = self._cpu_ns() - before
+            spent = self._spent_us(before, shape.pnes)
         finally:
             self.gate.level = 1
             for pne, _ in pnes:
@@ -178,7 +206,7 @@ class Load:
             raise AssertionError("a PNE did not join with a LocalEUKey")
         if self._batches != [shape.batch] * shape.gateways:
             raise WrongBatches(f"wanted {shape.gateways} batches of {shape.batch}, saw {self._batches}")
-        return spent / 1000 / shape.pnes
+        return spent
 
     async def _gathered(self, shape: Shape) -> list[tuple[Pne, tuple[str, int]]]:
         pnes = []
@@ -239,33 +267,48 @@ class Load:
 
         async with self._established(in_flight, gateways) as pnes:
             with self.uplink_wire.record() as passed:
-                before, start = self._cpu_ns(), time.perf_counter()
+                before, start = self._look(), time.perf_counter()
                 await asyncio.gather(*map(device, pnes))
                 seconds = time.perf_counter() - start
                 await asyncio.sleep(SETTLE)
-                spent = self._cpu_ns() - before
+                spent = self._spent_us(before, len(latencies))
                 size = sum(map(wire.total, passed.values())) / len(latencies)
-        return Exchanged(len(latencies), spent / 1000 / len(latencies), seconds, tuple(latencies), size)
+        return Exchanged(len(latencies), spent, seconds, tuple(latencies), size)
+
+    # rest
+
+    async def rest(self, seconds: float) -> dict[str, float]:
+        """Return CPU microseconds of a second in which nobody asks for anything, by role.
+
+        From now on as much is taken off what is told of anything else: how long a burst lasts is this process's doing.
+        """
+        self._rest_us.clear()
+        before = self._look()
+        await asyncio.sleep(seconds)
+        self._rest_us.update(self._spent_us(before, seconds))
+        return dict(self._rest_us)
 
     # profile
 
     @contextlib.contextmanager
     def profiled(self) -> Iterator[None]:
-        """Have the server profile itself meanwhile."""
-        self._process.send_signal(signal.SIGUSR1)
+        """Have the server, one process, profile itself meanwhile."""
+        (process,) = self._processes
+        process.send_signal(signal.SIGUSR1)
         time.sleep(0.1)
         try:
             yield
         finally:
             time.sleep(0.05)
-            self._process.send_signal(signal.SIGUSR2)
+            process.send_signal(signal.SIGUSR2)
 
     async def close(self) -> None:
         for gateway in self.gateways:
             await gateway.close()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        await self._process.wait()
+        for process in self._processes:
+            if process.stdin is not None:
+                process.stdin.close()
+        await asyncio.gather(*(process.wait() for process in self._processes))
 
 
 class WrongBatches(Exception):
@@ -273,30 +316,34 @@ class WrongBatches(Exception):
 
 
 @contextlib.asynccontextmanager
-async def load(folder: Path, gateways: int, pnes: int, **more: object) -> AsyncIterator[Load]:
+async def load(folder: Path, gateways: int, pnes: int, processes: int = 1, **more: object) -> AsyncIterator[Load]:
     """A server on *folder* with *pnes* devices to use up, and the uplinks of *gateways* PN GWs.
 
     Args:
         folder: for its files.
         gateways: how many.
         pnes: how many.
+        processes: of the server; more than one need a store and a NATS that they share.
         more: options of `bench.server_process`.
     """
     arguments = [str(folder), str(gateways), str(pnes), *(f"--{name}={value}" for name, value in more.items())]
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.server_process", *arguments, stdin=pipe, stdout=pipe, limit=2**26
-    )
+    started, ready = [], []
     one = None
     try:
-        line = await process.stdout.readline() if process.stdout is not None else b""
-        ready = json.loads(line)
-        one = Load(process, ready["port"], ready["keys"])
+        for _ in range(processes):  # one after the other, as the first provisions
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "bench.server_process", *arguments, stdin=pipe, stdout=pipe, limit=2**26
+            )
+            started.append(process)
+            ready.append(json.loads(await process.stdout.readline() if process.stdout is not None else b""))
+        one = Load(started, [each["port"] for each in ready], ready[0]["keys"])
         await one.open_gateways(gateways)
         yield one
     finally:
         if one is not None:
             await one.close()
-        elif process.returncode is None:
-            process.kill()
-            await process.wait()
+        for process in started:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()

@@ -6,7 +6,6 @@ rest. It takes some minutes, most of them for filling the stores.
 
 import argparse
 import contextlib
-import os
 import statistics
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -14,13 +13,13 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import psycopg
 import uvloop
 from rich.console import Console
 
 from bench import report
 from bench.cpu import others_s, yardstick
 from bench.load import Load, Shape, load
+from bench.postgres import load_on
 from cpns.loadgen import plot
 from tests.support.postgres import Postgres, binaries
 
@@ -83,16 +82,7 @@ class PostgreSql:
     @contextlib.asynccontextmanager
     async def load(self, folder: Path, registered: int) -> AsyncIterator[Load]:
         database = f"registered_{registered}"
-        with psycopg.connect(self._server.url("postgres"), autocommit=True) as administration:
-            administration.execute(f"CREATE DATABASE {database} TEMPLATE template0 ENCODING 'UTF8'")
-        url = self._server.url(database)
-        async with load(folder, GATEWAYS, USED, registered=registered, store=url) as one:
-            with psycopg.connect(url, autocommit=True) as connection:
-                connection.execute("VACUUM ANALYZE")  # what it would do by itself in the middle of a turn
-                connection.execute("CHECKPOINT")
-                work = "datname = current_database() AND pid <> pg_backend_pid()"
-                found = connection.execute(f"SELECT pid FROM pg_stat_activity WHERE {work}").fetchall()
-            one.pids += [pid for (pid,) in found]
+        async with load_on(self._server, database, folder, GATEWAYS, USED, registered=registered) as one:
             yield one
 
 
@@ -124,14 +114,14 @@ async def measure(kind: Sqlite | PostgreSql, plan: Plan, folder: Path, console: 
             filled[registered] = round(time.monotonic() - start, 1)
             for shape in SHAPES:
                 await loads[registered].establish(shape)  # warm
-        own_pids = {os.getpid(), *(pid for one in loads.values() for pid in one.pids)}
+        own_pids = {pid for one in loads.values() for pid in one.own}
         busy, start = others_s(own_pids), time.monotonic()
         for turn in range(plan.turns):
             measured.yardsticks.append(yardstick())
             for shape in SHAPES:
                 with console.status(f"{kind.name}, turn {turn + 1} of {plan.turns}, {shape.batch} in a batch"):
                     for registered, one in loads.items():
-                        spent[shape.batch][registered].append(await one.establish(shape))
+                        spent[shape.batch][registered].append(sum((await one.establish(shape)).values()))
         measured.others_s += max(0.0, others_s(own_pids) - busy)
         measured.wall_s += time.monotonic() - start
     measured.cpu_us[kind.name], measured.filled_s[kind.name] = spent, filled

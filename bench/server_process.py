@@ -1,7 +1,8 @@
 """The server under measurement: ``python -m bench.server_process FOLDER GATEWAYS PNES [--profile FILE] ...``.
 
-Provisions, listens, prints one line of JSON (port, keys in hex), and serves until its standard input ends. With a
-profile, SIGUSR1 starts cProfile, and SIGUSR2 stops it and writes the file.
+Provisions, listens, prints one line of JSON (port, keys in hex), and serves until its standard input ends. What is
+started on a folder once more is another process of the same server, and provisions nobody. With a profile, SIGUSR1
+starts cProfile, and SIGUSR2 stops it and writes the file.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -26,7 +28,10 @@ from cpns.server.config import ServerConfig
 from cpns.service.keyring import EUKEY_PURPOSE
 from cpns.service.system import SystemClock, random_bytes, settle_collector
 from cpns.store.server_store import ServerStore
-from cpns.store.vault import FileVault
+from cpns.store.vault import FileVault, create_kek_file, open_vault
+
+if TYPE_CHECKING:
+    from cpns.transport.siblings import NatsSiblings
 
 SERVER = EntityId("server.example")
 CLOCK = SystemClock()
@@ -97,18 +102,32 @@ async def serve(arguments: argparse.Namespace) -> None:
         profiler = Profiler(arguments.profile)
         loop.add_signal_handler(signal.SIGUSR1, profiler.start)
         loop.add_signal_handler(signal.SIGUSR2, profiler.stop)
-    vault = FileVault(Secret(random_bytes(32)), random_bytes)
+    kek: Path = arguments.folder / "kek"
+    first = not kek.exists()
+    if first:
+        create_kek_file(kek, random_bytes)
+    vault = open_vault(kek, random_bytes)
     store = ServerStore.open(arguments.store or arguments.folder / "server.db")
     provisioning = Provisioning(store, vault)
-    await provisioning.add(arguments.gateways, arguments.pnes, max(arguments.registered, arguments.pnes))
+    if first:
+        await provisioning.add(arguments.gateways, arguments.pnes, max(arguments.registered, arguments.pnes))
+    siblings = None if arguments.nats is None else await _siblings(arguments.nats, vault)
     config = ServerConfig(SERVER, arguments.folder, port=0, lowest_suite=1, answer_timeout=30.0)
-    server = Server(config, store, vault, CLOCK, random_bytes)
+    server = Server(config, store, vault, CLOCK, random_bytes, siblings=siblings)
     _, port = await server.start()
     settle_collector()
     print(json.dumps({"port": port, "keys": provisioning.keys}), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     await server.close()
+    if siblings is not None:
+        await siblings.close()
     await store.close()
+
+
+async def _siblings(url: str, vault: FileVault) -> "NatsSiblings":
+    from cpns.transport.siblings import connect  # a server that is alone does without, here as there
+
+    return await connect(url, SERVER, vault, random_bytes)
 
 
 def main() -> None:
@@ -119,6 +138,7 @@ def main() -> None:
     parser.add_argument("--profile", type=Path)
     parser.add_argument("--registered", type=int, default=0, help="PNEs in all; not fewer than those with a key")
     parser.add_argument("--store", help="URL; else a file in the folder")
+    parser.add_argument("--nats", help="URL, over which the processes of the server reach each other")
     uvloop.run(serve(parser.parse_args()))
 
 

@@ -6,7 +6,6 @@ word.
 
 import argparse
 import dataclasses
-import os
 import statistics
 import tempfile
 import time
@@ -19,7 +18,7 @@ from rich.console import Console
 
 from bench import floor, plot, report
 from bench.cpu import others_s, yardstick
-from bench.load import Load, Shape, Traffic, load
+from bench.load import SERVER_CPU, Load, Shape, Traffic, load
 from bench.peers import eap, edhoc, kerberos, oscore, tls
 from bench.peers.peer import IN_FLIGHT, Absent, Cost, Peer
 from cpns.loadgen.plot import COLORS
@@ -80,15 +79,15 @@ async def _peer(peer: Peer, folder: Path, count: int, measured: Measured) -> Non
 
 
 async def _turn(one: Load, plan: Plan, measured: Measured) -> None:
-    busy, start = _busy(one), time.monotonic()
+    busy, start = others_s(one.own), time.monotonic()
     for shape in SHAPES:
-        each = [await one.establish(shape) for _ in range(-(-plan.count // shape.pnes))]
+        each = [(await one.establish(shape))[SERVER_CPU] for _ in range(-(-plan.count // shape.pnes))]
         traffic = measured.traffic[shape]
         cost = Cost(statistics.mean(each), traffic.bytes_uplink, traffic.round_trips_uplink)
         measured.cpns[shape].append(cost)
     exchanged = await one.exchange(IN_FLIGHT, plan.count * 2)
     measured.readings.append(Cost(exchanged.server_cpu_us, exchanged.bytes_uplink, 1))
-    measured.others_s += max(0.0, _busy(one) - busy)
+    measured.others_s += max(0.0, others_s(one.own) - busy)
     measured.wall_s += time.monotonic() - start
 
 
@@ -108,10 +107,6 @@ async def measure(plan: Plan, folder: Path, console: Console) -> Measured:
                 for peer in (*HANDSHAKES, *EXCHANGES):
                     await _peer(peer, folder, plan.count, measured)
     return measured
-
-
-def _busy(one: Load) -> float:
-    return others_s({os.getpid(), one.pid})
 
 
 def _median(costs: Sequence[Cost]) -> float:

@@ -4,9 +4,11 @@ import json
 import signal
 import time
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.integration.test_cli import Running, cpns, data_of, fails, good, misused
+from tests.integration.test_uplink import certificate
 
 
 def test_one_command_loads_a_server_of_its_own(tmp_path: Path) -> None:
@@ -57,7 +59,31 @@ def test_a_running_server_is_loaded_until_ctrl_c_and_left_in_order(tmp_path: Pat
         server.end()
 
 
+def test_a_server_that_listens_with_tls_is_loaded_over_tls_alone(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path, "127.0.0.1")
+    data = tmp_path / "srv"
+    good("server", "init", "--data", data)
+    tls = ("--tls-certificate", cert, "--tls-key", key)
+    server = Running(tmp_path, "server", "server", "run", "--data", data, "--listen", "127.0.0.1:0", *tls)
+    load = ("bench", "--data", data, "--gateways", "2", "--pnes", "2", "--rate", "20", "--duration", "1")
+    try:
+        server.wait("listening at")
+        told = data_of(*load, "--tls", "--tls-ca", cert, run=cpns)
+        assert (told["held"], told["acknowledged"], told["plan"]["tls"]) == (True, 20, True)
+        with ThreadPoolExecutor() as pool:
+            ended = pool.map(lambda options: cpns(*load, *options), ((), ("--tls",)))
+        for done, what_to_do in zip(ended, ("give --tls.", "give --tls-ca"), strict=True):
+            assert done.returncode == 1
+            assert done.stderr.splitlines()[-1].startswith("error[no_uplink]: "), done.stderr
+            assert what_to_do in done.stderr.splitlines()[-1]
+    finally:
+        server.end()
+
+
 def test_what_can_t_be_is_said_at_once(tmp_path: Path) -> None:
     fails("no_server", "bench", "--data", tmp_path)
     fails("rate_too_high", "bench", "--gateways", "1", "--rate", "5000")
+    fails("bad_certificate", "bench", "--data", tmp_path, "--tls", "--tls-ca", tmp_path / "none.pem")
     assert "--data" in misused("bench", "--server", "127.0.0.1:5683")
+    assert "--data" in misused("bench", "--tls")
+    assert "--tls" in misused("bench", "--data", tmp_path, "--tls-ca", tmp_path / "ca.pem")

@@ -13,7 +13,12 @@ from tests.support.parties import free_port
 
 
 class Nats:
-    """A server at a port of its own; after `stop`, `start` brings it back there."""
+    """A server at a port of its own; after `stop`, `start` brings it back there.
+
+    Attributes:
+        url: where it is.
+        pid: its process, the newest.
+    """
 
     def __init__(self) -> None:
         found = shutil.which("nats-server", path=str(Path(sys.executable).parent))
@@ -32,6 +37,7 @@ class Nats:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        self.pid = self._process.pid
         end = time.monotonic() + 10
         while time.monotonic() < end:
             try:

@@ -11,10 +11,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import report, scale
+from bench import processes, report, scale
+from bench.load import SERVER_CPU
 from bench.peers import __main__ as peers
 from bench.peers import edhoc, oscore, relay
 from bench.peers.peer import Absent, Cost, Measure, Peer, charged, environment, free_port, need, run, serving
+from bench.postgres import POSTGRES_CPU
 from bench.server_process import Provisioning
 from bench.wire import Gate
 from cpns.crypto.secret import Secret
@@ -137,6 +139,25 @@ def test_scale_is_told_against_the_fewest() -> None:
     assert len(scale.rows(found)[0]) == len(scale.HEAD)
     assert scale.USED <= min(scale.FULL.registered)
     assert (1 + scale.FULL.turns) * sum(shape.pnes for shape in scale.SHAPES) <= scale.USED
+
+
+def test_processes_are_told_against_one_without_nats() -> None:
+    found = processes.Measured()
+    for row in processes.ROWS:
+        roles = {SERVER_CPU: 100.0 * row.processes, POSTGRES_CPU: 40.0} | (
+            {processes.NATS_CPU: 3.0} if row.nats else {}
+        )
+        found.turns[row] = [dict.fromkeys(processes.WHAT, roles)]
+    told = {tuple(line[:2]): line[2:] for line in processes.rows(found)}
+    assert told["reading", "1, without NATS"] == ["100 (100-100)", "1.00", "40 (40-40)", "-"]
+    assert told["reading", "4"] == ["400 (400-400)", "4.00", "40 (40-40)", "3 (3-3)"]
+    assert told["reading", "1, 1/4 of the load"][1] == "1.00"
+    assert [key[1] for key in told if key[0] == processes.AT_REST] == ["1, without NATS", "1", "2", "4"]
+    assert all(len(line) == len(processes.HEAD) for line in processes.rows(found))
+    assert ElementTree.fromstring(processes.drawing(found)).tag.endswith("svg")
+    for row in processes.ROWS:
+        for shape in processes.SHAPES:
+            assert shape.gateways % (row.processes * row.parts) == 0
 
 
 def test_bars_are_well_formed_and_within_their_frame() -> None:

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,7 @@ PLAN = Plan(
     processes=1,
     suite=2,
     presence=20.0,
+    tls=False,
 )
 USES = {"server": Use(0.5, 100)}
 
@@ -177,7 +179,7 @@ def test_files_of_a_plan() -> None:
     ],
 )
 def test_a_plan_that_this_machine_does_not_bear(
-    change: dict[str, int], code: str, monkeypatch: pytest.MonkeyPatch
+    change: dict[str, Any], code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1024, 4096))
     with pytest.raises(BadInput) as refused:

@@ -45,6 +45,11 @@ Server = Annotated[
     str | None,
     typer.Option("--server", help="HOST:PORT of the server of --data.", show_default="where it listens"),
 ]
+Tls = Annotated[bool, typer.Option("--tls/--no-tls", help="Use TLS below the uplinks to the server of --data.")]
+TlsCa = Annotated[
+    Path | None,
+    typer.Option("--tls-ca", help="PEM file: who may sign the server's certificate.", show_default=False),
+]
 Report = Annotated[
     Path | None,
     typer.Option("--out", help="Folder for report.json, latency.svg and throughput.svg.", show_default=False),
@@ -64,6 +69,8 @@ def bench(
     presence: Presence = 20.0,
     data: Data = None,
     server: Server = None,
+    tls: Tls = False,
+    tls_ca: TlsCa = None,
     out: Report = None,
     output: Print = Output.TABLE,
 ) -> None:
@@ -83,6 +90,13 @@ def bench(
 
     if server is not None and data is None:
         raise typer.BadParameter("give --data too: devices are provisioned there", param_hint="--server")
+    if tls and data is None:
+        raise typer.BadParameter(
+            "give --data too: the server that is thrown away has no certificate", param_hint="--tls"
+        )
+    if tls_ca is not None and not tls:
+        raise typer.BadParameter("give --tls too", param_hint="--tls-ca")
     half = min(gateways, max(1, (os.cpu_count() or 1) // 2))
-    plan = Plan(gateways, pnes, rate, duration, min(batch, pnes), loss, churn, processes or half, suite, presence)
-    raise typer.Exit(run_bench(plan, data, None if server is None else address(server, "--server"), out, output))
+    plan = Plan(gateways, pnes, rate, duration, min(batch, pnes), loss, churn, processes or half, suite, presence, tls)
+    place = None if server is None else address(server, "--server")
+    raise typer.Exit(run_bench(plan, data, place, tls_ca, out, output))

@@ -14,6 +14,7 @@ from rich.table import Table
 from cpns.cli import output as o
 from cpns.cli.options import Output
 from cpns.cli.run import run
+from cpns.cli.run_gateway import check_authority
 from cpns.errors import Unavailable
 from cpns.loadgen import report
 from cpns.loadgen import site as sites
@@ -26,13 +27,21 @@ LINE_SECONDS: Final = 5
 MIB: Final = 1024 * 1024
 
 
-def run_bench(plan: Plan, data: Path | None, server: tuple[str, int] | None, out: Path | None, output: Output) -> int:
+def run_bench(
+    plan: Plan,
+    data: Path | None,
+    server: tuple[str, int] | None,
+    tls_ca: Path | None,
+    out: Path | None,
+    output: Output,
+) -> int:
     """Run the load, show it, and write the report; return the exit code.
 
     Args:
         plan: what is offered.
         data: of the server that is loaded; None: a new one.
         server: where gateways connect to; None: where it listens.
+        tls_ca: PEM file with who may sign that server's certificate; None: whom this machine trusts.
         out: folder for the report.
         output: how the report is printed.
 
@@ -40,11 +49,12 @@ def run_bench(plan: Plan, data: Path | None, server: tuple[str, int] | None, out
         UserError: it could not be begun, or something of it failed.
     """
     plan.check()
+    check_authority(tls_ca)
 
     async def role(stop: asyncio.Event) -> int:
         with _View(plan) as view:
             made = plan.gateways, plan.total, view.told
-            async with sites.own(*made) if data is None else sites.running(data, server, *made) as site:
+            async with sites.own(*made) if data is None else sites.running(data, server, tls_ca, *made) as site:
                 load = Run(plan, site, view.told, view.saw, stop)
                 try:
                     await load.run()

@@ -24,7 +24,7 @@ _log = logging.getLogger("cpns.gateway")
 def run_gateway(config: GatewayConfig, eukey: Secret, control: Path | None) -> int:
     """Run the PN GW of *config* until a signal, with its commands at the socket *control*; return the exit code."""
     log_to_stderr()
-    _check_authority(config)
+    check_authority(config.tls_ca)
 
     async def role(stop: asyncio.Event) -> int:
         store = _open_store(config)
@@ -37,11 +37,12 @@ def run_gateway(config: GatewayConfig, eukey: Secret, control: Path | None) -> i
     return run(role)
 
 
-def _check_authority(config: GatewayConfig) -> None:
+def check_authority(tls_ca: Path | None) -> None:
+    """Raise `BadInput`, ``bad_certificate``, where an uplink can't check certificates by the PEM file *tls_ca*."""
     try:
-        ssl.create_default_context(cafile=config.tls_ca)
+        ssl.create_default_context(cafile=tls_ca)
     except OSError as error:
-        raise BadInput("bad_certificate", f"{config.tls_ca} can't be used ({error.strerror}).") from error
+        raise BadInput("bad_certificate", f"{tls_ca} can't be used ({error.strerror}).") from error
 
 
 def _open_store(config: GatewayConfig) -> GatewayStore | None:

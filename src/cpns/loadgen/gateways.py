@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from pathlib import Path
 from typing import Final
 
 from cpns.crypto.secret import Secret
@@ -17,10 +18,16 @@ from cpns.service.system import SystemClock, random_bytes
 from cpns.store.vault import FileVault
 
 HOST: Final = "127.0.0.1"
-UPLINK_SECONDS: Final = 20.0
-"""What a gateway has to prove itself to the server."""
+UPLINK_SECONDS: Final = 10.0
+"""What a gateway has to prove itself to the server; it tries several times."""
 AT_ONCE: Final = 16
 """Gateways that do so at once."""
+_WHAT_TO_DO: Final = {
+    (False, "connection_gone"): "if it listens with TLS, give --tls",
+    (True, "SSLError"): "if it listens without TLS, leave --tls out",
+    (True, "SSLCertVerificationError"): "give --tls-ca with who signed its certificate, --server with a name in that",
+}
+"""Where an uplink does not come to stand, by whether it has TLS, and by what it failed at last."""
 WINDOW: Final = (0.02, 0.004)
 """Seconds that a gateway gathers: at least, and for each PNE of a batch; one process sends for all of them."""
 
@@ -46,10 +53,7 @@ async def role(job: Job, lines: asyncio.StreamReader) -> None:
             try:
                 await gateway.uplink.wait(UPLINK_SECONDS)
             except NoAnswer as error:
-                host, port = job["server"]
-                raise Unavailable(
-                    "no_uplink", f"A gateway can't prove itself to the server at {host}:{port}."
-                ) from error
+                raise _no_uplink(job, gateway.uplink.last_refusal) from error
         address = HOST, int(bound.rpartition(":")[2])
         if not job["loss"]:
             return address
@@ -69,6 +73,14 @@ async def role(job: Job, lines: asyncio.StreamReader) -> None:
             await gateway.close()
 
 
+def _no_uplink(job: Job, reason: str) -> Unavailable:
+    host, port = job["server"]
+    what_to_do = _WHAT_TO_DO.get((job["tls"], reason), "look at its log")
+    return Unavailable(
+        "no_uplink", f"A gateway can't prove itself to the server at {host}:{port} ({reason}): {what_to_do}."
+    )
+
+
 def _gateway(job: Job, line: str) -> Gateway:
     credential = parse_credential(line, Kind.GATEWAY)
     host, port = job["server"]
@@ -79,6 +91,8 @@ def _gateway(job: Job, line: str) -> Gateway:
         port,
         pans=(PanConfig(HOST, 0, secure=False),),
         suite=job["suite"],
+        tls=job["tls"],
+        tls_ca=None if job["tls_ca"] is None else Path(job["tls_ca"]),
         announce=False,
         batch_window=WINDOW[0] + WINDOW[1] * job["batch"],
     )

@@ -28,6 +28,7 @@ class Plan:
         processes: for the gateways, and as many for the PNEs.
         suite: of gateways and PNEs.
         presence: seconds between a PNE's signs of life.
+        tls: whether the uplinks run under TLS.
     """
 
     gateways: int
@@ -40,6 +41,7 @@ class Plan:
     processes: int
     suite: int
     presence: float
+    tls: bool
 
     @property
     def total(self) -> int:

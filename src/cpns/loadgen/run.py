@@ -93,6 +93,8 @@ class Run:
                 "loss": self._plan.loss,
                 "suite": self._plan.suite,
                 "batch": self._plan.batch,
+                "tls": self._plan.tls,
+                "tls_ca": None if self._site.tls_ca is None else str(self._site.tls_ca),
             }
             workers.append(await _worker("gateways", job, stack))
         return workers, [(await worker.line())["pans"] for worker in workers]

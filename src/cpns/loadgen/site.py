@@ -48,12 +48,14 @@ class Site:
 
     Attributes:
         address: where gateways connect to.
+        tls_ca: who may sign its certificate, where it has one; None: whom this machine trusts.
         pid: its process.
         client: of its admin API.
         made: who is provisioned there for this load.
     """
 
     address: tuple[str, int]
+    tls_ca: Path | None
     pid: int
     client: httpx.AsyncClient
     made: Provisioned
@@ -79,16 +81,16 @@ async def own(gateways: int, devices: int, told: Told) -> AsyncIterator[Site]:
             made = _names(gateways, devices)
             await _provision(client, made, told)
         async with _server(folder.path, Path(name) / "log"), _client(folder) as (client, pid):
-            yield Site(_listens_at(pid), pid, client, made)
+            yield Site(_listens_at(pid), None, pid, client, made)
 
 
 @contextlib.asynccontextmanager
 async def running(
-    data: Path, server: tuple[str, int] | None, gateways: int, devices: int, told: Told
+    data: Path, server: tuple[str, int] | None, tls_ca: Path | None, gateways: int, devices: int, told: Told
 ) -> AsyncIterator[Site]:
     """Give the server that runs in *data*, with so many new gateways and devices, which are revoked in the end.
 
-    Gateways connect to *server*, None: where it listens.
+    Gateways connect to *server*, None: where it listens; for *tls_ca* see `Site`.
 
     Raises:
         NotFound: ``no_server``.
@@ -99,7 +101,7 @@ async def running(
         made = _names(gateways, devices)
         try:
             await _provision(client, made, told)
-            yield Site(address, pid, client, made)
+            yield Site(address, tls_ca, pid, client, made)
         finally:
             await _revoke(client, made, told)
 
