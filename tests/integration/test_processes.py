@@ -33,6 +33,12 @@ def admin(world: World) -> Admin:
     return Admin(SERVER, world.store, world.provisioning, world.server, SystemClock())
 
 
+async def test_who_closes_does_not_call_nats_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with processes(tmp_path, 2):
+        pass
+    assert not [one for one in caplog.records if "away" in one.getMessage()]
+
+
 @pytest.mark.req("FN-1", "SES-2")
 async def test_a_text_reaches_a_device_from_any_process(site: Site) -> None:
     _, (one, other) = site

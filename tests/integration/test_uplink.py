@@ -53,13 +53,34 @@ async def test_the_uplink_runs_under_tls(tmp_path: Path) -> None:
         assert [row.pne_id for row in await w.store.readings(0, 10)] == ["pne-1"]
 
 
-async def test_a_gateway_refuses_a_server_with_another_certificate(tmp_path: Path) -> None:
+async def test_a_gateway_refuses_a_server_with_another_certificate(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     cert, key = certificate(tmp_path, "127.0.0.1")
     other, _ = certificate(tmp_path, "127.0.0.2")
     async with world(tmp_path) as w:
         await w.start_server(tls_certificate=cert, tls_key=key)
         with pytest.raises(NoAnswer, match="uplink_away"):
             await w.start_gateway(tls=True, tls_ca=other)
+    assert "give --tls-ca" in no_uplink(caplog)
+
+
+@pytest.mark.parametrize(("gateway", "what_to_do"), [(False, "give --tls;"), (True, "leave --tls out;")])
+async def test_a_gateway_says_what_to_do_where_one_end_alone_has_tls(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, gateway: bool, what_to_do: str
+) -> None:
+    cert, key = certificate(tmp_path, "127.0.0.1")
+    async with world(tmp_path) as w:
+        await w.start_server(**({} if gateway else {"tls_certificate": cert, "tls_key": key}))
+        with pytest.raises(NoAnswer, match="uplink_away"):
+            await w.start_gateway(tls=gateway)
+    assert what_to_do in no_uplink(caplog)
+
+
+def no_uplink(caplog: pytest.LogCaptureFixture) -> str:
+    """Return what a gateway says of an uplink that does not come to stand; once, whatever it tries."""
+    (told,) = [one.getMessage() for one in caplog.records if "no uplink to" in one.getMessage()]
+    return told
 
 
 @pytest.mark.req("AUTH-7.5.5")

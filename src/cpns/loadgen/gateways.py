@@ -12,6 +12,7 @@ from cpns.errors import NoAnswer, Unavailable
 from cpns.gateway.app import Gateway
 from cpns.gateway.claim import EukeyClaim
 from cpns.gateway.config import GatewayConfig, PanConfig
+from cpns.gateway.uplink import what_to_do
 from cpns.loadgen.lossy import LossyPan
 from cpns.loadgen.worker import Job, at_rest, say
 from cpns.service.system import SystemClock, random_bytes
@@ -22,12 +23,6 @@ UPLINK_SECONDS: Final = 10.0
 """What a gateway has to prove itself to the server; it tries several times."""
 AT_ONCE: Final = 16
 """Gateways that do so at once."""
-_WHAT_TO_DO: Final = {
-    (False, "connection_gone"): "if it listens with TLS, give --tls",
-    (True, "SSLError"): "if it listens without TLS, leave --tls out",
-    (True, "SSLCertVerificationError"): "give --tls-ca with who signed its certificate, --server with a name in that",
-}
-"""Where an uplink does not come to stand, by whether it has TLS, and by what it failed at last."""
 WINDOW: Final = (0.02, 0.004)
 """Seconds that a gateway gathers: at least, and for each PNE of a batch; one process sends for all of them."""
 
@@ -75,10 +70,8 @@ async def role(job: Job, lines: asyncio.StreamReader) -> None:
 
 def _no_uplink(job: Job, reason: str) -> Unavailable:
     host, port = job["server"]
-    what_to_do = _WHAT_TO_DO.get((job["tls"], reason), "look at its log")
-    return Unavailable(
-        "no_uplink", f"A gateway can't prove itself to the server at {host}:{port} ({reason}): {what_to_do}."
-    )
+    hint = what_to_do(job["tls"], reason) or "look at its log"
+    return Unavailable("no_uplink", f"A gateway can't prove itself to the server at {host}:{port} ({reason}): {hint}.")
 
 
 def _gateway(job: Job, line: str) -> Gateway:

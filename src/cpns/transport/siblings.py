@@ -82,6 +82,7 @@ class NatsSiblings:
         self._questions: dict[bytes, _Question] = {}
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._work: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     async def start(self) -> None:
         """Connect, and wait until those that are there have said so; where NATS is away, it is tried on and on."""
@@ -109,6 +110,7 @@ class NatsSiblings:
 
     async def close(self) -> None:
         """Say nothing more."""
+        self._closing = True
         with contextlib.suppress(NatsError, OSError):
             await self._publish("all", "bye", b"", None)
             await self._nats.flush(1)
@@ -240,6 +242,8 @@ class NatsSiblings:
         _log.debug("NATS: %s", error)
 
     async def _away(self) -> None:
+        if self._closing:  # it is we who went
+            return
         _log.warning("NATS at %s is away: what is behind other processes can't be reached", self._url)
         for process in list(self._alive):
             self._gone(process)
