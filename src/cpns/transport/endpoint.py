@@ -450,7 +450,7 @@ class Endpoint:
         return response
 
 
-def _path(request: Message) -> str:
+def _path(request: Message | oscore.Inner) -> str:
     path = request.opt.uri_path  # put together anew at each look
     return path[0] if len(path) == 1 and request.code == POST else ""
 

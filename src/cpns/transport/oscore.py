@@ -10,9 +10,9 @@ from typing import Final
 
 import cbor2
 from aiocoap import Message, error, oscore
-from aiocoap.message import Direction
 from aiocoap.numbers.codes import CHANGED, POST
 from aiocoap.numbers.codes import Code as CoapCode
+from aiocoap.options import Options
 
 from cpns.errors import AuthenticationFailed
 from cpns.session.table import Session
@@ -45,6 +45,15 @@ class RequestId:
     def __post_init__(self) -> None:
         external = cbor2.dumps([1, [_AEAD.value], self.kid, self.piv, b""])
         self.aad = cbor2.dumps(["Encrypt0", b"", external])
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """What a message protects (RFC 8613 5.3)."""
+
+    code: CoapCode
+    opt: Options
+    payload: bytes
 
 
 class _Context(oscore.SecurityContextUtils):  # type: ignore[misc]
@@ -148,7 +157,7 @@ def protect_response(session: Session, code: int, payload: bytes, request: Reque
     return outer
 
 
-def unprotect_request(session: Session, outer: Message) -> tuple[Message, RequestId]:
+def unprotect_request(session: Session, outer: Message) -> tuple[Inner, RequestId]:
     """Return the inner request, and what its response needs.
 
     The order is that of RFC 8613 8.2: window, open, strike out.
@@ -171,7 +180,7 @@ def unprotect_request(session: Session, outer: Message) -> tuple[Message, Reques
     return inner, request
 
 
-def unprotect_response(session: Session, outer: Message, request: RequestId) -> Message:
+def unprotect_response(session: Session, outer: Message, request: RequestId) -> Inner:
     """Return the inner response.
 
     Raises:
@@ -202,14 +211,14 @@ def _parse(option: bytes) -> tuple[bytes | None, bytes]:
     return None, option[1 : 1 + size]
 
 
-def _open(context: _Context, outer: Message, request: RequestId, piv: bytes, *, own_iv: bool) -> Message:
+def _open(context: _Context, outer: Message, request: RequestId, piv: bytes, *, own_iv: bool) -> Inner:
+    options = Options()
     try:
         plaintext = context.decrypt(outer.payload, request, piv, own_iv=own_iv)
-        inner = Message(code=plaintext[0])
-        inner.payload = inner.opt.decode(plaintext[1:])
+        code = CoapCode(plaintext[0])
+        payload = options.decode(plaintext[1:])
     except (oscore.ProtectionInvalid, error.Error, ValueError, IndexError) as cause:
         raise AuthenticationFailed("protection_invalid") from cause
-    inner.direction = Direction.INCOMING
-    if not isinstance(inner.code, CoapCode):
+    if not isinstance(code, CoapCode):  # one that is not registered is a number
         raise AuthenticationFailed("inner_code_does_not_fit")
-    return inner
+    return Inner(code, options, payload)

@@ -99,6 +99,10 @@ class _Pool(_TCPPooling, interfaces.TokenInterface):  # type: ignore[misc]
         self.connections: set[Connection] = set()
         self.server: asyncio.Server | None = None
 
+    def send_message(self, message: Message, messageerror_monitor: Callable[[], None]) -> None:
+        """Send; none of our messages says No-Response (RFC 7967), which aiocoap would look for in each."""
+        message.remote._send_message(message)
+
     def _evict_from_pool(self, connection: Connection) -> None:
         self.connections.discard(connection)
 
