@@ -141,7 +141,7 @@ class Networks:
                     raise
                 return None
             entries += page.entries or ()
-            if not page.more or not entries:
+            if not page.more or not page.entries:
                 break
             after = entries[-1].entity_id
         here = {entry.entity_id: entry for entry in entries}
