@@ -21,6 +21,7 @@ from cpns.gateway.app import Gateway
 from cpns.gateway.claim import EukeyClaim
 from cpns.gateway.config import GatewayConfig, PanConfig
 from cpns.ids import EntityId
+from cpns.loadgen.worker import at_rest
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig, Where
 from cpns.pne.inbox import Inbox
@@ -266,6 +267,7 @@ class Load:
                 latencies.append((time.perf_counter() - start) * 1000)
 
         async with self._established(in_flight, gateways) as pnes:
+            at_rest()  # a look through this process and all its parties would be in their latencies
             with self.uplink_wire.record() as passed:
                 before, start = self._look(), time.perf_counter()
                 await asyncio.gather(*map(device, pnes))
