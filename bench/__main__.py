@@ -8,7 +8,6 @@ import argparse
 import dataclasses
 import os
 import statistics
-import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from bench import floor, report
-from bench.cpu import others_s, yardstick
+from bench.cpu import Others, yardstick
 from bench.load import SERVER_CPU, Exchanged, Load, Shape, Traffic, load
 from cpns.loadgen.figures import percentile
 
@@ -64,15 +63,12 @@ class Measured:
     yardsticks: list[float] = dataclasses.field(default_factory=list)
     repeated_rounds: int = 0
     gate_timeouts: int = 0
-    others_s: float = 0.0
-    wall_s: float = 0.0
+    others: Others = dataclasses.field(default_factory=Others)
 
 
 async def _turn(one: Load, shape: Shape, plan: Plan, measured: Measured) -> None:
-    busy, start = others_s(one.own), time.monotonic()
-    each = [(await one.establish(shape))[SERVER_CPU] for _ in range(plan.rounds(shape))]
-    measured.others_s += max(0.0, others_s(one.own) - busy)  # clocks of different grain may give less than nothing
-    measured.wall_s += time.monotonic() - start
+    with measured.others.watched(one.own):
+        each = [(await one.establish(shape))[SERVER_CPU] for _ in range(plan.rounds(shape))]
     measured.server[shape].append(statistics.mean(each))
 
 
@@ -129,7 +125,7 @@ def _exchange(measured: Measured) -> dict[str, float]:
 
 def _run(plan: Plan, measured: Measured) -> dict[str, object]:
     return {
-        **report.circumstances(measured.yardsticks, measured.others_s / measured.wall_s),
+        **report.circumstances(measured.yardsticks, measured.others.cores),
         "plan": dataclasses.asdict(plan),
         "rounds_done_again": measured.repeated_rounds,
         "bursts_let_go_early": measured.gate_timeouts,
@@ -156,10 +152,6 @@ def save(run: dict[str, object], measured: Measured, *, quick: bool) -> None:
         report.save(name, content, quick=quick)
 
 
-def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.0f} ({min(values):.0f}-{max(values):.0f})"
-
-
 def _establish_table(measured: Measured) -> Table:
     table = Table(title="One PNE established through a PN GW: LocalEUKey, durable commit", box=SIMPLE, padding=(0, 1))
     for name in ("suite", "batch", "server\nCPU us", "floor\nus", "ratio", "PNEs /\nCPU-s", "PAN\nB", "uplink\nB"):
@@ -171,8 +163,8 @@ def _establish_table(measured: Measured) -> Table:
         table.add_row(
             str(shape.suite),
             str(shape.batch),
-            _spread(measured.server[shape]),
-            _spread(measured.floor[shape]),
+            report.spread(measured.server[shape]),
+            report.spread(measured.floor[shape]),
             f"{server / bare:.1f}",
             f"{1e6 / server:,.0f}",
             f"{row['bytes_pan']:.0f}",
@@ -186,11 +178,11 @@ def show(console: Console, plan: Plan, measured: Measured) -> None:
     exchange = _exchange(measured)
     low, high = min(measured.yardsticks), max(measured.yardsticks)
     lines = (
-        f"One reading end to end, committed: {_spread([item.server_cpu_us for item in measured.exchanged])} us of "
-        f"server CPU. {IN_FLIGHT} PNEs at once waited {exchange['p50_ms']} / {exchange['p95_ms']} / "
+        f"One reading end to end, committed: {report.spread([item.server_cpu_us for item in measured.exchanged])} us "
+        f"of server CPU. {IN_FLIGHT} PNEs at once waited {exchange['p50_ms']} / {exchange['p95_ms']} / "
         f"{exchange['p99_ms']} ms (p50 / p95 / p99), all parties on this machine.",
         f"* for a whole batch. Median (min-max) of {plan.turns} turns of {plan.pnes} PNEs. Noise: SHA-256 of 1 KiB "
-        f"took {low:.2f}-{high:.2f} us, others kept {measured.others_s / measured.wall_s:.2f} of {os.cpu_count()} "
+        f"took {low:.2f}-{high:.2f} us, others kept {measured.others.cores:.2f} of {os.cpu_count()} "
         f"cores busy, {measured.repeated_rounds} rounds were done again. Ratios under 1.3 say nothing.",
     )
     console.print(_establish_table(measured))
@@ -205,12 +197,12 @@ def document(measured: Measured, run: dict[str, object]) -> None:
         row = _row(shape, measured)
         trips = f"{row['round_trips_pan']:.0f} / {row['round_trips_uplink']:.0f}"
         server, bare = row["server_cpu_us_per_pne"], row["floor_us_per_pne"]
-        cells = [_spread(measured.server[shape]), _spread(measured.floor[shape]), f"{server / bare:.1f}"]
+        cells = [report.spread(measured.server[shape]), report.spread(measured.floor[shape]), f"{server / bare:.1f}"]
         wire = [f"{row['bytes_pan']:.0f}", f"{row['bytes_uplink']:.0f}", trips]
         rows.append([str(shape.suite), str(shape.batch), *cells, *wire])
     head = ["suite", "PNEs in a batch", "server CPU, us", "floor, us", "ratio", "PAN, bytes", "uplink, bytes"]
     exchange = _exchange(measured)
-    spread = _spread([item.server_cpu_us for item in measured.exchanged])
+    spread = report.spread([item.server_cpu_us for item in measured.exchanged])
     readings = (
         f"One reading, end to end and committed: {spread} us of server CPU. {IN_FLIGHT} PNEs that each send one after "
         f"the other wait {exchange['p50_ms']} ms (p50), {exchange['p95_ms']} ms (p95), {exchange['p99_ms']} ms (p99), "

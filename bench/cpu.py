@@ -1,8 +1,11 @@
 """CPU time of a process, and how far the machine can be trusted while it is taken."""
 
+import contextlib
 import hashlib
 import os
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -28,7 +31,28 @@ def yardstick() -> float:
     return best
 
 
-def others_s(own: set[int]) -> float:
+@dataclass(slots=True)
+class Others:
+    """How busy the rest of the machine was while figures were taken: CPU seconds, and seconds that passed."""
+
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+
+    @contextlib.contextmanager
+    def watched(self, own: set[int]) -> Iterator[None]:
+        """Count all but the processes *own*."""
+        before, start = _others_s(own), time.monotonic()
+        yield
+        self.cpu_s += max(0.0, _others_s(own) - before)  # clocks of different grain may give less than nothing
+        self.wall_s += time.monotonic() - start
+
+    @property
+    def cores(self) -> float:
+        """Cores that they kept busy."""
+        return self.cpu_s / self.wall_s
+
+
+def _others_s(own: set[int]) -> float:
     """Return CPU seconds so far of all on this machine but the processes *own*; the difference of two is load."""
     ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
     user, nice, system, _idle, _wait, irq, soft, steal = map(int, ticks)

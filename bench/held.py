@@ -10,6 +10,7 @@ from typing import Any
 
 from bench import report
 from cpns.loadgen.figures import Sample
+from cpns.loadgen.machine import placed
 from cpns.loadgen.report import latency, throughput
 
 OF_A_RUN = ("rate", "duration")
@@ -44,15 +45,14 @@ def summary(run: dict[str, Any]) -> dict[str, Any]:
 def text(runs: list[dict[str, Any]]) -> str:
     """Return the block of the page."""
     first, longest = runs[0], max(runs, key=lambda run: run["plan"]["duration"])
-    plan, machine = first["plan"], first["machine"]
+    plan = first["plan"]
     head = ["offered a second", "seconds", "acknowledged a second", "p50, ms", "p95, ms", "p99, ms", "longest, ms"]
     head += [f"cores, {role}" for role in ("server", "gateways", "PNEs", "others")]
     memory = [f"{longest['bytes_per_pne'][role] / 1024:.1f}" for role in ROLES]
     rss = [f"{longest['rss'][role] / 1024 / 1024:.0f}" for role in ROLES]
     return "\n\n".join(
         [
-            f"{first['date'][:10]}, {machine['cores']} cores of {machine['cpu']}, Linux {machine['kernel']}, Python "
-            f"{machine['python']}; `{command(plan)}`: {plan['gateways'] * plan['pnes']:,} PNEs on {plan['gateways']} "
+            f"{placed(first)}; `{command(plan)}`: {plan['gateways'] * plan['pnes']:,} PNEs on {plan['gateways']} "
             f"gateways, established in {min(run['establish_s'] for run in runs):.0f} s.",
             report.table([*head, "each acknowledged"], [row(run) for run in runs]),
             f"Memory (RSS) for each established PNE: {memory[0]} KiB at the server, {memory[1]} KiB at the gateways, "
@@ -73,7 +73,7 @@ def main() -> None:
     longest = max(found, key=lambda run: run["plan"]["duration"])
     samples = [Sample(**one) for one in longest["samples"]]
     for name, draw in (("latency", latency), ("throughput", throughput)):
-        (report.PAGE.parent / f"{name}.svg").write_text(draw(samples))
+        report.draw(name, draw(samples))
     report.put(report.PAGE, "held", text(runs))
 
 

@@ -7,7 +7,6 @@ for them, and of NATS. Several servers, all on this machine, take turns; it take
 import argparse
 import contextlib
 import statistics
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +17,7 @@ import uvloop
 from rich.console import Console
 
 from bench import report
-from bench.cpu import others_s, yardstick
+from bench.cpu import Others, yardstick
 from bench.load import SERVER_CPU, Load, Shape
 from bench.postgres import POSTGRES_CPU, load_on
 from cpns.loadgen import plot
@@ -84,8 +83,7 @@ class Measured:
 
     turns: dict[Row, list[Cpu]] = field(default_factory=lambda: defaultdict(list))
     yardsticks: list[float] = field(default_factory=list)
-    others_s: float = 0.0
-    wall_s: float = 0.0
+    others: Others = field(default_factory=Others)
 
     def us(self, row: Row, what: str, role: str) -> list[float]:
         """Return the microseconds of all turns; none where the row has nobody in that role."""
@@ -142,14 +140,12 @@ async def measure(plan: Plan, postgres: Postgres, folder: Path, console: Console
                 await loads[row].establish(shape)  # warm
             await loads[row].exchange(IN_FLIGHT, IN_FLIGHT)
         own_pids = {pid for one in loads.values() for pid in one.own}
-        busy, start = others_s(own_pids), time.monotonic()
-        for number in range(plan.turns):
-            measured.yardsticks.append(yardstick())
-            for row, one in loads.items():
-                with console.status(f"turn {number + 1} of {plan.turns}: {row}"):
-                    measured.turns[row].append(await turn(row, one, plan))
-        measured.others_s += max(0.0, others_s(own_pids) - busy)
-        measured.wall_s += time.monotonic() - start
+        with measured.others.watched(own_pids):
+            for number in range(plan.turns):
+                measured.yardsticks.append(yardstick())
+                for row, one in loads.items():
+                    with console.status(f"turn {number + 1} of {plan.turns}: {row}"):
+                        measured.turns[row].append(await turn(row, one, plan))
 
 
 WHAT = (*map(name, SHAPES), READING, AT_REST)
@@ -157,7 +153,7 @@ HEAD = ["what", "server processes", "server CPU, us", "ratio to one without NATS
 
 
 def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.0f} ({min(values):.0f}-{max(values):.0f})" if values else "-"
+    return report.spread(values) if values else "-"
 
 
 def rows(measured: Measured) -> list[list[str]]:
@@ -202,7 +198,7 @@ def main() -> None:
             uvloop.run(measure(plan, postgres, folder, console, measured))
     finally:
         postgres.stop()
-    run = report.circumstances(measured.yardsticks, measured.others_s / measured.wall_s)
+    run = report.circumstances(measured.yardsticks, measured.others.cores)
     told = report.told(run)
     report.show(console, "CPU of a server of several processes", HEAD, rows(measured))
     console.print(told)

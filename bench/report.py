@@ -4,11 +4,10 @@ In docs/performance.md each block between ``<!-- NAME -->`` and ``<!-- end -->``
 """
 
 import contextlib
-import datetime
 import json
 import re
+import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from cpns.loadgen.machine import machine
+from cpns.loadgen.machine import here_and_now, placed
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
@@ -29,6 +28,11 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return the median, and least and most, for people."""
+    return f"{statistics.median(values):.0f} ({min(values):.0f}-{max(values):.0f})"
 
 
 def put(page: Path, name: str, text: str) -> None:
@@ -87,8 +91,7 @@ def circumstances(yardsticks: Sequence[float], busy: float) -> dict[str, Any]:
         busy: cores that others kept busy meanwhile.
     """
     return {
-        "date": datetime.datetime.fromtimestamp(time.time(), datetime.UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
+        **here_and_now(),
         "file_system": _file_system(DISK),
         "yardstick_us_per_sha256_of_1_kib": [round(value, 3) for value in yardsticks],
         "cores_busy_with_others": round(busy, 2),
@@ -97,10 +100,9 @@ def circumstances(yardsticks: Sequence[float], busy: float) -> dict[str, Any]:
 
 def told(run: Mapping[str, Any]) -> str:
     """Return the `circumstances` in *run* as a sentence."""
-    details, yardsticks = run["machine"], run["yardstick_us_per_sha256_of_1_kib"]
+    yardsticks = run["yardstick_us_per_sha256_of_1_kib"]
     return (
-        f"{run['date'][:10]}, {details['cores']} cores of {details['cpu']}, Linux {details['kernel']}, "
-        f"Python {details['python']}, store on {run['file_system']}; others kept {run['cores_busy_with_others']} cores "
+        f"{placed(run)}, store on {run['file_system']}; others kept {run['cores_busy_with_others']} cores "
         f"busy; SHA-256 of 1 KiB took {min(yardsticks):.2f}-{max(yardsticks):.2f} us."
     )
 

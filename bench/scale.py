@@ -17,7 +17,7 @@ import uvloop
 from rich.console import Console
 
 from bench import report
-from bench.cpu import others_s, yardstick
+from bench.cpu import Others, yardstick
 from bench.load import Load, Shape, load
 from bench.postgres import load_on
 from cpns.loadgen import plot
@@ -56,8 +56,7 @@ class Measured:
     filled_s: dict[str, dict[int, float]] = field(default_factory=dict)
     yardsticks: list[float] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
-    others_s: float = 0.0
-    wall_s: float = 0.0
+    others: Others = field(default_factory=Others)
 
 
 class Sqlite:
@@ -115,15 +114,13 @@ async def measure(kind: Sqlite | PostgreSql, plan: Plan, folder: Path, console: 
             for shape in SHAPES:
                 await loads[registered].establish(shape)  # warm
         own_pids = {pid for one in loads.values() for pid in one.own}
-        busy, start = others_s(own_pids), time.monotonic()
-        for turn in range(plan.turns):
-            measured.yardsticks.append(yardstick())
-            for shape in SHAPES:
-                with console.status(f"{kind.name}, turn {turn + 1} of {plan.turns}, {shape.batch} in a batch"):
-                    for registered, one in loads.items():
-                        spent[shape.batch][registered].append(sum((await one.establish(shape)).values()))
-        measured.others_s += max(0.0, others_s(own_pids) - busy)
-        measured.wall_s += time.monotonic() - start
+        with measured.others.watched(own_pids):
+            for turn in range(plan.turns):
+                measured.yardsticks.append(yardstick())
+                for shape in SHAPES:
+                    with console.status(f"{kind.name}, turn {turn + 1} of {plan.turns}, {shape.batch} in a batch"):
+                        for registered, one in loads.items():
+                            spent[shape.batch][registered].append(sum((await one.establish(shape)).values()))
     measured.cpu_us[kind.name], measured.filled_s[kind.name] = spent, filled
 
 
@@ -142,7 +139,7 @@ def rows(measured: Measured) -> list[list[str]]:
             for by_rows in by_batch.values():
                 values = by_rows[registered]
                 least = statistics.median(by_rows[min(by_rows)])
-                cells.append(f"{statistics.median(values):.0f} ({min(values):.0f}-{max(values):.0f})")
+                cells.append(report.spread(values))
                 cells.append(f"{statistics.median(values) / least:.2f}")
             found.append(cells)
     return found
@@ -170,7 +167,7 @@ def main() -> None:
     with report.disk() as folder, stores(measured) as kinds:
         for kind in kinds:
             uvloop.run(measure(kind, plan, folder, console, measured))
-    run = report.circumstances(measured.yardsticks, measured.others_s / measured.wall_s)
+    run = report.circumstances(measured.yardsticks, measured.others.cores)
     told = report.told(run)
     report.show(console, "One PNE established, by registered PNEs", HEAD, rows(measured))
     console.print(told, *(f"Left out: {name} ({why})." for name, why in measured.absent.items()), sep="\n")

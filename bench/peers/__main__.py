@@ -8,7 +8,6 @@ import argparse
 import dataclasses
 import statistics
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import uvloop
 from rich.console import Console
 
 from bench import floor, plot, report
-from bench.cpu import others_s, yardstick
+from bench.cpu import Others, yardstick
 from bench.load import SERVER_CPU, Load, Shape, Traffic, load
 from bench.peers import eap, edhoc, kerberos, oscore, tls
 from bench.peers.peer import IN_FLIGHT, Absent, Cost, Peer
@@ -61,8 +60,7 @@ class Measured:
     readings: list[Cost] = dataclasses.field(default_factory=list)
     absent: dict[str, str] = dataclasses.field(default_factory=dict)
     yardsticks: list[float] = dataclasses.field(default_factory=list)
-    others_s: float = 0.0
-    wall_s: float = 0.0
+    others: Others = dataclasses.field(default_factory=Others)
 
 
 async def _peer(peer: Peer, folder: Path, count: int, measured: Measured) -> None:
@@ -79,16 +77,14 @@ async def _peer(peer: Peer, folder: Path, count: int, measured: Measured) -> Non
 
 
 async def _turn(one: Load, plan: Plan, measured: Measured) -> None:
-    busy, start = others_s(one.own), time.monotonic()
-    for shape in SHAPES:
-        each = [(await one.establish(shape))[SERVER_CPU] for _ in range(-(-plan.count // shape.pnes))]
-        traffic = measured.traffic[shape]
-        cost = Cost(statistics.mean(each), traffic.bytes_uplink, traffic.round_trips_uplink)
-        measured.cpns[shape].append(cost)
-    exchanged = await one.exchange(IN_FLIGHT, plan.count * 2)
-    measured.readings.append(Cost(exchanged.server_cpu_us, exchanged.bytes_uplink, 1))
-    measured.others_s += max(0.0, others_s(one.own) - busy)
-    measured.wall_s += time.monotonic() - start
+    with measured.others.watched(one.own):
+        for shape in SHAPES:
+            each = [(await one.establish(shape))[SERVER_CPU] for _ in range(-(-plan.count // shape.pnes))]
+            traffic = measured.traffic[shape]
+            cost = Cost(statistics.mean(each), traffic.bytes_uplink, traffic.round_trips_uplink)
+            measured.cpns[shape].append(cost)
+        exchanged = await one.exchange(IN_FLIGHT, plan.count * 2)
+        measured.readings.append(Cost(exchanged.server_cpu_us, exchanged.bytes_uplink, 1))
 
 
 async def measure(plan: Plan, folder: Path, console: Console) -> Measured:
@@ -113,16 +109,12 @@ def _median(costs: Sequence[Cost]) -> float:
     return statistics.median(cost.server_cpu_us for cost in costs)
 
 
-def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.0f} ({min(values):.0f}-{max(values):.0f})"
-
-
 def _cells(name: str, forward_secret: bool, batch: int, costs: Sequence[Cost], unit: float) -> list[str]:
     trips = statistics.median(cost.round_trips for cost in costs)
     return [
         name,
         "yes" if forward_secret else "no",
-        _spread([cost.server_cpu_us for cost in costs]),
+        report.spread([cost.server_cpu_us for cost in costs]),
         f"{_median(costs) / unit:.1f}",
         f"{statistics.median(cost.bytes for cost in costs):.0f}",
         f"{trips:.0f}",
@@ -146,7 +138,7 @@ def rows(measured: Measured) -> list[list[str]]:
     for shape in [shape for shape in SHAPES if shape.batch == FLEET]:
         least = measured.floor[shape]
         name = f"floor of {_name(shape)}"
-        found.append([name, "", _spread(least), f"{statistics.median(least) / unit:.1f}", "", "", ""])
+        found.append([name, "", report.spread(least), f"{statistics.median(least) / unit:.1f}", "", "", ""])
     return found
 
 
@@ -154,7 +146,9 @@ def exchange_rows(measured: Measured) -> list[list[str]]:
     """Return one line for each server that answers a protected request."""
     named = [("cpns, a reading, committed", measured.readings)]
     named += [(peer.name, measured.peers[peer]) for peer in EXCHANGES if peer in measured.peers]
-    return [[name, _spread([cost.server_cpu_us for cost in costs]), f"{costs[-1].bytes:.0f}"] for name, costs in named]
+    return [
+        [name, report.spread([cost.server_cpu_us for cost in costs]), f"{costs[-1].bytes:.0f}"] for name, costs in named
+    ]
 
 
 def absences(measured: Measured) -> str:
@@ -179,7 +173,7 @@ def results(plan: Plan, measured: Measured) -> dict[str, object]:
     named |= {peer.name: costs for peer, costs in measured.peers.items()}
     named["cpns, a reading, committed"] = measured.readings
     return {
-        **report.circumstances(measured.yardsticks, measured.others_s / measured.wall_s),
+        **report.circumstances(measured.yardsticks, measured.others.cores),
         "plan": dataclasses.asdict(plan),
         "costs": {name: [dataclasses.asdict(cost) for cost in costs] for name, costs in named.items()},
         "floor_us": {_name(shape): values for shape, values in measured.floor.items()},

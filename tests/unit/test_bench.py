@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import processes, report, scale
+from bench.cpu import Others
 from bench.load import SERVER_CPU
 from bench.peers import __main__ as peers
 from bench.peers import edhoc, oscore, relay
@@ -30,7 +31,7 @@ PRESENT = peers.HANDSHAKES[0]
 
 def measured() -> peers.Measured:
     """Return what two turns might give, with one peer."""
-    found = peers.Measured(yardsticks=[0.75], wall_s=1.0)
+    found = peers.Measured(yardsticks=[0.75], others=Others(wall_s=1.0))
     for shape in peers.SHAPES:
         found.cpns[shape] = [Cost(200.0, 250.0, 2), Cost(100.0, 250.0, 2)]
         found.floor[shape] = [75.0, 75.0]

@@ -1,15 +1,13 @@
 """What a load gave, as JSON and as plots."""
 
 import dataclasses
-import datetime
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 from cpns.errors import BadInput
 from cpns.loadgen.figures import SHARES, Figures, Sample
-from cpns.loadgen.machine import machine
+from cpns.loadgen.machine import here_and_now
 from cpns.loadgen.plan import Plan
 from cpns.loadgen.plot import COLORS, DASHED, Axis, Line, draw, linear, logarithmic
 
@@ -19,8 +17,7 @@ LEAST_MS = 0.1
 def document(plan: Plan, figures: Figures) -> dict[str, Any]:
     """Return all of it, for JSON."""
     return {
-        "date": datetime.datetime.fromtimestamp(time.time(), datetime.UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
+        **here_and_now(),
         "plan": dataclasses.asdict(plan),
         "held": figures.held(plan.total),
         **dataclasses.asdict(figures),
