@@ -101,7 +101,10 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     for name, function in list(vars(primitives).items()):
         if isinstance(function, FunctionType) and getattr(function, "__module__", "") == primitives.__name__:
             monkeypatch.setattr(primitives, name, counted(name, function))
-    for kind, names in ((primitives.Keyed, ("__init__", "mac", "expand")), (primitives.Box, ("__init__", "unseal"))):
+    for kind, names in (
+        (primitives.Keyed, ("__init__", "mac", "expand")),
+        (primitives.Box, ("__init__", "seal", "unseal")),
+    ):
         for name in names:
             monkeypatch.setattr(kind, name, counted(f"{kind.__name__}.{name}", vars(kind)[name]))
     return calls

@@ -118,14 +118,17 @@ class GroupMessages:
                     if answer.result != Result.KEY_EXPIRED:
                         raise Refused(Result.told(answer.result, Result.SERVER_ERROR), "message_is_not_taken")
                     over, message = message.epoch, None  # sealed anew, it has another number, and the same ID
-                    with contextlib.suppress(NoAnswer):
-                        await self._groups.refresh(sg_id)
-                    view = self._groups.views.get(sg_id)
-                    if view is None or view.epoch != over:
+                    if await self._is_over(sg_id, over):
                         continue
-                    # whoever said so knows more than the server tells us, or lies: no reason to hurry
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, PAUSES[1])
+
+    async def _is_over(self, sg_id: SgId, epoch: int) -> bool:
+        """Whether the server, too, says that *epoch* is over; if not, who said so knows more than it, or lies."""
+        with contextlib.suppress(NoAnswer):
+            await self._groups.refresh(sg_id)
+        view = self._groups.views.get(sg_id)
+        return view is None or view.epoch != epoch
 
     async def _seal(self, sg_id: SgId, payload: bytes) -> m.GroupMessage:
         view = await self._groups.view(sg_id)
