@@ -24,7 +24,7 @@ from cpns.protocol.pne_auth import server as pne_auth
 from cpns.service.keyring import Keyring, Opened
 from cpns.service.sessions import session_of
 from cpns.session.table import Session, Sessions
-from cpns.transport.limits import RateLimit
+from cpns.shares.rate import RateLimit
 from cpns.wire import registry as r
 from cpns.wire.messages import (
     ActivateRequest,

@@ -20,9 +20,10 @@ from aiocoap.numbers.codes import POST
 from cpns.errors import AuthenticationFailed, CpnsError, NoAnswer, Refused
 from cpns.ids import EntityId
 from cpns.session.table import Session, Sessions
+from cpns.shares.party import Party
+from cpns.shares.rate import RateLimit
 from cpns.transport import multicast, oscore, pan, uplink
 from cpns.transport.errors import HELD, UNIFORM_REFUSAL, Answer, read, to_answer
-from cpns.transport.limits import RateLimit
 from cpns.transport.relay import Relay, Sealed
 from cpns.transport.stack import PAN_TUNING, Exchange, Tokens
 from cpns.wire import codec
@@ -74,6 +75,11 @@ class Inbound:
     path: str
     payload: bytes
 
+    @property
+    def party(self) -> Party:
+        """Whose share it counts to."""
+        return self.link.party(self.source)
+
 
 @dataclass(frozen=True, slots=True)
 class Passed:
@@ -119,6 +125,13 @@ class Link:
     def closed(self) -> bool:
         """Whether a connection is closed; an address never is."""
         return bool(getattr(self.remote, "closed", False))
+
+    def party(self, source: Session | None) -> Party:
+        """Return whose share a message under *source* counts to; None: one that nobody proved."""
+        host, port = self.remote.source
+        if source is None:
+            return Party(host, port)
+        return Party(host, port, source.peer_id, source.via)
 
     def keep(self) -> None:
         """The peer has proven itself: its connection may stay."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 from aiocoap import NON, Message
 from aiocoap.numbers.codes import CHANGED, POST
 
-from cpns.transport.limits import RateLimit
+from cpns.shares.rate import RateLimit
 from cpns.transport.pan import join_group
 from cpns.wire import codec
 from cpns.wire.pn_messages import EntityDiscoveryRequest, EntityDiscoveryResponse

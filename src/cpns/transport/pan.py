@@ -13,7 +13,8 @@ from aiocoap import Message, interfaces
 from aiocoap.transports.generic_udp import GenericMessageInterface
 from aiocoap.util import hostportjoin
 
-from cpns.transport.limits import RateLimit
+from cpns.shares.party import PAN_PREFIX, host_of
+from cpns.shares.rate import RateLimit
 from cpns.transport.stack import PAN_TUNING, BoundedMessages, Tokens
 from cpns.wire.registry import MAX_PAN_BODY
 
@@ -47,6 +48,11 @@ class PanAddress(interfaces.EndpointAddress):  # type: ignore[misc]
     def hostinfo(self) -> str:
         """Host and port."""
         return str(hostportjoin(*self.address[:2]))
+
+    @property
+    def source(self) -> tuple[str, int]:
+        """The host that its messages count to, and its port."""
+        return host_of(self.address[0], PAN_PREFIX), self.address[1]
 
     @property
     def hostinfo_local(self) -> str:

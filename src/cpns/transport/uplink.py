@@ -9,7 +9,8 @@ from typing import Any, Final
 from aiocoap import Message, interfaces
 from aiocoap.transports.tcp import TcpConnection, _TCPPooling
 
-from cpns.transport.limits import RateLimit
+from cpns.shares.party import UPLINK_PREFIX, host_of
+from cpns.shares.rate import RateLimit
 from cpns.transport.stack import Tokens
 from cpns.wire.registry import MAX_BODY
 
@@ -30,7 +31,7 @@ class Connection(TcpConnection):  # type: ignore[misc]
     def __init__(self, pool: "_Pool", tokens: Tokens, *, is_server: bool, limit: RateLimit | None) -> None:
         super().__init__(pool, tokens.log, tokens.loop, is_server=is_server)
         self._limit = limit
-        self.host = ""
+        self.source = ("", 0)
         self.proven = False
         self._expiry: asyncio.TimerHandle | None = None
 
@@ -38,7 +39,8 @@ class Connection(TcpConnection):  # type: ignore[misc]
         """Say our settings (CSM), if the peer is still there."""
         self._transport = transport
         try:
-            self.host = transport.get_extra_info("peername")[0]
+            address, port = transport.get_extra_info("peername")[:2]
+            self.source = (host_of(address, UPLINK_PREFIX), port)
             transport.set_write_buffer_limits(high=MAX_UNREAD)
             super().connection_made(transport)
         except (TypeError, OSError):
@@ -58,7 +60,7 @@ class Connection(TcpConnection):  # type: ignore[misc]
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; whatever can't be a message ends the connection."""
-        if self.closed or (self._limit is not None and not self._limit.allows(self.host)):
+        if self.closed or (self._limit is not None and not self._limit.allows(self.source[0])):
             self.close()
             return
         try:

@@ -1,0 +1,36 @@
+"""How often a party may do a thing."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Final
+
+MAX_PARTIES: Final = 4096
+"""Parties whose rate is tracked; the one longest silent is forgotten first."""
+
+
+class RateLimit:
+    """A token bucket for each party.
+
+    Args:
+        rate: times a second, on end.
+        burst: times at once, after a pause.
+        monotonic: the clock.
+    """
+
+    def __init__(self, rate: float, burst: float, monotonic: Callable[[], float]) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._monotonic = monotonic
+        self._parties: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+
+    def allows(self, party: Hashable) -> bool:
+        """Count one time of *party*; False when that is over its rate."""
+        now = self._monotonic()
+        tokens, then = self._parties.get(party, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - then) * self._rate)
+        allowed = tokens >= 1
+        self._parties[party] = (tokens - 1 if allowed else tokens, now)
+        self._parties.move_to_end(party)
+        if len(self._parties) > MAX_PARTIES:
+            self._parties.popitem(last=False)
+        return allowed

@@ -1,0 +1,176 @@
+"""A room with a bounded number of places, which no group of askers can take from the others.
+
+The newest place of the group that holds most gives way: a flood throws itself out, and a slow honest run goes on.
+"""
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Final
+
+from cpns.errors import Refused, Result
+
+MAX_SILENT: Final = 4096
+"""Groups whose unanswered runs are remembered; the one longest quiet is forgotten first."""
+LONGEST_WAIT: Final = 60.0
+"""Seconds that a group with many unanswered runs waits for its next place."""
+
+
+class Slot:
+    """One place that is held; `Room.leave` gives it back."""
+
+    __slots__ = ("_gives_way", "group", "held", "known", "size")
+
+    def __init__(self, group: Hashable, known: bool, size: int, gives_way: Callable[[], None]) -> None:
+        self.group = group
+        self.known = known
+        self.size = size
+        self.held = True
+        self._gives_way = gives_way
+
+    def give_way(self) -> None:
+        """Tell the holder that the place is another's now."""
+        self._gives_way()
+
+
+class Room:
+    """Places for what is under way, such as half-open runs.
+
+    Args:
+        total: places in all.
+        kept: of these, for known groups alone.
+        monotonic: the clock, in seconds.
+    """
+
+    def __init__(self, total: int, kept: int, monotonic: Callable[[], float]) -> None:
+        self._total = total
+        self._monotonic = monotonic
+        self._unknown = _Half(total - kept)
+        self._known = _Half(total)
+        self._silence: OrderedDict[Hashable, tuple[int, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self._unknown.size + self._known.size
+
+    def share(self, group: Hashable) -> int:
+        """Return how many places *group* holds."""
+        return self._unknown.share(group) + self._known.share(group)
+
+    def silence(self, group: Hashable) -> int:
+        """Return how many runs of *group* in a row ended unproved."""
+        return self._silence.get(group, (0, 0.0))[0]
+
+    def wait(self, group: Hashable) -> float:
+        """Return the seconds until an unknown *group* may have its next place: longer after each unproved run."""
+        silence, last = self._silence.get(group, (0, 0.0))
+        if not silence:
+            return 0.0
+        pause = min(2.0 ** min(silence - 1, 16), LONGEST_WAIT)
+        return max(0.0, last + pause - self._monotonic())
+
+    def enter(self, group: Hashable, gives_way: Callable[[], None], *, known: bool = False, size: int = 1) -> Slot:
+        """Take a place for *group*.
+
+        Args:
+            group: who shares with whom, such as a host.
+            gives_way: is called when the place goes to another group; the slot is left then.
+            known: whether the group proved itself before: it needs not wait, and has the kept places too.
+            size: of the place.
+
+        Raises:
+            Refused: TOO_MANY; the group has its share, or is to wait after runs that it left unproved.
+        """
+        if not known and self.wait(group) > 0:
+            raise Refused(Result.TOO_MANY, "unanswered_runs")
+        own = self._known if known else self._unknown
+        while own.size + size > own.total or len(self) + size > self._total:
+            self._make_way(group, size, known=known)
+        slot = Slot(group, known, size, gives_way)
+        own.add(slot, self.silence(group))
+        if not known and group in self._silence:
+            self._silence[group] = (self._silence[group][0], self._monotonic())
+        return slot
+
+    def leave(self, slot: Slot, *, proved: bool) -> None:
+        """Give a place back, once; *proved*: the run showed who its group is."""
+        if not slot.held:
+            return
+        (self._known if slot.known else self._unknown).remove(slot, self.silence(slot.group))
+        self._ended(slot.group, proved=proved)
+
+    def _make_way(self, group: Hashable, size: int, *, known: bool) -> None:
+        halves = [self._unknown, self._known] if known else [self._unknown]
+        found = [(rank, half) for half in halves if (rank := half.most()) is not None]
+        asker = (self.share(group) + size, self.silence(group))
+        if not found or max(rank for rank, _ in found) <= asker:
+            raise Refused(Result.TOO_MANY, "room_full")
+        _, half = max(found, key=lambda one: one[0])
+        slot = half.newest(self.silence)
+        self._ended(slot.group, proved=False)
+        slot.give_way()
+
+    def _ended(self, group: Hashable, *, proved: bool) -> None:
+        if proved:
+            self._silence.pop(group, None)
+            return
+        silence, _ = self._silence.pop(group, (0, 0.0))
+        self._silence[group] = (silence + 1, self._monotonic())
+        if len(self._silence) > MAX_SILENT:
+            self._silence.popitem(last=False)
+
+
+class _Half:
+    """The places of the known, or of the unknown groups, and which group holds most of them."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.size = 0
+        self._groups: dict[Hashable, dict[Slot, None]] = {}  # each group's slots, oldest first
+        self._shares: dict[Hashable, int] = {}
+        self._ranks: list[tuple[int, int, int, Hashable]] = []  # of each change one; what is out of date is passed over
+        self._changes = 0
+
+    def share(self, group: Hashable) -> int:
+        return self._shares.get(group, 0)
+
+    def add(self, slot: Slot, silence: int) -> None:
+        self._groups.setdefault(slot.group, {})[slot] = None
+        self._changed(slot.group, slot.size, silence)
+
+    def remove(self, slot: Slot, silence: int) -> None:
+        slots = self._groups[slot.group]
+        del slots[slot]
+        slot.held = False
+        if not slots:
+            del self._groups[slot.group]
+        self._changed(slot.group, -slot.size, silence)
+
+    def most(self) -> tuple[int, int] | None:
+        """Return share and silence of the group that holds most; among equals, of the one with most silence."""
+        while self._ranks:
+            share, silence, _, group = self._ranks[0]
+            if self._shares.get(group, 0) == -share:
+                return -share, -silence
+            heapq.heappop(self._ranks)
+        return None
+
+    def newest(self, silence: Callable[[Hashable], int]) -> Slot:
+        """Take out the newest slot of the group that `most` spoke of."""
+        group = self._ranks[0][3]
+        slot = next(reversed(self._groups[group]))
+        self.remove(slot, silence(group))
+        return slot
+
+    def _changed(self, group: Hashable, size: int, silence: int) -> None:
+        self.size += size
+        share = self._shares.get(group, 0) + size
+        if share:
+            self._shares[group] = share
+            self._changes += 1
+            heapq.heappush(self._ranks, (-share, -silence, self._changes, group))
+        else:
+            self._shares.pop(group, None)
+        if len(self._ranks) > 4 * len(self._shares) + 64:
+            latest = {one[3]: one for one in sorted(self._ranks, key=lambda one: one[2])}
+            self._ranks = [one for one in latest.values() if self._shares.get(one[3]) == -one[0]]
+            heapq.heapify(self._ranks)
