@@ -8,6 +8,7 @@ from cpns.gateway.config import GatewayConfig
 from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, SgId
 from cpns.service.background import Background
+from cpns.service.pages import all_pages
 from cpns.wire.registry import Change
 from cpns.wire.sg_messages import SgChangeNotify, SgInventoryRequest, SgInventoryResponse
 
@@ -77,20 +78,14 @@ class Groups:
 
     async def _fetch(self, standing: Standing, sg_id: SgId) -> None:
         known = self.copies.get(sg_id)
-        members: list[EntityId] = []
-        after: EntityId | None = None
-        while True:
-            version = None if known is None else known.version
-            page = await self._ask(standing, SgInventoryRequest(sg_id, version, after))
-            if page.alias is None or page.owner is None:
-                return  # we have the newest
-            members += [one.entity_id for one in page.entries or ()]
-            if not page.more or not page.entries:
-                break
-            after = members[-1]
+        version = None if known is None else known.version
+        found = await all_pages(lambda after: self._ask(standing, SgInventoryRequest(sg_id, version, after)), _ids)
+        page = found[-1]
+        if page.alias is None or page.owner is None:
+            return  # we have the newest
         self.copies[sg_id] = GroupCopy(
             *(sg_id, page.alias, page.owner, page.version or 0, page.epoch or 0),
-            members=tuple(members),
+            members=tuple(pne for one in found for pne in _ids(one)),
             vouched=bool(page.vouched),
         )
 
@@ -98,3 +93,7 @@ class Groups:
         return await standing.link.ask(
             request, SgInventoryResponse, timeout=self._config.setup_timeout, session=standing.session
         )
+
+
+def _ids(page: SgInventoryResponse) -> list[EntityId]:
+    return [one.entity_id for one in page.entries or ()]

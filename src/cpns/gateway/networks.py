@@ -13,6 +13,7 @@ from cpns.gateway.members import Members, Way
 from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
 from cpns.service.background import Background
+from cpns.service.pages import all_pages
 from cpns.wire import codec
 from cpns.wire.messages import GatewaySetupResponse
 from cpns.wire.pn_messages import (
@@ -131,20 +132,14 @@ class Networks:
         What that means for its members the server's notice tells, which is on its way: they may be about to be sent
         to the PN GW that serves them now.
         """
-        entries: list[InventoryEntry] = []
-        after: EntityId | None = None
-        while True:
-            try:
-                page = await self._ask(standing, InventoryRequest(pn_id, after=after))
-            except Refused as error:
-                if error.result is not Result.UNKNOWN_PN:
-                    raise
-                return None
-            entries += page.entries or ()
-            if not page.more or not page.entries:
-                break
-            after = entries[-1].entity_id
-        here = {entry.entity_id: entry for entry in entries}
+        try:
+            found = await all_pages(lambda after: self._ask(standing, InventoryRequest(pn_id, after=after)), _ids)
+        except Refused as error:
+            if error.result is not Result.UNKNOWN_PN:
+                raise
+            return None
+        page = found[-1]
+        here = {entry.entity_id: entry for one in found for entry in one.entries or ()}
         copy = self.copies[pn_id] = Copy(pn_id, page.version or 0, page.alias, page.owner, here)
         await self._members.serve(pn_id)
         await self._expel([member.pne_id for member in self._members.of(pn_id) if member.pne_id not in here])
@@ -281,3 +276,7 @@ class Networks:
         """Ask the server in our session. Raises `Refused`, as it answers."""
         standing = await self._uplink.wait(self._config.uplink_patience)
         return await standing.link.ask(message, shape, timeout=self._config.setup_timeout, session=standing.session)
+
+
+def _ids(page: InventoryResponse) -> list[EntityId]:
+    return [entry.entity_id for entry in page.entries or ()]

@@ -12,6 +12,7 @@ from cpns.ids import EntityId, SgId
 from cpns.pne.way import Hop, ToServer
 from cpns.protocol.group_keying.member import Gkdk, open_broadcast, take
 from cpns.service.background import Background
+from cpns.service.pages import all_pages
 from cpns.transport.errors import Answer, Code
 from cpns.wire import codec
 from cpns.wire import group_messages as gm
@@ -126,14 +127,13 @@ class Groups:
         self, keyword: str | None = None, service: str | None = None, *, members: bool = False
     ) -> list[m.SgEntry]:
         """Return the groups that we may find, page by page."""
-        found: list[m.SgEntry] = []
-        while True:
-            after = EntityId(found[-1].sg_id) if found else None
+
+        def ask(after: EntityId | None) -> Awaitable[m.SgDiscoveryResponse]:
             request = m.SgDiscoveryRequest(keyword, service, members or None, after)
-            page = await self._way.ask(request, m.SgDiscoveryResponse)
-            found += page.entries or ()
-            if not page.more or not page.entries:
-                return found
+            return self._way.ask(request, m.SgDiscoveryResponse)
+
+        found = await all_pages(ask, lambda page: [one.sg_id for one in page.entries or ()])
+        return [one for page in found for one in page.entries or ()]
 
     async def join(self, sg_id: SgId) -> Result:
         """Join a group; return SUCCESS, or PENDING_APPROVAL."""
@@ -193,28 +193,24 @@ class Groups:
 
     async def _fetch(self, sg_id: SgId) -> None:
         known = self.views.get(sg_id)
-        places: dict[EntityId, int] = {}
-        senders: dict[EntityId, m.SgMemberEntry] = {}
-        after: EntityId | None = None
-        while True:
+
+        def ask(after: EntityId | None) -> Awaitable[m.SgInventoryResponse]:
             request = m.SgInventoryRequest(sg_id, None if known is None else known.version, after)
-            page = await self._way.ask(request, m.SgInventoryResponse)
-            if page.alias is None or page.owner is None:
-                break  # we have the newest
-            places |= {one.entity_id: one.standing for one in page.entries or ()}
-            senders |= {one.entity_id: one for one in page.entries or () if one.run is not None}
-            if not page.more or not page.entries:
-                epoch = page.epoch or 0
-                self.views[sg_id] = View(
-                    *(sg_id, page.alias, page.owner, page.version or 0, epoch),
-                    vouched=bool(page.vouched),
-                    keep=page.keep or 0,
-                    since=epoch if known is None else known.since,
-                    places=places,
-                    senders=senders,
-                )
-                break
-            after = page.entries[-1].entity_id
+            return self._way.ask(request, m.SgInventoryResponse)
+
+        found = await all_pages(ask, lambda page: [one.entity_id for one in page.entries or ()])
+        page = found[-1]
+        if page.alias is not None and page.owner is not None:  # else we have the newest
+            listed = [one for some in found for one in some.entries or ()]
+            epoch = page.epoch or 0
+            self.views[sg_id] = View(
+                *(sg_id, page.alias, page.owner, page.version or 0, epoch),
+                vouched=bool(page.vouched),
+                keep=page.keep or 0,
+                since=epoch if known is None else known.since,
+                places={one.entity_id: one.standing for one in listed},
+                senders={one.entity_id: one for one in listed if one.run is not None},
+            )
         if sg_id not in self._catching_up:
             self._work.start(self._catch_up(sg_id))
 

@@ -5,6 +5,7 @@ from typing import Final, Protocol, TypeVar
 
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
+from cpns.service.pages import all_pages
 from cpns.transport.errors import Answer, read
 from cpns.wire import codec
 from cpns.wire.pn_messages import (
@@ -59,13 +60,12 @@ class Requests:
 
     async def inventory(self) -> tuple[InventoryResponse, list[InventoryEntry]]:
         """Return what we may see of our PN, page by page. Raises `Refused`, as all of these."""
-        entries: list[InventoryEntry] = []
-        while True:
-            after = entries[-1].entity_id if entries else None
-            page = await self._ask(InventoryRequest(self._pn(), after=after), InventoryResponse)
-            entries += page.entries or ()
-            if not page.more or not page.entries:
-                return page, entries
+        pn_id = self._pn()
+        found = await all_pages(
+            lambda after: self._ask(InventoryRequest(pn_id, after=after), InventoryResponse),
+            lambda page: [entry.entity_id for entry in page.entries or ()],
+        )
+        return found[-1], [entry for page in found for entry in page.entries or ()]
 
     async def invite(self, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
         """Invite PNEs into our PN; return how it ended for each."""
