@@ -1,0 +1,193 @@
+"""Senders without a key, in a process of their own: ``python -m tests.support.siege.attackers '{...}'``.
+
+They speak just enough CoAP to be decoded, and answer nothing. Rate, time and source addresses are bounded: loopback.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import count
+from typing import Any
+
+from cpns.ids import EntityId
+from cpns.service.system import random_bytes
+from cpns.wire import codec, registry
+from cpns.wire import messages as m
+from cpns.wire.pn_messages import EntityDiscoveryRequest
+from cpns.wire.registry import Mode
+
+PATH_AND_FORMAT = b"\xb4" + registry.CPNS_PATH.encode() + b"\x12" + registry.CONTENT_FORMAT.to_bytes(2)
+"""Options Uri-Path (11) and Content-Format (12)."""
+POST = 2
+CSM = bytes.fromhex("00e1")
+SLICE = 0.01
+"""Seconds between two bursts of a sender."""
+
+Maker = Callable[[int, str], codec.Message]
+"""Takes a running number and the ID that the attack is about; returns what is sent."""
+
+
+def activate(number: int, entity: str, **more: Any) -> m.ActivateRequest:
+    rand, kid = random_bytes(registry.RAND_BYTES), random_bytes(1)
+    return m.ActivateRequest(2, EntityId(entity), rand, kid, eph=random_bytes(32), **more)
+
+
+def setup(number: int, entity: str) -> m.SetupRequest:
+    return m.SetupRequest(
+        suite=2,
+        entity_id=EntityId(entity),
+        rand=random_bytes(registry.RAND_BYTES),
+        kid=random_bytes(1),
+        eph=random_bytes(32),
+        need_local=True,
+        pan_secure=False,
+        procedure=1,
+    )
+
+
+MAKERS: dict[str, Maker] = {
+    "setup of new IDs": lambda number, entity: setup(number, f"{entity}-{number}"),
+    "setup of one ID": setup,
+    "activate of new IDs": lambda number, entity: activate(number, f"{entity}-{number}"),
+    "activate of one ID": activate,
+    "cm activate": lambda number, entity: activate(number, f"cm-{entity}-{number}", proof=random_bytes(16)),
+    "discovery": lambda number, entity: EntityDiscoveryRequest(EntityId(f"{entity}-{number}"), Mode.PNE),
+}
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What one attacker does.
+
+    Attributes:
+        what: a name of `MAKERS`.
+        target: where it sends to.
+        entity: the ID, or how its IDs begin.
+        rate: messages a second.
+        seconds: that it lasts.
+        hosts: source addresses, from 127.9.0.1 on.
+        ports: sockets or connections, spread over the hosts.
+        tcp: whether the target is an uplink.
+    """
+
+    what: str
+    target: tuple[str, int]
+    entity: str
+    rate: float
+    seconds: float
+    hosts: int = 1
+    ports: int = 1
+    tcp: bool = False
+
+    def sources(self) -> Iterator[str]:
+        for number in range(self.ports):
+            host = number % self.hosts
+            yield f"127.9.{host // 250}.{host % 250 + 1}"
+
+
+def datagram(number: int, payload: bytes) -> bytes:
+    """Return a confirmable POST to the CPNS resource, with a token of 4 bytes (RFC 7252)."""
+    token = number.to_bytes(4)
+    return bytes([0x44, POST]) + (number & 0xFFFF).to_bytes(2) + token + PATH_AND_FORMAT + b"\xff" + payload
+
+
+def frame(number: int, payload: bytes) -> bytes:
+    """Return the same over TCP (RFC 8323)."""
+    rest = PATH_AND_FORMAT + b"\xff" + payload
+    length = len(rest)
+    if length < 13:
+        head = bytes([length << 4 | 4])
+    elif length < 269:
+        head = bytes([13 << 4 | 4, length - 13])
+    else:
+        head = bytes([14 << 4 | 4]) + (length - 269).to_bytes(2)
+    return head + bytes([POST]) + number.to_bytes(4) + rest
+
+
+class _Ignores(asyncio.DatagramProtocol, asyncio.Protocol):
+    """Sends, and looks at nothing that comes back."""
+
+    def __init__(self) -> None:
+        self.transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def error_received(self, exc: Exception) -> None:
+        """Nobody there is no matter."""
+
+
+async def _opened(attack: Attack, source: str) -> _Ignores:
+    loop = asyncio.get_running_loop()
+    if not attack.tcp:
+        _, one = await loop.create_datagram_endpoint(_Ignores, local_addr=(source, 0), remote_addr=attack.target)
+        return one
+    _, one = await loop.create_connection(_Ignores, *attack.target, local_addr=(source, 0))
+    one.transport.write(CSM)
+    return one
+
+
+async def run(attack: Attack) -> int:
+    """Attack; return how many messages were sent."""
+    sources = list(attack.sources())
+    sockets: list[_Ignores | None] = [None] * len(sources)
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    sent = 0
+    for number in count():
+        now = loop.time() - begun
+        if now >= attack.seconds:
+            break
+        while sent < now * attack.rate:
+            place = sent % len(sources)
+            one = sockets[place]
+            with contextlib.suppress(OSError):
+                if one is None or one.transport.is_closing():
+                    one = sockets[place] = await _opened(attack, sources[place])
+                payload = codec.encode(MAKERS[attack.what](sent, attack.entity))
+                if attack.tcp:
+                    one.transport.write(frame(sent, payload))
+                else:
+                    one.transport.sendto(datagram(sent, payload))
+            sent += 1
+        await asyncio.sleep(SLICE if number else 0)
+    for left in sockets:
+        if left is not None:
+            left.transport.abort()
+    return sent
+
+
+class Attacker:
+    """The process of one attack."""
+
+    def __init__(self, attack: Attack) -> None:
+        self._attack = attack
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> "Attacker":
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.support.siege.attackers", json.dumps(asdict(self._attack))),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+
+    async def sent(self) -> int:
+        """Wait for its end; return how many messages it sent."""
+        if self._process is None:
+            return 0
+        out, _ = await self._process.communicate()
+        return int(out or 0)
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    print(asyncio.run(run(Attack(**{**given, "target": tuple(given["target"])}))))
