@@ -20,7 +20,7 @@ PYTEST  := $(BIN)/python -m pytest -n $(WORKERS)
 
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test check conformance vectors bench switches chaos fmt lock clean
+.PHONY: help demo test check conformance vectors bench switches chaos siege fmt lock clean
 
 help:           ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -54,6 +54,9 @@ switches: $(VENV)/.dev  ## a device that changes its mode N=1000 times at random
 
 chaos: $(VENV)/.dev     ## kill -9 of server processes, PostgreSQL and NATS under load, for N=300 seconds
 	@$(BIN)/python -m tests.support.chaos $(or $(N),300)
+
+siege: $(VENV)/.dev     ## what attackers do to the others: a table, N=10 seconds for each row
+	@$(BIN)/python -m tests.support.siege $(or $(N),10) $(ARGS)
 
 fmt: $(VENV)/.dev       ## format, and mend what the linter can mend
 	$(BIN)/ruff format .

@@ -1,0 +1,88 @@
+"""Print the table of the siege; see the package.
+
+Args on the command line: seconds for each row (default 10), then words that a row must hold to be run.
+"""
+
+import asyncio
+import logging
+import math
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.support.siege.attackers import Attacker
+from tests.support.siege.measure import HOME, NEXT_DOOR, Noticed, Siege, percentile, worst
+from tests.support.siege.rows import GOALS, Row, rows
+from tests.support.siege.site import besieged
+
+NEWCOMERS_A_SECOND = 6
+
+
+def seconds(value: float) -> str:
+    """Return *value* as a cell."""
+    return "never" if math.isinf(value) else f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
+
+
+def cells(noticed: Noticed) -> list[str]:
+    """Return what was noticed, a cell for each column."""
+    return [
+        f"{seconds(worst(noticed.elsewhere))} ({len(noticed.elsewhere)})",
+        f"{seconds(worst(noticed.here))} ({len(noticed.here)})",
+        f"{seconds(worst(noticed.gateways))} ({len(noticed.gateways)})",
+        seconds(worst(noticed.slow)),
+        *(
+            f"{seconds(percentile(noticed.readings[name], 0.5))} / {seconds(percentile(noticed.readings[name], 0.99))}"
+            for name in (NEXT_DOOR, HOME)
+        ),
+        " / ".join(f"{bytes_ / 2**20:.0f}" for bytes_ in noticed.memory.values()),
+    ]
+
+
+def missed(noticed: Noticed, quiet: Noticed, row: Row) -> list[str]:
+    """Return the goals that were missed."""
+    limit = {name: max(0.050, 3 * percentile(quiet.readings[name], 0.99)) for name in (NEXT_DOOR, HOME)}
+    found = {
+        "new device elsewhere": (worst(noticed.elsewhere), GOALS["elsewhere"]),
+        "new device here": (worst(noticed.here), GOALS["here"]),
+        "new gateway": (worst(noticed.gateways), GOALS["gateway"]),
+        "slow device": (worst(noticed.slow), GOALS["slow"]),
+        "readings elsewhere": (percentile(noticed.readings[NEXT_DOOR], 0.99), limit[NEXT_DOOR]),
+        "readings here": (percentile(noticed.readings[HOME], 0.99), limit[HOME]),
+    }
+    return [f"{row.title}: {name} {seconds(took)}" for name, (took, goal) in found.items() if took > goal]
+
+
+async def main(length: float, words: list[str]) -> list[str]:
+    """Besiege; print the table; return the goals that were missed."""
+    logging.disable(logging.WARNING)  # newcomers in vain say so each time
+    console = Console(width=200)
+    table = Table(title=f"siege, {length:.0f} s each; worst (of how many), readings p50 / p99")
+    for name in ("attack", "new device elsewhere", "same PAN", "new gateway", "slow device", "readings elsewhere"):
+        table.add_column(name)
+    table.add_column("readings same PAN")
+    table.add_column("MiB server / gateway")
+    failures = []
+    with tempfile.TemporaryDirectory(prefix="cpns-siege-") as folder:
+        chosen = [one for one in rows() if all(word in one.title for word in words)]
+        newcomers = int(NEWCOMERS_A_SECOND * (length + 1)) * (len(chosen) + 1)
+        async with besieged(Path(folder), newcomers) as site:
+            siege = Siege(site)
+            quiet = await siege.measure([], length)
+            table.add_row("none", *cells(quiet))
+            for one in chosen:
+                console.print(f"{one.title} ...")
+                attackers = [Attacker(attack) for attack in one.attacks(site, length + 60)]
+                noticed = await siege.measure(attackers, length)
+                table.add_row(one.title, *cells(noticed))
+                failures += missed(noticed, quiet, one)
+    console.print(table)
+    return failures
+
+
+if __name__ == "__main__":
+    found = asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0, sys.argv[2:]))
+    print("\n".join(["goals missed:", *found] if found else ["all goals met"]))
+    sys.exit(bool(found))

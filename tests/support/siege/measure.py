@@ -1,0 +1,103 @@
+"""What the honest parties notice while an attack goes on."""
+
+import asyncio
+import contextlib
+import itertools
+import math
+import statistics
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+
+from tests.support.siege.site import GATEWAYS, Site, timed
+
+HOME, NEXT_DOOR = GATEWAYS
+PAUSE = 0.5
+"""Seconds between two newcomers of one kind."""
+
+
+@dataclass
+class Noticed:
+    """What was noticed, in seconds; None: in vain.
+
+    Attributes:
+        elsewhere: new devices behind the gateway whose PAN is left alone.
+        here: new devices behind the gateway whose PAN is attacked.
+        gateways: new gateways that connect.
+        slow: devices behind that first gateway that take 1.5 s for each answer.
+        readings: by gateway, the latencies of the established devices.
+        memory: bytes at server and gateway at the end.
+    """
+
+    elsewhere: list[float | None] = field(default_factory=list)
+    here: list[float | None] = field(default_factory=list)
+    gateways: list[float | None] = field(default_factory=list)
+    slow: list[float | None] = field(default_factory=list)
+    readings: dict[str, list[float]] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+
+
+def worst(found: Sequence[float | None]) -> float:
+    """Return the longest; infinity where one was in vain, or there is none."""
+    return max((math.inf if one is None else one for one in found), default=math.inf)
+
+
+def percentile(found: Sequence[float], share: float) -> float:
+    """Return the value below which *share* of *found* lie; infinity where there is none."""
+    if len(found) < 2:
+        return math.inf
+    return statistics.quantiles(found, n=1000, method="inclusive")[round(share * 1000) - 1]
+
+
+class Siege:
+    """Attacks on one site, one after the other, with newcomers that were never seen before."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self._names = itertools.count()
+
+    async def measure(
+        self, attackers: Sequence[AbstractAsyncContextManager[object]], seconds: float, patience: float = 30.0
+    ) -> Noticed:
+        """Let *attackers* at it for *seconds*; return what was noticed in that time."""
+        noticed = Noticed()
+        loop = asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as stack:
+            for one in attackers:
+                await stack.enter_async_context(one)
+            await asyncio.sleep(1.0)  # until the attack is at its rate
+            counts = {name: len(self.site.readings[name]) for name in GATEWAYS}
+            end = loop.time() + seconds
+            await asyncio.gather(
+                self._come(noticed.elsewhere, NEXT_DOOR, end, patience),
+                self._come(noticed.here, HOME, end, patience),
+                self._come(noticed.slow, HOME, loop.time(), patience, slow=True),
+                self._connect(noticed.gateways, end, patience),
+            )
+            noticed.readings = {
+                name: [took for _, took in self.site.readings[name][counts[name] :]] for name in GATEWAYS
+            }
+            noticed.memory = self.site.memory()
+        return noticed
+
+    async def _come(
+        self, into: list[float | None], gateway: str, end: float, patience: float, *, slow: bool = False
+    ) -> None:
+        async for number in self._each(end):
+            into.append(await timed(lambda number=number: self._visit(f"new-{number}", gateway, slow, patience)))  # type: ignore[misc]
+
+    async def _visit(self, name: str, gateway: str, slow: bool, patience: float) -> None:
+        pne = await self.site.device(name, gateway, slow=slow, patience=patience)
+        asyncio.get_running_loop().call_soon(asyncio.ensure_future, pne.close())
+
+    async def _connect(self, into: list[float | None], end: float, patience: float) -> None:
+        async for number in self._each(end):
+            into.append(await timed(lambda number=number: self.site.gateway(f"gw-{number}", patience)))  # type: ignore[misc]
+
+    async def _each(self, end: float) -> AsyncIterator[int]:
+        """Yield numbers of newcomers until *end*, at least one."""
+        while True:
+            yield next(self._names)
+            if asyncio.get_running_loop().time() + PAUSE >= end:
+                return
+            await asyncio.sleep(PAUSE)
