@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
+ROOMS_OF_PEERS = {"transport", "service", "server", "gateway", "pne", "node"}
 
 # In two halves each, so that this file is not its own finding.
 FOREIGN = [
@@ -119,3 +120,26 @@ def test_every_clause_is_in_the_table_once() -> None:
 def test_an_id_that_comes_twice_is_found() -> None:
     with pytest.raises(ValueError, match="CM-1 comes twice"):
         conformance.read_clauses("| CM-1 | one |\n| CM-1 | two |")
+
+
+OUR_OWN = {
+    "will look again: %s",
+    "will look again for revocations: %s",
+    "not every process has confirmed that %s is revoked: it finds it in the store",
+    "the kept key of %s does not open: another will be asked for",
+    "NATS: %s",
+    "NATS at %s is away: what is behind other processes can't be reached",
+    "NATS is back",
+}
+"""Lines of the log that no peer can cause."""
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if p.parent.name in ROOMS_OF_PEERS], ids=name_of)
+def test_a_line_of_the_log_names_who_caused_it(path: Path) -> None:
+    """Else all who can cause it share one pace, and one of them buries the lines of the others."""
+    for call in (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)):
+        if isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "_log":
+            said = call.args[0]
+            ours = isinstance(said, ast.Constant) and said.value in OUR_OWN
+            named = call.func.attr == "setLevel" or any(word.arg == "extra" for word in call.keywords)
+            assert named or ours, f"line {call.lineno}: who causes it? Say so with extra=by(...)"

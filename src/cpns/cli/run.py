@@ -9,17 +9,19 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Final, NamedTuple, TextIO
 
 from cpns.errors import BadInput
+from cpns.shares.noted import Line, Noted
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from cpns.transport.endpoint import Passed
 
 Role = Callable[[asyncio.Event], Awaitable[int]]
 """Runs until the event is set, closes what it opened, and returns the exit code."""
+
+MAX_TEXT: Final = 400
+"""Characters of a line of the log; the rest is cut off."""
 
 
 def run(role: Role) -> int:
@@ -53,18 +55,53 @@ async def _with_signals(role: Role) -> int:
     return await role(stop)
 
 
-class _OneLine(logging.Formatter):
-    """A line for each event; of an exception no more than its kind and place, as its text may hold anything."""
+class _Said(NamedTuple):
+    """A record of the log as one line, for `Noted`: it has no control characters, and is cut."""
 
-    def formatException(
-        self, ei: "tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]"
-    ) -> str:
-        """Return kind and place."""
-        return place_of(ei[1])
+    logger: str
+    level: int
+    text: str
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        return super().format(record).replace("\n", " ")
+
+class NotedHandler(logging.Handler):
+    """Hands on to *target* what `Noted` lets through.
+
+    A record that names nobody (see `by`) is its logger's own, so that those of libraries are bounded too. Of an
+    exception it says no more than kind and place, as its text may hold anything.
+    """
+
+    def __init__(self, target: logging.Handler, monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._target = target
+        self._monotonic = monotonic
+        self._noted = Noted(self._write, monotonic)
+        self._looked_at = monotonic()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        text = record.getMessage()
+        if record.exc_info:
+            text += f" {place_of(record.exc_info[1])}"
+        shown = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text[:MAX_TEXT])
+        said = _Said(record.name, record.levelno, shown if len(text) <= MAX_TEXT else f"{shown}...")
+        topic = (record.name, record.msg, getattr(record, "about", ""))
+        self._noted.note(getattr(record, "party", record.name), topic, said, proven=getattr(record, "proven", True))
+        if self._monotonic() - self._looked_at >= 1.0:
+            self._looked_at = self._monotonic()
+            self._noted.due()
+
+    def close(self) -> None:
+        """Tell what was counted."""
+        self._noted.rest()
+        super().close()
+
+    def _write(self, line: Line[_Said]) -> None:
+        text = line.what.text
+        if line.times > 1:
+            text += f" ({line.times} times in {line.seconds:.0f} s)"
+        if line.lost:
+            text += f" (and {line.lost} lines more of who caused it, not written)"
+        self._target.handle(logging.LogRecord(line.what.logger, line.what.level, "", 0, "%s", (text,), None))
 
 
 def place_of(error: BaseException | None) -> str:
@@ -79,8 +116,8 @@ def place_of(error: BaseException | None) -> str:
 def log_to_stderr() -> None:
     """Write what cpns has to say, and warnings of others, to stderr."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=[NotedHandler(handler)], force=True)
     logging.getLogger("cpns").setLevel(logging.INFO)
 
 

@@ -26,6 +26,7 @@ from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, GatewayStore, Randomness, Vault
 from cpns.service.background import Background
 from cpns.session.table import Session, Sessions
+from cpns.shares.noted import by
 from cpns.transport import discovery
 from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
@@ -230,7 +231,7 @@ class Gateway:
             await self.groups.learn(standing)
             await self.group_keys.learn(standing)
         except Refused as error:
-            _log.info("the service groups are not known yet: %s", error)
+            _log.info("the service groups are not known yet: %s", error, extra=by(self.config.server_id))
 
     async def _recover(self, away: list[EntityId]) -> None:
         """The uplink is back: what waits goes up, and the members whose sessions are gone are asked to set up again."""

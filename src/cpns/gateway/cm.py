@@ -11,6 +11,7 @@ from cpns.ids import EntityId
 from cpns.ports import Randomness
 from cpns.protocol.cm_assign import mediator
 from cpns.session.table import Session
+from cpns.shares.noted import by
 from cpns.transport.endpoint import Link
 from cpns.wire import cm_messages as m
 from cpns.wire import registry
@@ -45,11 +46,11 @@ class Mediator:
                 await self._release(standing, made.cm_device_id)
                 return m.CmGiven(Result.NO_ANSWER)
         except Refused as error:
-            _log.warning("CM Device of %s: no ID and key assigned: %s", pne, error.reason)
+            _log.warning("CM Device of %s: no ID and key assigned: %s", pne, error.reason, extra=by(pne))
             return m.CmGiven(error.result)
         finally:
             self._under_way.discard(pne)
-        _log.info("CM Device of %s has its ID %s and key", pne, made.cm_device_id)
+        _log.info("CM Device of %s has its ID %s and key", pne, made.cm_device_id, extra=by(pne))
         return m.CmGiven(Result.SUCCESS)
 
     async def _assigned(self, standing: Standing, pne: EntityId) -> CmKey:

@@ -9,6 +9,7 @@ from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, SgId
 from cpns.service.background import Background
 from cpns.service.pages import all_pages
+from cpns.shares.noted import by
 from cpns.wire.registry import Change
 from cpns.wire.sg_messages import SgChangeNotify, SgInventoryRequest, SgInventoryResponse
 
@@ -73,7 +74,7 @@ class Groups:
         try:
             await self._fetch(standing, sg_id)
         except CpnsError as error:
-            _log.info("group %s is none of our PNEs any more: %s", sg_id, error)
+            _log.info("group %s is none of our PNEs any more: %s", sg_id, error, extra=by(sg_id))
             self.copies.pop(sg_id, None)
 
     async def _fetch(self, standing: Standing, sg_id: SgId) -> None:

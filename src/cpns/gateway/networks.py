@@ -14,6 +14,7 @@ from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
 from cpns.service.background import Background
 from cpns.service.pages import all_pages
+from cpns.shares.noted import by
 from cpns.wire import codec
 from cpns.wire.messages import GatewaySetupResponse
 from cpns.wire.pn_messages import (
@@ -222,10 +223,10 @@ class Networks:
             standing = self._uplink.standing
             if standing is not None:
                 await self._fetch(standing, notice.pn_id)
-            _log.info("PN %s is served by us from now on", notice.pn_id)
+            _log.info("PN %s is served by us from now on", notice.pn_id, extra=by(notice.pn_id))
             return
         await self._forget(notice.pn_id)
-        _log.info("PN %s is served by %s from now on", notice.pn_id, notice.gateway_id)
+        _log.info("PN %s is served by %s from now on", notice.pn_id, notice.gateway_id, extra=by(notice.pn_id))
         self._work.start(self._tell(notice))
 
     # what members are told, and the server

@@ -17,6 +17,7 @@ from cpns.ports import Clock, Randomness
 from cpns.protocol.pne_auth import gateway as pne_auth
 from cpns.service.background import Background
 from cpns.session.table import Session, Sessions
+from cpns.shares.noted import by
 from cpns.transport.endpoint import Link
 from cpns.transport.errors import Answer, Code, read
 from cpns.wire import codec, registry
@@ -224,7 +225,7 @@ class Setup:
                 self._hops.remove(older)
         if members:
             self._admitted(response)
-            _log.info("PN %s: %d of %d PNEs established", pn_id, len(members), len(ended))
+            _log.info("PN %s: %d of %d PNEs established", pn_id, len(members), len(ended), extra=by(pn_id))
 
     async def challenged(self, source: Session, message: GatewayChallenge) -> Answer | None:
         """Take the server's AUTHENTICATE Request, ask each PNE, and answer with what they say.

@@ -17,6 +17,7 @@ from cpns.gateway.config import GatewayConfig
 from cpns.ports import Clock, Randomness
 from cpns.service.sessions import session_of
 from cpns.session.table import Session, Sessions
+from cpns.shares.noted import by
 from cpns.transport.endpoint import Endpoint, Inbound, Link
 from cpns.transport.errors import Answer
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
@@ -114,7 +115,8 @@ class Uplink:
                 if reason != self.last_refusal:
                     hint = what_to_do(self._config.tls, reason)
                     told = f"{reason}: {hint}" if hint else reason
-                    _log.warning("no uplink to %s: %s; trying on", self._config.server_id, told)
+                    said = "no uplink to %s: %s; trying on"
+                    _log.warning(said, self._config.server_id, told, extra=by(self._config.server_id))
                 self.last_refusal = reason
                 self._servers.rotate(-1)
             finally:
@@ -164,7 +166,7 @@ class Uplink:
         self._standing = standing
         self._stands.set()
         self.last_refusal = ""
-        _log.info("uplink to %s stands", config.server_id)
+        _log.info("uplink to %s stands", config.server_id, extra=by(config.server_id))
 
     def challenged(self, inbound: Inbound) -> Answer:
         """See `Claim.challenged`."""

@@ -24,6 +24,7 @@ from cpns.node.ways import Ways
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig, Where
 from cpns.service.background import Background
+from cpns.shares.noted import by
 from cpns.transport.pan import split_address
 from cpns.wire import application
 from cpns.wire.pn_messages import GatewayChangeRequest, GatewayChangeResponse
@@ -153,7 +154,7 @@ class Node:
             if mode is Mode.PNE:
                 await self._stop_gateway()
             self.mode = mode
-            _log.info("%s runs as %s", self.config.pne.pne_id, mode.name)
+            _log.info("%s runs as %s", self.config.pne.pne_id, mode.name, extra=by(self.config.pne.pne_id))
         self._on_mode(mode)
         if mode is Mode.BOTH and self.keys is not None and self.keys.newest is not None:
             if self.keys.newest.generation == 0:  # the PN GW that mediated knows this one
@@ -245,7 +246,8 @@ class Node:
                 raise Refused(Result.MODE_NOT_SUPPORTED, "not_behind_an_external_gateway")
             key = await self.pne.cm.assign()
             await self.keys.begin(key)
-            _log.info("%s was assigned the CM Device ID %s, and a key", self.config.pne.pne_id, key.cm_device_id)
+            own = self.config.pne.pne_id
+            _log.info("%s was assigned the CM Device ID %s, and a key", own, key.cm_device_id, extra=by(own))
         self._on_key(key)
 
     async def _get_key(self) -> None:
@@ -282,7 +284,7 @@ class Node:
                 try:
                     fresh = await self.pne.cm.rekey(key)
                 except Refused as error:
-                    _log.warning("no fresh key yet: %s", error)
+                    _log.warning("no fresh key yet: %s", error, extra=by(key.cm_device_id))
                     if error.result is Result.NOT_ALLOWED:
                         await self._disown(key)
                         return
@@ -290,7 +292,8 @@ class Node:
                     pause = min(pause * 2, PAUSES[1])
                     continue
                 await self.keys.add(fresh)
-                _log.info("%s has a fresh key that no gateway knows", self.config.pne.pne_id)
+                said = "%s has a fresh key that no gateway knows"
+                _log.info(said, self.config.pne.pne_id, extra=by(key.cm_device_id))
                 self._on_key(fresh)
                 if self.gateway is not None:
                     self.gateway.uplink.renew()
@@ -301,7 +304,8 @@ class Node:
 
         So its key would stay known to that PN GW. We go back behind a gateway, and ask for another ID.
         """
-        _log.error("%s is not ours by the server's word: not used any more", key.cm_device_id)
+        said = "%s is not ours by the server's word: not used any more"
+        _log.error(said, key.cm_device_id, extra=by(key.cm_device_id))
         if self.keys is None or self.keys.newest != key:
             return
         await self.keys.forget()
@@ -341,7 +345,7 @@ class Node:
                 await self.gateway.switching.take_over(pn_id)
             await self.change(Mode.BOTH)
         except Refused as error:
-            _log.warning("can't become the gateway: %s", error)
+            _log.warning("can't become the gateway: %s", error, extra=by(self.config.pne.pne_id))
             async with self._changing:
                 if self.mode is Mode.PNE:
                     await self._stop_gateway()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from cpns.errors import CpnsError
 from cpns.node.config import Prefer
+from cpns.shares.noted import by
 from cpns.transport.uplink import is_reachable
 from cpns.wire.registry import Mode
 
@@ -52,7 +53,7 @@ class Ways:
                 await self._node.change(to)
                 self._pause = 1.0
             except CpnsError as error:
-                _log.info("stays as %s: %s", self._node.mode, error)
+                _log.info("stays as %s: %s", self._node.mode, error, extra=by("ways"))
                 self._pause = min(self._pause * 2, LONGEST_PAUSE)
             self._not_before = time.monotonic() + self._pause * self._look
 

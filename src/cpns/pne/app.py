@@ -27,6 +27,7 @@ from cpns.ports import Clock, Randomness
 from cpns.protocol.pne_auth.pne import Joined
 from cpns.service.background import Background
 from cpns.session.table import Session, Sessions
+from cpns.shares.noted import by
 from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
@@ -38,8 +39,6 @@ from cpns.wire import pn_messages as pm
 from cpns.wire import sg_messages as sg
 from cpns.wire.application import Reading
 from cpns.wire.registry import Change, Mode, Procedure
-
-_log = logging.getLogger("cpns.pne")
 
 BACKOFF: Final = (0.3, 15.0)
 """First and longest pause, in seconds, between attempts; each is drawn from half of it up to all of it."""
@@ -81,6 +80,7 @@ class Pne:
         rotate: Callable[[EntityId], None] = lambda device: None,
     ) -> None:
         self.config = config
+        self._log = logging.LoggerAdapter(logging.getLogger("cpns.pne"), by(config.pne_id))
         self._clock = clock
         self._random = random
         self._inbox = inbox
@@ -139,7 +139,7 @@ class Pne:
                 pass
             except (Refused, OSError) as error:
                 reason = error.reason if isinstance(error, Refused) else type(error).__name__
-                _log.warning("%s: not established: %s; trying again", self.config.pne_id, reason)
+                self._log.warning("%s: not established: %s; trying again", self.config.pne_id, reason)
                 self._finder.failed()
             finally:
                 self._ready.clear()
@@ -214,7 +214,7 @@ class Pne:
         self._ready.set()
         await self._status("connected")
         self.groups.resume()
-        _log.info("%s: established through %s in %s", self.config.pne_id, joined.gateway_id, joined.pn_id)
+        self._log.info("%s: established through %s in %s", self.config.pne_id, joined.gateway_id, joined.pn_id)
         self._on_established(joined.gateway_id, joined.pn_id)
 
     async def _stay(self) -> None:
@@ -268,7 +268,7 @@ class Pne:
         try:
             await self._adopt(link, *await self._join.finish_invited(accepted))
         except (Refused, OSError) as error:
-            _log.warning("%s: invited, and not established: %s", self.config.pne_id, error)
+            self._log.warning("%s: invited, and not established: %s", self.config.pne_id, error)
             if self._ready.is_set():  # a member that was asked to set up again: the server has lost it
                 self.suspect(self._way.session, lost=True)
         finally:
@@ -371,7 +371,7 @@ class Pne:
             return
         self._way.held_up = False
         if not self._joining.locked():  # else it is bringing us back at this moment
-            _log.warning("%s: the uplink of our gateway stays away; looking for another", self.config.pne_id)
+            self._log.warning("%s: the uplink of our gateway stays away; looking for another", self.config.pne_id)
             self._finder.failed()
             self._give_up()
 

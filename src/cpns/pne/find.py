@@ -8,6 +8,8 @@ from typing import Final
 from cpns.errors import NoAnswer, Refused
 from cpns.ids import EntityId
 from cpns.pne.config import PneConfig, Where
+from cpns.shares.noted import by
+from cpns.shares.party import Party
 from cpns.transport import discovery
 from cpns.transport.endpoint import Endpoint, Link
 from cpns.transport.pan import split_address
@@ -88,7 +90,10 @@ class Finder:
         if found is None:
             raise NoAnswer("no_gateway_found_on_the_pan")
         self._found = found.gateway_id
-        _log.info("%s: found gateway %s at %s:%d", config.pne_id, found.gateway_id, found.host, found.port)
+        said = "%s: found gateway %s at %s:%d"
+        _log.info(
+            said, config.pne_id, found.gateway_id, found.host, found.port, extra=by(Party(found.host, found.port))
+        )
         return found.host, found.port
 
     async def way_to(self, gateway: EntityId, hints: Sequence[str]) -> Link:

@@ -19,6 +19,7 @@ from cpns.ports import Randomness
 from cpns.protocol.group_messaging import receiver
 from cpns.protocol.group_messaging.receiver import Heard, Order
 from cpns.protocol.group_messaging.sender import Sender
+from cpns.shares.noted import by
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.wire import application, codec
 from cpns.wire import group_messages as m
@@ -111,7 +112,7 @@ class GroupMessages:
                         self._life.suspect(used, lost=False)
                     else:
                         raise
-                    _log.info("a message to %s is sent again: %s", sg_id, error)
+                    _log.info("a message to %s is sent again: %s", sg_id, error, extra=by(sg_id))
                 else:
                     if answer.result == Result.SUCCESS:
                         return

@@ -14,6 +14,7 @@ from cpns.pne.join import Join, Wanted
 from cpns.protocol.pne_auth.pne import Joined
 from cpns.service.background import Background
 from cpns.session.table import Session
+from cpns.shares.noted import by
 from cpns.transport.endpoint import Link
 from cpns.wire.registry import Procedure
 
@@ -85,7 +86,7 @@ class Roaming:
                 wanted = Wanted(Procedure.JOIN, pn_id, to)
                 await self._adopt(link, *await self._join.setup(link, wanted))
             except (Refused, OSError) as error:
-                _log.warning("can't go over to %s yet: %s", to, error)
+                _log.warning("can't go over to %s yet: %s", to, error, extra=by(to))
                 self._work.start(self._move_again(pn_id, to, addresses))
 
     async def _move_again(self, pn_id: PnId, to: EntityId, addresses: Sequence[str]) -> None:

@@ -34,6 +34,7 @@ from cpns.service.pushes import Pushes
 from cpns.service.readings import Readings
 from cpns.service.siblings import Alone
 from cpns.session.table import Session, Sessions
+from cpns.shares.noted import by
 from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
@@ -186,7 +187,7 @@ class Server:
         if not self.gateways.add(peer, inbound.link):
             self.sessions.remove(peer.session)
             raise NoAnswer("connection_gone")
-        _log.info("gateway %s is authenticated", peer.gateway_id)
+        _log.info("gateway %s is authenticated", peer.gateway_id, extra=by(peer.gateway_id))
         return Answer(Code.CHANGED, codec.encode(response))
 
     async def _from_gateway(self, source: Session, inbound: Inbound) -> Answer:
@@ -289,7 +290,7 @@ class Server:
         raise Refused(Result.NOT_ALLOWED, "no_such_resource")
 
     def _said(self, pne: EntityId, status: str) -> None:
-        _log.info("PNE %s says it is %r", pne, status)
+        _log.info("PNE %s says it is %r", pne, status, extra=by(pne))
         said = {one.name.lower(): one for one in (Presence.IDLE, Presence.ASLEEP)}.get(status, Presence.CONNECTED)
         self._presences.said(pne, said)
         if said is not Presence.ASLEEP:
@@ -392,7 +393,7 @@ class Server:
         for session in self.sessions:
             if session.via == peer.gateway_id:
                 self._presences.lost(session.peer_id)
-        _log.info("gateway %s is gone", peer.gateway_id)
+        _log.info("gateway %s is gone", peer.gateway_id, extra=by(peer.gateway_id))
 
     async def _sweep(self) -> None:
         while True:

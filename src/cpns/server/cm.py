@@ -17,6 +17,7 @@ from cpns.service.authentication import GatewayPeer
 from cpns.service.background import Background
 from cpns.service.cm import Activation, CmDevices
 from cpns.session.table import Session, Sessions
+from cpns.shares.noted import by
 from cpns.transport.endpoint import Link
 from cpns.wire import cm_messages as cm
 from cpns.wire import codec
@@ -131,9 +132,8 @@ class ChangingMode:
             self._siblings.tell("cm rotated", peer.gateway_id)
         for older in ended:
             await self._end(older, ())
-        _log.info(
-            "CM Device %s is authenticated, with its key of generation %d", peer.gateway_id, activation.generation
-        )
+        said = "CM Device %s is authenticated, with its key of generation %d"
+        _log.info(said, peer.gateway_id, activation.generation, extra=by(peer.gateway_id))
         return peer
 
     def lost(self, link: Link) -> None:
@@ -154,7 +154,7 @@ class ChangingMode:
         if now - self._looked_at > min(EXPIRY_SECONDS, self._unused):
             self._looked_at = now
             for device in await self._store.expire_cm(self._clock.now() - self._unused, self._clock.now()):
-                _log.info("CM Device %s was never used, and has expired", device)
+                _log.info("CM Device %s was never used, and has expired", device, extra=by(device))
 
     # fresh keys
 
@@ -197,4 +197,4 @@ class ChangingMode:
         try:
             await link.tell(cm.CmRotateNotify(device), timeout=NOTIFY_TIMEOUT, session=session)
         except Refused as error:
-            _log.info("PNE %s could not be told to take a fresh key: %s", pne, error)
+            _log.info("PNE %s could not be told to take a fresh key: %s", pne, error, extra=by(pne))

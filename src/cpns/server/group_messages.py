@@ -22,6 +22,7 @@ from cpns.server.groups import Groups
 from cpns.server.pnes import Pnes
 from cpns.service.deliveries import Deliveries
 from cpns.session.table import Sessions
+from cpns.shares.noted import by
 from cpns.wire import codec
 from cpns.wire import group_messages as m
 
@@ -191,7 +192,7 @@ class GroupMessages:
         try:
             answer = await self._gateways.ask(gateway, message, m.GroupMessageResponse, HAND_ON_SECONDS)
         except Refused as error:
-            _log.info("gateway %s does not take a message to a group: %s", gateway, error)
+            _log.info("gateway %s does not take a message to a group: %s", gateway, error, extra=by(gateway))
             return pnes
         return _without(pnes, answer.count or 0, answer.members or ())
 

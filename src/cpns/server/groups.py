@@ -21,6 +21,7 @@ from cpns.server.pnes import Pnes
 from cpns.service.background import Background
 from cpns.service.siblings import Alone
 from cpns.session.table import Session, Sessions
+from cpns.shares.noted import by
 from cpns.transport.endpoint import Link
 from cpns.wire import codec
 from cpns.wire import sg_messages as sg
@@ -119,7 +120,7 @@ class Groups:
                 keep=KEEP_SECONDS if request.keep is None else request.keep,
             )
         )
-        _log.info("PNE %s has made the group %s", pne, sg_id)
+        _log.info("PNE %s has made the group %s", pne, sg_id, extra=by(pne))
         session = self._sessions.with_peer(pne)
         if session is not None and session.via is not None:
             self.came(session.via, [sg_id])
@@ -185,7 +186,9 @@ class Groups:
                 with contextlib.suppress(Refused):
                     rule = partial(rules.replace_owner, gone=group.owner, there=there)
                     await self._change(group.sg_id, rule, None)
-                    _log.info("the owner of %s, %s, has vanished: replaced", group.sg_id, group.owner)
+                    _log.info(
+                        "the owner of %s, %s, has vanished: replaced", group.sg_id, group.owner, extra=by(group.owner)
+                    )
 
     async def pass_on(self, sg_id: SgId, actor: EntityId | None, wanted: EntityId | None) -> EntityId:
         """Give ownership to *wanted*, or to whom the rule names, if that one agrees; return the new owner.

@@ -20,6 +20,7 @@ from cpns.service.presence import Presences
 from cpns.service.sessions import begun_at
 from cpns.service.siblings import Alone, ask_about
 from cpns.session.table import Session, Sessions
+from cpns.shares.noted import by
 from cpns.transport.endpoint import Link
 from cpns.wire import pn_messages as pm
 from cpns.wire.registry import MAX_MEMBERS, Change, Presence, Source
@@ -141,7 +142,7 @@ class Networks:
             addresses = (await self._agreed(to, request)).addresses or ()
         rule = partial(membership.switch, frm=network.gateway_id, to=to)
         edited = await self._store.edit(pn_id, (), rule, self._clock.now(), asked_by)
-        _log.info("PN %s is switched from %s to %s", pn_id, network.gateway_id, to)
+        _log.info("PN %s is switched from %s to %s", pn_id, network.gateway_id, to, extra=by(asked_by or ""))
         self._gateways.serves(to, pn_id, now=True)
         self._gateways.serves(network.gateway_id, pn_id, now=False)
         notice = pm.PnChangeNotify(pn_id, (), edited.after.version, Change.GATEWAY, to, addresses or None)

@@ -24,6 +24,8 @@ from cpns.protocol.pne_auth import server as pne_auth
 from cpns.service.keyring import Keyring, Opened
 from cpns.service.sessions import session_of
 from cpns.session.table import Session, Sessions
+from cpns.shares.noted import by
+from cpns.shares.party import Party
 from cpns.shares.rate import RateLimit
 from cpns.wire import registry as r
 from cpns.wire.messages import (
@@ -165,7 +167,7 @@ class Authentication:
     async def audit_refusal(self, gateway: EntityId, reason: str) -> None:
         """Write down why a PN GW, or a CM Device, was refused."""
         if self._audited.allows("gateways"):
-            _log.warning("gateway %s refused: %s", gateway, reason)
+            _log.warning("gateway %s refused: %s", gateway, reason, extra=by(Party(gateway, 0)))
             outcome = Outcome(self._clock.now(), "refused", gateway, None, Result.AUTHENTICATION_FAILED, reason)
             await self._store.record([outcome])
 
@@ -265,7 +267,8 @@ class Authentication:
         for pne, verdict in proven.items():
             admission = found.admissions[pne]
             if admission.result is not Result.SUCCESS or verdict.session is None:
-                _log.warning("PNE %s through %s is not let in: %s", pne, via, admission.reason)
+                said = "PNE %s through %s is not let in: %s"
+                _log.warning(said, pne, via, admission.reason, extra=by(via, pne))
                 entries.append(OutcomeEntry(pne, Result.AUTHENTICATION_FAILED))  # what a wrong hash gets too
                 continue
             entries.append(OutcomeEntry(pne, Result.SUCCESS, verdict.hash_server, admission.guest or None))
@@ -281,7 +284,7 @@ class Authentication:
         outcomes = []
         for entity, (result, reason) in reasons.items():
             if self._audited.allows(via):
-                _log.warning("PNE %s through %s refused: %s", entity, via, reason)
+                _log.warning("PNE %s through %s refused: %s", entity, via, reason, extra=by(via, entity))
                 outcomes.append(Outcome(now, "refused", entity, via, result, reason))
         return tuple(outcomes)
 

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from cpns.errors import CpnsError
 from cpns.ids import EntityId
+from cpns.shares.noted import by
 
 _log = logging.getLogger("cpns.server")
 
@@ -79,5 +80,5 @@ class Deliveries(Generic[T]):
             except CpnsError as error:
                 self._awaited.add(pne)
                 if pne not in self._heard_again:
-                    _log.info("what waits for %s waits on: %s", pne, error)
+                    _log.info("what waits for %s waits on: %s", pne, error, extra=by(pne))
                     return

@@ -20,6 +20,7 @@ from aiocoap.numbers.codes import POST
 from cpns.errors import AuthenticationFailed, CpnsError, NoAnswer, Refused
 from cpns.ids import EntityId
 from cpns.session.table import Session, Sessions
+from cpns.shares.noted import by
 from cpns.shares.party import Party
 from cpns.shares.rate import RateLimit
 from cpns.transport import multicast, oscore, pan, uplink
@@ -401,7 +402,7 @@ class Endpoint:
         try:
             response = await self._respond(link, request)
         except Exception:
-            _log.error("a request could not be answered", exc_info=True)
+            _log.error("a request could not be answered", exc_info=True, extra=by(link.party(None)))
             return
         if response is not None:
             response.transport_tuning = PAN_TUNING
@@ -443,7 +444,7 @@ class Endpoint:
         except CpnsError as error:
             return to_answer(error, protected=inbound.source is not None)
         except Exception as error:
-            _log.error("a handler failed", exc_info=True)
+            _log.error("a handler failed", exc_info=True, extra=by(inbound.party))
             return to_answer(error, protected=inbound.source is not None)
 
     async def _relayed(self, link: Link, host: str, request: Message) -> Message | None:

@@ -25,6 +25,8 @@ from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed, CpnsError, Unavailable
 from cpns.ids import EntityId
 from cpns.ports import Answers, Handler, Randomness, Vault
+from cpns.shares.noted import by
+from cpns.shares.party import Party
 
 _log = logging.getLogger("cpns.server")
 
@@ -146,7 +148,7 @@ class NatsSiblings:
                 async with asyncio.timeout(seconds):
                     await question.done.wait()
         except NatsError as error:
-            _log.warning("the other processes can't be asked: %s", error)
+            _log.warning("the other processes can't be asked: %s", error, extra=by("siblings"))
         finally:
             del self._questions[number]
         return Answers(tuple(question.answers), complete=not question.waited_for)
@@ -165,7 +167,8 @@ class NatsSiblings:
         try:
             await work
         except (NatsError, CpnsError) as error:
-            _log.warning("something was not said to the other processes, or not done for them: %s", error)
+            said = "something was not said to the other processes, or not done for them: %s"
+            _log.warning(said, error, extra=by("siblings"))
 
     async def _live(self) -> None:
         """Say that we are there, again and again."""
@@ -220,7 +223,7 @@ class NatsSiblings:
         try:
             opened = self._vault.open(PURPOSE, message.subject, message.data).reveal()
         except AuthenticationFailed:
-            _log.warning("a forged message came over NATS")
+            _log.warning("a forged message came over NATS", extra=by(Party("NATS", 0)))
             return None
         one, at, process, what, number, argument = cbor2.loads(opened)
         if process == self._own or one in self._seen or abs(time.time() - at) > STALE_SECONDS:
