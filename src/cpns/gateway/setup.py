@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import random as jitter
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,10 @@ MAX_WAITING: Final = 512
 MAX_WAITING_PER_LINK: Final = 4
 MAX_BATCH_MLKEM: Final = 40
 """PNEs of suite 3 in one SETUP Request, so that neither it nor its answer passes 64 KiB."""
+FULL_PATIENCE: Final = 8.0
+"""Seconds that a SETUP is sent again to a server with no place for it; the PNEs themselves wait 10 s."""
+FULL_PAUSE: Final = (0.2, 1.0)
+"""First and longest pause, in seconds, before it is sent again; each is drawn from half of it up to all of it."""
 
 
 ROUND_PATIENCE: Final = 2.0
@@ -173,7 +178,7 @@ class Setup:
 
     async def _run(self, pn_id: PnId | None, batch: list[Waiting]) -> None:
         try:
-            ended = await self._establish(pn_id, batch)
+            ended = await self._establish_when_there_is_room(pn_id, batch)
         except CpnsError as error:
             for waiting in batch:
                 if not waiting.done.done():
@@ -182,6 +187,23 @@ class Setup:
         for waiting in batch:
             if not waiting.done.done():
                 waiting.done.set_result(ended[waiting.request.entity_id].response)
+
+    async def _establish_when_there_is_room(
+        self, pn_id: PnId | None, batch: list[Waiting]
+    ) -> dict[EntityId, pne_auth.Concluded]:
+        """Send a batch, and again while the server has no place for it: its PNEs wait, and hear nothing of that."""
+        end = self._clock.monotonic() + FULL_PATIENCE
+        pause = FULL_PAUSE[0]
+        while True:
+            try:
+                return await self._establish(pn_id, batch)
+            except Refused as error:
+                if error.result is not Result.TOO_MANY:
+                    raise
+                if self._clock.monotonic() + pause > end:
+                    raise NoAnswer("server_full") from error
+            await asyncio.sleep(pause * jitter.uniform(0.5, 1.0))  # noqa: S311  # spreads load, hides nothing
+            pause = min(2 * pause, FULL_PAUSE[1])
 
     async def _establish(self, pn_id: PnId | None, batch: list[Waiting]) -> dict[EntityId, pne_auth.Concluded]:
         standing = await self._uplink.wait(0)
@@ -202,6 +224,8 @@ class Setup:
         except Refused as error:
             if error.result is Result.UNKNOWN_PN and pn_id is not None:
                 await self._members.release(pn_id)  # released, switched, or the server was set up anew
+            if error.result is Result.TOO_MANY and run.challenged:
+                raise NoAnswer("gave_way") from error  # its PNEs have answered: each does so once for its rand
             raise
         finally:
             del self._runs[txn]
