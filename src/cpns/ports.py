@@ -284,8 +284,29 @@ class Store(Protocol):
         """Return the SG Inventory, by name."""
         ...
 
-    async def groups_of(self, pne_ids: Sequence[EntityId]) -> list[Group]:
-        """Return the groups that any of these PNEs is a member of, by ID."""
+    async def group_page(
+        self,
+        sg_id: SgId,
+        asker: EntityId | None,
+        members: Sequence[EntityId],
+        after: str,
+        limit: int,
+        only: EntityId | None = None,
+    ) -> GroupInventory | None:
+        """Return a group with up to *limit* places of its list, as *asker* may see it; None where it may not.
+
+        Args:
+            sg_id: the group.
+            asker: its owner sees the whole list, others the members; None: the members are asked for alone.
+            members: the PNEs that it asks for, one of which has to be a member.
+            after: of the page before; empty: the first page.
+            limit: of the page.
+            only: that PNE's place alone.
+        """
+        ...
+
+    async def groups_of(self, pne_ids: Sequence[EntityId], after: str, limit: int) -> list[SgId]:
+        """Return up to *limit* groups with an ID over *after* that any of these PNEs is a member of, by ID."""
         ...
 
     async def discover_groups(

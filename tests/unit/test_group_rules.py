@@ -268,8 +268,8 @@ class Model:
                 found.append((sg_id, sg.group()))
         return [group for sg_id, group in found if sg_id > after][:limit]
 
-    def groups_of(self, *pnes: EntityId) -> list[Group]:
-        return [sg.group() for _, sg in sorted(self.sgs.items()) if set(pnes) & set(sg.who_is(MEMBER))]
+    def groups_of(self, *pnes: EntityId) -> list[SgId]:
+        return [SgId(sg_id) for sg_id, sg in sorted(self.sgs.items()) if set(pnes) & set(sg.who_is(MEMBER))]
 
 
 _JOINING = """
@@ -386,7 +386,7 @@ def in_the_store(store: ServerStore, step: Step) -> Coroutine[Any, Any, object]:
         case "discover":
             return store.discover_groups(*args)
         case _:
-            return store.groups_of(args)
+            return store.groups_of(args, "", 99)
 
 
 STEPS = ["join"] * 9 + ["invite"] * 8 + ["leave", "expel", "settle", "pass_on", "discover"] * 4 + ["replace_owner"] * 2
@@ -536,11 +536,11 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def everybody_finds_what_the_model_says(self) -> None:
-        async def all_of() -> tuple[list[list[Group]], list[list[Group]], list[GroupInventory | None]]:
+        async def all_of() -> tuple[list[list[Group]], list[list[SgId]], list[GroupInventory | None]]:
             store, ids = self.store, [*self.model.sgs, NO_GROUP]
             return (
                 [*await asyncio.gather(*(store.discover_groups(who, "", None, "", 99) for who in [*PNES, *GHOSTS]))],
-                [*await asyncio.gather(*(store.groups_of([who]) for who in PNES))],
+                [*await asyncio.gather(*(store.groups_of([who], "", 99) for who in PNES))],
                 [*await asyncio.gather(*(store.group(sg_id) for sg_id in ids))],
             )
 
@@ -1030,12 +1030,70 @@ async def test_whose_groups(store: ServerStore) -> None:
     await store.create_group(new("sg-2", "a", owner=STRANGER))
 
     async def ids(*pnes: EntityId) -> list[str]:
-        return [one.sg_id for one in await store.groups_of(pnes)]
+        return [*await store.groups_of(pnes, "", 99)]
 
     assert await ids() == []
     assert await ids(OWNER) == ["sg-0", "sg-1"]
     assert await ids(FIRST, OWNER, STRANGER, SECOND) == ["sg-0", "sg-1", "sg-2"]
     assert await ids(GUEST, WAITER, OUTCAST, GHOSTS[0]) == []
+
+
+async def test_whose_groups_come_in_pages(store: ServerStore) -> None:
+    for number in (3, 1, 2):
+        await store.create_group(new(f"sg-{number}", f"group {number}"))
+    await in_the_store(store, ("join", "sg-2", FIRST, 30.0))
+    assert await store.groups_of([OWNER, FIRST], "", 2) == ["sg-1", "sg-2"]
+    assert await store.groups_of([OWNER, FIRST], "sg-2", 2) == ["sg-3"]
+    assert await store.groups_of([OWNER], "sg-3", 2) == []
+
+
+async def test_a_list_comes_in_pages(store: ServerStore) -> None:
+    """Its owner, and who asks for another, see the whole of it; a member sees the members, and nobody else anything."""
+    await filled(store)
+    await store.register_sender(FIRST, b"k" * 32)
+    whole = await store.group(SG)
+    assert whole is not None
+
+    async def page(asker: EntityId | None, after: str, limit: int, *of: EntityId) -> GroupInventory | None:
+        return await store.group_page(SG, asker, of, after, limit)
+
+    for limit in (1, 2, 3, 99):
+        for asker in (OWNER, FIRST, None):
+            seen = whole.listed if asker == OWNER else [one for one in whole.listed if one.standing is MEMBER]
+            got: list[Listed] = []
+            while (part := await page(asker, got[-1].pne_id if got else "", limit, FIRST, GUEST)) and part.listed:
+                assert part.group == whole.group
+                assert len(part.listed) <= limit
+                got += part.listed
+            assert got == [*seen]
+    assert await page(OWNER, "", 9, GUEST, WAITER, OUTCAST, GHOSTS[0]) is None
+    assert await page(OWNER, "", 9) is None
+    assert await store.group_page(NO_GROUP, OWNER, [OWNER], "", 9) is None
+    for pne in (FIRST, WAITER):
+        one = await store.group_page(SG, OWNER, [OWNER], "", 9, pne)
+        assert one is not None
+        assert [place.pne_id for place in one.listed] == [pne]
+    barely = await store.group_page(SG, FIRST, [FIRST], "", 9, WAITER)
+    assert barely is not None
+    assert barely.listed == ()
+
+
+async def test_what_pages_cost_does_not_grow_with_the_list(store: ServerStore) -> None:
+    """A page of 2 reads 2 rows, however many are named on the list."""
+    await filled(store)
+    many = [EntityId(f"named-{number}") for number in range(200)]
+    await in_the_store(store, ("invite", SG, OWNER, many, 30.0))
+    read: list[int] = []
+    listed = group_queries._listed
+
+    def counted(*row: Any) -> Listed:
+        read.append(1)
+        return listed(*row)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(group_queries, "_listed", counted)
+        await store.group_page(SG, OWNER, [OWNER], "", 2)
+    assert len(read) == 2
 
 
 # --- an older store
@@ -1069,7 +1127,7 @@ async def test_an_older_store_gets_groups_and_keeps_the_rest(new_place: Callable
     (pn,) = await store.networks()
     assert (pn.network.pn_id, pn.network.owner, [one.pne_id for one in pn.members]) == ("pn-1", OWNER, [OWNER])
     assert await store.audit(None, 9) == [Outcome(3.0, "pne_established", OWNER, None, Result.SUCCESS)]
-    assert (await store.groups(), await store.groups_of([OWNER])) == ([], [])
+    assert (await store.groups(), await store.groups_of([OWNER], "", 9)) == ([], [])
     assert await found(store, pne=OWNER) == set()
 
     await store.create_group(new("sg-1", "walk"))

@@ -4,6 +4,7 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from cpns.errors import Result, WireError
 from cpns.wire import cm_messages as cm
 from cpns.wire import codec
 from cpns.wire import messages as m
-from cpns.wire.registry import MAX_BODY, MAX_PAN_BODY, Label, MessageType
+from cpns.wire import sg_messages as sg
+from cpns.wire.registry import MAX_BODY, MAX_MEMBERS, MAX_PAN_BODY, PAGE_BYTES, Label, MessageType
 from tests.support.wire_strategies import any_message, messages
 from tests.vectors.check import check_wire
 
@@ -537,3 +539,20 @@ def test_shape(shape: type[Any], kind: int | None, text: str) -> None:
 def test_a_message_is_changed_by_replacing_it() -> None:
     changed: Callable[..., m.ActivateRequest] = replace
     assert codec.decode(codec.encode(changed(ACTIVATE, suite=2)), m.ActivateRequest).suite == 2
+
+
+# --- pages
+
+
+@given(st.lists(messages(sg.SgMemberEntry), max_size=80) | st.lists(messages(sg.SgEntry), max_size=20))
+def test_a_page_has_what_gets_over_a_pan(entries: list[Any]) -> None:
+    """As many as fit, and no more: with one more it would be too long, or of more than 64."""
+    shape = sg.SgDiscoveryResponse if any(type(one) is sg.SgEntry for one in entries) else sg.SgInventoryResponse
+    page: Any = codec.page(partial(shape, 0), entries)
+    shown = page.entries or ()
+    assert list(shown) == entries[: len(shown)]
+    assert page.more is (len(shown) < len(entries))
+    assert len(codec.encode(page)) <= PAGE_BYTES
+    if page.more:
+        longer = replace(page, entries=tuple(entries[: len(shown) + 1]))
+        assert len(shown) == MAX_MEMBERS or len(codec.encode(longer)) > PAGE_BYTES - 4

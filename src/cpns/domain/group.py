@@ -180,6 +180,11 @@ Places = Mapping[EntityId, Listed]
 GroupRule = Callable[[Group, Places], GroupChange]
 
 
+def is_about(group: Group, keyword: str) -> bool:
+    """Whether a keyword is in the group's name or service, whatever the case."""
+    return keyword.casefold() in f"{group.name}\n{group.service or ''}".casefold()
+
+
 def members(listed: Iterable[Listed]) -> tuple[EntityId, ...]:
     """Return those of a list that are in the group."""
     return tuple(one.pne_id for one in listed if one.standing is Standing.MEMBER)

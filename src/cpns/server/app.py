@@ -20,6 +20,7 @@ from cpns.server.cm import ChangingMode
 from cpns.server.config import ServerConfig
 from cpns.server.gateways import Gateways
 from cpns.server.group_messages import GroupMessages
+from cpns.server.group_pages import GroupPages
 from cpns.server.groups import Groups
 from cpns.server.networks import Networks
 from cpns.server.overview import Overview
@@ -91,6 +92,7 @@ class Server:
         here = (self.sessions, self.gateways)
         self.networks = Networks(store, *here, self._presences, clock, self._siblings)
         self.groups = Groups(store, *here, self.pnes, clock, random, vault, self._siblings)
+        self.group_pages = GroupPages(store, self.sessions)
         self.messages = GroupMessages(store, self.groups, *here, self.pnes, clock, self._siblings)
         self.pushes = Pushes(store, clock, random, self._push, self._siblings)
         self._authentication = Authentication(
@@ -209,7 +211,7 @@ class Server:
             await self.networks.switch(request.pn_id, request.gateway_id, peer.gateway_id, request.addresses or ())
             return Answer(Code.CHANGED, codec.encode(pm.PnGwSwitchingResponse(Result.SUCCESS)))
         if isinstance(request, sg.SgInventoryRequest):
-            return Answer(Code.CHANGED, codec.encode(await self.groups.inventory(source, request)))
+            return Answer(Code.CHANGED, codec.encode(await self.group_pages.answer(source, request)))
         if isinstance(request, GroupKeyWanted):
             return Answer(Code.CHANGED, codec.encode(await self.groups.key_for(peer.gateway_id, request)))
         if isinstance(request, GroupMessageUp):
@@ -279,7 +281,10 @@ class Server:
         if inbound.path == CPNS_PATH:
             request = codec.decode(inbound.payload, *_FROM_PNE, limit=MAX_PAN_BODY)
             if isinstance(request, sg.SgInventoryRequest):
-                return Answer(Code.CHANGED, codec.encode(await self.groups.inventory(source, request)))
+                return Answer(Code.CHANGED, codec.encode(await self.group_pages.answer(source, request)))
+            if isinstance(request, sg.SgDiscoveryRequest):
+                found = await self.group_pages.discovered(source.peer_id, request)
+                return Answer(Code.CHANGED, codec.encode(found))
             if isinstance(request, GroupSenderRequest):
                 return Answer(Code.CHANGED, codec.encode(await self.messages.register(source.peer_id, request)))
             if isinstance(request, _OF_GROUPS):
@@ -435,7 +440,6 @@ def _text_of(answer: Answer) -> str:
 _MEDIATED: Final = (cm.CmAssignRequest, cm.CmIdRequest, cm.CmConfirmRequest, cm.CmReleaseRequest)
 _OF_GROUPS: Final = (
     sg.SgCreateRequest,
-    sg.SgDiscoveryRequest,
     sg.SgJoinRequest,
     sg.SgInviteRequest,
     sg.SgLeaveRequest,
@@ -458,6 +462,7 @@ _FROM_GATEWAY: Final = (
 _FROM_PNE: Final = (
     *_OF_GROUPS,
     GroupSenderRequest,
+    sg.SgDiscoveryRequest,
     sg.SgInventoryRequest,
     cm.CmRekeyRequest,
     pm.InventoryRequest,

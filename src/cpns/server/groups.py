@@ -5,18 +5,18 @@ import base64
 import contextlib
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from cpns.crypto.secret import Secret
 from cpns.domain import group as rules
-from cpns.domain.group import KEEP_SECONDS, ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup, Listed
+from cpns.domain.group import KEEP_SECONDS, ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup
 from cpns.domain.network import Policy, Standing
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.ports import Clock, Randomness, Siblings, Store, Vault
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
+from cpns.server.group_pages import behind
 from cpns.server.pnes import Pnes
 from cpns.service.background import Background
 from cpns.service.siblings import Alone
@@ -27,7 +27,7 @@ from cpns.wire import codec
 from cpns.wire import sg_messages as sg
 from cpns.wire.group_messages import GroupKeyGiven, GroupKeyRequest, GroupKeyResponse, GroupKeyWanted
 from cpns.wire.messages import OutcomeEntry
-from cpns.wire.registry import KEY_BYTES, MAX_MEMBERS, Change, JoinPolicy, Place
+from cpns.wire.registry import KEY_BYTES, MAX_MEMBERS, Change, JoinPolicy
 
 _log = logging.getLogger("cpns.server")
 
@@ -87,8 +87,6 @@ class Groups:
         pne = source.peer_id
         if isinstance(request, sg.SgCreateRequest):
             return await self._created(pne, request)
-        if isinstance(request, sg.SgDiscoveryRequest):
-            return await self._discovered(pne, request)
         if isinstance(request, sg.SgJoinRequest):
             changed = await self._change(request.sg_id, partial(rules.join, pne=pne), pne)
             waits = changed.change.standings.get(pne) is Standing.PENDING
@@ -127,18 +125,6 @@ class Groups:
         if not request.invite:
             return sg.SgCreateResponse(Result.SUCCESS, sg_id)
         return sg.SgCreateResponse(Result.SUCCESS, sg_id, _entries(await self.invite(sg_id, pne, request.invite)))
-
-    async def _discovered(self, pne: EntityId, request: sg.SgDiscoveryRequest) -> sg.SgDiscoveryResponse:
-        found = await self._store.discover_groups(
-            pne, request.keyword or "", request.service, request.after or "", MAX_MEMBERS + 1
-        )
-        entries = [await self._entry(pne, one, members=bool(request.member_req)) for one in found[:MAX_MEMBERS]]
-        return sg.SgDiscoveryResponse(Result.SUCCESS, tuple(entries) or None, len(found) > MAX_MEMBERS)
-
-    async def _entry(self, pne: EntityId, one: Group, *, members: bool) -> sg.SgEntry:
-        seen = await self._store.group(one.sg_id) if members else None
-        told = seen.members[:MAX_MEMBERS] if seen is not None and pne in seen.members else None
-        return sg.SgEntry(one.sg_id, one.name, JoinPolicy[one.policy.name], one.owner, one.version, one.service, told)
 
     async def invite(self, sg_id: SgId, actor: EntityId | None, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
         """Put PNEs on the list, and ask those that can be reached; return how it ended for each. Raises `Refused`."""
@@ -224,42 +210,6 @@ class Groups:
         if answer.result != Result.SUCCESS:
             raise Refused(Result.told(answer.result, Result.REFUSED_BY_USER), "candidate_does_not_agree")
 
-    async def inventory(self, source: Session, request: sg.SgInventoryRequest) -> sg.SgInventoryResponse:
-        """Answer an SG-INVENTORY Request with what the asker may see: a member its groups, a PN GW those of its PNEs.
-
-        Raises:
-            Refused: UNKNOWN_SG, for what does not exist as for what it may not see.
-        """
-        here = (source.peer_id,) if source.via is not None else self._behind(source.peer_id)
-        if request.sg_id is None:
-            seen = await self._store.groups_of(here)
-            return sg.SgInventoryResponse(Result.SUCCESS, groups=tuple(one.sg_id for one in seen[:MAX_MEMBERS]))
-        found = await self._store.group(request.sg_id)
-        if found is None or not set(here).intersection(found.members):
-            raise Refused(Result.UNKNOWN_SG, "not_a_group_of_the_asker")
-        one = found.group
-        if request.version == one.version and request.entity_id is None:
-            return sg.SgInventoryResponse(Result.SUCCESS, one.sg_id, one.version)
-        governs = source.peer_id == one.owner
-        listed = [
-            _member_entry(place)
-            for place in found.listed
-            if (governs or place.standing is Standing.MEMBER)
-            and place.pne_id > (request.after or "")
-            and request.entity_id in (None, place.pne_id)
-        ]
-        return sg.SgInventoryResponse(
-            *(Result.SUCCESS, one.sg_id, one.version, one.name, one.owner, one.service, JoinPolicy[one.policy.name]),
-            tuple(listed[:MAX_MEMBERS]) or None,
-            more=len(listed) > MAX_MEMBERS,
-            epoch=one.epoch,
-            vouched=one.vouched,
-            keep=one.keep,
-        )
-
-    def _behind(self, gateway: EntityId) -> tuple[EntityId, ...]:
-        return tuple(session.peer_id for session in self._sessions if session.via == gateway)
-
     # what follows from it
 
     async def _change(self, sg_id: SgId, rule: GroupRule, by: EntityId | None) -> ChangedGroup:
@@ -327,7 +277,7 @@ class Groups:
             Refused: UNKNOWN_SG, for what does not exist as for a group that no PNE behind it is in.
         """
         keyed = await self._keyed(request.sg_id)
-        if keyed is None or not set(keyed[0].members).intersection(self._behind(gateway)):
+        if keyed is None or not set(keyed[0].members).intersection(behind(self._sessions, gateway)):
             raise Refused(Result.UNKNOWN_SG, "not_a_group_of_the_asker")
         return GroupKeyGiven(Result.SUCCESS, keyed[0].group.epoch, keyed[1].reveal())
 
@@ -363,7 +313,10 @@ class Groups:
             if session.via is not None and session.via in self._gateways:
                 behind.setdefault(session.via, []).append(session.peer_id)
         for gateway, pnes in behind.items():
-            self.came(gateway, [one.sg_id for one in await self._store.groups_of(pnes)])
+            after = ""
+            while some := await self._store.groups_of(pnes, after, MAX_MEMBERS):
+                self.came(gateway, some)
+                after = some[-1]
 
     async def _tell_here(
         self, notice: sg.SgChangeNotify, concerned: Sequence[EntityId], whom: Sequence[EntityId], keyed: bool
@@ -398,11 +351,6 @@ class Groups:
 async def _told(link: Link, session: Session, notice: sg.SgChangeNotify) -> None:
     with contextlib.suppress(Refused):
         await link.tell(notice, timeout=NOTIFY_TIMEOUT, session=session)
-
-
-def _member_entry(place: Listed) -> sg.SgMemberEntry:
-    entry = sg.SgMemberEntry(place.pne_id, Place[place.standing.name], seq=place.newest)
-    return entry if place.key is None else replace(entry, run=place.key.run, verify_key=place.key.verify_key)
 
 
 def _key_owner(sg_id: SgId, epoch: int) -> str:

@@ -22,6 +22,7 @@ from cpns.service.siblings import Alone, ask_about
 from cpns.session.table import Session, Sessions
 from cpns.shares.noted import by
 from cpns.transport.endpoint import Link
+from cpns.wire import codec
 from cpns.wire import pn_messages as pm
 from cpns.wire.registry import MAX_MEMBERS, Change, Presence, Source
 
@@ -234,31 +235,23 @@ class Networks:
         else:
             seen = [] if own is None else [own[0]]
         if request.pn_id is None:
-            return pm.InventoryResponse(Result.SUCCESS, networks=tuple(seen[:MAX_MEMBERS]))
+            rest = _after(seen, request.after)
+            more = len(rest) > MAX_MEMBERS or None
+            return pm.InventoryResponse(Result.SUCCESS, networks=tuple(rest[:MAX_MEMBERS]), more=more)
         network = await self._store.network(request.pn_id) if request.pn_id in seen else None
         if network is None:
             raise Refused(Result.UNKNOWN_PN, "not_a_pn_of_the_asker")
         if request.version == network.version:
             return pm.InventoryResponse(Result.SUCCESS, network.pn_id, network.version)
         page = await self._store.members_page(network.pn_id, request.after or "", MAX_MEMBERS + 1)
-        shown = page[:MAX_MEMBERS]
-        more = len(page) > MAX_MEMBERS
         if own is not None and own[1].guest:
-            shown, more = [own[1]], False
-        return pm.InventoryResponse(
-            Result.SUCCESS,
-            network.pn_id,
-            network.version,
-            network.gateway_id,
-            network.alias,
-            network.owner,
-            await self._entries(shown),
-            more,
-        )
+            page = [own[1]]
+        whole = (Result.SUCCESS, network.pn_id, network.version, network.gateway_id, network.alias, network.owner)
+        return codec.page(partial(pm.InventoryResponse, *whole), await self._entries(page))
 
-    async def _entries(self, members: Sequence[Present]) -> tuple[pm.InventoryEntry, ...] | None:
+    async def _entries(self, members: Sequence[Present]) -> list[pm.InventoryEntry]:
         facts = await self.facts([member.pne_id for member in members])
-        return tuple(self._entry(member, facts[member.pne_id]) for member in members) or None
+        return [self._entry(member, facts[member.pne_id]) for member in members]
 
     def _entry(self, member: Present, fact: Fact) -> pm.InventoryEntry:
         age = max(0, int(self._clock.now() - fact.at))
@@ -307,6 +300,15 @@ class Networks:
     async def _asked_where(self, pnes: Any) -> dict[EntityId, list[object]]:  # noqa: ANN401
         facts = {pne: self._presences.of(pne, stands=True) for pne in pnes if self.is_reachable(pne)}
         return {pne: [int(fact.presence), fact.at, int(fact.source)] for pne, fact in facts.items()}
+
+
+def _after(listed: list[PnId], last: EntityId | None) -> list[PnId]:
+    """Return what follows the last of the page before, in the order in which they came to be served."""
+    if last is None:
+        return listed
+    if PnId(last) not in listed:
+        raise Refused(Result.BAD_REQUEST, "ask_for_all_again")
+    return listed[listed.index(PnId(last)) + 1 :]
 
 
 async def _tell_out(pn_id: PnId, version: int, change: Change, session: Session, link: Link) -> None:

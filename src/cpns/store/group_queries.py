@@ -7,7 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 
-from sqlalchemy import Connection, Row, Text, bindparam, delete, exists, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    Row,
+    Text,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from cpns.domain import group as rules
 from cpns.domain.group import (
@@ -49,17 +62,20 @@ _OF_PNE = (
     .where(group_places.c.pne_id == bindparam("pne"))
     .order_by(groups.c.sg_id)
 )
+_PAGE = _PLACES.where(
+    group_places.c.pne_id > bindparam("after"),
+    or_(bindparam("whole", type_=Boolean), group_places.c.standing == Standing.MEMBER.value),
+    or_(bindparam("only", type_=Text).is_(None), group_places.c.pne_id == bindparam("only")),
+).limit(bindparam("limit"))
+_any_of = group_places.c.pne_id.in_(bindparam("pnes", expanding=True))
+_is_member = group_places.c.standing == Standing.MEMBER.value
+_ONE_IS_IN = select(group_places.c.pne_id).where(group_places.c.sg_id == bindparam("id"), _any_of, _is_member).limit(1)
 _MEMBERS_IN = (
-    select(groups)
-    .where(
-        groups.c.sg_id.in_(
-            select(group_places.c.sg_id).where(
-                group_places.c.pne_id.in_(bindparam("pnes", expanding=True)),
-                group_places.c.standing == Standing.MEMBER.value,
-            )
-        )
-    )
-    .order_by(groups.c.sg_id)
+    select(group_places.c.sg_id)
+    .distinct()
+    .where(_any_of, _is_member, group_places.c.sg_id > bindparam("after"))
+    .order_by(group_places.c.sg_id)
+    .limit(bindparam("limit"))
 )
 _IN_GROUP = select(group_places.c.sg_id).where(
     group_places.c.standing == literal_column(f"'{Standing.MEMBER.value}'")  # no parameter: those have positions
@@ -79,6 +95,7 @@ _FOUND = (
         groups.c.sg_id > bindparam("after"),
     )
     .order_by(groups.c.sg_id)
+    .limit(bindparam("limit"))
 )
 _heard = (audit.c.event == "pne_established") & (audit.c.at >= bindparam("since"))
 _SILENT = select(groups).where(~exists().where(audit.c.entity_id == groups.c.owner, _heard)).order_by(groups.c.sg_id)
@@ -110,11 +127,13 @@ def _group(row: Row[tuple[object, ...]]) -> Group:
 
 
 def _places(connection: Connection, sg_id: SgId) -> dict[EntityId, Listed]:
-    rows = connection.execute(_PLACES, {"id": sg_id})
-    return {
-        pne: Listed(pne, Standing(standing), at, newest, None if run is None else SenderKey(run, verify_key))
-        for pne, standing, at, newest, run, verify_key in rows
-    }
+    return {one.pne_id: one for one in (_listed(*row) for row in connection.execute(_PLACES, {"id": sg_id}))}
+
+
+def _listed(
+    pne: EntityId, standing: str, at: float, newest: bytes | None, run: int | None, verify_key: bytes | None
+) -> Listed:
+    return Listed(pne, Standing(standing), at, newest, None if run is None else SenderKey(run, verify_key))
 
 
 def inventory(connection: Connection, sg_id: SgId) -> GroupInventory | None:
@@ -129,9 +148,28 @@ def inventories(connection: Connection) -> list[GroupInventory]:
     return [GroupInventory(one, tuple(_places(connection, one.sg_id).values())) for one in found]
 
 
-def of_pnes(connection: Connection, pne_ids: Sequence[EntityId]) -> list[Group]:
+def page(
+    connection: Connection,
+    sg_id: SgId,
+    asker: EntityId | None,
+    of: Sequence[EntityId],
+    after: str,
+    limit: int,
+    only: EntityId | None,
+) -> GroupInventory | None:
+    """See `cpns.ports.Store.group_page`."""
+    row = connection.execute(_ONE, {"id": sg_id}).one_or_none()
+    if row is None or connection.execute(_ONE_IS_IN, {"id": sg_id, "pnes": list(of)}).one_or_none() is None:
+        return None
+    group = _group(row)
+    wanted = {"id": sg_id, "after": after, "limit": limit, "only": only, "whole": group.owner == asker}
+    return GroupInventory(group, tuple(_listed(*place) for place in connection.execute(_PAGE, wanted)))
+
+
+def of_pnes(connection: Connection, pne_ids: Sequence[EntityId], after: str, limit: int) -> list[SgId]:
     """See `cpns.ports.Store.groups_of`."""
-    return [_group(row) for row in connection.execute(_MEMBERS_IN, {"pnes": list(pne_ids)})]
+    wanted = {"pnes": list(pne_ids), "after": after, "limit": limit}
+    return [SgId(sg_id) for sg_id in connection.execute(_MEMBERS_IN, wanted).scalars()]
 
 
 @lru_cache(maxsize=128)
@@ -145,19 +183,10 @@ def ids_of_pnes(connection: Connection, pne_ids: Sequence[EntityId]) -> tuple[Sg
     return tuple(sorted({SgId(sg_id) for (sg_id,) in found}))
 
 
-def discover(
-    connection: Connection, pne_id: EntityId, keyword: str, service: str | None, after: str, limit: int
-) -> list[Group]:
-    """See `cpns.ports.Store.discover_groups`."""
-    wanted = {"pne": pne_id, "service": service, "after": after}
-    found: list[Group] = []
-    for row in connection.execute(_FOUND, wanted):
-        one = _group(row)
-        if keyword.casefold() in f"{one.name}\n{one.service or ''}".casefold():  # SQL knows the case of ASCII alone
-            found.append(one)
-            if len(found) == limit:
-                break
-    return found
+def discoverable(connection: Connection, pne_id: EntityId, service: str | None, after: str, limit: int) -> list[Group]:
+    """Return up to *limit* groups with an ID over *after* that a PNE may find, whatever their names."""
+    wanted = {"pne": pne_id, "service": service, "after": after, "limit": limit}
+    return [_group(row) for row in connection.execute(_FOUND, wanted)]
 
 
 def create(connection: Connection, new: Group) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from sqlalchemy import Connection
 
+from cpns.domain import group as rules
 from cpns.domain.cm import CmCredential, CmDevice, NewCmDevice
 from cpns.domain.group import (
     ChangedGroup,
@@ -38,6 +39,9 @@ from cpns.ids import EntityId, PnId, SgId
 from cpns.store import audit_queries, cm_queries, group_queries, message_queries, network_queries, waiting_queries
 from cpns.store import server_queries as q
 from cpns.store.database import Database
+
+LOOKED_INTO: Final = 256
+"""Groups of one part of a discovery; between two of them others have their turn."""
 
 
 def _revoke(connection: Connection, entity_id: EntityId, at: float) -> Revocation:
@@ -182,16 +186,37 @@ class ServerStore:
         """See `cpns.ports.Store`."""
         return await self._database.run(group_queries.inventories, write=False)
 
-    async def groups_of(self, pne_ids: Sequence[EntityId]) -> list[Group]:
+    async def group_page(
+        self,
+        sg_id: SgId,
+        asker: EntityId | None,
+        members: Sequence[EntityId],
+        after: str,
+        limit: int,
+        only: EntityId | None = None,
+    ) -> GroupInventory | None:
         """See `cpns.ports.Store`."""
-        return await self._database.run(partial(group_queries.of_pnes, pne_ids=pne_ids), write=False)
+        page = partial(group_queries.page, sg_id=sg_id, asker=asker, of=members, after=after, limit=limit, only=only)
+        return await self._database.run(page, write=False)
+
+    async def groups_of(self, pne_ids: Sequence[EntityId], after: str, limit: int) -> list[SgId]:
+        """See `cpns.ports.Store`."""
+        page = partial(group_queries.of_pnes, pne_ids=pne_ids, after=after, limit=limit)
+        return await self._database.run(page, write=False)
 
     async def discover_groups(
         self, pne_id: EntityId, keyword: str, service: str | None, after: str, limit: int
     ) -> list[Group]:
-        """See `cpns.ports.Store`."""
-        found = partial(group_queries.discover, pne_id=pne_id, keyword=keyword, service=service)
-        return await self._database.run(partial(found, after=after, limit=limit), write=False)
+        """See `cpns.ports.Store`. SQL knows the case of ASCII alone; so they are read part by part, and looked into."""
+        found: list[Group] = []
+        while len(found) < limit:
+            part = partial(group_queries.discoverable, pne_id=pne_id, service=service, after=after, limit=LOOKED_INTO)
+            some = await self._database.run(part, write=False)
+            found += [one for one in some if rules.is_about(one, keyword)]
+            if len(some) < LOOKED_INTO:
+                break
+            after = some[-1].sg_id
+        return found[:limit]
 
     async def create_group(self, new: Group) -> None:
         """See `cpns.ports.Store`."""

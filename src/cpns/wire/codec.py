@@ -5,7 +5,7 @@ other orders and longer forms, tags, nesting over 6 and bodies over the limit al
 """
 
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from io import BytesIO
 from typing import Any, Final, NoReturn, Protocol, TypeVar
@@ -140,6 +140,8 @@ SHAPES: Final = (*m.SHAPES, *cm.SHAPES, *pm.SHAPES, *sg.SHAPES, *gm.SHAPES)
 ENTRIES: Final = (*m.ENTRIES, *pm.ENTRIES, *sg.ENTRIES, *gm.ENTRIES)
 """What stands in their label 16."""
 
+_ENTRIES_HEAD: Final = 4
+"""Bytes of label 16 and the head of its array, at most; and of a type, above those that a 0 has."""
 _TYPES = frozenset(int(t) for t in MessageType)
 
 
@@ -228,6 +230,23 @@ def _is_ordered_map(value: object) -> bool:
 def encode(message: Message) -> bytes:
     """Return the body of *message*, deterministic CBOR."""
     return cbor2.dumps([int(message.TYPE), _to_map(message)])
+
+
+def page(make: Callable[..., M], entries: Sequence[object]) -> M:
+    """Return a message with as many of *entries* as get over a PAN: up to 64, and one at the least.
+
+    Args:
+        make: makes the message, of `entries` (or None) and `more`: whether any are left.
+        entries: in their order.
+    """
+    room = r.PAGE_BYTES - len(cbor2.dumps([0, _to_map(make(entries=None, more=False))])) - _ENTRIES_HEAD
+    shown: list[object] = []
+    for entry in entries[: r.MAX_BATCH]:
+        room -= len(cbor2.dumps(_to_map(entry)))
+        if room < 0 and shown:
+            break
+        shown.append(entry)
+    return make(entries=tuple(shown) or None, more=len(shown) < len(entries))
 
 
 def _refuse_tag(*_: object) -> NoReturn:

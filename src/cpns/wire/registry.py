@@ -275,9 +275,11 @@ MAX_BATCH: Final = 64
 MAX_DEPTH: Final = 6
 MAX_BODY: Final = 64 * 1024
 MAX_PAN_BODY: Final = 8 * 1024
+PAGE_BYTES: Final = 7 * 1024
+"""Bytes of a body with a part of an inventory: it has to get over a PAN."""
 MAX_ALIAS_BYTES: Final = 64
 MAX_MEMBERS: Final = 64
-"""PNEs that one message lists, so that it fits into a body of 8 KiB; an inventory is asked for in pages."""
+"""IDs that one message lists, so that it fits into a body of 8 KiB; an inventory is asked for in pages."""
 MAX_ADDRESSES: Final = 4
 MAX_ADDRESS_CHARS: Final = 100
 MAX_GENERATION: Final = 2**32
