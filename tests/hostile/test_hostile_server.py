@@ -97,7 +97,7 @@ async def test_a_gateway_ends_a_list_of_a_group_without_end(here: World, few_pag
     await until(lambda: any(one.what == "SG-INVENTORY Request" for one in here.passed))
     await asyncio.sleep(0.1)  # it has asked which groups there are
     endless = Endless(forward=forward)
-    server.groups.inventory = endless.of_group  # type: ignore[method-assign]
+    server.group_pages.answer = endless.of_group  # type: ignore[method-assign]
     with pytest.raises(Refused, match="list_without_end" if forward else "list_goes_back"):
         await gateway.groups._fetch(gateway.uplink.standing, SgId("sg-1"))
     assert endless.pages == (few_pages + 1 if forward else 2)
@@ -115,8 +115,8 @@ async def test_a_pne_ends_lists_without_end(here: World, few_pages: int, forward
     view = pne.groups.views[sg_id]
     endless = Endless(forward=forward)
     server.networks.inventory = endless.of_network  # type: ignore[method-assign]
-    server.groups.inventory = endless.of_group  # type: ignore[method-assign]
-    server.groups._discovered = endless.of_groups  # type: ignore[method-assign]
+    server.group_pages.answer = endless.of_group  # type: ignore[method-assign]
+    server.group_pages.discovered = endless.of_groups  # type: ignore[method-assign]
     lists: dict[str, Callable[[], Any]] = {
         "members": pne.network.inventory,
         "group": lambda: pne.groups.refresh(sg_id),

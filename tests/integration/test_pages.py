@@ -11,7 +11,8 @@ from cpns.domain import group as rules
 from cpns.domain.group import Group
 from cpns.domain.inventory import Establishment, Kind, Membership
 from cpns.domain.network import Policy
-from cpns.ids import EntityId, SgId
+from cpns.gateway.config import PanConfig
+from cpns.ids import EntityId, PnId, SgId
 from cpns.pne.way import ToServer
 from cpns.transport.errors import Answer
 from cpns.wire import pn_messages as pm
@@ -126,3 +127,32 @@ async def test_a_network_of_devices_with_the_longest_names(here: World, answers:
     _, entries = await owner.network.inventory()
     assert [one.entity_id for one in entries] == many
     assert pages(answers, pm.InventoryResponse) == 2
+
+
+@pytest.mark.req("DEF-4")
+async def test_a_gateway_learns_of_all_groups_of_its_devices(here: World) -> None:
+    """More than there are in one page, of devices of which none is in more than one page has."""
+    await here.start_server()
+    gateway = await here.start_gateway("gw-1", kept=True)
+    pan = PanConfig(*here.pan(gateway), secure=False)
+    pnes = [await here.joined_pne(name, gateway, **FAST) for name in ("ann", "ben")]
+    ids = [await made(here, number, [pnes[number % 2].config.pne_id]) for number in range(2 * MAX_MEMBERS)]
+    await here.stop(gateway)
+    again = await here.start_gateway("gw-1", kept=True, pans=(pan,))
+    await until(lambda: [*again.groups.copies] == ids, 20)
+
+
+@pytest.mark.req("DEF-3")
+async def test_a_gateway_serves_more_networks_than_a_page_has(here: World) -> None:
+    await here.start_server()
+    gateway = await here.start_gateway("gw-1", kept=True)
+    await here.provision(Kind.PNE, "ann")
+    came = (Membership(EntityId("ann"), pan_secure=False),)
+    ids = [PnId(f"pn-{number:03}") for number in range(MAX_MEMBERS + 6)]
+    for at, pn_id in enumerate(reversed(ids)):
+        await here.store.establish(
+            Establishment(pn_id, gateway.config.gateway_id, None, Policy.OPEN, float(at), came, {}, ())
+        )
+    await here.stop(gateway)
+    again = await here.start_gateway("gw-1", kept=True)
+    assert sorted(again.networks.copies) == sorted(again.members.pns) == ids

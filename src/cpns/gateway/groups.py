@@ -44,8 +44,8 @@ class Groups:
 
     async def learn(self, standing: Standing) -> None:
         """Ask for all of them anew. Raises `Refused`."""
-        listed = await self._ask(standing, SgInventoryRequest())
-        served = listed.groups or ()
+        listed = await all_pages(lambda after: self._ask(standing, SgInventoryRequest(after=after)), _groups)
+        served = [one for page in listed for one in page.groups or ()]
         for gone in set(self.copies).difference(served):
             del self.copies[gone]
         for sg_id in served:
@@ -98,3 +98,7 @@ class Groups:
 
 def _ids(page: SgInventoryResponse) -> list[EntityId]:
     return [one.entity_id for one in page.entries or ()]
+
+
+def _groups(page: SgInventoryResponse) -> list[SgId]:
+    return list(page.groups or ())

@@ -107,8 +107,8 @@ class Networks:
 
         Who left or was revoked while we were away is forgotten, and so are PNs that are no longer ours.
         """
-        listed = await self._ask(standing, InventoryRequest())
-        served = listed.networks or ()
+        listed = await all_pages(lambda after: self._ask(standing, InventoryRequest(after=after)), _networks)
+        served = [one for page in listed for one in page.networks or ()]
         for pn_id in {*self._members.pns, *(member.pn_id for member in self._members)}.difference(served):
             await self._lost(pn_id)
         away: list[EntityId] = []
@@ -281,3 +281,7 @@ class Networks:
 
 def _ids(page: InventoryResponse) -> list[EntityId]:
     return [entry.entity_id for entry in page.entries or ()]
+
+
+def _networks(page: InventoryResponse) -> list[PnId]:
+    return sorted(page.networks or ())

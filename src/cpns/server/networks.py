@@ -235,9 +235,7 @@ class Networks:
         else:
             seen = [] if own is None else [own[0]]
         if request.pn_id is None:
-            rest = _after(seen, request.after)
-            more = len(rest) > MAX_MEMBERS or None
-            return pm.InventoryResponse(Result.SUCCESS, networks=tuple(rest[:MAX_MEMBERS]), more=more)
+            return _listed(seen, request.after or "")
         network = await self._store.network(request.pn_id) if request.pn_id in seen else None
         if network is None:
             raise Refused(Result.UNKNOWN_PN, "not_a_pn_of_the_asker")
@@ -302,13 +300,11 @@ class Networks:
         return {pne: [int(fact.presence), fact.at, int(fact.source)] for pne, fact in facts.items()}
 
 
-def _after(listed: list[PnId], last: EntityId | None) -> list[PnId]:
-    """Return what follows the last of the page before, in the order in which they came to be served."""
-    if last is None:
-        return listed
-    if PnId(last) not in listed:
-        raise Refused(Result.BAD_REQUEST, "ask_for_all_again")
-    return listed[listed.index(PnId(last)) + 1 :]
+def _listed(served: Sequence[PnId], after: str) -> pm.InventoryResponse:
+    """Return which PNs these are: in the order in which they came to be served where that is a page, else by ID."""
+    rest = served if len(served) <= MAX_MEMBERS else sorted(one for one in served if one > after)
+    more = len(rest) > MAX_MEMBERS or None
+    return pm.InventoryResponse(Result.SUCCESS, networks=tuple(rest[:MAX_MEMBERS]), more=more)
 
 
 async def _tell_out(pn_id: PnId, version: int, change: Change, session: Session, link: Link) -> None:
