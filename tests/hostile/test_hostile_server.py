@@ -13,7 +13,7 @@ from cpns.service import pages
 from cpns.wire import pn_messages as pm
 from cpns.wire import sg_messages as sg
 from cpns.wire.registry import JoinPolicy, Place, Presence, Source
-from tests.support.groups import FAST
+from tests.support.groups import FAST, all_have
 from tests.support.world import World, until, world
 
 
@@ -112,7 +112,7 @@ async def test_a_pne_ends_lists_without_end(here: World, few_pages: int, forward
     gateway = await here.start_gateway()
     pne = await here.joined_pne("pne-1", gateway, **FAST)
     sg_id, _ = await pne.groups.create("family", JoinPolicy.OPEN)
-    await until(lambda: sg_id in gateway.groups.copies)
+    await all_have(here, sg_id, pne)  # its gateway has asked all that it asks
     view = pne.groups.views[sg_id]
     endless = Endless(forward=forward)
     server.networks.inventory = endless.of_network  # type: ignore[method-assign]
