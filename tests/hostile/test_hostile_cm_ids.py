@@ -201,7 +201,11 @@ async def refused_from_elsewhere(here: World, alice: Pne, evil: HostileGateway, 
     stranger = Scripted(HOME)
     here.closes(stranger)
     link = await stranger.link(("127.0.0.1", address_of(alice._endpoint)[1]))
-    hop, way, other = alice.sessions.with_peer(EVIL), evil._way_to(alice.config.pne_id), home._way_to(EntityId("bob"))
+    hop, way, other = (
+        alice.sessions.with_peer(EVIL),
+        evil.members.way_to(alice.config.pne_id),
+        home.members.way_to(EntityId("bob")),
+    )
     assert hop is not None
     assert way is not None
     assert other is not None
@@ -242,7 +246,7 @@ async def test_cm_key_from_elsewhere_is_not_taken(here: World, monkeypatch: pyte
 async def test_cm_key_on_a_secure_pan_comes_from_the_gateway_s_address(here: World) -> None:
     """There the PAN vouches for the source: from any other it is refused, and unasked too."""
     evil, alice = await stage(here, secure=True)
-    stranger, way = Scripted(EVIL), evil._way_to(ALICE)
+    stranger, way = Scripted(EVIL), evil.members.way_to(ALICE)
     here.closes(stranger)
     link = await stranger.link(("127.0.0.1", address_of(alice._endpoint)[1]))
     alice.cm._asking = True
@@ -258,7 +262,7 @@ async def test_cm_key_on_a_secure_pan_comes_from_the_gateway_s_address(here: Wor
 async def test_cm_key_unasked_or_twice_is_not_taken(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the hop session: one for each wish, so that what the server confirmed is not replaced."""
     evil, alice = await stage(here)
-    way = evil._way_to(ALICE)
+    way = evil.members.way_to(ALICE)
     assert way is not None
 
     async def forged() -> Any:
@@ -290,7 +294,7 @@ async def test_only_the_server_has_a_device_take_a_fresh_key(here: World) -> Non
     key = await until(lambda: keys.newest)
     assert tablet.pne is not None
     await refused_from_elsewhere(here, tablet.pne, evil, cm.CmRotateNotify(key.cm_device_id))
-    way = evil._way_to(TABLET)
+    way = evil.members.way_to(TABLET)
     assert way is not None
     assert await ask(way[0], cm.CmRotateNotify(key.cm_device_id), session=way[1]) == UNIFORM_REFUSAL
     assert not tablet._rekeying.locked()
@@ -341,7 +345,7 @@ async def test_the_gateway_that_mediated_keeps_the_key(here: World, monkeypatch:
     (one,) = await here.store.cm_devices()
     assert (one.pne_id, one.generation, one.rekeying) == (TABLET, 0, False)
     # the device goes direct: from its first session on the thief's is over, from the second on so is the key
-    way, agrees, agreed = evil._way_to(TABLET), here.server.cm.rekey, []
+    way, agrees, agreed = evil.members.way_to(TABLET), here.server.cm.rekey, []
 
     async def watched(source: Session, request: cm.CmRekeyRequest) -> cm.CmRekeyResponse:
         response = await agrees(source, request)

@@ -106,6 +106,7 @@ SECURE: dict[str, Any] = {"alice": {"pan_secure": True}, "secure": True}
 X25519: dict[str, Any] = {"alice": {"suite": 2}}
 MLKEM: dict[str, Any] = {"alice": {"suite": 3}}
 HOP = {"audit": None}
+UNKEYED = (Result.AUTHENTICATION_FAILED, "no_local_eukey_on_open_pan")
 
 CASES = [
     # attacks 1 and 2: it poses as home, and is connected as evil
@@ -139,7 +140,8 @@ CASES = [
     Case("ML-KEM down to X25519", asked(suite=2, eph=lambda eph: eph[:32]), "fit_suite", **MLKEM),
     Case("X25519 down to none", asked(suite=1, eph=None), "fit_suite", **X25519),
     Case("alice said to be bob", asked(entity_id=EntityId("bob")), DOES_NOT_OPEN, None),
-    Case("need_local cleared", asked(need_local=False), "local_eukey_missing_or_uncalled_for"),
+    Case("need_local cleared", asked(need_local=False), "refused_with_21", UNKEYED),
+    Case("need_local set", asked(need_local=True), "local_eukey_missing_or_uncalled_for", **SECURE),
     Case(
         "need_local set, its W kept back",
         together(asked(need_local=True), challenge(wrapped=None)),
@@ -155,7 +157,14 @@ CASES = [
         (Result.PAN_MISMATCH, "pan_mismatch"),
     ),
     Case("secure, says it for alice too", asked(pan_secure=True), DOES_NOT_OPEN, secure=True),
-    Case("open, though alice is on a secure one", asked(pan_secure=False), "refused", WRONG, {"pan_secure": True}),
+    Case("open, though alice is on a secure one", asked(pan_secure=False), "refused", UNKEYED, {"pan_secure": True}),
+    Case(
+        "open, and that alice wants a key, though she is on a secure one",
+        together(asked(pan_secure=False, need_local=True), challenge(wrapped=None)),
+        "refused_with_21",
+        WRONG,
+        {"pan_secure": True},
+    ),
     # AUTHENTICATE Response
     Case("hash_PNE changed", in_entry(TO_SERVER, m.GatewayProofs, proof=flip), "refused_with_21", WRONG),
     Case("alice said to be silent", in_entry(TO_SERVER, m.GatewayProofs, proof=None, result=51), "with_51", SILENT),

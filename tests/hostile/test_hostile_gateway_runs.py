@@ -163,8 +163,9 @@ async def test_an_old_local_eukey_copy_delivered_again(here: World, fields: tupl
 @pytest.mark.parametrize("change", ["old", "missing", "uncalled for", "other pne", "twice", "another txn"])
 async def test_the_gateway_itself_takes_no_wrong_challenge(here: World, change: str) -> None:
     """What the gateway's own checks refuse (AUTH-G3): 4.01 to the server in its session, and no PNE hears of it."""
-    evil, bob = await stage(here, gateway=BATCH)
-    alice = await here.make_pne("alice", evil, timer=0.7)
+    secure = change == "uncalled for"  # on an open PAN each is called for
+    evil, bob = await stage(here, gateway=BATCH, secure=secure)
+    alice = await here.make_pne("alice", evil, timer=0.7, pan_secure=secure)
     await alice._establish()
     (old,) = [body for body in evil.heard(FROM_SERVER, m.GatewayChallenge) if body.entries[0].entity_id == "alice"]
     heard = len(evil.heard(TO_PNE, m.Challenge))
@@ -185,14 +186,8 @@ async def test_the_gateway_itself_takes_no_wrong_challenge(here: World, change: 
         return replace(body, txn=bytes(8))
 
     evil.hook = hook
-    options: dict[str, Any] = {"timer": 0.5}
+    options: dict[str, Any] = {"timer": 0.5, "pan_secure": secure}
     made = [await here.make_pne(name, evil, **options) for name in ("alice", "carol")]
-    if change == "uncalled for":
-        evil.hook = lambda way, name, body: (
-            altered(body, need_local=False)
-            if name == "carol" and type(body) is m.SetupRequest
-            else hook(way, name, body)
-        )
     ended = await asyncio.gather(*(pne._establish() for pne in made), return_exceptions=True)
     assert all(isinstance(error, NoAnswer) for error in ended)
     assert len(evil.heard(TO_PNE, m.Challenge)) == heard

@@ -230,7 +230,7 @@ MUTANTS: dict[str, tuple[list[Patch], Setting, list[Any], str]] = {
     "procedure": ([th0_without(procedure=0)], OPEN, [("m1", "procedure", 3)], "differing procedure"),
     "kid_I": ([th0_without(kid_i=b"")], OPEN, [("m1", "kid", b"\x55")], "differing kid"),
     "kid_R": ([th0_without(kid_r=b"")], OPEN, [("m2", "kid", b"\x55" * 4)], "differing kid_r"),
-    "pan_secure": ([th0_without(pan_secure=False)], SECURE, [("m1", "pan_secure", False)], "differing pan_secure"),
+    "pan_secure": ([th0_without(pan_secure=False)], OPEN, [("m1", "pan_secure", True)], "differing pan_secure"),
     "need_local": (
         [th0_without(need_local=False), w_out_of_th1],
         SECURE,

@@ -145,7 +145,7 @@ async def test_a_gateway_that_restarts_serves_its_members_again(here: World) -> 
     await all_have(here, sg_id, *pnes)
     await here.stop(gateway)
     again = await here.start_gateway("gw-1", kept=True, pans=(pan,))
-    await until(lambda: all(again._way_to(pne.config.pne_id) is not None for pne in pnes), 20)
+    await until(lambda: all(again.members.way_to(pne.config.pne_id) is not None for pne in pnes), 20)
     await until(lambda: sg_id in again.group_keys._keyed, 10)
     newcomer = await here.joined_pne("newcomer", again, **FAST)
     await newcomer.groups.join(sg_id)

@@ -110,8 +110,11 @@ class ScriptedPne(Scripted):
             eph_seed=random_bytes(96),
             need_local=not options["pan_secure"],
             pan_secure=options["pan_secure"],
-            procedure=1,
+            procedure=options.get("procedure", 1),
         )
+        if "need_local" in options:  # what no PNE of ours would say
+            self.state = replace(self.state, need_local=options["need_local"])
+            request = replace(request, need_local=options["need_local"])
         return request
 
     def answer(self, challenge: m.Challenge) -> Any:

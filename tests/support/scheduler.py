@@ -187,7 +187,7 @@ def _verify(
 ) -> m.SetupResponse:
     """The server's second step, and what an honest PN GW would tell the PNE and keep."""
     (c,) = g2.entries
-    asked = gateway.AwaitingChallenge(g2.txn, {entry.entity_id: entry})
+    asked = gateway.AwaitingChallenge(g2.txn, {entry.entity_id: entry}, entry.pan_secure)
     at_gateway, _ = gateway.distribute(
         asked, g2, own_id=EntityId(setting.gateway), server_id=SERVER, prk=PRKS[setting.gateway]
     )

@@ -19,7 +19,7 @@ from cpns.errors import NoAnswer, Refused, Result
 from cpns.gateway.claim import EukeyClaim
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.hop import Hop
-from cpns.gateway.members import Member, Members
+from cpns.gateway.members import Member, Members, Pan
 from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
 from cpns.protocol.pne_auth import gateway as pne_auth
@@ -70,7 +70,8 @@ class HostileGateway:
         self.uplink = Uplink(config, self._upward, sessions, SystemClock(), random_bytes, claim, self._ready)
         hops = Sessions()
         self._members = Members(None, FileVault(Secret(random_bytes(32)), random_bytes))
-        self._hop = Hop(config, self._members, hops, SystemClock(), random_bytes)
+        self._own = Pan(False, hops)
+        self._hop = Hop(config, self._members, self._own, SystemClock(), random_bytes)
         self._pan = Endpoint(config.gateway_id, hops, self._from_pan, Relay(lambda _: MeddlingWay(self)))
         self._links: dict[EntityId, Link] = {}
         self._waiting: dict[EntityId, tuple[SetupRequest, asyncio.Future[SetupResponse | None]]] = {}
@@ -81,7 +82,7 @@ class HostileGateway:
         self.recorded: Sealed | None = None
         self._all_here = asyncio.Event()
         self._pn: PnId | None = None
-        self._state = pne_auth.AwaitingChallenge(b"", {})
+        self._state = pne_auth.AwaitingChallenge(b"", {}, False)
         self._assigned: dict[EntityId, pne_auth.Assigned] = {}
 
     async def _ready(self, standing: Standing) -> None:
@@ -143,7 +144,9 @@ class HostileGateway:
         return pne, proof.proof
 
     async def _setup(self, message: GatewaySetupRequest) -> GatewaySetupResponse:
-        self._state = pne_auth.AwaitingChallenge(message.txn, {entry.entity_id: entry for entry in message.entries})
+        self._state = pne_auth.AwaitingChallenge(
+            message.txn, {entry.entity_id: entry for entry in message.entries}, False
+        )
         standing = await self.uplink.wait(5)
         return await standing.link.ask(message, GatewaySetupResponse, timeout=8, session=standing.session)
 
@@ -169,7 +172,7 @@ class HostileGateway:
             entry = results[pne]
             assigned = self._assigned.get(pne)
             if entry.proof is not None and assigned is not None:
-                member = Member(pne, response.pn_id, assigned.th0, assigned.local_eukey, self._links[pne])
+                member = Member(pne, response.pn_id, assigned.th0, assigned.local_eukey, self._links[pne], self._own)
                 await self._members.admit([member])
             ended.set_result(SetupResponse(entry.result, response.pn_id, entry.proof) if entry.proof else None)
         return {pne: entry.result for pne, entry in results.items()}

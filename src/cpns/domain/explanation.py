@@ -17,6 +17,7 @@ NEXT: dict[str, str] = {
     "not_a_gateway": "this ID is a device's: give the gateway a credential of its own",
     "not_admitted_through_this_gateway": "it is admitted through another gateway alone: see `cpns device show`",
     "pan_mismatch": "gateway and device disagree whether the PAN is secure: start both with or without --secure-pan",
+    "no_local_eukey_on_open_pan": "it asks for no LocalEUKey, and nothing else protects an open PAN: mend that device",
     "suite_refused": "it proposes a suite under the server's --lowest-suite: start it with a higher --suite",
     "bad_request": "its gateway named it twice in one SETUP Request",
     "pending_approval": "it has proven itself, and waits: `cpns device approve`, or `cpns device refuse`",

@@ -16,7 +16,7 @@ from cpns.gateway.group_messages import GroupMessages
 from cpns.gateway.groups import Groups
 from cpns.gateway.hop import Hop
 from cpns.gateway.invite import Invitations
-from cpns.gateway.members import Member, Members, Way
+from cpns.gateway.members import Member, Members, Pan
 from cpns.gateway.networks import Networks
 from cpns.gateway.reach import Reach
 from cpns.gateway.setup import Setup
@@ -108,33 +108,35 @@ class Gateway:
         )
         self.uplink = Uplink(config, self._upward, uplink_sessions, clock, random, claim, self._learn)
         self.pans = [self._pan(pan, clock, random, watch) for pan in config.pans]
-        self.networks = Networks(config, self.uplink, self.members, self._way_to, self._expel)
-        self.switching = Switching(config, self.members, self.networks, self._way_to, lambda: self.bound)
+        self.networks = Networks(config, self.uplink, self.members, self.members.way_to, self._expel)
+        self.switching = Switching(config, self.members, self.networks, self.members.way_to, lambda: self.bound)
         self.groups = Groups(config, self.uplink)
-        self.group_keys = GroupKeys(config, self.groups, self._way_to, random)
-        self.messages = GroupMessages(config, self.uplink, self.groups, self.group_keys, self.members, self._way_to)
+        self.group_keys = GroupKeys(config, self.groups, self.members.way_to, random)
+        self.messages = GroupMessages(
+            config, self.uplink, self.groups, self.group_keys, self.members, self.members.way_to
+        )
         self._mediator = Mediator(config, self.uplink, random)
         self.bound: list[str] = []
         self._work = Background()
         self._announcement: discovery.Announcement | None = None
 
     def _pan(self, pan: PanConfig, clock: Clock, random: Randomness, watch: Watch | None) -> _Pan:
-        hops = Sessions()
+        own = Pan(pan.secure, Sessions())
         setup = Setup(
-            *(self.config, self.uplink, self.members, hops, pan.secure),
+            *(self.config, self.uplink, self.members, own),
             lambda response: self.networks.admitted(response),
             *(clock, random),
         )
-        hop = Hop(self.config, self.members, hops, clock, random)
+        hop = Hop(self.config, self.members, own, clock, random)
         reach = Reach()
-        invitations = Invitations(self.config, self.members, hops, reach, setup, clock)
+        invitations = Invitations(self.config, self.members, own, reach, setup, clock)
         relay = Relay(self._route_up, hold=HoldLimits(self.config.server_id, self.config.hold))
 
         async def handle(inbound: Inbound) -> Answer | None:
             return await self._from_pan(wired, inbound)
 
-        endpoint = Endpoint(self.config.gateway_id, hops, handle, relay, watch=watch)
-        wired = _Pan(pan, endpoint, hops, setup, hop, reach, invitations, relay)
+        endpoint = Endpoint(self.config.gateway_id, own.hops, handle, relay, watch=watch)
+        wired = _Pan(pan, endpoint, own.hops, setup, hop, reach, invitations, relay)
         return wired
 
     async def start(self) -> list[str]:
@@ -251,17 +253,6 @@ class Gateway:
         if pne in self.members.astray and self.uplink.standing is not None:
             self._work.start(pan.invitations.bring_back([pne]))
 
-    def _way_to(self, pne: EntityId) -> Way | None:
-        """Return how to reach a member: its link, and its hop session (none on a Secure PAN)."""
-        member = self.members.get(pne)
-        if member is None or member.link is None:
-            return None
-        for pan in self.pans:
-            hop = pan.hops.with_peer(pne)
-            if hop is not None:
-                return member.link, hop
-        return (member.link, None) if member.local_eukey is None else None
-
     async def _expel(self, pne_ids: Iterable[EntityId]) -> None:
         gone = list(pne_ids)
         for pne in gone:
@@ -343,7 +334,7 @@ class Gateway:
         about = tuple(await declined)[: registry.MAX_MEMBERS]
         until = self._clock.monotonic() + HOP_PATIENCE
         while about and self._clock.monotonic() < until:
-            if self._way_to(originator) is not None:
+            if self.members.way_to(originator) is not None:
                 version = self.networks.version(pn_id)
                 await self.networks.tell(originator, PnChangeNotify(pn_id, about, version, Change.DECLINED))
                 return

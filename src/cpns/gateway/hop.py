@@ -7,12 +7,12 @@ from cpns.crypto.schedule import Profile
 from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.gateway.config import GatewayConfig
-from cpns.gateway.members import Members
+from cpns.gateway.members import Members, Pan
 from cpns.ids import EntityId
 from cpns.ports import Clock, Randomness
 from cpns.protocol.link_auth import verifier
 from cpns.service.sessions import session_of
-from cpns.session.table import Session, Sessions
+from cpns.session.table import Session
 from cpns.transport.endpoint import Link
 from cpns.transport.errors import Answer, Code
 from cpns.wire import application, codec, registry
@@ -26,15 +26,14 @@ class Hop:
     """The verifier's side of `pne-gw` on one PAN.
 
     Args:
-        hops: the hop sessions of this PAN.
+        pan: this PAN, an open one.
     """
 
-    def __init__(
-        self, config: GatewayConfig, members: Members, hops: Sessions, clock: Clock, random: Randomness
-    ) -> None:
+    def __init__(self, config: GatewayConfig, members: Members, pan: Pan, clock: Clock, random: Randomness) -> None:
         self._config = config
         self._members = members
-        self._hops = hops
+        self._pan = pan
+        self._hops = pan.hops
         self._clock = clock
         self._random = random
         self._runs = 0
@@ -59,8 +58,8 @@ class Hop:
             raise Refused(Result.TOO_MANY, "too_many_activations")
         member = self._members.get(request.entity_id)
         key, binding = Secret(self._random(registry.KEY_BYTES)), self._random(32)  # a stranger's: fails at M3
-        if member is not None and member.local_eukey is not None:
-            key, binding = member.local_eukey, member.th0
+        if member is not None and member.hop_key is not None:
+            key, binding = member.hop_key, member.th0
         kid = self._hops.reserve((self._random(KID_BYTES) for _ in range(64)), request.kid)
         self._runs += 1
         try:
@@ -80,7 +79,7 @@ class Hop:
             if self.stands(request.entity_id) or self._members.binding(request.entity_id) != binding:
                 raise AuthenticationFailed("overtaken")
             self._hops.add(session_of(established, self._clock.monotonic()))
-            self._members.heard(request.entity_id, link, self._clock.monotonic())
+            self._members.hopped(request.entity_id, self._pan, link, self._clock.monotonic())
         finally:
             self._runs -= 1
             self._hops.release([kid])

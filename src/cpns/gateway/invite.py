@@ -12,13 +12,12 @@ from typing import Final
 
 from cpns.errors import CpnsError, NoAnswer, Refused, Result
 from cpns.gateway.config import GatewayConfig
-from cpns.gateway.members import Members, Way
+from cpns.gateway.members import Members, Pan, Way
 from cpns.gateway.reach import Reach
 from cpns.gateway.setup import Setup, Waiting
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock
 from cpns.protocol.pne_auth import gateway as pne_auth
-from cpns.session.table import Sessions
 from cpns.transport.endpoint import Link
 from cpns.wire import registry
 from cpns.wire.messages import (
@@ -45,16 +44,16 @@ class Invitations:
     """Invitations on one PAN.
 
     Args:
-        hops: the hop sessions of this PAN; a PNE that has one is asked inside it.
+        pan: this PAN; a PNE that has a hop session on it is asked inside that.
         setup: takes those that accept to the server.
     """
 
     def __init__(
-        self, config: GatewayConfig, members: Members, hops: Sessions, reach: Reach, setup: Setup, clock: Clock
+        self, config: GatewayConfig, members: Members, pan: Pan, reach: Reach, setup: Setup, clock: Clock
     ) -> None:
         self._config = config
         self._members = members
-        self._hops = hops
+        self._pan = pan
         self._reach = reach
         self._setup = setup
         self._clock = clock
@@ -62,7 +61,7 @@ class Invitations:
 
     def way_to(self, pne: EntityId) -> Way | None:
         """Return how to reach a PNE on this PAN: in its hop session, or plainly where it was heard."""
-        hop = self._hops.with_peer(pne)
+        hop = self._pan.hops.with_peer(pne)
         member = self._members.get(pne)
         if hop is not None and hop.confirmed and member is not None and member.link is not None:
             return member.link, hop
@@ -137,12 +136,11 @@ class Invitations:
 
     def _way_back(self, pne: EntityId) -> Way | None:
         member = self._members.get(pne)
-        if member is None or member.link is None:
+        way = self._members.way_to(pne)
+        if way is None or member is None or member.pan is not self._pan:
             return None
-        hop = self._hops.with_peer(pne)
-        if hop is not None and hop.confirmed:
-            return member.link, hop
-        return (member.link, None) if member.local_eukey is None else None
+        _, hop = way
+        return way if hop is None or hop.confirmed else None
 
     async def _round(
         self, ways: dict[EntityId, Way | None], procedure: Procedure, pn_id: PnId | None, seconds: float

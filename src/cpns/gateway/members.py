@@ -9,7 +9,7 @@ from cpns.domain.inventory import HeldLocalEukey
 from cpns.errors import AuthenticationFailed, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.ports import GatewayStore, Vault
-from cpns.session.table import Session
+from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Link
 from cpns.wire import codec
 from cpns.wire.registry import MAX_PAN_BODY, Presence
@@ -20,6 +20,26 @@ Way = tuple[Link, Session | None]
 """How a PNE is reached: its link, and its hop session; None on a Secure PAN, or before there is one."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Pan:
+    """One PAN, as far as it protects what is said to its members.
+
+    Attributes:
+        secure: whether it is a Secure PAN (DEF-9); then there is no hop session on it (SES-5).
+        hops: its hop sessions.
+    """
+
+    secure: bool
+    hops: Sessions
+
+    def way(self, pne_id: EntityId, link: Link) -> Way | None:
+        """Return how to reach a member at *link*: plainly on a Secure PAN; else in its hop session, or not at all."""
+        if self.secure:
+            return link, None
+        hop = self.hops.with_peer(pne_id)
+        return None if hop is None else (link, hop)
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One PNE that the server has authenticated through us.
@@ -28,6 +48,7 @@ class Member:
         th0: of the run that assigned the LocalEUKey; `pne-gw` binds to it.
         local_eukey: None on a Secure PAN where the PNE did not ask for one.
         link: where it was last heard under proof; None after our restart or its silence, until it is heard again.
+        pan: that it is on; None after our restart, until it is heard again.
         heard_at: monotonic seconds of that.
     """
 
@@ -36,7 +57,13 @@ class Member:
     th0: bytes
     local_eukey: Secret | None = field(repr=False)
     link: Link | None
+    pan: Pan | None
     heard_at: float = field(default=0.0, compare=False)
+
+    @property
+    def hop_key(self) -> Secret | None:
+        """What its hop session is made from; None on a Secure PAN, which has none, whatever the PNE asked for."""
+        return None if self.pan is not None and self.pan.secure else self.local_eukey
 
 
 class Members:
@@ -68,7 +95,7 @@ class Members:
             except AuthenticationFailed:
                 await self._store.forget([held.pne_id])  # sealed under another EUKey: it was replaced since
                 continue
-            self._members[held.pne_id] = Member(held.pne_id, held.pn_id, held.th0, key, None)
+            self._members[held.pne_id] = Member(held.pne_id, held.pn_id, held.th0, key, None, None)
 
     def get(self, pne_id: EntityId) -> Member | None:
         """Return the member, or None."""
@@ -118,6 +145,23 @@ class Members:
         member = self._members.get(EntityId(destination))
         return None if member is None else member.link
 
+    def way_to(self, pne_id: EntityId) -> Way | None:
+        """Return how to reach a member: as its PAN has it. None: it is none, or out of reach."""
+        member = self._members.get(pne_id)
+        if member is None or member.link is None or member.pan is None:
+            return None
+        return member.pan.way(pne_id, member.link)
+
+    def hopped(self, pne_id: EntityId, pan: Pan, link: Link, now: float) -> None:
+        """A new hop session of *pne_id* stands on *pan*; one on another PAN is over."""
+        member = self._members.get(pne_id)
+        if member is None:
+            return
+        if member.pan is not pan:
+            _end_hop(member)
+            self._members[pne_id] = replace(member, pan=pan)
+        self.heard(pne_id, link, now)
+
     def heard(self, pne_id: EntityId, link: Link | None, now: float) -> None:
         """A proven message of *pne_id* came from *link*; None: it is silent, and out of reach until it is heard."""
         member = self._members.get(pne_id)
@@ -135,6 +179,9 @@ class Members:
         if self._store is not None:
             await self._store.keep(list(self._held(members)))
         for member in members:
+            older = self._members.get(member.pne_id)
+            if older is not None:
+                _end_hop(older)
             self._members[member.pne_id] = member
         self.astray.difference_update(member.pne_id for member in members)
         for pn_id in {member.pn_id for member in members}:
@@ -149,9 +196,15 @@ class Members:
 
     def _held(self, members: Iterable[Member]) -> Iterable[HeldLocalEukey]:
         for member in members:
-            if member.local_eukey is not None:
-                sealed = self._vault.seal(LOCAL_EUKEY_PURPOSE, member.pne_id, member.local_eukey)
+            if member.hop_key is not None:
+                sealed = self._vault.seal(LOCAL_EUKEY_PURPOSE, member.pne_id, member.hop_key)
                 yield HeldLocalEukey(member.pne_id, member.pn_id, member.th0, sealed)
+
+
+def _end_hop(member: Member) -> None:
+    hop = None if member.pan is None else member.pan.hops.with_peer(member.pne_id)
+    if member.pan is not None and hop is not None:
+        member.pan.hops.remove(hop)
 
 
 class _Taken(Protocol):

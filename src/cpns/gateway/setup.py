@@ -11,13 +11,13 @@ from typing import Final
 
 from cpns.errors import AuthenticationFailed, CpnsError, NoAnswer, Refused, Result
 from cpns.gateway.config import GatewayConfig
-from cpns.gateway.members import Member, Members
+from cpns.gateway.members import Member, Members, Pan
 from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, Randomness
 from cpns.protocol.pne_auth import gateway as pne_auth
 from cpns.service.background import Background
-from cpns.session.table import Session, Sessions
+from cpns.session.table import Session
 from cpns.shares.noted import by
 from cpns.transport.endpoint import Link
 from cpns.transport.errors import Answer, Code, read
@@ -70,8 +70,7 @@ class Setup:
     """Gathers and runs SETUPs of one PAN.
 
     Args:
-        pan_secure: whether this PAN is configured as Secure PAN.
-        hops: the hop sessions of this PAN; a new SETUP ends the PNE's older one.
+        pan: this PAN.
         admitted: is told of each SETUP Response whose PNEs are taken in.
     """
 
@@ -80,8 +79,7 @@ class Setup:
         config: GatewayConfig,
         uplink: Uplink,
         members: Members,
-        hops: Sessions,
-        pan_secure: bool,
+        pan: Pan,
         admitted: Callable[[GatewaySetupResponse], None],
         clock: Clock,
         random: Randomness,
@@ -89,8 +87,7 @@ class Setup:
         self._config = config
         self._uplink = uplink
         self._members = members
-        self._hops = hops
-        self._pan_secure = pan_secure
+        self._pan = pan
         self._admitted = admitted
         self._clock = clock
         self._random = random
@@ -211,7 +208,7 @@ class Setup:
         state, message = pne_auth.gather(
             [waiting.request for waiting in batch],
             txn=txn,
-            pan_secure=self._pan_secure,
+            pan_secure=self._pan.secure,
             pn_id=pn_id,
             alias=self._config.alias,
         )
@@ -238,15 +235,14 @@ class Setup:
     ) -> None:
         pn_id = response.pn_id
         members = [
-            Member(pne, pn_id, end.assigned.th0, end.assigned.local_eukey, run.links[pne], self._clock.monotonic())
+            Member(
+                *(pne, pn_id, end.assigned.th0, end.assigned.local_eukey, run.links[pne], self._pan),
+                heard_at=self._clock.monotonic(),
+            )
             for pne, end in ended.items()
             if end.assigned is not None
         ]
         await self._members.admit(members)
-        for member in members:
-            older = self._hops.with_peer(member.pne_id)
-            if older is not None:
-                self._hops.remove(older)
         if members:
             self._admitted(response)
             _log.info("PN %s: %d of %d PNEs established", pn_id, len(members), len(ended), extra=by(pn_id))
@@ -273,6 +269,11 @@ class Setup:
             server_id=self._config.server_id,
             prk=run.standing.prk,
         )
+        for pne in state.unkeyed:
+            said = by(self._config.server_id, pne)
+            _log.warning(
+                "PNE %s: not let in without LocalEUKey on an open PAN, though the server would", pne, extra=said
+            )
         answers = await asyncio.gather(
             *(self._ask(pne, run.links[pne], challenge) for pne, challenge in challenges.items())
         )

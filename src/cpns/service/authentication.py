@@ -239,12 +239,12 @@ class Authentication:
         pn_id: PnId,
         verdicts: list[pne_auth.Verdict],
         opened: dict[EntityId, Opened],
-        refused: dict[EntityId, Result],
+        refused: Mapping[EntityId, Refused],
     ) -> GatewaySetupResponse:
         now = self._clock.now()
         via = gateway.gateway_id
         proven = {v.entry.entity_id: v for v in verdicts if v.session and v.entry.entity_id not in self._revoked}
-        reasons = {entity: (result, result.name.lower()) for entity, result in refused.items()}
+        reasons = {entity: (error.result, error.reason) for entity, error in refused.items()}
         for verdict in verdicts:
             entity = verdict.entry.entity_id
             if entity not in proven:

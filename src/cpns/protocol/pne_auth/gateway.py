@@ -36,6 +36,7 @@ class AwaitingChallenge:
 
     txn: bytes
     entries: Mapping[EntityId, SetupEntry]
+    pan_secure: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,17 @@ class Assigned:
 
 @dataclass(frozen=True, slots=True)
 class AwaitingProofs:
-    """Each PNE has its AUTHENTICATE Request."""
+    """Each PNE has its AUTHENTICATE Request.
+
+    Attributes:
+        unkeyed: who asked for no LocalEUKey on an open PAN, and gets none of what the server sent for it: whatever
+            that says, it is not let in (AUTH-G4).
+    """
 
     txn: bytes
     asked: tuple[EntityId, ...]
     assigned: Mapping[EntityId, Assigned]
+    unkeyed: tuple[EntityId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ def gather(
         for r in requests
     )
     message = GatewaySetupRequest(txn, pan_secure, entries, pn_id, alias=alias)
-    return AwaitingChallenge(txn, {entry.entity_id: entry for entry in entries}), message
+    return AwaitingChallenge(txn, {entry.entity_id: entry for entry in entries}, pan_secure), message
 
 
 def accepted(answer: InvitationAccepted, asked: EntityId, procedure: int, pn_id: PnId | None) -> SetupRequest:
@@ -107,14 +114,18 @@ def distribute(
         raise AuthenticationFailed("txn_not_outstanding")
     if message.server_id != server_id or message.pn_id is None:
         raise AuthenticationFailed("challenge_names_another_server_or_no_pn")
+    seen: list[EntityId] = []
     challenges: dict[EntityId, Challenge] = {}
     assigned: dict[EntityId, Assigned] = {}
     for entry in message.entries:
         asked = state.entries.get(entry.entity_id)
-        if asked is None or entry.entity_id in challenges:
+        if asked is None or entry.entity_id in seen:
             raise AuthenticationFailed("challenge_for_a_pne_not_asked_for")
+        seen.append(entry.entity_id)
         if not (entry.wrapped is not None) == (entry.wrapped_gateway is not None) == asked.need_local:
             raise AuthenticationFailed("local_eukey_missing_or_uncalled_for")
+        if not (asked.need_local or state.pan_secure):
+            continue
         eph = entry.eph if entry.eph is not None else message.eph if asked.suite == 2 else None
         th0 = transcript_of(asked, server_id, own_id, message.pn_id, message.rand, entry.kid, eph).th0()
         local = open_at_gateway(prk, th0, entry.wrapped_gateway) if entry.wrapped_gateway is not None else None
@@ -122,7 +133,8 @@ def distribute(
         challenges[entry.entity_id] = Challenge(
             own_id, server_id, message.pn_id, message.rand, entry.kid, eph, entry.wrapped
         )
-    return AwaitingProofs(state.txn, tuple(challenges), assigned), challenges
+    unkeyed = tuple(pne for pne in seen if pne not in challenges)
+    return AwaitingProofs(state.txn, tuple(seen), assigned, unkeyed), challenges
 
 
 def collect(state: AwaitingProofs, proofs: Mapping[EntityId, bytes]) -> tuple[AwaitingProofs, GatewayProofs]:
@@ -139,7 +151,8 @@ def conclude(
 ) -> dict[EntityId, Concluded]:
     """Take the server's SETUP Response; return how it ended for every PNE that was asked for.
 
-    A PNE that the server left out, or names with result 0 but without hash_server, has failed.
+    A PNE that the server left out, or names with result 0 but without hash_server or without having been asked, has
+    failed.
 
     Raises:
         AuthenticationFailed: txn not outstanding, or a PNE not asked for or twice.

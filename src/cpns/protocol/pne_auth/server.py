@@ -29,10 +29,10 @@ from cpns.wire.messages import (
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """The entries that go on, and the results of those that don't."""
+    """The entries that go on, and why the others don't."""
 
     entries: tuple[SetupEntry, ...]
-    refused: Mapping[EntityId, Result]
+    refused: Mapping[EntityId, Refused]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +78,21 @@ class Verdict:
 
 
 def screen(request: GatewaySetupRequest, lowest_suite: int) -> Screened:
-    """Sort out the entries that no key could help: ID twice, PAN mismatch, suite too low, invalid ephemeral size."""
+    """Sort out the entries that no key could help: ID twice, PAN mismatch, no key for an open PAN, suite too low."""
     counts: dict[EntityId, int] = {}
     for entry in request.entries:
         counts[entry.entity_id] = counts.get(entry.entity_id, 0) + 1
     entries: list[SetupEntry] = []
-    refused: dict[EntityId, Result] = {}
+    refused: dict[EntityId, Refused] = {}
     for entry in request.entries:
         if counts[entry.entity_id] > 1:
-            refused[entry.entity_id] = Result.BAD_REQUEST
+            refused[entry.entity_id] = Refused(Result.BAD_REQUEST, "bad_request")
         elif entry.pan_secure != request.pan_secure:
-            refused[entry.entity_id] = Result.PAN_MISMATCH
+            refused[entry.entity_id] = Refused(Result.PAN_MISMATCH, "pan_mismatch")
+        elif not (entry.need_local or request.pan_secure):  # AUTH-P6: nothing would protect what its PN GW tells it
+            refused[entry.entity_id] = AuthenticationFailed("no_local_eukey_on_open_pan")
         elif entry.suite < lowest_suite:
-            refused[entry.entity_id] = Result.SUITE_REFUSED
+            refused[entry.entity_id] = Refused(Result.SUITE_REFUSED, "suite_refused")
         else:
             entries.append(entry)
     return Screened(tuple(entries), refused)
@@ -106,7 +108,7 @@ def challenge(
     keys: Mapping[EntityId, Secret],
     gateway_prk: Secret,
     drawn: Drawn,
-) -> tuple[AwaitingProofs, GatewayChallenge | None, dict[EntityId, Result]]:
+) -> tuple[AwaitingProofs, GatewayChallenge | None, dict[EntityId, Refused]]:
     """Return the state, the AUTHENTICATE Request (None when no entry is left), and entries refused on the way.
 
     Args:
@@ -122,13 +124,13 @@ def challenge(
     responder, for_gateway = Responder(drawn.eph_seed), GatewayWrap(gateway_prk)
     pending: list[_Pending] = []
     entries: list[ChallengeEntry] = []
-    refused: dict[EntityId, Result] = {}
+    refused: dict[EntityId, Refused] = {}
     shared_eph = False
     for entry, kid, local_eukey in zip(screened.entries, drawn.kids, drawn.local_eukeys, strict=True):
         try:
             ss, eph = responder.agree(entry.suite, entry.eph)
-        except AuthenticationFailed:
-            refused[entry.entity_id] = Result.AUTHENTICATION_FAILED
+        except AuthenticationFailed as error:
+            refused[entry.entity_id] = error
             continue
         th0 = transcript_of(entry, server_id, gateway_id, pn_id, drawn.rand, kid, eph).th0()
         schedule = Schedule(keys[entry.entity_id], th0, ss)

@@ -1,0 +1,224 @@
+"""Who would be let in by the edge: without the key that protects the PAN, or past the session that should say so.
+
+What protects a message to a PNE follows from the PAN that it is on, whatever PNE and server say.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiocoap import Message
+
+from cpns.admin.service import Admin
+from cpns.crypto.secret import Secret
+from cpns.domain.inventory import Kind
+from cpns.errors import Refused, Result
+from cpns.gateway.app import Gateway
+from cpns.gateway.config import PanConfig
+from cpns.ids import EntityId, PnId, SgId
+from cpns.protocol.pne_auth import server as pne_auth_server
+from cpns.protocol.pne_auth.server import Screened
+from cpns.server.app import Server
+from cpns.service.system import random_bytes
+from cpns.transport.errors import Answer, Code
+from cpns.wire import group_messages as gm
+from cpns.wire import messages as m
+from cpns.wire import pn_messages as pm
+from cpns.wire import sg_messages as sg
+from cpns.wire.registry import Change, JoinPolicy, Place
+from tests.support.lossy import UdpProxy
+from tests.support.raw import ScriptedPne
+from tests.support.tap import body_of
+from tests.support.world import CLOCK, SERVER, World, until, world
+
+REASON = "no_local_eukey_on_open_pan"
+MALLORY = EntityId("mallory")
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as one:
+        yield one
+
+
+# no LocalEUKey on an open PAN
+
+
+async def mallory_in(here: World, **options: Any) -> ScriptedPne:
+    """Return a provisioned device that asks for no LocalEUKey."""
+    pne = ScriptedPne(MALLORY, await here.key(Kind.PNE, MALLORY), need_local=False, **options)
+    here.closes(pne)
+    return pne
+
+
+async def behind_proxy(here: World, **options: Any) -> tuple[Gateway, UdpProxy]:
+    """Return a gateway, and the proxy that sees all of its PAN."""
+    gateway = await here.start_gateway(**options)
+    proxy = UdpProxy(here.pan(gateway))
+    here.closes(proxy)
+    return gateway, proxy
+
+
+async def is_explained(here: World, name: str) -> bool:
+    """Whether `explain` has words of its own for why a device was refused last."""
+    found = await Admin(SERVER, here.store, here.provisioning, here.server, CLOCK).explain(name)
+    (attempt,) = [one for one in found if one.step == "newest attempt"]
+    return REASON in attempt.what and "LocalEUKey" in attempt.next_step
+
+
+@pytest.mark.req("AUTH-P6", "AUTH-G4")
+async def test_who_asks_for_no_local_eukey_on_an_open_pan_is_refused(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any key is touched; the wire says 21, the audit log why; those of the same SETUP go on."""
+    opened: list[EntityId] = []
+    server = await here.start_server()
+    keyring, open_keys = server._authentication._keyring, server._authentication._keyring.open
+
+    async def watched(ids: Any, *rest: Any) -> Any:
+        opened.extend(ids)
+        return await open_keys(ids, *rest)
+
+    monkeypatch.setattr(keyring, "open", watched)
+    gateway = await here.start_gateway(batch_window=0.3)
+    mallory = await mallory_in(here)
+    alice = await here.start_pne("alice", gateway)
+    response = await mallory.setup(here.pan(gateway))
+    assert (response.result, response.proof) == (Result.AUTHENTICATION_FAILED, None)
+    assert mallory.challenges == []
+    await asyncio.wait_for(alice.wait_established(), 5)
+    assert opened == ["gw-1", "alice"]
+    row = await here.refusal(MALLORY)
+    assert (row.result, row.reason) == (Result.AUTHENTICATION_FAILED, REASON)
+    assert await is_explained(here, MALLORY)
+    assert (server.sessions.with_peer(MALLORY), gateway.members.get(MALLORY)) == (None, None)
+    assert await here.members_of("gw-1") == ["alice"]
+
+
+@pytest.mark.req("AUTH-P6", "FN-8")
+async def test_who_was_invited_and_asks_for_no_local_eukey_is_refused(here: World) -> None:
+    await here.start_server()
+    gateway = await here.start_gateway()
+    alice = await here.joined_pne("alice", gateway)
+    mallory = await mallory_in(here)
+    told: list[m.PnEstablishmentNotify] = []
+
+    async def script(inbound: Any, body: Any) -> Any:
+        if isinstance(body, m.Invitation):
+            r = mallory.begin()
+            return m.InvitationAccepted(0, r.suite, MALLORY, r.rand, r.kid, r.need_local, r.pan_secure, r.eph)
+        if isinstance(body, m.Challenge):
+            return mallory.answer(body)
+        told.append(body)
+        return Answer(Code.CHANGED)
+
+    mallory.script = script
+    link = await mallory.link(here.pan(gateway))
+    await link.tell(pm.EntityDiscoveryRequest(MALLORY, 1), timeout=5)
+    assert await alice.network.invite([MALLORY]) == {MALLORY: Result.AUTHENTICATION_FAILED}
+    assert [(one.result, one.proof) for one in told] == [(Result.AUTHENTICATION_FAILED, None)]
+    assert (await here.refusal(MALLORY)).reason == REASON
+    assert gateway.members.get(MALLORY) is None
+
+
+def old(request: m.GatewaySetupRequest, lowest_suite: int) -> Screened:
+    """Screen as a server did that takes everybody."""
+    return Screened(request.entries, {})
+
+
+async def lies(here: World, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Return a server that refuses no entry, whose verdict is always success, and that names mallory as a member."""
+    server = await here.start_server()
+    pnes = server._authentication.pnes
+
+    async def succeeded(request: m.GatewaySetupRequest, *rest: Any) -> m.GatewaySetupResponse:
+        response = await pnes(request, *rest)
+        entries = tuple(
+            m.OutcomeEntry(one.entity_id, 0, one.proof or random_bytes(16)) if one.entity_id == MALLORY else one
+            for one in response.entries
+        )
+        return replace(response, entries=entries)
+
+    monkeypatch.setattr(pne_auth_server, "screen", old)
+    monkeypatch.setattr(server._authentication, "pnes", succeeded)
+    return server
+
+
+async def told_all(server: Server, pn_id: PnId, group_key: bytes) -> None:
+    """Have the server tell the gateway what concerns mallory: a change of the PN, and the Group Key of a group."""
+    sg_id = SgId("sg-secret")
+
+    async def inventory(source: Any, request: sg.SgInventoryRequest) -> sg.SgInventoryResponse:
+        head = (Result.SUCCESS, sg_id, 1, "secret", MALLORY, None, JoinPolicy.OPEN)
+        return sg.SgInventoryResponse(*head, (sg.SgMemberEntry(MALLORY, Place.MEMBER),), epoch=1)
+
+    server.group_pages.answer = inventory  # type: ignore[method-assign]
+    gateway = EntityId("gw-1")
+    await server.gateways.tell(gateway, pm.PnChangeNotify(pn_id, (EntityId("carol"),), 9, Change.LEFT))
+    await server.gateways.ask(gateway, gm.GroupKeyRequest(sg_id, 1, group_key), gm.GroupKeyResponse, 5)
+    await asyncio.sleep(0.8)
+
+
+def in_the_clear(proxy: UdpProxy) -> list[Any]:
+    """Return the messages that went over the PAN in no session, but for those of discovery and of runs."""
+    bodies = [body_of(message.payload) for one in proxy.seen if not (message := Message.decode(one.data)).opt.oscore]
+    of_runs = m.SetupRequest | m.SetupResponse | m.Challenge | m.Proof | m.ErrorBody
+    return [one for one in bodies if one is not None and not isinstance(one, of_runs)]
+
+
+@pytest.mark.req("AUTH-P6", "AUTH-G4", "SES-6")
+async def test_a_gateway_lets_nobody_in_without_local_eukey_whatever_the_server_says(
+    here: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And not one byte of what a member is told goes over the PAN in the clear."""
+    server = await lies(here, monkeypatch)
+    gateway, proxy = await behind_proxy(here)
+    mallory = await mallory_in(here)
+    assert (await mallory.setup(proxy.address)).result != Result.SUCCESS
+    assert gateway.members.get(MALLORY) is None
+    assert "mallory" in caplog.text
+    assert "without LocalEUKey" in caplog.text
+    group_key = random_bytes(32)
+    await told_all(server, server.gateways._connected[EntityId("gw-1")][0].pns[0], group_key)
+    assert in_the_clear(proxy) == []
+    assert not any(group_key in one.data for one in proxy.seen)
+
+
+@pytest.mark.req("AUTH-G4", "SES-5")
+@pytest.mark.parametrize("secure", [True, False])
+async def test_the_pan_says_how_a_member_is_reached_whatever_key_there_is(here: World, secure: bool) -> None:
+    """Plainly on a Secure PAN; on an open one in the hop session, and without one not at all."""
+    await here.start_server()
+    gateway = await here.start_gateway(secure=secure)
+    alice = await here.joined_pne("alice", gateway, pan_secure=secure)
+    (member,), hop = gateway.members, gateway.pans[0].hops.with_peer(alice.config.pne_id)
+    assert (member.local_eukey is None, hop is None) == (secure, secure)
+    for key in (Secret(random_bytes(32)), None):
+        await gateway.members.admit([replace(member, local_eukey=key)])  # ends the hop session
+        assert gateway.members.way_to(alice.config.pne_id) == ((member.link, None) if secure else None)
+
+
+@pytest.mark.req("SES-5", "AUTH-G4")
+async def test_a_local_eukey_of_a_secure_pan_opens_no_open_pan(here: World) -> None:
+    """It may be asked for there, and is not used: what is said on a Secure PAN is plain with it and without it."""
+    server = await here.start_server()
+    pans = (PanConfig("127.0.0.1", 0, True), PanConfig("127.0.0.1", 0, False))
+    gateway = await here.start_gateway(pans=pans)
+    carol = ScriptedPne("carol", await here.key(Kind.PNE, "carol"), need_local=True, pan_secure=True)
+    here.closes(carol)
+    joined = await carol.join(here.pan(gateway, 0))
+    assert joined.local_eukey is not None
+    held = gateway.members.get(carol.name)
+    assert held is not None
+    assert held.local_eukey == joined.local_eukey
+    for index in (0, 1):
+        with pytest.raises(Refused, match=r"4\.01"):
+            await carol.activate(here.pan(gateway, index), joined.local_eukey, joined.session.th0, "gw-1")
+    await here.joined_pne("dave", (here.pan(gateway, 1)))
+    notice = pm.PnChangeNotify(joined.pn_id, (EntityId("dave"),), 9, Change.LEFT)
+    carol.got.clear()
+    await server.gateways.tell(EntityId("gw-1"), notice)
+    await until(lambda: [one for one in carol.got if isinstance(one, pm.PnChangeNotify) and one.change == Change.LEFT])
