@@ -1,6 +1,7 @@
 """A server that lies, or has gone wrong: PN GW and PNE believe what it may decide, and keep themselves safe."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -35,31 +36,33 @@ class Endless:
 
     def __init__(self, *, forward: bool) -> None:
         self.forward = forward
-        self.pages = 0
+        self.pages: Counter[str] = Counter()
 
-    def ids(self) -> list[EntityId]:
-        self.pages += 1
-        page = self.pages if self.forward else 0
+    def ids(self, asker: str) -> list[EntityId]:
+        self.pages[asker] += 1
+        page = self.pages[asker] if self.forward else 0
         return [EntityId(f"pne-{page:06}-{number:02}") for number in range(64)]
 
     async def of_network(self, source: Any, request: pm.InventoryRequest) -> pm.InventoryResponse:
         pn_id = request.pn_id or PnId("pn-1")
         if request.pn_id is None:
             return pm.InventoryResponse(Result.SUCCESS, networks=(pn_id,))
-        entries = tuple(pm.InventoryEntry(one, Presence.AWAY, 0, Source.SERVER, False) for one in self.ids())
+        entries = tuple(
+            pm.InventoryEntry(one, Presence.AWAY, 0, Source.SERVER, False) for one in self.ids(source.peer_id)
+        )
         return pm.InventoryResponse(Result.SUCCESS, pn_id, 1, EntityId("gw-1"), entries=entries, more=True)
 
     async def of_group(self, source: Any, request: sg.SgInventoryRequest) -> sg.SgInventoryResponse:
         sg_id = request.sg_id or SgId("sg-1")
         if request.sg_id is None:
             return sg.SgInventoryResponse(Result.SUCCESS, groups=(sg_id,))
-        entries = tuple(sg.SgMemberEntry(one, Place.MEMBER) for one in self.ids())
+        entries = tuple(sg.SgMemberEntry(one, Place.MEMBER) for one in self.ids(source.peer_id))
         owner = EntityId("pne-1")
         head = (Result.SUCCESS, sg_id, 9, "family", owner, None, JoinPolicy.OPEN)
         return sg.SgInventoryResponse(*head, entries, more=True, epoch=9)
 
     async def of_groups(self, pne: EntityId, request: sg.SgDiscoveryRequest) -> sg.SgDiscoveryResponse:
-        entries = tuple(sg.SgEntry(SgId(f"sg-{one}"), "x", JoinPolicy.OPEN, one, 1) for one in self.ids())
+        entries = tuple(sg.SgEntry(SgId(f"sg-{one}"), "x", JoinPolicy.OPEN, one, 1) for one in self.ids(pne))
         return sg.SgDiscoveryResponse(Result.SUCCESS, entries, more=True)
 
 
@@ -100,7 +103,7 @@ async def test_a_gateway_ends_a_list_of_a_group_without_end(here: World, few_pag
     server.group_pages.answer = endless.of_group  # type: ignore[method-assign]
     with pytest.raises(Refused, match="list_without_end" if forward else "list_goes_back"):
         await gateway.groups._fetch(gateway.uplink.standing, SgId("sg-1"))
-    assert endless.pages == (few_pages + 1 if forward else 2)
+    assert endless.pages["gw-1"] == (few_pages + 1 if forward else 2)
     pne = await here.joined_pne("pne-1", gateway)
     await pne.send(pne.next_reading({"served": "on"}))
     assert gateway.groups.copies == {}
@@ -124,8 +127,8 @@ async def test_a_pne_ends_lists_without_end(here: World, few_pages: int, forward
         "groups": pne.groups.discover,
     }
     for ask in lists.values():
-        endless.pages = 0
+        endless.pages.clear()
         with pytest.raises(Refused, match="list_without_end" if forward else "list_goes_back"):
             await ask()
-        assert endless.pages == (few_pages + 1 if forward else 2)
+        assert endless.pages["pne-1"] == (few_pages + 1 if forward else 2)
     assert pne.groups.views[sg_id] == view
