@@ -20,7 +20,7 @@ PYTEST  := $(BIN)/python -m pytest -n $(WORKERS)
 
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test check conformance vectors bench switches chaos siege fmt lock clean
+.PHONY: help demo test check conformance vectors versions bench switches chaos siege fmt lock clean
 
 help:           ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -44,6 +44,9 @@ conformance: $(VENV)/.dev       ## run the tests of the clauses; table, and buil
 
 vectors: $(VENV)/.dev   ## check known answers: FILE=path, or those of tests/vectors
 	@$(BIN)/python -m tests.vectors.check $(FILE)
+
+versions: $(VENV)/.dev  ## PNE, PN GW and server of the commit before beside those of this source, in all eight mixes
+	@$(BIN)/python -m tests.support.versions
 
 bench: $(VENV)/.dev     ## measure, then beside other servers (ARGS is handed on, such as --quick)
 	@$(BIN)/python -m bench $(ARGS)

@@ -43,6 +43,7 @@ class Process:
     """One process, its output kept, its standard input open."""
 
     def __init__(self, arguments: Sequence[str], environment: dict[str, str]) -> None:
+        self.arguments = arguments
         self.process = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE,
@@ -77,8 +78,16 @@ class Process:
         """Return the first line of its output with *containing*."""
         return until(
             lambda: next((line for line in self.out + self.err if containing in line), None),
-            f"{containing!r} from {self.process.args!r}; it said {self.out[-5:]} {self.err[-8:]}",
+            f"{containing!r} from {self.arguments!r}; it said {self.out[-5:]} {self.err[-8:]}",
         )
+
+    def output(self, code: int = 0) -> str:
+        """Let it run to its end, which is to be *code*; return its standard output."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        assert self.process.wait(PATIENCE) == code, (self.arguments, self.out, self.err)
+        self.end()
+        return "\n".join(self.out)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """End it and return its exit status."""
@@ -122,11 +131,7 @@ class Parties:
         """Run ``cpns ARGUMENTS`` to its end and return its standard output."""
         process = Process([sys.executable, "-m", "cpns", *arguments], self._environment)
         self.all.append(process)
-        if process.process.stdin is not None:
-            process.process.stdin.close()
-        assert process.process.wait(PATIENCE) == code, (arguments, process.out, process.err)
-        process.end()
-        return "\n".join(process.out)
+        return process.output(code)
 
     def prepare(self, *arguments: str) -> None:
         """Run ``cpns ARGUMENTS`` in this process, which takes a tenth of the time; not for what a test is about."""
