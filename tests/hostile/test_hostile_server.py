@@ -115,7 +115,8 @@ async def test_a_pne_ends_lists_without_end(here: World, few_pages: int, forward
     gateway = await here.start_gateway()
     pne = await here.joined_pne("pne-1", gateway, **FAST)
     sg_id, _ = await pne.groups.create("family", JoinPolicy.OPEN)
-    await all_have(here, sg_id, pne)  # its gateway has asked all that it asks
+    await all_have(here, sg_id, pne)
+    await until(lambda: gateway.networks.copies)  # its gateway has asked all that it asks
     view = pne.groups.views[sg_id]
     endless = Endless(forward=forward)
     server.networks.inventory = endless.of_network  # type: ignore[method-assign]
