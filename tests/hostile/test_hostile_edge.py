@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiocoap import Message
+from aiocoap import CON, Message
+from aiocoap.numbers.codes import POST
 
 from cpns.admin.service import Admin
 from cpns.crypto.secret import Secret
@@ -19,20 +20,24 @@ from cpns.errors import Refused, Result
 from cpns.gateway.app import Gateway
 from cpns.gateway.config import PanConfig
 from cpns.ids import EntityId, PnId, SgId
+from cpns.pne.app import Pne
+from cpns.protocol.group_messaging.sender import Sender
 from cpns.protocol.pne_auth import server as pne_auth_server
 from cpns.protocol.pne_auth.server import Screened
 from cpns.server.app import Server
 from cpns.service.system import random_bytes
-from cpns.transport.errors import Answer, Code
+from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
+from cpns.wire import codec
 from cpns.wire import group_messages as gm
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
 from cpns.wire import sg_messages as sg
-from cpns.wire.registry import Change, JoinPolicy, Place
+from cpns.wire.registry import Change, JoinPolicy, Mode, Place
+from tests.support.groups import all_have, epoch, group_of, keys
 from tests.support.lossy import UdpProxy
-from tests.support.raw import ScriptedPne
+from tests.support.raw import Scripted, ScriptedPne, ask, said
 from tests.support.tap import body_of
-from tests.support.world import CLOCK, SERVER, World, until, world
+from tests.support.world import CLOCK, SERVER, World, address_of, push_of, until, world
 
 REASON = "no_local_eukey_on_open_pan"
 MALLORY = EntityId("mallory")
@@ -222,3 +227,110 @@ async def test_a_local_eukey_of_a_secure_pan_opens_no_open_pan(here: World) -> N
     carol.got.clear()
     await server.gateways.tell(EntityId("gw-1"), notice)
     await until(lambda: [one for one in carol.got if isinstance(one, pm.PnChangeNotify) and one.change == Change.LEFT])
+
+
+# past the session that should say so: Gateway Change (29), GroupKeyNotify (72), GROUP-MESSAGE (75)
+
+
+def plain(message: Any) -> bytes:
+    """Return a request in no session, as a datagram."""
+    datagram = Message(code=POST, uri_path=("cpns",), payload=codec.encode(message))
+    datagram.mtype, datagram.mid, datagram.token = CON, int.from_bytes(random_bytes(2), "big"), random_bytes(4)
+    return bytes(datagram.encode())
+
+
+async def answered(proxy: UdpProxy, pne: Pne, message: Any) -> Any:
+    """Say *message* to a PNE from the address that its gateway has; return the answer."""
+    address, data = ("127.0.0.1", address_of(pne._endpoint)[1]), plain(message)
+    token = Message.decode(data).token
+    proxy.send(address, False, data)
+
+    def found() -> Any:
+        sent = [Message.decode(one.data) for one in proxy.seen if one.up and one.pne[1] == address[1]]
+        return [one for one in sent if one.token == token]
+
+    (answer,) = await until(found)
+    return Answer(int(answer.code), answer.payload)
+
+
+async def wants(pne: Pne) -> list[tuple[EntityId, bool]]:
+    """Let *pne* become a gateway for whoever asks; return who did, and whether it was proven to be its own gateway."""
+    asked: list[tuple[EntityId, bool]] = []
+
+    async def becomes(request: pm.GatewayChangeRequest, by_own_gateway: bool) -> pm.GatewayChangeResponse:
+        asked.append((request.entity_id, by_own_gateway))
+        return pm.GatewayChangeResponse(Result.SUCCESS, EntityId("alice-gw"))
+
+    pne._becomes = becomes
+    return asked
+
+
+@pytest.mark.req("SES-6", "FN-8")
+@pytest.mark.parametrize("secure", [False, True], ids=["open", "secure"])
+async def test_a_gateway_asks_for_a_change_in_its_session_alone(here: World, secure: bool) -> None:
+    """Its name and its address prove nothing on an open PAN; a stranger may ask, as a stranger."""
+    await here.start_server()
+    gateway, proxy = await behind_proxy(here, secure=secure)
+    alice = await here.joined_pne("alice", proxy.address, pan_secure=secure)
+    asked = await wants(alice)
+    stranger = Scripted("gw-1")
+    here.closes(stranger)
+    pn_id, own = gateway.members.pns[0], EntityId("gw-1")
+    link = await stranger.link(("127.0.0.1", address_of(alice._endpoint)[1]))
+    for name in (own, EntityId("somebody")):
+        answer = await answered(proxy, alice, pm.GatewayChangeRequest(name, Mode.BOTH, pn_id))
+        assert (answer == UNIFORM_REFUSAL) is not secure  # on a Secure PAN the address is the proof (DEF-9)
+    assert asked == ([(own, True), (EntityId("somebody"), True)] if secure else [])
+    assert await ask(link, pm.GatewayChangeRequest(own, Mode.BOTH, pn_id)) == UNIFORM_REFUSAL
+    await said(link, pm.GatewayChangeRequest(EntityId("somebody"), Mode.BOTH, pn_id), pm.GatewayChangeResponse)
+    assert await gateway.switching.make_gateway(pn_id, alice.config.pne_id) == "alice-gw"
+    assert asked[-2:] == [(EntityId("somebody"), False), (own, True)]
+
+
+@pytest.mark.req("FN-7", "FN-9", "SES-6")
+async def test_a_broadcast_that_the_gateway_did_not_sign_is_not_taken(here: World) -> None:
+    """72 needs no session, as it protects itself: whoever sends it, from wherever."""
+    await here.start_server()
+    _, proxy = await behind_proxy(here)
+    sg_id, pnes = await group_of(here, 4, proxy.address)
+    alice = pnes[0]
+    await all_have(here, sg_id, *pnes)
+    real = [one for one in in_the_clear(proxy) if isinstance(one, gm.GroupKeyBroadcast)][-1]
+    before = keys(alice, sg_id)
+    newer = replace(real, epoch=real.epoch + 1)
+    forged = {
+        "signed for an older epoch": newer,
+        "signature changed": replace(newer, signature=bytes(64)),
+        "another gateway": replace(newer, gateway_id=EntityId("gw-2")),
+        "another tree": replace(newer, tree=real.tree + 1),
+        "another key": replace(newer, entries=tuple(replace(one, wrapped=bytes(40)) for one in real.entries)),
+        "again": real,
+        "a key in the clear": gm.GroupKeyRequest(sg_id, newer.epoch, random_bytes(32)),
+        "a tree in the clear": gm.GkdkRequest(sg_id, 9, random_bytes(32), (gm.PathEntry(1, random_bytes(32)),)),
+    }
+    for name, message in forged.items():
+        assert await answered(proxy, alice, message) == UNIFORM_REFUSAL, name
+    assert keys(alice, sg_id) == before
+    await pnes[-1].groups.leave(sg_id)
+    await all_have(here, sg_id, *pnes[:-1])  # the next one of its gateway is taken
+
+
+@pytest.mark.req("FN-7", "FN-9", "SES-6")
+@pytest.mark.parametrize("vouched", [False, True], ids=["signed", "vouched"])
+async def test_a_message_to_a_group_that_nobody_signed_is_not_heard(here: World, vouched: bool) -> None:
+    """75 needs no session where its sender signed it; where it did not, the hop session is the proof."""
+    await here.start_server()
+    _, proxy = await behind_proxy(here)
+    sg_id, pnes = await group_of(here, 3, proxy.address, vouched=vouched)
+    alice, bob, _ = pnes
+    key = await all_have(here, sg_id, *pnes)
+    await bob.messages.send(sg_id, "from bob")
+    await until(lambda: len(here.said["pne-0"]) == 1)
+    epoch_now = await epoch(here, sg_id)
+    sender = Sender(EntityId("pne-1"), 1, random_bytes(4), Secret(random_bytes(32)))
+    for signed in (False, True):
+        message = sender.seal(sg_id, epoch_now, Secret(key), push_of("not from bob"), signed=signed)
+        assert await answered(proxy, alice, message) == UNIFORM_REFUSAL
+    assert [one.text for one in here.said["pne-0"]] == ["from bob"]
+    await bob.messages.send(sg_id, "and again")
+    await until(lambda: [one.text for one in here.said["pne-0"]] == ["from bob", "and again"])

@@ -17,6 +17,7 @@ from cpns.pne.group_messages import GroupMessages
 from cpns.pne.groups import Groups
 from cpns.pne.hooks import Becomes, Consent, Told, is_no_gateway, never
 from cpns.pne.inbox import Inbox
+from cpns.pne.invited import Invited
 from cpns.pne.join import Join, Wanted
 from cpns.pne.outbox import Outbox
 from cpns.pne.presence import Presence
@@ -86,7 +87,6 @@ class Pne:
         self._inbox = inbox
         self._on_established = on_established
         self._on_change = on_change
-        self._consent = consent
         self._becomes = becomes
         self.sessions = Sessions()
         self._join = Join(config, lambda: self._finder.where.pan_secure, self.sessions, clock, random)
@@ -95,6 +95,11 @@ class Pne:
         self._endpoint = Endpoint(config.pne_id, self.sessions, self._handle, watch=watch)
         self._finder = Finder(config, self._endpoint)
         self._roaming = Roaming(self._finder, self._join, self._joining, self._adopt, lambda: self.joined)
+        self._invited = Invited(
+            *(config, self._finder, self._join, self._joining, self._adopt, consent),
+            stands=lambda: self._ready.is_set(),
+            lost=lambda: self.suspect(self._way.session, lost=True),
+        )
         self._way = ToServer(config.request_timeout, self._held)
         self.network = Requests(self._way.exchange, lambda: None if self.joined is None else self.joined.pn_id)
         self.groups = Groups(config.pne_id, self._way, self._hop, consent, on_change)
@@ -119,6 +124,7 @@ class Pne:
     async def close(self) -> None:
         """End the sessions and close the socket."""
         await self._roaming.close()
+        await self._invited.close()
         await self.groups.close()
         await self._work.close()
         await self._endpoint.close()
@@ -243,36 +249,6 @@ class Pne:
             await self._presence.tell_again(self._way.link, self.joined)
 
     # being invited, moved, and put out
-
-    async def _invited(self, invitation: m.Invitation, inbound: Inbound) -> Answer:
-        """Take an Invitation: to come into a PN, or (a member, in its hop session) to set up again with the others."""
-        own = self._from_own_gateway(inbound)
-        if invitation.entity_id != self.config.pne_id or self._finder.where.gateway_id not in (
-            None,
-            invitation.gateway_id,
-        ):
-            return _declined(Result.NOT_ALLOWED)
-        if self._ready.is_set() and not own:
-            return _declined(Result.ALREADY_MEMBER)
-        again = own and self.joined is not None and invitation.pn_id == self.joined.pn_id
-        if not again and not await self._consent(invitation):
-            return _declined(Result.REFUSED_BY_USER)
-        if self._joining.locked():
-            return _declined(Result.IN_PROGRESS)
-        await self._joining.acquire()
-        accepted = self._join.invited(inbound.link, invitation)
-        self._work.start(self._finish_invited(inbound.link, accepted))
-        return Answer(Code.CHANGED, codec.encode(accepted))
-
-    async def _finish_invited(self, link: Link, accepted: m.InvitationAccepted) -> None:
-        try:
-            await self._adopt(link, *await self._join.finish_invited(accepted))
-        except (Refused, OSError) as error:
-            self._log.warning("%s: invited, and not established: %s", self.config.pne_id, error)
-            if self._ready.is_set():  # a member that was asked to set up again: the server has lost it
-                self.suspect(self._way.session, lost=True)
-        finally:
-            self._joining.release()
 
     def _from_own_gateway(self, inbound: Inbound) -> bool:
         """Whether our PN GW says so: in the hop session, or from its address on a Secure PAN (DEF-9)."""
@@ -420,30 +396,42 @@ class Pne:
     async def _on_message(self, inbound: Inbound) -> Answer | None:
         shapes = _UNPROTECTED if inbound.source is None else _PROTECTED
         message = codec.decode(inbound.payload, *shapes, limit=registry.MAX_PAN_BODY)
+        own = self._from_own_gateway(inbound)
         if isinstance(message, m.Challenge | m.LinkChallengeFromGateway):
             return self._join.challenged(message, inbound)
         if isinstance(message, m.PnEstablishmentNotify):
             return Answer(Code.CHANGED) if self._join.notified(message, inbound) else None
         if isinstance(message, m.Invitation):
-            return await self._invited(message, inbound)
+            own_pn = self.joined.pn_id if own and self.joined is not None else None
+            return await self._invited.take(message, inbound.link, own_pn)
         if isinstance(message, pm.PnChangeNotify):
             return self._changed(message, inbound)
-        if isinstance(message, gm.GroupKeyBroadcast):
-            return self.groups.broadcast(message)
-        if isinstance(message, gm.GroupMessage):
-            return await self.messages.take(message, by_gateway=self._from_own_gateway(inbound))
+        if isinstance(message, _PROTECT_THEMSELVES):
+            return await self._on_what_protects_itself(message, own)
         if isinstance(message, _OF_GATEWAY):
-            return self._on_word_of_gateway(message) if self._from_own_gateway(inbound) else UNIFORM_REFUSAL
+            return self._on_word_of_gateway(message) if own else UNIFORM_REFUSAL
         if isinstance(message, _OF_SERVER):
             by_server = inbound.source is not None and inbound.source.peer_id == self.config.server_id
             return await self._on_word_of_server(message) if by_server else UNIFORM_REFUSAL
         if isinstance(message, pm.GatewayChangeRequest):
-            answer = await self._becomes(message, self._from_own_gateway(inbound))
-            return Answer(Code.CHANGED, codec.encode(answer))
-        if self._ready.is_set() and not self._from_own_gateway(inbound):
+            if not own and self._has_session_with(message.entity_id, inbound.link):
+                return UNIFORM_REFUSAL
+            return Answer(Code.CHANGED, codec.encode(await self._becomes(message, own)))
+        if self._ready.is_set() and not own:
             return UNIFORM_REFUSAL  # SES-6: whom we have a session with asks inside it
         found = pm.EntityDiscoveryResponse(self.config.pne_id, Mode.PNE, self._finder.where.pan_secure, ())
         return Answer(Code.CHANGED, codec.encode(found))
+
+    def _has_session_with(self, claimed: EntityId, link: Link) -> bool:
+        """Whether who asks has the name or the address of our PN GW, which has a session to say so in (SES-6)."""
+        return self.joined is not None and (claimed == self.joined.gateway_id or link == self._way.link)
+
+    async def _on_what_protects_itself(
+        self, message: gm.GroupKeyBroadcast | gm.GroupMessage, by_gateway: bool
+    ) -> Answer:
+        if isinstance(message, gm.GroupKeyBroadcast):
+            return self.groups.broadcast(message)
+        return await self.messages.take(message, by_gateway=by_gateway)
 
     def _on_word_of_gateway(self, message: cm.CmKeyRequest | gm.GroupKeyRequest | gm.GkdkRequest) -> Answer:
         if isinstance(message, cm.CmKeyRequest):
@@ -463,10 +451,6 @@ class Pne:
         return await self.groups.asked(message)
 
 
-def _declined(result: Result) -> Answer:
-    return Answer(Code.CHANGED, codec.encode(m.InvitationRefused(result)))
-
-
 _OfServer = cm.CmRotateNotify | sg.SgInvitation | sg.SgOwnerChangeRequest | sg.SgChangeNotify | gm.GroupMessageKept
 _OF_SERVER: Final = (
     cm.CmRotateNotify,
@@ -476,6 +460,9 @@ _OF_SERVER: Final = (
     gm.GroupMessageKept,
 )
 _OF_GATEWAY: Final = (cm.CmKeyRequest, gm.GroupKeyRequest, gm.GkdkRequest)
+_PROTECT_THEMSELVES: Final = (gm.GroupKeyBroadcast, gm.GroupMessage)
+"""The types that need no session, whoever sends them: what is in them is sealed, and signed by whom it is of. A message
+of a `vouched` group is not, and is taken in the hop session alone."""
 _PROTECTED: Final = (
     *_OF_SERVER,
     *_OF_GATEWAY,
@@ -489,6 +476,6 @@ _UNPROTECTED: Final = (
     m.Challenge,
     m.LinkChallengeFromGateway,
     m.PnEstablishmentNotify,
-    gm.GroupKeyBroadcast,
+    *_PROTECT_THEMSELVES,
     *_PROTECTED,
 )
