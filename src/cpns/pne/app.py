@@ -345,8 +345,8 @@ class Pne:
         await asyncio.sleep(LOYALTY_SECONDS)
         if held is not self._way.session or not self._way.held_up:
             return
-        self._way.held_up = False
-        if not self._joining.locked():  # else it is bringing us back at this moment
+        self._way.let_go("held_without_answer")
+        if not self._joining.locked():  # else it is bringing us back at this moment, or its first message was held
             self._log.warning("%s: the uplink of our gateway stays away; looking for another", self.config.pne_id)
             self._finder.failed()
             self._give_up()

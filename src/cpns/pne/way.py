@@ -36,20 +36,24 @@ class ToServer:
         self.link: Link | None = None
         self.session: Session | None = None
         self.held_up = False
-        self._replaced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def take_up(self, link: Link, session: Session) -> None:
         """Go this way from now on; whoever waits for an answer under an older session waits in vain."""
         self.link, self.session = link, session
+        self.let_go("session_replaced")
+
+    def let_go(self, why: str) -> None:
+        """Whoever waits for an answer waits no more: `NoAnswer`, for the reason *why*."""
         self.held_up = False
-        replaced, self._replaced = self._replaced, asyncio.get_running_loop().create_future()
-        replaced.set_result(None)
+        over, self._over = self._over, asyncio.get_running_loop().create_future()
+        over.set_result(why)
 
     async def exchange(self, path: str, payload: bytes, timeout: float | None = None) -> Answer:
         """Send ``POST /path``; return the answer, whatever it says.
 
         Raises:
-            NoAnswer: none came, or the session was replaced meanwhile.
+            NoAnswer: none came, or the session was replaced meanwhile, or the PN GW held it for too long.
         """
         if self.link is None or self.session is None:
             raise NoAnswer("not_established")
@@ -63,10 +67,11 @@ class ToServer:
             )
         )
         try:
-            either: list[asyncio.Future[Any]] = [request, self._replaced]
+            over = self._over
+            either: list[asyncio.Future[Any]] = [request, over]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not request.done():
-                raise NoAnswer("session_replaced")
+                raise NoAnswer(over.result())
             answer = request.result()
             self.held_up = False
             return answer
