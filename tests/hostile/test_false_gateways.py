@@ -22,7 +22,7 @@ async def holds(here: World, name: str) -> Gateway:
     """Return a gateway that brings devices in, and says of all that it should relay that it holds it."""
     gateway: Gateway = await here.start_gateway(name)
     for pan in gateway.pans:
-        pan.relay._route = lambda destination: None  # type: ignore[method-assign]
+        pan.relay._route = lambda destination: None
     return gateway
 
 
@@ -50,12 +50,12 @@ async def test_a_first_message_that_is_held_by_the_only_gateway_waits(here: Worl
     await here.start_server()
     only = await here.start_gateway("only")
     relay = only.pans[0].relay
-    route, relay._route = relay._route, lambda destination: None  # type: ignore[method-assign]
+    route, relay._route = relay._route, lambda destination: None
     alice = await here.start_pne("alice", only, **{**FAST, "request_timeout": 6.0})
     await alice.wait_established()
     await asyncio.sleep(LOYALTY_SECONDS + 1)
     session = alice._way.session
-    relay._route = route  # type: ignore[method-assign]
+    relay._route = route
     relay.resume()
     await asyncio.wait_for(alice.send(alice.next_reading({"carried": "on"})), 3)
     assert alice._way.session is session
