@@ -51,7 +51,9 @@ class Model:
             halves = (False, True) if known else (False,)
             shares = {(g, k): self.size(g, k) for g, k, _, _ in self.slots if k in halves}
             most = max(shares.values(), default=0)
-            if most <= self.size(group) + size:
+            if most == self.size(group) + size:
+                raise _TieError
+            if most < self.size(group) + size:
                 return None if not gone else [*gone, -1]
             (victim, half) = next(who for who, share in shares.items() if share == most)
             if [share for share in shares.values()].count(most) > 1:
@@ -150,6 +152,29 @@ def test_who_leaves_runs_unproved_waits_longer_each_time() -> None:
         time.now += expected
     room.leave(room.enter("silent", ignored), proved=True)
     assert room.wait("silent") == 0.0
+
+
+def test_who_has_proved_itself_gives_way_to_nobody() -> None:
+    room = Room(10, 0, Time())
+    proven = filled(room, "host", 8)
+    for one in proven:
+        room.prove(one)
+    assert (len(room), room.share("host")) == (8, 0)
+    filled(room, "other", 2)
+    with pytest.raises(Refused, match="room_full"):
+        room.enter("host", ignored, known=True, size=2)
+    assert all(one.held for one in proven)
+    for one in proven:
+        room.leave(one, proved=False)
+        room.leave(one, proved=False)
+    assert (len(room), room.silence("host")) == (2, 0)
+
+
+def test_a_room_without_waits_lets_in_again_at_once() -> None:
+    room = Room(10, 0, Time(), longest_wait=0)
+    for _ in range(5):
+        room.leave(room.enter("health check", ignored), proved=False)
+    assert (room.wait("health check"), room.silence("health check")) == (0.0, 5)
 
 
 def test_what_it_remembers_of_strangers_is_bounded() -> None:

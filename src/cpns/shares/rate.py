@@ -23,14 +23,26 @@ class RateLimit:
         self._monotonic = monotonic
         self._parties: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
-    def allows(self, party: Hashable) -> bool:
-        """Count one time of *party*; False when that is over its rate."""
+    def allows(self, party: Hashable, times: float = 1, leaving: float = 0) -> bool:
+        """Count some times of *party*; False, and nothing is counted, when that is over its rate.
+
+        Args:
+            party: whose rate it is.
+            times: how many.
+            leaving: times that must be left after it.
+        """
         now = self._monotonic()
         tokens, then = self._parties.get(party, (self._burst, now))
         tokens = min(self._burst, tokens + (now - then) * self._rate)
-        allowed = tokens >= 1
-        self._parties[party] = (tokens - 1 if allowed else tokens, now)
+        allowed = tokens >= times + leaving
+        self._parties[party] = (tokens - times if allowed else tokens, now)
         self._parties.move_to_end(party)
         if len(self._parties) > MAX_PARTIES:
             self._parties.popitem(last=False)
         return allowed
+
+    def give_back(self, party: Hashable, times: float) -> None:
+        """Count some times less: they were none of those that the rate is for."""
+        if party in self._parties:
+            tokens, then = self._parties[party]
+            self._parties[party] = (min(self._burst, tokens + times), then)

@@ -19,13 +19,14 @@ LONGEST_WAIT: Final = 60.0
 class Slot:
     """One place that is held; `Room.leave` gives it back."""
 
-    __slots__ = ("_gives_way", "group", "held", "known", "size")
+    __slots__ = ("_gives_way", "group", "held", "known", "proved", "size")
 
     def __init__(self, group: Hashable, known: bool, size: int, gives_way: Callable[[], None]) -> None:
         self.group = group
         self.known = known
         self.size = size
         self.held = True
+        self.proved = False
         self._gives_way = gives_way
 
     def give_way(self) -> None:
@@ -40,20 +41,25 @@ class Room:
         total: places in all.
         kept: of these, for known groups alone.
         monotonic: the clock, in seconds.
+        longest_wait: seconds that a group waits at most after unproved runs; 0: it need not wait.
     """
 
-    def __init__(self, total: int, kept: int, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, total: int, kept: int, monotonic: Callable[[], float], longest_wait: float = LONGEST_WAIT
+    ) -> None:
         self._total = total
         self._monotonic = monotonic
+        self._longest_wait = longest_wait
         self._unknown = _Half(total - kept)
         self._known = _Half(total)
+        self._proved = 0
         self._silence: OrderedDict[Hashable, tuple[int, float]] = OrderedDict()
 
     def __len__(self) -> int:
-        return self._unknown.size + self._known.size
+        return self._unknown.size + self._known.size + self._proved
 
     def share(self, group: Hashable) -> int:
-        """Return how many places *group* holds."""
+        """Return how many places *group* holds in which it has not proved itself."""
         return self._unknown.share(group) + self._known.share(group)
 
     def silence(self, group: Hashable) -> int:
@@ -65,7 +71,7 @@ class Room:
         silence, last = self._silence.get(group, (0, 0.0))
         if not silence:
             return 0.0
-        pause = min(2.0 ** min(silence - 1, 16), LONGEST_WAIT)
+        pause = min(2.0 ** min(silence - 1, 16), self._longest_wait)
         return max(0.0, last + pause - self._monotonic())
 
     def enter(self, group: Hashable, gives_way: Callable[[], None], *, known: bool = False, size: int = 1) -> Slot:
@@ -91,9 +97,22 @@ class Room:
             self._silence[group] = (self._silence[group][0], self._monotonic())
         return slot
 
+    def prove(self, slot: Slot) -> None:
+        """The run showed who its group is: it holds its place until it leaves, and gives way to nobody."""
+        if not slot.held or slot.proved:
+            return
+        (self._known if slot.known else self._unknown).remove(slot, self.silence(slot.group))
+        slot.proved = True
+        self._proved += slot.size
+        self._ended(slot.group, proved=True)
+
     def leave(self, slot: Slot, *, proved: bool) -> None:
         """Give a place back, once; *proved*: the run showed who its group is."""
         if not slot.held:
+            return
+        slot.held = False
+        if slot.proved:
+            self._proved -= slot.size
             return
         (self._known if slot.known else self._unknown).remove(slot, self.silence(slot.group))
         self._ended(slot.group, proved=proved)
@@ -106,6 +125,7 @@ class Room:
             raise Refused(Result.TOO_MANY, "room_full")
         _, half = max(found, key=lambda one: one[0])
         slot = half.newest(self.silence)
+        slot.held = False
         self._ended(slot.group, proved=False)
         slot.give_way()
 
@@ -140,7 +160,6 @@ class _Half:
     def remove(self, slot: Slot, silence: int) -> None:
         slots = self._groups[slot.group]
         del slots[slot]
-        slot.held = False
         if not slots:
             del self._groups[slot.group]
         self._changed(slot.group, -slot.size, silence)

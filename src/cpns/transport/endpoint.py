@@ -24,6 +24,7 @@ from cpns.shares.noted import by
 from cpns.shares.party import Party
 from cpns.shares.rate import RateLimit
 from cpns.transport import multicast, oscore, pan, uplink
+from cpns.transport.door import IsKnown
 from cpns.transport.errors import HELD, UNIFORM_REFUSAL, Answer, read, to_answer
 from cpns.transport.relay import Relay, Sealed
 from cpns.transport.stack import PAN_TUNING, Exchange, Tokens
@@ -137,7 +138,7 @@ class Link:
     def keep(self) -> None:
         """The peer has proven itself: its connection may stay."""
         if isinstance(self.remote, uplink.Connection):
-            self.remote.proven = True
+            self.remote.keep()
 
     def close(self) -> None:
         """Close a connection; an address has nothing to close."""
@@ -336,22 +337,22 @@ class Endpoint:
                     self._pan.join(multicast.GROUP, interface)
 
     async def listen(
-        self, host: str, port: int, tls: ssl.SSLContext | None = None, *, shared: bool = False
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+        *,
+        shared: bool = False,
+        is_known: IsKnown = lambda host: False,
     ) -> tuple[str, int]:
-        """Accept TCP connections; return the address bound.
+        """Accept TCP connections at *host*:*port* (0: a free one), *tls* below CoAP; return the address bound.
 
-        Args:
-            host: an address of ours.
-            port: 0 takes a free one.
-            tls: below CoAP.
-            shared: other processes of ours may listen there too, and the kernel spreads connections over them.
-
-        Raises:
-            OSError: it can't be had.
+        With *shared*, other processes of ours may listen there too, and the kernel spreads connections over them.
+        *is_known* tells whether somebody proved itself from a host before: some places are kept for those. Raises
+        OSError where it can't be had.
         """
-        return await uplink.listen(
-            *(self._tokens, host, port, tls, lambda: RateLimit(*UPLINK_RATE, time.monotonic)), reuse_port=shared
-        )
+        limit = RateLimit(*UPLINK_RATE, time.monotonic)
+        return await uplink.listen(self._tokens, host, port, tls, limit, is_known, reuse_port=shared)
 
     async def connect(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> Link:
         """Connect over TCP. Raises OSError where that fails."""

@@ -1,16 +1,16 @@
 """CoAP over TCP, TLS optional, the uplink between PN GW and server (RFC 8323): both ends take and send requests."""
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from aiocoap import Message, interfaces
 from aiocoap.transports.tcp import TcpConnection, _TCPPooling
 
 from cpns.shares.party import UPLINK_PREFIX, host_of
 from cpns.shares.rate import RateLimit
+from cpns.transport.door import Door, IsKnown, Peer, Place
 from cpns.transport.stack import Tokens
 from cpns.wire.registry import MAX_BODY
 
@@ -18,26 +18,34 @@ MAX_FRAME: Final = MAX_BODY + 1024
 """A body of 64 KiB, OSCORE's share and the options."""
 MAX_UNREAD: Final = 1024 * 1024
 """Bytes that a peer may leave unread before it is cut off."""
-MAX_CONNECTIONS: Final = 4096
 UNPROVEN_SECONDS: Final = 20.0
 """How long a connection may stay whose peer has not proven itself."""
 
 
-class Connection(TcpConnection):  # type: ignore[misc]
-    """One TCP connection; it is also the remote of its messages. Equal to itself alone."""
+class Connection(TcpConnection, Peer):  # type: ignore[misc]
+    """One TCP connection; it is also the remote of its messages. Equal to itself alone.
+
+    Args:
+        limit: of the messages of its host; None: it is the one that we chose.
+        place: that it has at our door.
+    """
 
     _my_max_message_size = MAX_FRAME
 
-    def __init__(self, pool: "_Pool", tokens: Tokens, *, is_server: bool, limit: RateLimit | None) -> None:
-        super().__init__(pool, tokens.log, tokens.loop, is_server=is_server)
+    def __init__(
+        self, pool: "_Pool", tokens: Tokens, limit: RateLimit | None = None, place: Place | None = None
+    ) -> None:
+        super().__init__(pool, tokens.log, tokens.loop, is_server=place is not None)
         self._limit = limit
+        self._place = place
         self.source = ("", 0)
         self.proven = False
         self._expiry: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Say our settings (CSM), if the peer is still there."""
         self._transport = transport
+        self._ctx.connections.add(self)
         try:
             address, port = transport.get_extra_info("peername")[:2]
             self.source = (host_of(address, UPLINK_PREFIX), port)
@@ -45,14 +53,22 @@ class Connection(TcpConnection):  # type: ignore[misc]
             super().connection_made(transport)
         except (TypeError, OSError):
             transport.abort()
-        if self._local_is_server:
+        if self._place is not None:
             self._expiry = self.loop.call_later(UNPROVEN_SECONDS, self._expire)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell those who wait; the timer must not keep what is closed."""
+        """Tell those who wait; neither timer nor place must be kept for what is closed."""
         if self._expiry is not None:
             self._expiry.cancel()
+        if self._place is not None:
+            self._place.leave()
         super().connection_lost(exc)
+
+    def keep(self) -> None:
+        """The peer has proven itself: the connection may stay, and gives way to no other."""
+        self.proven = True
+        if self._place is not None:
+            self._place.prove()
 
     def _expire(self) -> None:
         if not self.proven:
@@ -99,7 +115,7 @@ class _Pool(_TCPPooling, interfaces.TokenInterface):  # type: ignore[misc]
         self._tokenmanager: Tokens | None = tokens
         self.log = tokens.log
         self.connections: set[Connection] = set()
-        self.server: asyncio.Server | None = None
+        self.door: Door | None = None
 
     def send_message(self, message: Message, messageerror_monitor: Callable[[], None]) -> None:
         """Send; none of our messages says No-Response (RFC 7967), which aiocoap would look for in each."""
@@ -113,8 +129,8 @@ class _Pool(_TCPPooling, interfaces.TokenInterface):  # type: ignore[misc]
 
     async def shutdown(self) -> None:
         self._tokenmanager = None
-        if self.server is not None:
-            self.server.close()
+        if self.door is not None:
+            await self.door.close()
         for connection in list(self.connections):
             connection.close()
         self.connections.clear()
@@ -126,7 +142,8 @@ async def listen(
     host: str,
     port: int,
     tls: ssl.SSLContext | None,
-    limit: Callable[[], RateLimit],
+    limit: RateLimit,
+    is_known: IsKnown,
     *,
     reuse_port: bool,
 ) -> tuple[str, int]:
@@ -138,27 +155,10 @@ async def listen(
         OSError: the address is not ours, or the port is taken.
     """
     pool = _Pool(tokens)
-    shared = limit()
-
-    def accept() -> asyncio.Protocol:
-        connection = Connection(pool, tokens, is_server=True, limit=shared)
-        if len(pool.connections) >= MAX_CONNECTIONS:
-            return _Refusal()
-        pool.connections.add(connection)
-        return connection
-
-    pool.server = await tokens.loop.create_server(accept, host, port, ssl=tls, backlog=1024, reuse_port=reuse_port)
+    pool.door = Door(is_known, tls, lambda place: Connection(pool, tokens, limit, place))
+    address = await pool.door.open(host, port, reuse_port=reuse_port)
     tokens.token_interface = pool
-    bound: tuple[Any, ...] = pool.server.sockets[0].getsockname()
-    return str(bound[0]), int(bound[1])
-
-
-class _Refusal(asyncio.Protocol):
-    """A connection over the limit."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        with contextlib.suppress(AttributeError):
-            transport.abort()  # type: ignore[attr-defined]
+    return address
 
 
 async def is_reachable(host: str, port: int, seconds: float) -> bool:
@@ -184,11 +184,10 @@ async def connect(tokens: Tokens, host: str, port: int, tls: ssl.SSLContext | No
     for older in list(pool.connections):
         older.close()
     _, connection = await tokens.loop.create_connection(
-        lambda: Connection(pool, tokens, is_server=False, limit=None),
+        lambda: Connection(pool, tokens),
         host,
         port,
         ssl=tls,
         server_hostname=host if tls is not None else None,
     )
-    pool.connections.add(connection)
     return connection

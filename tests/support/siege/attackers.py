@@ -25,6 +25,9 @@ POST = 2
 CSM = bytes.fromhex("00e1")
 SLICE = 0.01
 """Seconds between two bursts of a sender."""
+SILENCE = "silence"
+"""Connections, as many as there are ports, that say nothing; one that is closed is opened again."""
+CONNECT_AND_CLOSE = "connect and close"
 
 Maker = Callable[[int, str], codec.Message]
 """Takes a running number and the ID that the attack is about; returns what is sent."""
@@ -63,7 +66,7 @@ class Attack:
     """What one attacker does.
 
     Attributes:
-        what: a name of `MAKERS`.
+        what: a name of `MAKERS`; or `SILENCE` or `CONNECT_AND_CLOSE`.
         target: where it sends to.
         entity: the ID, or how its IDs begin.
         rate: messages a second.
@@ -126,8 +129,21 @@ async def _opened(attack: Attack, source: str) -> _Ignores:
         _, one = await loop.create_datagram_endpoint(_Ignores, local_addr=(source, 0), remote_addr=attack.target)
         return one
     _, one = await loop.create_connection(_Ignores, *attack.target, local_addr=(source, 0))
-    one.transport.write(CSM)
+    if attack.what == CONNECT_AND_CLOSE:
+        one.transport.abort()
+    elif attack.what != SILENCE:
+        one.transport.write(CSM)
     return one
+
+
+def _say(one: _Ignores, attack: Attack, number: int) -> None:
+    if attack.what not in MAKERS:
+        return
+    payload = codec.encode(MAKERS[attack.what](number, attack.entity))
+    if attack.tcp:
+        one.transport.write(frame(number, payload))
+    else:
+        one.transport.sendto(datagram(number, payload))
 
 
 async def run(attack: Attack) -> int:
@@ -147,11 +163,7 @@ async def run(attack: Attack) -> int:
             with contextlib.suppress(OSError):
                 if one is None or one.transport.is_closing():
                     one = sockets[place] = await _opened(attack, sources[place])
-                payload = codec.encode(MAKERS[attack.what](sent, attack.entity))
-                if attack.tcp:
-                    one.transport.write(frame(sent, payload))
-                else:
-                    one.transport.sendto(datagram(sent, payload))
+                _say(one, attack, sent)
             sent += 1
         await asyncio.sleep(SLICE if number else 0)
     for left in sockets:
