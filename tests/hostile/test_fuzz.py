@@ -64,16 +64,16 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counts["frames"] += 1
         return frame(data)
 
-    serve = Endpoint._serve
+    begin = Endpoint._begin
 
-    async def count(self: Endpoint, tokens: Any, request: Any) -> None:
+    def count(self: Endpoint, turn: Any) -> float:
         counts["served"] += 1
-        counts["sealed"] += request.opt.oscore is not None
-        await serve(self, tokens, request)
+        counts["sealed"] += turn.item.request.opt.oscore is not None
+        return begin(self, turn)
 
     monkeypatch.setattr(pan, "Message", Counting)
     monkeypatch.setattr(tcp, "_decode_message", decode_frame)
-    monkeypatch.setattr(Endpoint, "_serve", count)
+    monkeypatch.setattr(Endpoint, "_begin", count)
     return counts
 
 
@@ -121,7 +121,7 @@ async def works(here: World, gateway: Any, pne: Pne) -> None:
 
 
 def idle(party: Endpoint) -> bool:
-    return not party._tasks and not party._tokens._exchanges
+    return party._intake.idle and not party._tokens._exchanges
 
 
 async def test_gateway_pan(here: World, counted: Counter[str], caplog: pytest.LogCaptureFixture) -> None:

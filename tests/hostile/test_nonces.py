@@ -10,6 +10,7 @@ import pytest
 from aiocoap import POST, Message, oscore
 
 from cpns.session.table import Session
+from cpns.transport.errors import Answer
 from cpns.transport.oscore import RequestId, protect_response
 from tests.support.lossy import Losses, UdpProxy
 from tests.support.oracle import watching
@@ -142,9 +143,9 @@ async def test_one_answer_for_each_request(here: World) -> None:
     session = pne.sessions.with_peer(SERVER)
     assert isinstance(session, Session)
     request = RequestId(b"k", b"\1")
-    protect_response(session, 0x44, b"", request)
+    protect_response(session, Answer(0x44), request)
     with pytest.raises(RuntimeError, match="nonce"):
-        protect_response(session, 0x44, b"", request)
+        protect_response(session, Answer(0x44), request)
 
 
 async def test_the_oracle_in_a_process_of_its_own(tmp_path: Path) -> None:

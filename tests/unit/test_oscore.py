@@ -13,6 +13,7 @@ from cpns.errors import AuthenticationFailed
 from cpns.ids import EntityId
 from cpns.session.table import Session
 from cpns.transport import oscore as ours
+from cpns.transport.errors import Answer
 
 SECRET = bytes.fromhex("0102030405060708090a0b0c0d0e0f10")
 SALT = bytes.fromhex("9e7ca92223786340")
@@ -88,7 +89,7 @@ def test_their_requests_open_at_ours_and_our_responses_at_theirs(mine: bytes, yo
         outer, request_id = there.protect(Message(code=POST, uri_path=("inbox",), payload=b"p" * size))
         inner, request = ours.unprotect_request(here, over_the_wire(outer))
         assert (inner.code, inner.opt.uri_path, inner.payload) == (POST, ("inbox",), b"p" * size)
-        answer = ours.protect_response(here, int(CHANGED), b"a" * size, request)
+        answer = ours.protect_response(here, Answer(CHANGED, b"a" * size), request)
         assert there.unprotect(over_the_wire(answer), request_id)[0].payload == b"a" * size
 
 
@@ -111,9 +112,9 @@ def test_a_replay_is_refused_and_the_window_moves_only_for_what_opens() -> None:
 def test_one_request_has_one_response_as_both_use_its_nonce() -> None:
     here, there = session(b"\x01", b"\x02"), Theirs(b"\x01", b"\x02")
     _, request = ours.unprotect_request(here, over_the_wire(there.protect(Message(code=POST, uri_path=("x",)))[0]))
-    ours.protect_response(here, int(CHANGED), b"one", request)
+    ours.protect_response(here, Answer(CHANGED, b"one"), request)
     with pytest.raises(Exception, match="a nonce is used once"):
-        ours.protect_response(here, int(CHANGED), b"two", request)
+        ours.protect_response(here, Answer(CHANGED, b"two"), request)
 
 
 def test_the_response_of_another_request_is_refused() -> None:

@@ -26,6 +26,7 @@ from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, GatewayStore, Randomness, Vault
 from cpns.service.background import Background
 from cpns.session.table import Session, Sessions
+from cpns.shares import bounds
 from cpns.shares.noted import by
 from cpns.transport import discovery
 from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
@@ -105,6 +106,7 @@ class Gateway:
             Relay(self.members.link, MAX_IN_FLIGHT_DOWN),
             on_lost=self._lost,
             watch=watch,
+            requests=bounds.OF_SERVER,
         )
         self.uplink = Uplink(config, self._upward, uplink_sessions, clock, random, claim, self._learn)
         self.pans = [self._pan(pan, clock, random, watch) for pan in config.pans]

@@ -1,6 +1,7 @@
 """Who is at the other end, as far as shares go: made by the endpoint, handed to whoever counts."""
 
 import ipaddress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +28,10 @@ class Party:
     port: int
     entity: EntityId | None = None
     via: EntityId | None = None
+
+
+acting: ContextVar[Party | None] = ContextVar("acting", default=None)
+"""Whose request the running task works on; None: nobody's, it is our own work."""
 
 
 def host_of(address: str, prefix: int) -> str:

@@ -2,7 +2,7 @@
 
 Incoming, in this order: destination is another entity -> relay; OSCORE option -> session by key ID, open; without it
 the message reaches the handler with no source, and the handler lets in only what may come before a session stands.
-Identity is what the session proved: an `Inbound` has no other.
+Identity is what the session proved: an `Inbound` has no other. Requests are opened and handled by turns.
 """
 
 import asyncio
@@ -15,28 +15,29 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from aiocoap import Message
-from aiocoap.numbers.codes import POST
 
 from cpns.errors import AuthenticationFailed, CpnsError, NoAnswer, Refused
 from cpns.ids import EntityId
 from cpns.session.table import Session, Sessions
+from cpns.shares import bounds, costs
 from cpns.shares.noted import by
-from cpns.shares.party import Party
+from cpns.shares.party import Party, acting
 from cpns.shares.rate import RateLimit
+from cpns.shares.turns import Turn
 from cpns.transport import multicast, oscore, pan, uplink
+from cpns.transport.coap import name_of, path_of, request_of, response_of
 from cpns.transport.door import IsKnown
-from cpns.transport.errors import HELD, UNIFORM_REFUSAL, Answer, read, to_answer
+from cpns.transport.errors import BUSY, HELD, UNIFORM_REFUSAL, Answer, read, to_answer
+from cpns.transport.intake import Arrived, Intake, arrived, session_of
 from cpns.transport.relay import Relay, Sealed
 from cpns.transport.stack import PAN_TUNING, Exchange, Tokens
 from cpns.wire import codec
-from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH, MAX_BODY, MessageType
+from cpns.wire.registry import CPNS_PATH, MAX_BODY
 
 _log = logging.getLogger("cpns.transport")
 
 T = TypeVar("T")
 
-MAX_TASKS: Final = 2048
-"""Requests of others that one endpoint works on at once; more are dropped, and the peer repeats them."""
 HINT_GRACE: Final = 0.3
 """Seconds to wait on for a protected answer after an unprotected error, which anyone could have sent."""
 HELD_PATIENCE: Final = 60.0
@@ -170,7 +171,7 @@ class Link:
             NoAnswer: none came that was accepted; `Hinted` where only an unprotected error did.
             Refused: *accept* did so over an answer that nobody else can have sent.
         """
-        message, request_id = _request(session, path, payload)
+        message, request_id = request_of(session, path, payload)
         self._endpoint.passed(self.remote, session, path, payload)
         why = "no_answer"
         hint: Answer | None = None
@@ -254,7 +255,7 @@ class Link:
             except AuthenticationFailed as error:
                 raise _MayBeForgedError(error.reason) from error
             session.confirmed = True
-            return accept(Answer(int(inner.code), inner.payload))
+            return accept(Answer(int(inner.code), inner.payload, inner.opt.max_age))
         try:
             return accept(Answer(int(reply.code), reply.payload))
         except Refused as error:
@@ -291,6 +292,7 @@ class Endpoint:
         relay: takes what is for others; None: nothing is.
         on_lost: is told of a link whose connection is gone.
         watch: is told of every message that this endpoint sends, relayed ones left out.
+        requests: how many of others it takes.
     """
 
     relay_timeout: float = 30.0
@@ -304,6 +306,7 @@ class Endpoint:
         relay: Relay | None = None,
         on_lost: Callable[[Link], None] = lambda link: None,
         watch: Watch | None = None,
+        requests: bounds.Requests = bounds.REQUESTS,
     ) -> None:
         self.own_id = own_id
         self._sessions = sessions
@@ -313,7 +316,7 @@ class Endpoint:
         self._watch = watch
         self._names: dict[Any, str] = {}
         self._tokens = Tokens(self._receive, self._lost)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._intake = Intake(requests, self._begin)
         self._pan: pan.PanSocket | None = None
         self._listeners: list[asyncio.BaseTransport] = []
 
@@ -368,8 +371,7 @@ class Endpoint:
 
     async def close(self) -> None:
         """Close sockets and connections, and end what is being worked on. May be called again."""
-        for task in list(self._tasks):
-            task.cancel()
+        self._intake.close()
         for listener in self._listeners:
             listener.close()
         await self._tokens.shutdown()
@@ -384,7 +386,7 @@ class Endpoint:
         if self._watch is None:
             return
         peer = session.peer_id if session is not None else self._names.get(remote, repr(remote))
-        self._watch(Passed(self.own_id, peer, _name(path, payload), session.profile.value if session else "-"))
+        self._watch(Passed(self.own_id, peer, name_of(path, payload), session.profile.value if session else "-"))
 
     def _lost(self, remote: Any) -> None:
         self._names.pop(remote, None)
@@ -392,52 +394,69 @@ class Endpoint:
             self._on_lost(Link(self, self._tokens, remote))
 
     def _receive(self, tokens: Tokens, request: Message) -> None:
-        if len(self._tasks) >= MAX_TASKS:
-            return
-        task = tokens.loop.create_task(self._serve(tokens, request))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._intake.put(arrived(tokens, request, self.own_id, self._sessions))
 
-    async def _serve(self, tokens: Tokens, request: Message) -> None:
-        link = Link(self, tokens, request.remote)
+    def _begin(self, turn: Turn[Arrived]) -> float:
+        """Open the request whose turn it is and have it handled, or refuse it; return what its handling costs."""
+        link = Link(self, turn.item.tokens, turn.item.request.remote)
         try:
-            response = await self._respond(link, request)
+            return self._open(turn, link)
         except Exception:
-            _log.error("a request could not be answered", exc_info=True, extra=by(link.party(None)))
-            return
-        if response is not None:
-            response.transport_tuning = PAN_TUNING
-            try:
-                tokens.respond(request, response)
-            except ConnectionError:
-                return
+            turn.done()
+            _log.error("a request could not be taken", exc_info=True, extra=by(link.party(None)))
+            return 0.0
 
-    async def _respond(self, link: Link, request: Message) -> Message | None:
-        host = request.opt.uri_host
-        option = request.opt.oscore
-        if host is not None and host != self.own_id:
-            return await self._relayed(link, host, request)
-        if option is None:
-            path = _path(request)
-            answer = await self._handled(Inbound(None, link, path, request.payload))
-            if answer is not None:
-                self.passed(link.remote, None, f"{path} answered", answer.payload)
-            return _response(answer)
-        kid = oscore.key_id(option)
-        session = self._sessions.of_kid(kid) if kid is not None else None
+    def _open(self, turn: Turn[Arrived], link: Link) -> float:
+        request, to = turn.item.request, turn.item.to
+        session = session_of(request, self._sessions)  # it may have ended meanwhile
+        if turn.refused and (to is not None or session is None):
+            self._refuse(turn, None if isinstance(request.remote, pan.PanAddress) else response_of(BUSY))
+            return 0.0
+        if to is not None:
+            self._intake.work(turn, self._relayed(turn.item, link, to))
+            return costs.RELAYED
+        if request.opt.oscore is None:
+            path = path_of(request)
+            self._intake.work(turn, self._answered(turn.item, Inbound(None, link, path, request.payload)))
+            return costs.handled(path, request.payload)
         if session is None:
-            return _response(UNIFORM_REFUSAL)
+            self._refuse(turn, response_of(UNIFORM_REFUSAL))
+            return 0.0
         try:
             inner, request_id = oscore.unprotect_request(session, request)
         except AuthenticationFailed:
-            return _response(UNIFORM_REFUSAL)
+            self._refuse(turn, response_of(UNIFORM_REFUSAL))
+            return 0.0
         session.confirmed = True
-        path = _path(inner)
-        answer = await self._handled(Inbound(session, link, path, inner.payload))
+        if turn.refused:
+            party = link.party(session)
+            _log.warning("%s has more requests under way than its share: refused", party.entity, extra=by(party))
+            self._refuse(turn, response_of(BUSY, session, request_id))
+            return 0.0
+        path = path_of(inner)
+        self._intake.work(turn, self._answered(turn.item, Inbound(session, link, path, inner.payload), request_id))
+        return costs.handled(path, inner.payload)
+
+    def _refuse(self, turn: Turn[Arrived], response: Message | None) -> None:
+        turn.done()
+        self._respond(turn.item, response)
+
+    def _respond(self, to: Arrived, response: Message | None) -> None:
+        if response is not None:
+            response.transport_tuning = PAN_TUNING
+            with contextlib.suppress(ConnectionError):
+                to.tokens.respond(to.request, response)
+
+    async def _answered(self, request: Arrived, inbound: Inbound, request_id: Any = None) -> None:
+        acting.set(inbound.party)
+        answer = await self._handled(inbound)
         if answer is None:
-            return None
-        self.passed(link.remote, session, f"{path} answered", answer.payload)
-        return oscore.protect_response(session, answer.code, answer.payload, request_id)
+            return
+        self.passed(inbound.link.remote, inbound.source, f"{inbound.path} answered", answer.payload)
+        try:
+            self._respond(request, response_of(answer, inbound.source, request_id))
+        except Exception:
+            _log.error("a request could not be answered", exc_info=True, extra=by(inbound.party))
 
     async def _handled(self, inbound: Inbound) -> Answer | None:
         try:
@@ -448,52 +467,19 @@ class Endpoint:
             _log.error("a handler failed", exc_info=True, extra=by(inbound.party))
             return to_answer(error, protected=inbound.source is not None)
 
-    async def _relayed(self, link: Link, host: str, request: Message) -> Message | None:
+    async def _relayed(self, relayed: Arrived, link: Link, to: str) -> None:
+        request = relayed.request
         if self._relay is None:
-            return _response(UNIFORM_REFUSAL)
+            return self._respond(relayed, response_of(UNIFORM_REFUSAL))
         sealed = Sealed(int(request.code), request.opt.oscore, request.payload)
 
         def held() -> None:
             link.answer(request, HELD)
 
         try:
-            answer = await self._relay.forward(link, host, sealed, held)
+            answer = await self._relay.forward(link, to, sealed, held)
         except CpnsError as error:
-            return _response(to_answer(error, protected=False))
+            return self._respond(relayed, response_of(to_answer(error, protected=False)))
         response = Message(code=answer.code, payload=answer.payload)
         response.opt.oscore = answer.oscore
-        return response
-
-
-def _path(request: Message | oscore.Inner) -> str:
-    path = request.opt.uri_path  # put together anew at each look
-    return path[0] if len(path) == 1 and request.code == POST else ""
-
-
-def _request(session: Session | None, path: str, payload: bytes) -> tuple[Message, Any]:
-    """Return ``POST /path``, protected where there is a session, and what ties its answer to it."""
-    content_format = CONTENT_FORMAT if path == CPNS_PATH else None
-    if session is not None:
-        outer, request_id = oscore.protect_request(session, path, payload, content_format)
-        outer.transport_tuning = PAN_TUNING
-        return outer, request_id
-    message = Message(code=POST, uri_path=(path,), payload=payload, transport_tuning=PAN_TUNING)
-    if content_format is not None:
-        message.opt.content_format = content_format
-    return message, None
-
-
-_ONE_BYTE_MORE: Final = 0x18  # how CBOR begins a number from 24 on
-
-
-def _name(path: str, payload: bytes) -> str:
-    if path.split(" ")[0] != CPNS_PATH or len(payload) < 3:
-        return f"/{path}"
-    try:
-        return MessageType(payload[2] if payload[1] == _ONE_BYTE_MORE else payload[1]).title
-    except ValueError:
-        return f"/{path}"
-
-
-def _response(answer: Answer | None) -> Message | None:
-    return None if answer is None else Message(code=answer.code, payload=answer.payload)
+        self._respond(relayed, response)

@@ -31,10 +31,15 @@ class Code(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back: a code and a body."""
+    """What goes back: a code and a body.
+
+    Attributes:
+        max_age: seconds after which it makes sense to ask again (RFC 7252 5.9.3.4).
+    """
 
     code: int
     payload: bytes = b""
+    max_age: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -62,6 +67,10 @@ UNIFORM_REFUSAL = Answer(Code.UNAUTHORIZED, codec.encode(ErrorBody(Result.AUTHEN
 
 HELD = Answer(Code.SERVICE_UNAVAILABLE, codec.encode(ErrorBody(Result.IN_PROGRESS)))
 """What a PN GW says of a message that it keeps until its uplink is back; the protected answer comes after it."""
+
+
+BUSY = Answer(Code.SERVICE_UNAVAILABLE, codec.encode(ErrorBody(Result.TOO_MANY)), max_age=1)
+"""What a party is told that has more under way than its share."""
 
 
 def to_answer(error: Exception, *, protected: bool) -> Answer:

@@ -16,6 +16,7 @@ from aiocoap.options import Options
 
 from cpns.errors import AuthenticationFailed
 from cpns.session.table import Session
+from cpns.transport.errors import Answer
 
 REPLAY_WINDOW: Final = 32
 MESSAGE_LIMIT: Final = 2**20
@@ -146,12 +147,20 @@ def protect_request(
     return outer, request
 
 
-def protect_response(session: Session, code: int, payload: bytes, request: RequestId) -> Message:
-    """Return the outer response to *request*; one for each, as it uses the nonce of the request."""
+@lru_cache(maxsize=64)
+def _answer_options(max_age: int) -> bytes:
+    message = Message(code=CHANGED)
+    message.opt.max_age = max_age
+    return bytes(message.opt.encode())
+
+
+def protect_response(session: Session, answer: Answer, request: RequestId) -> Message:
+    """Return *answer* as outer response to *request*; one for each, as it uses the nonce of the request."""
     if request.answered:
         raise RuntimeError("a nonce is used once")
     request.answered = True
-    plaintext = bytes([code]) + (_PAYLOAD + payload if payload else b"")
+    options = b"" if answer.max_age is None else _answer_options(answer.max_age)
+    plaintext = bytes([answer.code]) + options + (_PAYLOAD + answer.payload if answer.payload else b"")
     outer = Message(code=CHANGED, payload=_context(session).encrypt(plaintext, request, request.piv, own_iv=False))
     outer.opt.oscore = b""
     return outer

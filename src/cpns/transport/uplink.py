@@ -39,7 +39,7 @@ class Connection(TcpConnection, Peer):  # type: ignore[misc]
         self._limit = limit
         self._place = place
         self.source = ("", 0)
-        self.proven = False
+        self.proven = place is None
         self._expiry: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -1,0 +1,26 @@
+"""How much of each finite thing one party may have, and all together."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from cpns.shares.turns import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """How many requests of others an endpoint takes.
+
+    Attributes:
+        waiting: for their turn.
+        running: that it works on at once.
+        strangers: of these, those of strangers.
+    """
+
+    waiting: Limits
+    running: Limits
+    strangers: int
+
+
+REQUESTS: Final = Requests(Limits(session=32, uplink=512, total=4096), Limits(session=32, uplink=512, total=2048), 1024)
+OF_SERVER: Final = Requests(Limits(session=64, uplink=2048, total=2048), Limits(session=64, uplink=2048, total=2048), 0)
+"""Those at a PN GW's uplink: the server is the one party there, and speaks for all PNEs of that PN GW."""

@@ -1,0 +1,239 @@
+"""Who sends much waits for itself: endpoints on real sockets, one party that floods and one that does not."""
+
+import asyncio
+import contextlib
+import dataclasses
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import uvloop
+from aiocoap import Message
+from aiocoap.numbers.codes import POST
+
+from cpns.crypto.schedule import Profile
+from cpns.crypto.secret import Secret
+from cpns.errors import Result
+from cpns.ids import EntityId
+from cpns.session.table import Session, Sessions
+from cpns.shares.bounds import REQUESTS
+from cpns.shares.party import Party, acting
+from cpns.transport import oscore
+from cpns.transport.endpoint import Endpoint, Inbound, Link
+from cpns.transport.errors import Answer, Code
+from cpns.wire import codec
+from cpns.wire.messages import ErrorBody
+
+BUSY_LOOP = 0.001
+"""Seconds of the loop that the handler of these tests takes for one message."""
+
+
+class Keys:
+    th2 = bytes(32)
+
+    def __init__(self, name: str) -> None:
+        self.name = name.encode().ljust(16)
+
+    def oscore_master_secret(self) -> Secret:
+        return Secret(self.name)
+
+    def oscore_master_salt(self) -> bytes:
+        return bytes(8)
+
+
+class Peers:
+    """One party that serves, and others with sessions.
+
+    `handled` counts whose messages were handled, `before` how many were before the newest quick one.
+    """
+
+    def __init__(self) -> None:
+        self.handled: Counter[str] = Counter()
+        self.parties: set[Party | None] = set()
+        self.release = asyncio.Event()
+        self.sessions = Sessions()
+        self.endpoint = Endpoint(EntityId("server"), self.sessions, self.handle)
+        self.others: list[Endpoint] = []
+        self.number = 0
+        self.before = 0
+
+    async def handle(self, inbound: Inbound) -> Answer | None:
+        inbound.link.keep()
+        if inbound.path == "quick":
+            self.before = self.handled.total()
+        self.handled[inbound.party.entity or inbound.party.host] += 1
+        self.parties.add(acting.get())
+        if inbound.path == "wait":
+            await self.release.wait()
+        elif inbound.path == "work":
+            until = time.perf_counter() + BUSY_LOOP
+            while time.perf_counter() < until:
+                pass
+        return Answer(Code.CHANGED)
+
+    def session(self, name: str, via: str | None = None) -> Session:
+        """Return a session that *name* has with us, made at both ends."""
+        self.number += 1
+        keys: Any = Keys(name)
+        profile = Profile.GW_SERVER if via is None else Profile.PNE_SERVER
+        ours, theirs = bytes([1, self.number]), bytes([2, self.number])
+        gateway = None if via is None else EntityId(via)
+        self.sessions.add(
+            Session(profile, EntityId("server"), EntityId(name), ours, theirs, keys, 0.0, gateway, confirmed=True)
+        )
+        return Session(profile, EntityId(name), EntityId("server"), theirs, ours, keys, 0.0)
+
+    async def connect(self, address: tuple[str, int], session: Session) -> Link:
+        """Connect over TCP, and have the connection proven under *session*."""
+        other = Endpoint(session.own_id, Sessions(), self.handle)
+        self.others.append(other)
+        link = await other.connect(*address)
+        await link.exchange("quick", b"", timeout=5, session=session)
+        return link
+
+
+@pytest.fixture
+async def peers() -> AsyncIterator[Peers]:
+    one = Peers()
+    yield one
+    one.release.set()
+    for endpoint in [one.endpoint, *one.others]:
+        await endpoint.close()
+
+
+@contextlib.contextmanager
+def flood(link: Link, session: Session, path: str, count: int) -> Iterator[list[asyncio.Task[Answer]]]:
+    """Send *count* requests at once."""
+    asked = [asyncio.create_task(link.exchange(path, b"", timeout=30, session=session)) for _ in range(count)]
+    yield asked
+    for one in asked:
+        one.cancel()
+
+
+async def took(link: Link, session: Session, path: str = "quick") -> float:
+    since = time.perf_counter()
+    answer = await link.exchange(path, b"", timeout=10, session=session)
+    assert answer.ok
+    return time.perf_counter() - since
+
+
+def results(asked: list[asyncio.Task[Answer]]) -> Counter[tuple[str, int]]:
+    return Counter(
+        (str(Code(one.result().code)), codec.decode(one.result().payload, ErrorBody).result)
+        for one in asked
+        if one.done() and not one.result().ok
+    )
+
+
+async def test_requests_that_wait_hold_the_place_of_their_session_alone(peers: Peers) -> None:
+    """And what is more is refused in the session, at once: 61, with a time to wait."""
+    address = await peers.endpoint.listen("127.0.0.1", 0)
+    gateway, device, other = peers.session("gw"), peers.session("greedy", "gw"), peers.session("other", "gw")
+    link = await peers.connect(address, gateway)
+    with flood(link, device, "wait", 200) as asked:
+        assert await took(link, other) < 1.0
+        await asyncio.sleep(0.3)
+        assert peers.handled["greedy"] == REQUESTS.running.session
+        refused = results(asked)
+        assert set(refused) == {(str(Code.SERVICE_UNAVAILABLE), Result.TOO_MANY)}
+        assert refused.total() >= REQUESTS.waiting.session
+        assert {one.result().max_age for one in asked if one.done()} == {1}
+        assert await took(link, gateway) < 1.0
+        peers.release.set()
+        await asyncio.sleep(0.2)
+        assert sum(one.done() and one.result().ok for one in asked) == REQUESTS.running.session
+
+
+async def test_an_uplink_with_many_devices_is_one_party(peers: Peers) -> None:
+    """Sixty devices that each ask what takes long hold the share of their PN GW, and the loop's time by turns."""
+    address = await peers.endpoint.listen("127.0.0.1", 0)
+    crowd = [peers.session(f"device-{number}", "gw-1") for number in range(60)]
+    first, second = peers.session("gw-1"), peers.session("gw-2")
+    honest = peers.session("honest", "gw-2")
+    crowded, calm = await peers.connect(address, first), await peers.connect(address, second)
+    with contextlib.ExitStack() as stack:
+        for device in crowd:
+            stack.enter_context(flood(crowded, device, "wait", 20))
+        assert await took(calm, honest) < 1.0
+        assert sum(peers.handled[f"device-{number}"] for number in range(60)) <= REQUESTS.running.uplink
+    with contextlib.ExitStack() as stack:
+        peers.release.set()
+        await asyncio.sleep(0.1)
+        for device in crowd:
+            stack.enter_context(flood(crowded, device, "work", 20))
+        await asyncio.sleep(0)
+        peers.handled.clear()
+        await took(calm, honest)
+        assert peers.before < 200  # of 1,200 that wait
+
+
+def test_a_flood_on_the_pan_keeps_no_other_host_waiting() -> None:
+    """From 200 ports of one address, each message of them work; another address is served in between."""
+
+    async def main() -> None:
+        peers = Peers()
+        where = await peers.endpoint.open_pan("127.0.0.1", 0, (1e9, 1e9))
+        host, port = where.rsplit(":", 1)
+        device = peers.session("device")
+        other = Endpoint(EntityId("device"), Sessions(), peers.handle)
+        await other.open_pan("127.0.0.2", 0)
+        link = await other.link_to(host, int(port))
+        await link.exchange("quick", b"", timeout=5, session=device)
+        try:
+            with contextlib.ExitStack() as stack:
+                for number in range(200):
+                    one = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                    message = Message(code=POST, uri_path=("work",))
+                    message.mid, message.mtype, message.token = number, 1, b"t"
+                    one.sendto(message.encode(), (host, int(port)))
+                await took(link, device)
+                assert peers.before < 150
+                async with asyncio.timeout(10):
+                    while peers.handled["127.0.0.1"] < 200:
+                        await asyncio.sleep(0.01)
+        finally:
+            await peers.endpoint.close()
+            await other.close()
+
+    uvloop.run(main())  # which reads many datagrams at once, as our processes do
+
+
+async def test_what_the_loop_does_between_two_looks_at_the_sockets_is_bounded(peers: Peers) -> None:
+    """A connection that brings hundreds of messages in one read does not have them all begun at once."""
+    address = await peers.endpoint.listen("127.0.0.1", 0)
+    gateway, other = peers.session("gw"), peers.session("gw-2")
+    link, calm = await peers.connect(address, gateway), await peers.connect(address, other)
+    peers.handled.clear()
+    with flood(link, gateway, "work", 200) as asked:
+        await took(calm, other)
+        assert peers.before < 100
+        await asyncio.wait(asked)
+        assert peers.handled["gw"] == 200
+
+
+async def test_a_handler_and_what_it_starts_know_whose_work_they_are(peers: Peers) -> None:
+    address = await peers.endpoint.listen("127.0.0.1", 0)
+    gateway, device = peers.session("gw"), peers.session("device", "gw")
+    link = await peers.connect(address, gateway)
+    await took(link, device)
+    known = {dataclasses.replace(party, port=0) for party in peers.parties if party is not None}
+    assert known == {
+        Party("127.0.0.1", 0, EntityId("gw")),
+        Party("127.0.0.1", 0, EntityId("device"), EntityId("gw")),
+    }
+    assert acting.get() is None
+
+
+def test_a_busy_answer_is_sealed_with_its_time_to_wait() -> None:
+    one = Peers.__new__(Peers)
+    one.number, one.sessions = 0, Sessions()
+    theirs = one.session("device")
+    (ours,) = one.sessions
+    outer, theirs_id = oscore.protect_request(theirs, "quick", b"", None)
+    _, request_id = oscore.unprotect_request(ours, outer)
+    answer = oscore.protect_response(ours, Answer(Code.SERVICE_UNAVAILABLE, b"x", 3600), request_id)
+    inner = oscore.unprotect_response(theirs, answer, theirs_id)
+    assert (int(inner.code), inner.payload, inner.opt.max_age) == (Code.SERVICE_UNAVAILABLE, b"x", 3600)
