@@ -23,6 +23,7 @@ from cpns.gateway.members import Member, Members, Pan
 from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
 from cpns.protocol.pne_auth import gateway as pne_auth
+from cpns.service.places import places
 from cpns.service.system import SystemClock, random_bytes
 from cpns.session.table import Sessions
 from cpns.store.vault import FileVault, read_key_file
@@ -54,6 +55,9 @@ def tell(tried: str, by: str, how: str, refused: bool) -> None:
     print(json.dumps({"tried": tried, "refused_by": by, "how": how, "refused": refused}), flush=True)
 
 
+anything = places(1024, SystemClock().monotonic)
+
+
 class HostileGateway:
     """Serves its victims, each time with another lie, and honestly in the end; then it meddles with the relay."""
 
@@ -65,14 +69,14 @@ class HostileGateway:
         self._never_spoke = never_spoke
         self._victims = victims
         sessions = Sessions()
-        self._upward = Endpoint(config.gateway_id, sessions, self._from_server, Relay(self._way_down))
+        self._upward = Endpoint(config.gateway_id, sessions, self._from_server, Relay(self._way_down, anything))
         claim = EukeyClaim(config, eukey, random_bytes)
         self.uplink = Uplink(config, self._upward, sessions, SystemClock(), random_bytes, claim, self._ready)
         hops = Sessions()
         self._members = Members(None, FileVault(Secret(random_bytes(32)), random_bytes))
         self._own = Pan(False, hops)
         self._hop = Hop(config, self._members, self._own, SystemClock(), random_bytes)
-        self._pan = Endpoint(config.gateway_id, hops, self._from_pan, Relay(lambda _: MeddlingWay(self)))
+        self._pan = Endpoint(config.gateway_id, hops, self._from_pan, Relay(lambda _: MeddlingWay(self), anything))
         self._links: dict[EntityId, Link] = {}
         self._waiting: dict[EntityId, tuple[SetupRequest, asyncio.Future[SetupResponse | None]]] = {}
         self._fanout: Fanout = lambda challenges: challenges

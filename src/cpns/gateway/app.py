@@ -25,13 +25,15 @@ from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, GatewayStore, Randomness, Vault
 from cpns.service.background import Background
+from cpns.service.places import places
 from cpns.session.table import Session, Sessions
 from cpns.shares import bounds
 from cpns.shares.noted import by
 from cpns.transport import discovery
+from cpns.transport import relay as relays
 from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
-from cpns.transport.relay import MAX_IN_FLIGHT_DOWN, Carrier, HoldLimits, Relay
+from cpns.transport.relay import Carrier, HoldLimits, Relay
 from cpns.wire import application, codec, registry
 from cpns.wire.cm_messages import CmWanted
 from cpns.wire.group_messages import GroupKeyRequest, GroupKeyWanted, GroupMessage
@@ -103,7 +105,7 @@ class Gateway:
             config.gateway_id,
             uplink_sessions,
             self._from_server,
-            Relay(self.members.link, MAX_IN_FLIGHT_DOWN),
+            Relay(self.members.link, places(relays.MAX_DOWN, clock.monotonic, relays.MAX_DOWN_EACH)),
             on_lost=self._lost,
             watch=watch,
             requests=bounds.OF_SERVER,
@@ -132,7 +134,8 @@ class Gateway:
         hop = Hop(self.config, self.members, own, clock, random)
         reach = Reach()
         invitations = Invitations(self.config, self.members, own, reach, setup, clock)
-        relay = Relay(self._route_up, hold=HoldLimits(self.config.server_id, self.config.hold))
+        held = HoldLimits(self.config.server_id, self.config.hold, places(relays.MAX_HELD_BYTES, clock.monotonic))
+        relay = Relay(self._route_up, places(relays.MAX_UP, clock.monotonic), held, up=True)
 
         async def handle(inbound: Inbound) -> Answer | None:
             return await self._from_pan(wired, inbound)

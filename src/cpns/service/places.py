@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 from cpns.errors import Refused, Result
 from cpns.shares.room import Room
@@ -14,6 +16,14 @@ class Run:
     """What a run in its place has shown so far."""
 
     proved: bool = False
+
+
+class Place(Protocol):
+    """Gives places in one room."""
+
+    def __call__(self, party: Hashable, size: int = 1) -> AbstractAsyncContextManager[Run]:
+        """Hold a place of *size* for *party* while the block runs. Raises as `place`."""
+        ...
 
 
 @contextlib.asynccontextmanager
@@ -38,3 +48,23 @@ async def place(room: Room, group: Hashable, *, known: bool = False, size: int =
         if not limit.expired():
             raise
         raise Refused(Result.TOO_MANY, "gave_way") from None
+
+
+def places(total: int, monotonic: Callable[[], float], most: int | None = None) -> Place:
+    """Return what gives places in a room of its own, to parties that need not have proved themselves.
+
+    Args:
+        total: places in all.
+        monotonic: the clock.
+        most: places of one party; None: all, as long as nobody else wants them.
+    """
+    room = Room(total, 0, monotonic)
+
+    @contextlib.asynccontextmanager
+    async def hold(party: Hashable, size: int = 1) -> AsyncIterator[Run]:
+        if most is not None and room.share(party) + size > most:
+            raise Refused(Result.TOO_MANY, "share_used_up")
+        async with place(room, party, known=True, size=size) as run:
+            yield run
+
+    return hold

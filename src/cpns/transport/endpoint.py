@@ -477,7 +477,7 @@ class Endpoint:
             link.answer(request, HELD)
 
         try:
-            answer = await self._relay.forward(link, to, sealed, held)
+            answer = await self._relay.forward(link, link.party(None).host, to, sealed, held)
         except CpnsError as error:
             return self._respond(relayed, response_of(to_answer(error, protected=False)))
         response = Message(code=answer.code, payload=answer.payload)

@@ -7,15 +7,22 @@ and OSCORE option as they are, and nothing that has no OSCORE option.
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from cpns.errors import CpnsError, NoAnswer, Refused, Result
 
 MAX_IN_FLIGHT: Final = 16
-"""Relayed requests of one source on a PAN that may wait for an answer at once."""
-MAX_IN_FLIGHT_DOWN: Final = 1024
-"""Those of the server, which is one source and reaches all PNEs."""
+"""Requests of one PNE, by its address, that may wait for an answer of the server at once."""
+MAX_UP: Final = 1024
+"""Those of a whole PAN, shared by its hosts."""
+MAX_DOWN: Final = 1024
+"""Those of the server, shared by the PNEs that they are for."""
+MAX_DOWN_EACH: Final = 64
+"""Those for one PNE, however few there are for others."""
+MAX_HELD_BYTES: Final = 1024 * 1024
+"""What is held of all sources of a PAN, shared by its hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +32,24 @@ class Sealed:
     code: int
     oscore: bytes | None
     payload: bytes
+
+
+class Run(Protocol):
+    """A place that is held; *proved*: the peer has answered."""
+
+    proved: bool
+
+
+class Place(Protocol):
+    """Gives places of something finite, so that nobody takes another's share."""
+
+    def __call__(self, party: Hashable, size: int = 1) -> AbstractAsyncContextManager[Run]:
+        """Hold a place for *party* while the block runs.
+
+        Raises:
+            Refused: TOO_MANY: it has its share; or, out of the block, its place goes to another.
+        """
+        ...
 
 
 class Carrier(Protocol):
@@ -46,14 +71,14 @@ class HoldLimits:
     Attributes:
         destination: the entity whose way may come back; nothing is kept for others.
         seconds: how old a message may get.
+        place: gives places of so many bytes to a host.
         messages: of one source at once.
-        total_bytes: of all sources.
     """
 
     destination: str
-    seconds: float = 60.0
+    seconds: float
+    place: Place
     messages: int = 16
-    total_bytes: int = 1024 * 1024
 
 
 @dataclass(eq=False, slots=True)
@@ -68,26 +93,31 @@ class Relay:
 
     Args:
         route: tells the way to an entity ID, or None where it is out of reach.
-        limit: requests of one source that may wait for an answer at once.
+        place: gives a place to each message that waits for an answer: up, for the host that it came from; down, for
+            the destination.
         hold: keeps messages that have no way on until `resume`, in the order of their source; None refuses them.
+        up: whether it carries messages of many sources to one server; else those of the server to many PNEs.
     """
 
     def __init__(
-        self, route: Callable[[str], Carrier | None], limit: int = MAX_IN_FLIGHT, hold: HoldLimits | None = None
+        self, route: Callable[[str], Carrier | None], place: Place, hold: HoldLimits | None = None, *, up: bool = False
     ) -> None:
         self._route = route
-        self._limit = limit
+        self._place = place
         self._hold = hold
+        self._up = up
         self._in_flight: Counter[Hashable] = Counter()
         self._queues: dict[Hashable, deque[_Held]] = {}
-        self._bytes = 0
         self._pumps: dict[Hashable, asyncio.Task[None]] = {}
 
-    async def forward(self, source: Hashable, destination: str, sealed: Sealed, held: Callable[[], None]) -> Sealed:
+    async def forward(
+        self, source: Hashable, host: str, destination: str, sealed: Sealed, held: Callable[[], None]
+    ) -> Sealed:
         """Carry *sealed* to *destination* and its answer back.
 
         Args:
             source: where it came from.
+            host: the host of that.
             destination: the entity that it is for.
             sealed: the message.
             held: is called where it has to wait for a way on.
@@ -98,12 +128,25 @@ class Relay:
         """
         if sealed.oscore is None:
             raise Refused(Result.NOT_AUTHENTICATED, "unprotected_message_to_relay")
-        if self._in_flight[source] >= self._limit:
+        if self._up and self._in_flight[source] >= MAX_IN_FLIGHT:
             raise Refused(Result.TOO_MANY, "too_many_relayed_requests")
+        if self._route(destination) is None and not self._is_held(destination):
+            raise Refused(Result.OUT_OF_REACH, "no_route")
+        async with self._place(host if self._up else destination) as run:
+            answer = await self._forwarded(source, host, destination, sealed, held)
+            run.proved = answer.oscore is not None
+            return answer
+
+    def _is_held(self, destination: str) -> bool:
+        return self._hold is not None and destination == self._hold.destination
+
+    async def _forwarded(
+        self, source: Hashable, host: str, destination: str, sealed: Sealed, held: Callable[[], None]
+    ) -> Sealed:
         carrier = self._route(destination)
-        hold = self._hold
-        if hold is not None and destination == hold.destination and (carrier is None or source in self._queues):
-            return await self._wait(hold, source, destination, sealed, held)
+        if self._hold is not None and self._is_held(destination) and (carrier is None or source in self._queues):
+            async with self._hold.place(host, len(sealed.payload)):
+                return await self._wait(self._hold, source, destination, sealed, held)
         if carrier is None:
             raise Refused(Result.OUT_OF_REACH, "no_route")
         self._in_flight[source] += 1
@@ -118,13 +161,11 @@ class Relay:
         self, limits: HoldLimits, source: Hashable, destination: str, sealed: Sealed, held: Callable[[], None]
     ) -> Sealed:
         queue = self._queues.get(source, deque())
-        size = len(sealed.payload)
-        if len(queue) >= limits.messages or self._bytes + size > limits.total_bytes:
+        if len(queue) >= limits.messages:
             raise Refused(Result.TOO_MANY, "too_much_held")
         item = _Held(destination, sealed, asyncio.get_running_loop().create_future())
         queue.append(item)
         self._queues[source] = queue
-        self._bytes += size
         held()
         try:
             async with asyncio.timeout(limits.seconds):
@@ -132,7 +173,6 @@ class Relay:
         except TimeoutError:
             raise NoAnswer("held_too_long") from None
         finally:
-            self._bytes -= size
             if item in queue:
                 queue.remove(item)
             if not queue and self._queues.get(source) is queue:

@@ -1,0 +1,142 @@
+"""Who takes all that it can get of its gateway or server, beside honest devices: these notice nothing of it."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiocoap import NON, Message
+from aiocoap.numbers.codes import POST
+
+from cpns.errors import CpnsError
+from cpns.ids import EntityId
+from cpns.pne.app import Pne
+from cpns.service.system import random_bytes
+from cpns.transport.endpoint import Inbound
+from tests.support.groups import FAST
+from tests.support.world import SERVER, World, push_of, until, world
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as one:
+        yield one
+
+
+@contextlib.asynccontextmanager
+async def at_rate(rate: float, do: Callable[[int], Awaitable[Any]]) -> AsyncIterator[list[asyncio.Task[Any]]]:
+    """Call *do* with 0, 1, ... *rate* times a second while the block runs; none waits for the one before."""
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def attempt(number: int) -> None:
+        with contextlib.suppress(CpnsError):
+            await do(number)
+
+    async def run() -> None:
+        began = time.monotonic()
+        while True:
+            while len(tasks) < (time.monotonic() - began) * rate:
+                tasks.append(asyncio.create_task(attempt(len(tasks))))
+            await asyncio.sleep(0.005)
+
+    running = asyncio.create_task(run())
+    try:
+        yield tasks
+    finally:
+        for task in (running, *tasks):
+            task.cancel()
+        await asyncio.gather(running, *tasks, return_exceptions=True)
+
+
+async def times(count: int, do: Callable[[], Awaitable[Any]]) -> list[float]:
+    """Return what each of *count* calls took, sorted."""
+    took = []
+    for _ in range(count):
+        began = time.monotonic()
+        await do()
+        took.append(time.monotonic() - began)
+    return sorted(took)
+
+
+def falls_silent(pne: Pne) -> None:
+    """Let *pne* answer nothing any more, and say on what it wants."""
+
+    async def nothing(inbound: Inbound) -> None:
+        return None
+
+    pne._endpoint._handler = nothing
+
+
+@pytest.mark.req("SES-3")
+@pytest.mark.parametrize("rate", [150, 300])
+async def test_a_device_that_answers_nothing_fills_its_own_share_of_what_is_carried_down(
+    here: World, monkeypatch: pytest.MonkeyPatch, rate: int
+) -> None:
+    monkeypatch.setattr("cpns.transport.relay.MAX_DOWN", 300)  # which it would fill in a second or two
+    server = await here.start_server()
+    gateway = await here.start_gateway()
+    mallory = await here.joined_pne("mallory", gateway, **FAST)
+    await here.joined_pne("bob", gateway, **FAST)
+    falls_silent(mallory)
+    async with at_rate(rate, lambda number: server.send(EntityId("mallory"), "inbox", push_of(str(number)))) as sent:
+        await asyncio.sleep(2.2)
+        took = await times(20, lambda: server.send(EntityId("bob"), "inbox", push_of("hello")))
+        assert len(sent) > 300
+    assert len(here.inboxes["bob"]) == 20
+    assert took[-2] < 0.5, took
+
+
+def sealed_by_nobody(payload: bytes) -> bytes:
+    """Return a datagram that a gateway should relay to the server: nobody can tell it from a device's."""
+    message = Message(code=POST, payload=payload, uri_host=SERVER)
+    message.opt.oscore = b"\x09\x01\x07"
+    message.mtype, message.mid, message.token = NON, int.from_bytes(random_bytes(2), "big"), random_bytes(4)
+    return bytes(message.encode())
+
+
+@pytest.fixture
+def stranger() -> Iterator[Callable[[int], socket.socket]]:
+    """Sockets of a host that nobody else is on."""
+    opened: list[socket.socket] = []
+
+    def port(number: int) -> socket.socket:
+        while len(opened) <= number:
+            opened.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            opened[-1].setblocking(False)
+            opened[-1].bind(("127.0.0.2", 0))
+        return opened[number]
+
+    yield port
+    for one in opened:
+        one.close()
+
+
+@pytest.mark.req("SES-3")
+@pytest.mark.parametrize("size", [1, 4096], ids=["in messages", "in bytes"])
+async def test_a_stranger_with_many_ports_fills_its_own_share_of_what_is_held(
+    here: World, stranger: Callable[[int], socket.socket], size: int
+) -> None:
+    """While the uplink is away a gateway keeps what its devices say; of a stranger, no more than gives way to them."""
+    await here.start_server()
+    gateway = await here.start_gateway()
+    alice = await here.joined_pne("alice", gateway, **FAST)
+    relay, (member,) = gateway.pans[0].relay, gateway.members
+    route, relay._route = relay._route, lambda destination: None
+    for number in range(2400):
+        with contextlib.suppress(BlockingIOError):
+            payload = random_bytes(size if number < 1800 else min(size, 30))  # in the end it fills what is left
+            stranger(number % 150).sendto(sealed_by_nobody(payload), here.pan(gateway))
+        if number % 20 == 0:
+            await asyncio.sleep(0.01)
+    await until(lambda: relay.holding >= (1000 if size == 1 else 256))
+    sending = [asyncio.create_task(alice.send(alice.next_reading({"n": n}))) for n in range(8)]
+    await until(lambda: len(relay._queues.get(member.link, ())) >= 8, 3)
+    relay._route = route
+    relay.resume()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*sending)
+    assert len(await here.store.readings(0, 100)) == 8
