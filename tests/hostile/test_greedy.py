@@ -132,7 +132,7 @@ async def test_a_stranger_with_many_ports_fills_its_own_share_of_what_is_held(
             stranger(number % 150).sendto(sealed_by_nobody(payload), here.pan(gateway))
         if number % 20 == 0:
             await asyncio.sleep(0.01)
-    await until(lambda: relay.holding >= (1000 if size == 1 else 256))
+    await until(lambda: relay.holding >= (500 if size == 1 else 256))
     sending = [asyncio.create_task(alice.send(alice.next_reading({"n": n}))) for n in range(8)]
     await until(lambda: len(relay._queues.get(member.link, ())) >= 8, 3)
     relay._route = route
