@@ -29,6 +29,16 @@ class Party:
     entity: EntityId | None = None
     via: EntityId | None = None
 
+    @property
+    def uplink(self) -> str:
+        """Its PN GW, or itself where it needs none; the host of one that proved nothing."""
+        return self.via or self.entity or self.host
+
+    @property
+    def session(self) -> str | int:
+        """It itself, among those of its uplink."""
+        return self.entity or self.port
+
 
 acting: ContextVar[Party | None] = ContextVar("acting", default=None)
 """Whose request the running task works on; None: nobody's, it is our own work."""

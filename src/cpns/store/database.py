@@ -8,6 +8,10 @@ group gathers: the busier the server, the more each flush carries.
                      | one raises: all is undone and run again, each in a savepoint; only that one fails
                      | the commit fails: nothing was stored, all of the group fail
 
+Whose work an operation is, `cpns.shares.party.acting` says. While operations of several parties wait, a group carries
+twice as many as there are parties, two of each by turns over the uplinks: what one party queues by the thousand makes
+the others wait for two of them.
+
 What fails because of others (a connection that was lost, a deadlock) is thereby tried twice, the second time on a new
 connection, and then told.
 
@@ -17,15 +21,18 @@ loop is slow to give it back.) PostgreSQL's rows come over a socket, so all of i
 """
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cpns.errors import Unavailable
+from cpns.shares.party import acting
+from cpns.shares.turns import QUANTUM, UNLIMITED, Turns
 from cpns.store import migrate
 from cpns.store.backend import backend_of
 
@@ -34,16 +41,23 @@ T = TypeVar("T")
 ANSWER_SECONDS = 30
 """How long a database that is away may be silent in the middle of a transaction, before its connection is given up."""
 
+EACH: Final = int(QUANTUM)
+"""Operations of one session that a group carries while others wait, and sessions of one uplink likewise in a turn."""
+MAX_GROUP: Final = 128
+"""Operations of one group."""
+
 
 class _Queued(Generic[T]):
-    """An operation, who waits for it, and in the end what became of it."""
+    """An operation, whose it is and who waits for it, and in the end what became of it."""
 
-    __slots__ = ("error", "future", "operation", "result", "write")
+    __slots__ = ("error", "future", "operation", "party", "result", "write")
 
     def __init__(self, operation: Callable[[Connection], T], write: bool, future: asyncio.Future[T]) -> None:
         self.operation = operation
         self.write = write
         self.future = future
+        party = acting.get()
+        self.party: tuple[Hashable, Hashable] = ("", "") if party is None else (party.uplink, party.session)
         self.result: T | None = None
         self.error: Exception | None = None
 
@@ -65,6 +79,8 @@ class Database:
         self._backend = backend_of(place)
         self._closed = False
         self._queue: list[_Queued[Any]] = []
+        self._many: Counter[tuple[Hashable, Hashable]] = Counter()  # of each party, in that queue
+        self._turns: Turns[_Queued[Any]] = Turns(UNLIMITED, UNLIMITED, 0)  # what a group did not carry
         self._settling: asyncio.Task[None] | None = None
         try:
             self._engine = self._backend.make_engine()
@@ -90,7 +106,9 @@ class Database:
             raise Unavailable("store_unavailable", f"the store {self._backend.name} is closed: start the process again")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._queue.append(_Queued(operation, write, future))
+        queued = _Queued(operation, write, future)
+        self._queue.append(queued)
+        self._many[queued.party] += 1
         if self._settling is None:
             self._settling = loop.create_task(self._work())
         return await future
@@ -124,11 +142,27 @@ class Database:
     async def _work(self) -> None:
         """Settle what is queued, group after group, until nothing is."""
         try:
-            while self._queue:
-                group, self._queue = self._queue, []
-                await self._settle(group)
+            while self._queue or self._turns:
+                await self._settle(self._next())
         finally:
             self._settling = None
+
+    def _next(self) -> list[_Queued[Any]]:
+        """Return the next group."""
+        queue, self._queue = self._queue, []
+        crowded = len(queue) > MAX_GROUP or max(self._many.values(), default=0) > EACH
+        self._many.clear()
+        if not crowded and not self._turns:
+            return queue
+        for queued in queue:
+            self._turns.put(*queued.party, queued, 1.0)
+        sessions = self._turns.sessions
+        most = min(EACH * sessions, MAX_GROUP) if sessions > 1 else MAX_GROUP
+        group: list[_Queued[Any]] = []
+        while len(group) < most and (turn := self._turns.take()) is not None:
+            turn.done()
+            group.append(turn.item)
+        return group
 
     async def _settle(self, group: list[_Queued[Any]]) -> None:
         loop = asyncio.get_running_loop()
