@@ -30,6 +30,7 @@ from cpns.domain.inventory import (
     Kind,
     NewEntity,
     Outcome,
+    Provisioned,
     Revocation,
     StoredReading,
 )
@@ -126,8 +127,12 @@ class Store(Protocol):
         """Return the credentials of those of *ids* that exist, revoked ones included."""
         ...
 
+    async def provisioned(self, ids: Sequence[EntityId], fingerprints: Sequence[bytes]) -> list[Provisioned]:
+        """Return the entities that have one of these IDs or keys, revoked ones included."""
+        ...
+
     async def add_entities(self, entities: Sequence[NewEntity]) -> None:
-        """Add all or none, each with its outcome ``provisioned`` in the audit log.
+        """Add all or none, each with its outcome ``provisioned`` in the audit log; one that is there so is left.
 
         Raises:
             Conflict: code ``id_exists`` or ``key_exists``, naming the first such entity.

@@ -260,7 +260,9 @@ def test_init_makes_a_private_folder_once(tmp_path: Path) -> None:
 
 
 def test_provisioning_without_a_running_server(alone: Path, tmp_path: Path) -> None:
-    shown = cpns("device", "add", "pne-1", "--gateway", "gw-1", "--data", alone, "--qr")
+    add = ("device", "add", "pne-1", "--gateway", "gw-1", "--data", alone)
+    assert "Nothing was provisioned" not in fails("unknown_gateway", *add)
+    shown = cpns(*add, "--allow-unknown-gateway", "--qr")
     credential = shown.stdout.splitlines()[0]
     assert credential.startswith("cpns1/pne/pne-1/server.example/")
     assert "█" in shown.stdout
@@ -292,7 +294,7 @@ def test_revoking_asks_first(alone: Path) -> None:
 
 def test_import_is_all_or_nothing(alone: Path, tmp_path: Path) -> None:
     file, out = tmp_path / "devices.csv", tmp_path / "credentials.csv"
-    file.write_text("id,gateway,note\npne-1,gw-1,hall\nno id,,\npne-1,,\n")
+    file.write_text("id,gateway,note\npne-1,,hall\nno id,,\npne-1,,\n")
     done = here("device", "import", file, "--data", alone, "--out", out)
     assert done.returncode == 1
     assert "bad_id" in done.stdout
@@ -300,8 +302,9 @@ def test_import_is_all_or_nothing(alone: Path, tmp_path: Path) -> None:
     assert "nothing is imported" in done.stdout
     assert not out.exists()
 
-    file.write_text("id,gateway,note\npne-1,gw-1,hall\npne-2,,\n")
-    assert data_of("device", "import", file, "--data", alone, "--dry-run") == {"rows": 2, "imported": 0, "bad": []}
+    file.write_text("id,gateway,note\npne-1,,hall\npne-2,,\n")
+    found = data_of("device", "import", file, "--data", alone, "--dry-run")
+    assert found == {"rows": 2, "separator": ",", "imported": 0, "unchanged": 0, "bad": [], "respelled": {}}
     said = good("device", "import", file, "--data", alone, "--out", out)
     assert mode(out) == 0o600
     with out.open(newline="") as opened:

@@ -121,7 +121,7 @@ class Storm:
             for name in self._gateway_names:
                 credentials.append(await provisioning.add(Kind.GATEWAY, name, None, ""))
             report = await provisioning.import_csv("\n".join(["id", *self._pne_names]), dry_run=False)
-            credentials.extend(report.credentials)
+            credentials.extend(one.credential for one in report.made)
             self._keys = {one.entity_id: one.eukey for one in credentials}
         finally:
             await store.close()

@@ -97,7 +97,7 @@ class World:
         self.group_changes, self.changes = other.group_changes, other.changes
 
     async def provision(self, kind: Kind, name: str, via: str | None = None) -> Secret:
-        credential = await self.provisioning.add(kind, name, via, "")
+        credential = await self.provisioning.add(kind, name, via, "", allow_unknown_gateway=True)
         self.keys[name] = credential.eukey
         return credential.eukey
 

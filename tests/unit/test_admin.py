@@ -220,7 +220,12 @@ async def credentials(offline: Offline) -> list[Any]:
 
 
 async def test_an_entity_comes_with_its_audit(offline: Offline) -> None:
-    made = await told(await offline.client.post("/devices", json={"id": "pne-1", "gateway": "gw-9", "note": "n"}), 201)
+    made = await told(
+        await offline.client.post(
+            "/devices", json={"id": "pne-1", "gateway": "gw-9", "note": "n", "allow_unknown_gateway": True}
+        ),
+        201,
+    )
     credential = parse_credential(made["credential"], Kind.PNE)
     assert (credential.entity_id, credential.server_id) == ("pne-1", SERVER)
     await told(await offline.client.post("/devices/pne-1/revoke"))
@@ -244,9 +249,13 @@ async def test_the_kinds_are_kept_apart(offline: Offline) -> None:
 
 
 async def test_a_dry_run_changes_nothing_and_tells_no_key(offline: Offline) -> None:
-    content = b"id,gateway\npne-1,gw-1\npne-2,\n"
+    content = b"id,note\npne-1,hall\npne-2,\n"
     report = await told(await offline.client.post("/devices/import?dry_run=true", content=content))
-    assert report == {"rows": 2, "imported": 0, "bad": [], "credentials": []}
+    made = [(one["line"], one["id"], one["given"], one["credential"]) for one in report.pop("credentials")]
+    assert made == [(2, "pne-1", "pne-1", None), (3, "pne-2", "pne-2", None)]
+    assert report == {"rows": 2, "separator": ",", "imported": 0, "unchanged": 0, "bad": []}
+    would = await told(await offline.client.post("/devices?dry_run=true", json={"id": "pne-1"}), 201)
+    assert would == {"id": "pne-1", "server": SERVER, "credential": None}
     assert (await told(await offline.client.get("/devices")))["items"] == []
 
 
@@ -256,7 +265,7 @@ async def test_one_bad_row_stops_the_import_and_each_is_named(offline: Offline) 
     report = await told(await offline.client.post("/devices/import", content=content))
     bad = {row["line"]: row["code"] for row in report.pop("bad")}
     assert bad == {3: "bad_id", 4: "id_exists", 5: "id_twice", 6: "bad_key", 7: "weak_key"}
-    assert report == {"rows": 6, "imported": 0, "credentials": []}
+    assert report == {"rows": 6, "separator": ",", "imported": 0, "unchanged": 0, "credentials": []}
     assert len((await told(await offline.client.get("/devices")))["items"]) == 1
 
 
@@ -299,7 +308,12 @@ ERRORS = [
     ("POST", "/devices", {"json": {"id": "no id"}}, 422, "bad_id"),
     ("POST", "/devices", {"json": {"id": "pne-2", "gateway": "no id"}}, 422, "bad_id"),
     ("POST", "/devices", {"json": {"id": SERVER}}, 422, "bad_id"),
-    ("POST", "/devices", {"json": {"id": "pne-2", "key": "mine"}}, 422, "bad_request"),
+    ("POST", "/devices", {"json": {"id": "pne-2", "key": "mine"}}, 422, "bad_key"),
+    ("POST", "/devices", {"json": {"id": "pne-2", "secret": "mine"}}, 422, "bad_request"),
+    ("POST", "/devices", {"json": {"id": "pne-2", "gateway": "gw-9"}}, 404, "unknown_gateway"),
+    ("POST", "/devices", {"json": {"id": "pne-2", "note": "x" * 201}}, 422, "bad_note"),
+    ("POST", "/devices", {"json": {"id": "pne-2", "note": "\0"}}, 422, "bad_note"),
+    ("POST", "/devices", {"content": b'{"id": "pne-2", "note": "\\ud800"}'}, 422, "bad_request"),
     ("POST", "/devices", {"json": {}}, 422, "bad_request"),
     ("POST", "/devices", {"content": b"{"}, 422, "bad_request"),
     ("GET", "/readings?limit=0", {}, 422, "bad_request"),
@@ -307,7 +321,7 @@ ERRORS = [
     ("POST", "/devices/import", {"content": b"name\nx\n"}, 422, "bad_csv"),
     ("POST", "/devices/import", {"content": b"id,color\nx,red\n"}, 422, "bad_csv"),
     ("POST", "/devices/import", {"content": b"\xff\xfe"}, 422, "bad_csv"),
-    ("POST", "/devices/import", {"content": b"id\n" + b"x" * 200_000}, 422, "bad_csv"),
+    ("POST", "/devices/import", {"content": b"id,note\n"}, 422, "no_rows"),
     ("POST", "/devices/pne-1/send", {"json": {"text": "x" * 1025}}, 422, "bad_text"),
     ("POST", "/devices/pne-1/send", {"json": {"text": "x", "keep": -1}}, 422, "bad_request"),
     ("POST", "/devices/pne-1/send", {"json": {"text": "x", "keep": "long"}}, 422, "bad_request"),

@@ -329,7 +329,7 @@ async def test_those_that_wait_are_told_the_proven_first(home: Offline) -> None:
 
 async def test_the_approved_is_a_member_when_it_comes_again(home: Offline) -> None:
     await make_wait(home, "pne-3")
-    assert await post(home, "/devices/pne-3/approve") == {"id": "pne-3", "credential": None}
+    assert await post(home, "/devices/pne-3/approve") == {"id": "pne-3", "server": None, "credential": None}
     assert await get(home, "/pending") == {"items": []}
     assert (await get(home, "/networks/pn-1"))["listed"] == {"pne-3": "member"}
     assert await last_event(home, "pne-3") == ("approved", None)

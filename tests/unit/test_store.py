@@ -287,8 +287,28 @@ async def test_many_are_added_and_found_at_once(store: ServerStore) -> None:
     await store.add_entities(many)
     await store.add_entities([])
     assert len(await store.credentials([entity.entity_id for entity in many])) == 1200
+    again = new(many[1100].entity_id, fingerprint=b"another key")
     with pytest.raises(Conflict, match="many-1100"):
-        await store.add_entities([*(new(EntityId(f"more-{number}")) for number in range(1100)), many[1100]])
+        await store.add_entities([*(new(EntityId(f"more-{number}")) for number in range(1100)), again])
+
+
+async def test_the_same_entity_is_added_once_and_asking_again_is_no_error(store: ServerStore) -> None:
+    first, second = new(EntityId("first")), new(EntityId("second"))
+    await store.add_entities([first])
+    await store.add_entities([first, second])
+    once = Outcome(100.0, "provisioned", first.entity_id, None, Result.SUCCESS)
+    assert await store.audit(first.entity_id, 9) == [once]
+    assert await store.entity(EntityId("second")) is not None
+    await store.revoke(first.entity_id, 101.0)
+    with pytest.raises(Conflict):
+        await store.add_entities([first])
+
+
+async def test_one_mac_address_in_two_spellings_is_one_entity(store: ServerStore) -> None:
+    await store.add_entities([new(EntityId("aabbccddee01"))])
+    for spelling in ("aa:bb:cc:dd:ee:01", "AABBCCDDEE01", "AABB.CCDD.EE01"):
+        with pytest.raises(Conflict, match="aabbccddee01"):
+            await store.add_entities([new(EntityId(spelling))])
 
 
 async def test_record_sets_the_last_result_and_takes_strangers(store: ServerStore) -> None:

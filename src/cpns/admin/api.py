@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from cpns.admin import cm_api, group_api, network_api, problems
 from cpns.admin import models as m
+from cpns.admin import provisioning_models as pm
 from cpns.admin.service import Admin
 from cpns.domain.inventory import Kind, StoredReading
 from cpns.errors import BadInput, UserError
@@ -70,34 +71,43 @@ def _add_entities(router: APIRouter, admin: Admin) -> None:
     add("devices", Kind.PNE)
 
     @router.post("/gateways", status_code=201)
-    async def add_gateway(new: m.NewGateway, response: Response) -> m.Credential:
+    async def add_gateway(new: pm.NewGateway, response: Response, dry_run: bool = False) -> pm.Credential:
         response.headers.update(_NO_STORE)
-        return m.Credential.of(await admin.add(Kind.GATEWAY, new.id, None, new.note))
+        made = await admin.add(Kind.GATEWAY, new.id, None, new.note, key=new.key, dry_run=dry_run)
+        return pm.Credential.of(made, dry_run=dry_run)
 
     @router.post("/devices", status_code=201)
-    async def add_device(new: m.NewDevice, response: Response) -> m.Credential:
+    async def add_device(new: pm.NewDevice, response: Response, dry_run: bool = False) -> pm.Credential:
         response.headers.update(_NO_STORE)
-        return m.Credential.of(await admin.add(Kind.PNE, new.id, new.gateway, new.note))
+        made = await admin.add(
+            *(Kind.PNE, new.id, new.gateway, new.note),
+            key=new.key,
+            allow_unknown_gateway=new.allow_unknown_gateway,
+            dry_run=dry_run,
+        )
+        return pm.Credential.of(made, dry_run=dry_run)
 
 
 def _add_devices(router: APIRouter, admin: Admin) -> None:
     csv = {"requestBody": {"required": True, "content": {"text/csv": {"schema": {"type": "string"}}}}}
 
     @router.post("/devices/import", openapi_extra=csv)
-    async def import_devices(request: Request, response: Response, dry_run: bool = False) -> m.Imported:
+    async def import_devices(
+        request: Request,
+        response: Response,
+        dry_run: bool = False,
+        new_only: bool = False,
+        allow_unknown_gateway: bool = False,
+    ) -> pm.Imported:
         try:
             text = (await request.body()).decode()
         except UnicodeDecodeError as error:
             raise BadInput("bad_csv", "The file is no UTF-8 text.") from error
-        report = await admin.import_csv(text, dry_run=dry_run)
-        done = () if dry_run or report.bad else report.credentials
-        response.headers.update(_NO_STORE)
-        return m.Imported(
-            rows=report.rows,
-            imported=len(done),
-            bad=[m.BadRow(line=row.line, code=row.code, detail=row.sentence) for row in report.bad],
-            credentials=[m.Credential.of(credential) for credential in done],
+        report = await admin.import_csv(
+            text, dry_run=dry_run, new_only=new_only, allow_unknown_gateway=allow_unknown_gateway
         )
+        response.headers.update(_NO_STORE)
+        return pm.Imported.of(report, dry_run=dry_run)
 
     @router.get("/devices/{id}/explain")
     async def explain(id: str) -> m.Explanation:

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cpns.domain import cm, inventory
 from cpns.domain import network as pn
-from cpns.domain.credential import DeviceCredential
 from cpns.domain.presence import Fact
 from cpns.ids import EntityId
 from cpns.wire import codec
@@ -21,45 +20,32 @@ def rfc3339(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class _Request(BaseModel):
+class Request(BaseModel):
+    """What is sent; a field that is not known is an error."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class NewGateway(_Request):
-    """A gateway to be made."""
-
-    id: str
-    note: str = ""
-
-
-class NewDevice(_Request):
-    """A device to be made; `gateway` is the one through which it is admitted, null for any."""
-
-    id: str
-    gateway: str | None = None
-    note: str = ""
-
-
-class Text(_Request):
+class Text(Request):
     """A text for a device; kept for `keep` seconds where it can't be reached now."""
 
     text: str
     keep: float = Field(0.0, ge=0)
 
 
-class Devices(_Request):
+class Devices(Request):
     """The devices that an action is about."""
 
     devices: list[str]
 
 
-class Switch(_Request):
+class Switch(Request):
     """The gateway that is to serve a network."""
 
     gateway: str
 
 
-class Settings(_Request):
+class Settings(Request):
     """What is to change of a network; null leaves it."""
 
     policy: pn.Policy | None = None
@@ -72,13 +58,6 @@ class Settings(_Request):
         if alias is not None and not codec.is_alias(alias):
             raise ValueError(f"an alias has 1 to {MAX_ALIAS_BYTES} bytes of printable characters")
         return alias
-
-
-class Decision(_Request):
-    """On a waiting device; `network` where it waits for more than one."""
-
-    network: str | None = None
-    note: str = ""
 
 
 class Finding(BaseModel):
@@ -103,18 +82,6 @@ class Answer(BaseModel):
 
     answer: str | None
     kept_until: str | None = None
-
-
-class Credential(BaseModel):
-    """What a new entity is given. `credential` holds its key, and is told here and never again."""
-
-    id: str
-    credential: str
-
-    @classmethod
-    def of(cls, credential: DeviceCredential) -> Self:
-        """Return *credential* as it leaves."""
-        return cls(id=credential.entity_id, credential=credential.line().reveal().decode())
 
 
 class Event(BaseModel):
@@ -203,23 +170,6 @@ class Pong(BaseModel):
     """How long a device took to answer."""
 
     seconds: float
-
-
-class BadRow(BaseModel):
-    """A row of an import that can't be taken."""
-
-    line: int
-    code: str
-    detail: str
-
-
-class Imported(BaseModel):
-    """What an import did; with any bad row, nothing. `credentials` are told here and never again."""
-
-    rows: int
-    imported: int
-    bad: list[BadRow]
-    credentials: list[Credential]
 
 
 class Reading(BaseModel):
@@ -374,13 +324,6 @@ class Pending(BaseModel):
     items: list[Waiting]
 
 
-class Approved(BaseModel):
-    """A device that was let in; `credential`, told once, where it had none and got one made."""
-
-    id: str
-    credential: str | None
-
-
 class Held(BaseModel):
     """What a gateway had to do with one device; each establishment gave it a hop key, if the PAN was open."""
 
@@ -402,7 +345,7 @@ class Held(BaseModel):
         )
 
 
-class CmRevocation(_Request):
+class CmRevocation(Request):
     """Whether the device of a revoked CM Device may be assigned another."""
 
     reassign: bool = False

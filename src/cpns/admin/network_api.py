@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Response
 
 from cpns.admin import models as m
+from cpns.admin import provisioning_models as pm
 from cpns.admin.service import Admin
 from cpns.domain.inventory import Kind
 from cpns.domain.network import Inventory
@@ -61,13 +62,16 @@ def add_decisions(router: APIRouter, admin: Admin) -> None:
         return m.Pending(items=[m.Waiting.of(one) for one in await admin.networks.waiting()])
 
     @router.post("/devices/{id}/approve")
-    async def approve(id: str, decision: m.Decision, response: Response) -> m.Approved:
-        made = await admin.networks.approve(id, decision.network, decision.note)
+    async def approve(id: str, decision: pm.Decision, response: Response, dry_run: bool = False) -> pm.Approved:
+        how = (id, decision.network, decision.note)
+        made = await admin.networks.approve(*how, key=decision.key, dry_run=dry_run)
         response.headers.update(_NO_STORE)
-        return m.Approved(id=id, credential=None if made is None else made.line().reveal().decode())
+        if made is None:
+            return pm.Approved(id=id, server=None, credential=None)
+        return pm.Approved(**pm.Credential.of(made, dry_run=dry_run).model_dump())
 
     @router.post("/devices/{id}/refuse")
-    async def refuse(id: str, decision: m.Decision) -> m.Done:
+    async def refuse(id: str, decision: pm.Decision) -> m.Done:
         await admin.networks.refuse(id, decision.network)
         return m.Done(id=id)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from cpns.domain import membership
@@ -12,7 +13,7 @@ from cpns.errors import BadInput, Conflict, NoAnswer, NotFound, Refused, Result,
 from cpns.ids import EntityId, PnId, entity_id
 from cpns.ports import Store
 from cpns.server.networks import Networks
-from cpns.service.provisioning import Provisioning
+from cpns.service.provisioning import Provisioning, find_entity
 from cpns.wire.registry import MAX_BATCH
 
 _WHY: Final = {
@@ -87,7 +88,7 @@ class PnAdmin:
     async def switch(self, name: str, gateway: str) -> None:
         """Let another PN GW serve a PN; that one has to be connected, and to agree."""
         pn_id = (await self.one(name)).network.pn_id
-        to = await self._store.entity(EntityId(gateway))
+        to = await find_entity(self._store, gateway)
         if to is None or to.kind is not Kind.GATEWAY:
             raise NotFound("unknown_entity", f"There is no gateway {gateway[:80]}: see `cpns gateway list`.")
         with telling():
@@ -105,17 +106,33 @@ class PnAdmin:
         """Return the devices that wait for a decision."""
         return await self._store.waiting()
 
-    async def approve(self, name: str, network: str | None, note: str) -> DeviceCredential | None:
+    async def approve(
+        self, name: str, network: str | None, note: str, *, key: str | None = None, dry_run: bool = False
+    ) -> DeviceCredential | None:
         """Let a waiting device in; return its credential where it had none and got one made.
+
+        Args:
+            name: the device.
+            network: where it waits for more than one.
+            note: for the operator, where it is provisioned.
+            key: see `Provisioning.add`.
+            dry_run: only check it.
 
         Raises:
             NotFound: ``not_waiting``.
             Conflict: ``which_network``: it waits for more than one.
         """
-        one = await self._waiting(name, network)
+        provision = partial(self._provisioning.add, Kind.PNE, name, None, note, key=key, heard=True, dry_run=dry_run)
+        try:
+            one = await self._waiting(name, network)
+        except NotFound:
+            if key is None or await self._store.entity(EntityId(name)) is None:
+                raise
+            return await provision()  # asked for a second time: done
         if one.pn_id is None:
-            return await self._provisioning.add(Kind.PNE, name, None, note)  # it is a stranger no longer
-        await self._decide(one.pn_id, one.pne_id, let_in=True)
+            return await provision()  # it is a stranger no longer
+        if not dry_run:
+            await self._decide(one.pn_id, one.pne_id, let_in=True)
         return None
 
     async def refuse(self, name: str, network: str | None) -> None:
@@ -149,7 +166,7 @@ class PnAdmin:
     async def _devices(self, names: Sequence[str]) -> list[EntityId]:
         found = []
         for name in device_ids(names):
-            entity = await self._store.entity(name)
+            entity = await find_entity(self._store, name)
             if entity is None or entity.kind is not Kind.PNE:
                 raise NotFound("unknown_entity", f"There is no device {name[:80]}: see `cpns device list`.")
             found.append(entity.entity_id)

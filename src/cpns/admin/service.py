@@ -21,7 +21,7 @@ from cpns.server.groups import Groups
 from cpns.server.networks import Networks
 from cpns.server.pnes import Pnes
 from cpns.service.presence import Presences
-from cpns.service.provisioning import ImportReport, Provisioning
+from cpns.service.provisioning import ImportReport, Provisioning, find_entity
 from cpns.service.siblings import Alone
 from cpns.service.system import random_bytes
 from cpns.session.table import Sessions
@@ -97,12 +97,13 @@ class Admin:
         return await self._store.entities(kind)
 
     async def entity(self, kind: Kind, name: str) -> Entity:
-        """Return one entity.
+        """Return one entity, whatever the spelling where its ID is a MAC address.
 
         Raises:
             NotFound: ``unknown_entity``: there is none, or it is of the other kind.
+            Conflict: ``ambiguous_id``.
         """
-        entity = await self._store.entity(EntityId(name))
+        entity = await find_entity(self._store, name)
         if entity is None or entity.kind is not kind:
             noun = NOUNS[kind]
             raise NotFound("unknown_entity", f"There is no {noun} {name[:80]}: see `cpns {noun} list`.")
@@ -125,24 +126,29 @@ class Admin:
             return lambda _: None
         return (await self._server.networks.facts(pnes)).get
 
-    async def add(self, kind: Kind, name: str, gateway: str | None, note: str) -> DeviceCredential:
-        """Provision one entity; the credential can't be had a second time.
+    async def add(
+        self,
+        kind: Kind,
+        name: str,
+        gateway: str | None,
+        note: str,
+        *,
+        key: str | None = None,
+        allow_unknown_gateway: bool = False,
+        dry_run: bool = False,
+    ) -> DeviceCredential:
+        """Provision one entity; see `Provisioning.add`."""
+        return await self._provisioning.add(
+            *(kind, name, gateway, note), key=key, allow_unknown_gateway=allow_unknown_gateway, dry_run=dry_run
+        )
 
-        Args:
-            kind: device or gateway.
-            name: its ID.
-            gateway: the one gateway through which a device is admitted; None for any.
-            note: for the operator.
-
-        Raises:
-            BadInput: an ID that can't name an entity.
-            Conflict: the ID exists.
-        """
-        return await self._provisioning.add(kind, name, gateway, note)
-
-    async def import_csv(self, text: str, *, dry_run: bool) -> ImportReport:
-        """Provision a device for each row of a CSV, all or none. Raises as `Provisioning.import_csv`."""
-        return await self._provisioning.import_csv(text, dry_run=dry_run)
+    async def import_csv(
+        self, text: str, *, dry_run: bool, new_only: bool, allow_unknown_gateway: bool
+    ) -> ImportReport:
+        """Provision a device for each row of a CSV, all or none; see `Provisioning.import_csv`."""
+        return await self._provisioning.import_csv(
+            text, dry_run=dry_run, new_only=new_only, allow_unknown_gateway=allow_unknown_gateway
+        )
 
     async def revoke(self, kind: Kind, name: str) -> int:
         """Revoke an entity, at once; return how many sessions ended.

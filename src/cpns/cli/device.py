@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cpns.cli.options import Data, Note, Out, Output, PassphraseFile, Print, Yes
+from cpns.cli.options import Data, Note, Out, Output, PassphraseFile, Print, UnknownGateway, Yes
 
 app = typer.Typer(name="device", help="Provision devices (PNEs), and talk to them.", no_args_is_help=True)
 
@@ -21,6 +21,7 @@ def add(
     gateway: Annotated[
         str | None, typer.Option("--gateway", help="Admit it through this gateway alone.", show_default="any")
     ] = None,
+    allow_unknown_gateway: UnknownGateway = False,
     note: Note = "",
     out: Out = None,
     qr: Annotated[
@@ -35,7 +36,7 @@ def add(
     """
     from cpns.cli import talk
 
-    new = {"id": id, "gateway": gateway, "note": note}
+    new = {"id": id, "gateway": gateway, "note": note, "allow_unknown_gateway": allow_unknown_gateway}
     shown = sys.stdout.isatty() if qr is None else qr
     talk.add("devices", data, new, out, passphrase_file, output, qr=shown)
 
@@ -121,6 +122,10 @@ def import_file(
     file: Annotated[Path, typer.Argument(help="CSV with a header: id, and gateway, note, key as wanted.")],
     data: Data,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is wrong with it.")] = False,
+    new_only: Annotated[
+        bool, typer.Option("--new-only", help="Leave devices that exist as the file has them.")
+    ] = False,
+    allow_unknown_gateway: UnknownGateway = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="New CSV (mode 0600) for the credentials: id,credential.", show_default=False),
@@ -132,11 +137,12 @@ def import_file(
 
     Example: cpns device import devices.csv --out credentials.csv
     """
-    from cpns.cli.imports import import_devices
+    from cpns.cli.imports import How, import_devices
 
     if out is None and not dry_run:
         raise typer.BadParameter("give a file for the credentials, or --dry-run", param_hint="--out")
-    raise typer.Exit(import_devices(data, file, None if dry_run else out, passphrase_file, output))
+    how = How(None if dry_run else out, new_only, allow_unknown_gateway)
+    raise typer.Exit(import_devices(data, file, how, passphrase_file, output))
 
 
 @app.command()

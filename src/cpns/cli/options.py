@@ -74,6 +74,9 @@ PneControl = Annotated[
 Devices = Annotated[list[str], typer.Argument(metavar="DEVICE...", help="The devices.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Note = Annotated[str, typer.Option("--note", help="For you: what it is, where it stands.")]
+UnknownGateway = Annotated[
+    bool, typer.Option("--allow-unknown-gateway", help="Take a gateway that is not provisioned yet.")
+]
 Out = Annotated[
     Path | None,
     typer.Option("--out", help="New file (mode 0600) for the credential, which is then not shown.", show_default=False),

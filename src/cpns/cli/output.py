@@ -38,9 +38,14 @@ def age(seconds: float | None) -> str:
     return f"{seconds:.0f} s"
 
 
+def json_text(document: object) -> str:
+    """Return one JSON document as it is printed."""
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
 def print_json(document: object) -> None:
     """Print one JSON document."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    print(json_text(document))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -1,16 +1,13 @@
 """Keys and passphrases on their way to and from files; never by argument, environment or log."""
 
-import contextlib
 import getpass
-import os
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cpns.crypto.secret import Secret
 from cpns.domain.credential import DeviceCredential, parse_credential
 from cpns.domain.inventory import Kind
-from cpns.errors import BadInput, Conflict
+from cpns.errors import BadInput
 from cpns.service.system import random_bytes
 from cpns.store.files import read_private
 from cpns.store.vault import FileVault, open_vault, read_key_file
@@ -52,39 +49,3 @@ def open_server_vault(kek: Path, passphrase_file: Path | None) -> FileVault:
                 "passphrase_needed", f"The vault of {kek.parent} opens with a passphrase: give --passphrase-file."
             ) from error
     return open_vault(kek, random_bytes, Secret(getpass.getpass("Passphrase of the vault: ").encode()))
-
-
-@contextlib.contextmanager
-def new_private_file(path: Path) -> Iterator[Callable[[str], None]]:
-    """Give what writes the text of the new file *path*, mode 0600; without that, or on an error, no file stays.
-
-    The file is made before anything else is done, so that no credential is made that then finds no place.
-
-    Raises:
-        Conflict: ``file_exists``.
-        BadInput: ``file_not_written``.
-    """
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except FileExistsError as error:
-        raise Conflict("file_exists", f"{path} exists already: move it away first.") from error
-    except OSError as error:
-        raise BadInput("file_not_written", f"{path} can't be written: {error.strerror}.") from error
-    written = False
-
-    def write(text: str) -> None:
-        nonlocal written
-        file.write(text.encode())
-        file.flush()
-        os.fsync(descriptor)
-        written = True
-
-    try:
-        with open(descriptor, "wb") as file:
-            yield write
-    except OSError as error:
-        written = False
-        raise BadInput("file_not_written", f"{path} can't be written: {error.strerror}.") from error
-    finally:
-        if not written:
-            path.unlink(missing_ok=True)

@@ -6,8 +6,9 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -17,6 +18,7 @@ from cpns.admin.folder import Folder
 from cpns.cli import output as o
 from cpns.cli import private
 from cpns.cli.options import Output
+from cpns.domain.inventory import Kind
 from cpns.errors import BadInput, Unavailable
 from cpns.ports import Vault
 
@@ -81,20 +83,30 @@ def add(
     qr: bool,
 ) -> None:
     """Make an entity, and show its credential once, or write it to *out*."""
-    if out is None:
-        made = post(data, f"/{plural}", new, passphrase_file)
-        if output is Output.JSON:
-            o.print_json(made)
-            return
-        print(made["credential"])
-        if qr:
-            print_qr(made["credential"])
-        print("Shown once: keep it, or put it into the device now.", file=sys.stderr)
+    from cpns.cli import credentials as c
+
+    place, kind, key = c.Place(out), KINDS[plural], c.draw()
+    post_new = partial(_post, f"/{plural}", {**new, "key": key.hex()})
+    would = ask(data, partial(post_new, dry_run=True), passphrase_file)
+    line = c.line_of(kind, would, key)
+    if would["id"] != new["id"]:
+        print(f"{o.plain(new['id'])} is written {would['id']} from now on.", file=sys.stderr)
+    shown = line
+    if out is None and output is Output.JSON:
+        shown = o.json_text({"id": would["id"], "credential": line})
+    place.provision(data, shown, post_new, passphrase_file)
+    if out is not None:
+        o.say(f"{would['id']}: credential in {out}", {"id": would["id"], "file": str(out)}, output)
         return
-    with private.new_private_file(out) as write:
-        made = post(data, f"/{plural}", new, passphrase_file)
-        write(made["credential"] + "\n")
-    o.say(f"{made['id']}: credential in {out}", {"id": made["id"], "file": str(out)}, output)
+    if output is Output.JSON:
+        return
+    if qr:
+        print_qr(line)
+    print("Shown once: keep it, or put it into the device now.", file=sys.stderr)
+
+
+async def _post(path: str, body: object, client: httpx.AsyncClient, *, dry_run: bool = False) -> dict[str, Any]:
+    return answer_of(await client.post(path, json=body, params={"dry_run": "true"} if dry_run else None))
 
 
 def print_qr(text: str) -> None:
@@ -104,6 +116,7 @@ def print_qr(text: str) -> None:
     segno.make(text, error="m", micro=False).terminal(compact=True)
 
 
+KINDS: Final = {"devices": Kind.PNE, "gateways": Kind.GATEWAY}
 COLUMNS = ("id", "state", "connected", "last result", "reason", "via", "when", "pn", "note")
 
 
@@ -227,20 +240,22 @@ def approve(
     data: Path, id: str, decision: dict[str, Any], out: Path | None, passphrase_file: Path | None, output: Output
 ) -> None:
     """Let a waiting device in; the credential of one that had none is shown once, or written to *out*."""
-    path = resource("devices", id, "/approve")
-    with contextlib.ExitStack() as stack:
-        write = None if out is None else stack.enter_context(private.new_private_file(out))
-        made = post(data, path, decision, passphrase_file)
-        if write is not None and made["credential"] is not None:
-            write(made["credential"] + "\n")
-            made["credential"] = None
-            o.say(f"{id}: provisioned; credential in {out}", {"id": id, "file": str(out)}, output)
-            return
-    if made["credential"] is None:
-        o.say(f"{id} is let in: it comes at its next attempt", made, output)
+    from cpns.cli import credentials as c
+
+    path, place = resource("devices", id, "/approve"), c.Place(out)
+    would = ask(data, partial(_post, path, decision, dry_run=True), passphrase_file)
+    if would["server"] is None:
+        let_in = post(data, path, decision, passphrase_file)
+        o.say(f"{id} is let in: it comes at its next attempt", let_in, output)
         return
-    o.say(made["credential"], made, output)
-    print("Shown once: put it into the device now.", file=sys.stderr)
+    key = c.draw()
+    line = c.line_of(Kind.PNE, would, key)
+    shown = o.json_text({"id": id, "credential": line}) if out is None and output is Output.JSON else line
+    place.provision(data, shown, partial(_post, path, {**decision, "key": key.hex()}), passphrase_file)
+    if out is not None:
+        o.say(f"{id}: provisioned; credential in {out}", {"id": id, "file": str(out)}, output)
+    elif output is Output.TABLE:
+        print("Shown once: put it into the device now.", file=sys.stderr)
 
 
 def exposure(data: Path, id: str, output: Output) -> None:

@@ -66,6 +66,23 @@ class NewEntity:
     fingerprint: bytes
     created_at: float
 
+    def as_provisioned(self) -> "Provisioned":
+        """Return it as it is once it exists."""
+        mine = (self.entity_id, self.kind, State.ACTIVE, self.only_via, self.note, self.fingerprint)
+        return Provisioned(*mine)
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """An entity that exists, as far as a new one could collide with it."""
+
+    entity_id: EntityId
+    kind: Kind
+    state: State
+    only_via: EntityId | None
+    note: str
+    fingerprint: bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Entity:

@@ -16,12 +16,13 @@ from cpns.domain.inventory import (
     Kind,
     NewEntity,
     Outcome,
+    Provisioned,
     Revocation,
     State,
     StoredReading,
 )
 from cpns.errors import Conflict, NotFound, Result
-from cpns.ids import EntityId
+from cpns.ids import EntityId, sameness, spellings
 from cpns.store import network_queries, waiting_queries
 from cpns.store.audit_queries import PROCEDURES, record
 from cpns.store.dialect import DriverSql, driver_select, insert_once
@@ -41,7 +42,7 @@ _ADD_READING = DriverSql(insert_once(readings, ("pne_id", "reading_id")), _READI
 _CREDENTIALS = select(
     entities.c.entity_id, entities.c.kind, entities.c.state, entities.c.only_via, entities.c.sealed_key
 )
-_NAMES = select(entities.c.entity_id, entities.c.fingerprint)
+_NAMES = select(*(entities.c[name] for name in ("entity_id", "kind", "state", "only_via", "note", "fingerprint")))
 _TAKEN = union(  # not one SELECT with OR: where a table has grown fast, PostgreSQL reads all of it for that
     _NAMES.where(entities.c.entity_id.in_(bindparam("ids", expanding=True))),
     _NAMES.where(entities.c.fingerprint.in_(bindparam("fingerprints", expanding=True))),
@@ -107,29 +108,39 @@ def credentials(connection: Connection, ids: Sequence[EntityId]) -> Mapping[Enti
     return found
 
 
+def provisioned(connection: Connection, ids: Sequence[EntityId], fingerprints: Sequence[bytes]) -> list[Provisioned]:
+    """See `cpns.ports.Store.provisioned`."""
+    found: dict[str, Provisioned] = {}
+    for start in range(0, max(len(ids), len(fingerprints)), _IDS_AT_ONCE):
+        some = slice(start, start + _IDS_AT_ONCE)
+        for entity_id, kind, state, *rest in connection.execute(
+            _TAKEN, {"ids": ids[some], "fingerprints": fingerprints[some]}
+        ):
+            found[entity_id] = Provisioned(entity_id, _KINDS[kind], _STATES[state], *rest)
+    return list(found.values())
+
+
 def add_entities(connection: Connection, new: Sequence[NewEntity]) -> None:
     """See `cpns.ports.Store.add_entities`."""
-    if not new:
+    ids = [spelling for e in new for spelling in spellings(e.entity_id)]
+    there = provisioned(connection, ids, [e.fingerprint for e in new])
+    by_id = {one.entity_id: one for one in there}
+    rows = [e for e in new if by_id.get(e.entity_id) != e.as_provisioned()]  # who asks a second time gets the same
+    if not rows:
         return
-    ids: set[str] = set()
-    fingerprints: set[bytes] = set()
-    for some in _in_parts(new):
-        taken = connection.execute(
-            _TAKEN, {"ids": [e.entity_id for e in some], "fingerprints": [e.fingerprint for e in some]}
-        )
-        for entity_id, fingerprint in taken:
-            ids.add(entity_id)
-            fingerprints.add(fingerprint)
-    for e in new:
-        if e.entity_id in ids:
-            raise Conflict("id_exists", f"{e.entity_id} exists already: choose another ID")
+    names = {sameness(one.entity_id): one.entity_id for one in there}
+    fingerprints = {one.fingerprint for one in there}
+    for e in rows:
+        taken = names.setdefault(sameness(e.entity_id), e.entity_id)
+        if taken != e.entity_id or e.entity_id in by_id:
+            raise Conflict("id_exists", f"{taken} exists already: choose another ID")
         if e.fingerprint in fingerprints:
             raise Conflict("key_exists", f"the key of {e.entity_id} belongs to another entity: make a key of its own")
-        ids.add(e.entity_id)
+        by_id[e.entity_id] = e.as_provisioned()
         fingerprints.add(e.fingerprint)
-    connection.execute(_ADD_ENTITY, [entity_row(e) for e in new])
-    waiting_queries.dismiss(connection, *(e.entity_id for e in new))  # they wait for nothing any more
-    record(connection, [Outcome(e.created_at, "provisioned", e.entity_id, None, Result.SUCCESS) for e in new])
+    connection.execute(_ADD_ENTITY, [entity_row(e) for e in rows])
+    waiting_queries.dismiss(connection, *(e.entity_id for e in rows))  # they wait for nothing any more
+    record(connection, [Outcome(e.created_at, "provisioned", e.entity_id, None, Result.SUCCESS) for e in rows])
 
 
 def entity(connection: Connection, entity_id: EntityId) -> Entity | None:

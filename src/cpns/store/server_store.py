@@ -30,6 +30,7 @@ from cpns.domain.inventory import (
     Kind,
     NewEntity,
     Outcome,
+    Provisioned,
     Revocation,
     StoredReading,
 )
@@ -64,6 +65,10 @@ class ServerStore:
     async def credentials(self, ids: Sequence[EntityId]) -> Mapping[EntityId, Credential]:
         """See `cpns.ports.Store`."""
         return await self._database.run(partial(q.credentials, ids=ids), write=False)
+
+    async def provisioned(self, ids: Sequence[EntityId], fingerprints: Sequence[bytes]) -> list[Provisioned]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(q.provisioned, ids=ids, fingerprints=fingerprints), write=False)
 
     async def add_entities(self, entities: Sequence[NewEntity]) -> None:
         """See `cpns.ports.Store`."""
