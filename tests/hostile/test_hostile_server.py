@@ -102,7 +102,7 @@ async def test_a_gateway_ends_a_list_of_a_group_without_end(here: World, few_pag
     endless = Endless(forward=forward)
     server.group_pages.answer = endless.of_group  # type: ignore[method-assign]
     with pytest.raises(Refused, match="list_without_end" if forward else "list_goes_back"):
-        await gateway.groups._fetch(gateway.uplink.standing, SgId("sg-1"))
+        await gateway.groups._copies.fetch(SgId("sg-1"))
     assert endless.pages["gw-1"] == (few_pages + 1 if forward else 2)
     pne = await here.joined_pne("pne-1", gateway)
     await pne.send(pne.next_reading({"served": "on"}))

@@ -1,14 +1,16 @@
 """A PN GW's copy of the SG Inventory: the service groups that its PNEs are in (DEF-4)."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from cpns.errors import CpnsError
+from cpns.errors import CpnsError, NoAnswer, Result
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, SgId
 from cpns.service.background import Background
-from cpns.service.pages import all_pages
+from cpns.service.copies import Copies
+from cpns.service.pages import all_pages, one_version
 from cpns.shares.noted import by
 from cpns.wire.registry import Change
 from cpns.wire.sg_messages import SgChangeNotify, SgInventoryRequest, SgInventoryResponse
@@ -35,7 +37,10 @@ class Groups:
     def __init__(self, config: GatewayConfig, uplink: Uplink) -> None:
         self._config = config
         self._uplink = uplink
-        self.copies: dict[SgId, GroupCopy] = {}
+        self._standing: Standing | None = None
+        """The newest uplink."""
+        self._copies: Copies[SgId, GroupCopy] = Copies(self._read, Result.UNKNOWN_SG)
+        self.copies = self._copies.of
         self._work = Background()
 
     async def close(self) -> None:
@@ -43,52 +48,51 @@ class Groups:
         await self._work.close()
 
     async def learn(self, standing: Standing) -> None:
-        """Ask for all of them anew. Raises `Refused`."""
+        """Ask for all of them anew. Those that are not listed may have come meanwhile. Raises `Refused`."""
+        self._standing = standing
         listed = await all_pages(lambda after: self._ask(standing, SgInventoryRequest(after=after)), _groups)
-        served = [one for page in listed for one in page.groups or ()]
-        for gone in set(self.copies).difference(served):
-            del self.copies[gone]
-        for sg_id in served:
-            await self._renew(standing, sg_id)
+        for sg_id in dict.fromkeys([*(one for page in listed for one in page.groups or ()), *self.copies]):
+            await self._renew(sg_id)
 
     def notified(self, notice: SgChangeNotify) -> None:
         """Follow SGChangeNotify: ask for what is newer than our copy."""
-        if notice.change == Change.RELEASED:
-            self.copies.pop(notice.sg_id, None)
-        else:
-            self._work.start(self._follow(notice.sg_id))
+        ended = notice.change == Change.RELEASED and self._copies.told_gone(notice.sg_id, notice.version)
+        if not ended and self._uplink.standing is not None:  # else we ask for all when it is back
+            self._work.start(self._renew(notice.sg_id))
 
     async def at_epoch(self, sg_id: SgId, epoch: int) -> GroupCopy | None:
         """Return our copy of a group as it is in *epoch* or later; None where no PNE of ours is in it."""
         copy = self.copies.get(sg_id)
-        if copy is None or copy.epoch < epoch:
-            await self._follow(sg_id)
+        if (copy is None or copy.epoch < epoch) and self._uplink.standing is not None:
+            await self._renew(sg_id)
         return self.copies.get(sg_id)
 
-    async def _follow(self, sg_id: SgId) -> None:
-        standing = self._uplink.standing
-        if standing is not None:  # else we ask for all when it is back
-            await self._renew(standing, sg_id)
-
-    async def _renew(self, standing: Standing, sg_id: SgId) -> None:
+    async def _renew(self, sg_id: SgId) -> None:
         try:
-            await self._fetch(standing, sg_id)
+            await self._copies.fetch(sg_id)
         except CpnsError as error:
-            _log.info("group %s is none of our PNEs any more: %s", sg_id, error, extra=by(sg_id))
-            self.copies.pop(sg_id, None)
+            _log.info("our copy of the group %s is as it was, or gone: %s", sg_id, error, extra=by(sg_id))
 
-    async def _fetch(self, standing: Standing, sg_id: SgId) -> None:
-        known = self.copies.get(sg_id)
-        version = None if known is None else known.version
-        found = await all_pages(lambda after: self._ask(standing, SgInventoryRequest(sg_id, version, after)), _ids)
-        page = found[-1]
+    async def _read(self, sg_id: SgId, asks: Callable[[], None]) -> tuple[int, GroupCopy] | None:
+        standing, known = self._standing, self.copies.get(sg_id)
+        if standing is None:
+            raise NoAnswer("uplink_away")
+
+        def ask(after: EntityId | None) -> Awaitable[SgInventoryResponse]:
+            if after is None:
+                asks()
+            return self._ask(standing, SgInventoryRequest(sg_id, None if known is None else known.version, after))
+
+        found = await one_version(ask, _ids)
+        page = found[0]
         if page.alias is None or page.owner is None:
-            return  # we have the newest
-        self.copies[sg_id] = GroupCopy(
+            return None
+        copy = GroupCopy(
             *(sg_id, page.alias, page.owner, page.version or 0, page.epoch or 0),
             members=tuple(pne for one in found for pne in _ids(one)),
             vouched=bool(page.vouched),
         )
+        return copy.version, copy
 
     async def _ask(self, standing: Standing, request: SgInventoryRequest) -> SgInventoryResponse:
         return await standing.link.ask(

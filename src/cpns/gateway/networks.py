@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
@@ -13,7 +13,8 @@ from cpns.gateway.members import Members, Way
 from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
 from cpns.service.background import Background
-from cpns.service.pages import all_pages
+from cpns.service.copies import Copies
+from cpns.service.pages import all_pages, one_version
 from cpns.shares.noted import by
 from cpns.wire import codec
 from cpns.wire.messages import GatewaySetupResponse
@@ -40,7 +41,7 @@ TOLD_AT_ONCE: Final = 32
 M = TypeVar("M")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Copy:
     """Our copy of one entry of the PN Inventory, kept up to date by what changes."""
 
@@ -48,18 +49,18 @@ class Copy:
     version: int
     alias: str | None
     owner: EntityId | None
-    members: dict[EntityId, InventoryEntry]
+    members: Mapping[EntityId, InventoryEntry]
 
-    def follow(self, version: int, joined: Iterable[InventoryEntry] = (), gone: Iterable[EntityId] = ()) -> bool:
-        """Take a change up; False where one before it was missed, or it may have changed more: ask for all then."""
+    def after(
+        self, version: int, joined: Iterable[InventoryEntry] = (), gone: Iterable[EntityId] = ()
+    ) -> "Copy | None":
+        """Return it as a change makes it; None where one before that was missed, or it may have changed more."""
         left = set(gone)
         if version - self.version not in (0, 1) or (self.owner is not None and self.owner in left):
-            return False
-        self.version = version
-        self.members.update({entry.entity_id: entry for entry in joined})
-        for pne in left:
-            self.members.pop(pne, None)
-        return True
+            return None
+        members = {pne: entry for pne, entry in self.members.items() if pne not in left}
+        members.update({entry.entity_id: entry for entry in joined})
+        return replace(self, version=version, members=members)
 
 
 @dataclass(slots=True)
@@ -92,7 +93,10 @@ class Networks:
         self._members = members
         self._way_to = way_to
         self._expel = expel
-        self.copies: dict[PnId, Copy] = {}
+        self._standing: Standing | None = None
+        """The newest uplink."""
+        self._copies: Copies[PnId, Copy] = Copies(self._read, Result.UNKNOWN_PN)
+        self.copies = self._copies.of
         self._pending: dict[tuple[PnId, Change], _Pending] = {}
         self._work = Background()
 
@@ -107,18 +111,19 @@ class Networks:
 
         Who left or was revoked while we were away is forgotten, and so are PNs that are no longer ours.
         """
+        self._standing = standing
         listed = await all_pages(lambda after: self._ask(standing, InventoryRequest(after=after)), _networks)
         served = [one for page in listed for one in page.networks or ()]
-        for pn_id in {*self._members.pns, *(member.pn_id for member in self._members)}.difference(served):
-            await self._lost(pn_id)
+        ours = [*self._members.pns, *(member.pn_id for member in self._members)]
         away: list[EntityId] = []
-        for pn_id in served:
-            copy = await self._fetch(standing, pn_id)
+        for pn_id in dict.fromkeys([*served, *ours]):  # one that is not listed may have come meanwhile
+            copy = await self._fetch(pn_id)
             if copy is None:
                 await self._lost(pn_id)
             else:
                 away += [pne for pne, entry in copy.members.items() if entry.presence == Presence.AWAY]
-        self._members.pns = [pn for pn in served if pn in self._members.pns]
+        others = [pn for pn in self._members.pns if pn not in served]
+        self._members.pns = [pn for pn in served if pn in self._members.pns] + others
         self._members.turned.update({m.pne_id: Presence.IDLE for m in self._members if m.link is not None})
         return away
 
@@ -127,24 +132,39 @@ class Networks:
             request, InventoryResponse, timeout=self._config.answer_timeout, session=standing.session
         )
 
-    async def _fetch(self, standing: Standing, pn_id: PnId) -> Copy | None:
-        """Take a new copy, page by page. None: the PN is not ours any more.
+    async def _fetch(self, pn_id: PnId) -> Copy | None:
+        """Bring our copy of a PN up to date. None: the PN is not ours any more.
 
         What that means for its members the server's notice tells, which is on its way: they may be about to be sent
         to the PN GW that serves them now.
         """
         try:
-            found = await all_pages(lambda after: self._ask(standing, InventoryRequest(pn_id, after=after)), _ids)
+            await self._copies.fetch(pn_id)
         except Refused as error:
             if error.result is not Result.UNKNOWN_PN:
                 raise
-            return None
-        page = found[-1]
-        here = {entry.entity_id: entry for one in found for entry in one.entries or ()}
-        copy = self.copies[pn_id] = Copy(pn_id, page.version or 0, page.alias, page.owner, here)
-        await self._members.serve(pn_id)
-        await self._expel([member.pne_id for member in self._members.of(pn_id) if member.pne_id not in here])
+        copy = self.copies.get(pn_id)
+        if copy is not None:
+            await self._members.serve(pn_id)
+            gone = [member.pne_id for member in self._members.of(pn_id) if member.pne_id not in copy.members]
+            await self._expel(gone)
         return copy
+
+    async def _read(self, pn_id: PnId, asks: Callable[[], None]) -> tuple[int, Copy]:
+        """Ask for a PN, page by page."""
+        standing = self._standing
+        if standing is None:
+            raise NoAnswer("uplink_away")
+
+        def ask(after: EntityId | None) -> Awaitable[InventoryResponse]:
+            if after is None:
+                asks()
+            return self._ask(standing, InventoryRequest(pn_id, after=after))
+
+        found = await one_version(ask, _ids)
+        here = {entry.entity_id: entry for page in found for entry in page.entries or ()}
+        version = found[0].version or 0
+        return version, Copy(pn_id, version, found[0].alias, found[0].owner, here)
 
     async def _lost(self, pn_id: PnId) -> None:
         """A PN is not ours any more."""
@@ -154,22 +174,39 @@ class Networks:
     async def _forget(self, pn_id: PnId) -> None:
         """We serve a PN no longer; its members may still have to be told."""
         await self._members.release(pn_id)
-        self.copies.pop(pn_id, None)
+        self._copies.left(pn_id)
 
     async def notified(self, notice: PnChangeNotify) -> None:
         """Take the server's PNChangeNotify: forget whom it says, and tell the others."""
         change = Change(notice.change)
         if change is Change.GATEWAY:
             await self._switched(notice)
-            return
-        if change is Change.RELEASED:
+        elif change is not Change.RELEASED:
+            await self._changed(notice, change)
+        elif self._copies.told_gone(notice.pn_id, notice.version):
             await self._forget(notice.pn_id)
             self._work.start(self._released(notice))
-            return
-        await self._expel(notice.members)
+        else:
+            await self._look_into(notice.pn_id)
+
+    async def _changed(self, notice: PnChangeNotify, change: Change) -> None:
         copy = self.copies.get(notice.pn_id)
-        known = copy is not None and change is not Change.SETTLED and copy.follow(notice.version, gone=notice.members)
-        self._soon(notice.pn_id, change, notice.version, notice.members, fetch=not known)
+        gone = notice.members
+        if copy is not None and notice.version < copy.version:  # who is named in it may be back by now
+            with contextlib.suppress(NoAnswer):
+                copy = await self._look_into(notice.pn_id)
+                gone = tuple(pne for pne in gone if copy is None or pne not in copy.members)
+        await self._expel(gone)
+        changed = None if copy is None or change is Change.SETTLED else copy.after(notice.version, gone=gone)
+        known = changed is not None and self._copies.told(notice.pn_id, notice.version, changed)
+        self._soon(notice.pn_id, change, notice.version, gone, fetch=not known)
+
+    async def _look_into(self, pn_id: PnId) -> Copy | None:
+        """Ask about a PN at once, as what we are told of it is older than what we know; it may not be ours any more."""
+        copy = await self._fetch(pn_id)
+        if copy is None:
+            await self._lost(pn_id)
+        return copy
 
     def admitted(self, response: GatewaySetupResponse) -> None:
         """Take up whom the server let in through us, and tell the others of those that are new."""
@@ -180,7 +217,8 @@ class Networks:
             if entry.result == Result.SUCCESS and (copy is None or entry.entity_id not in copy.members)
         ]
         if joined or (copy is not None and copy.version != version):
-            known = copy is not None and copy.follow(version, joined)
+            changed = None if copy is None else copy.after(version, joined)
+            known = changed is not None and self._copies.told(response.pn_id, version, changed)
             about = tuple(entry.entity_id for entry in joined)
             self._soon(response.pn_id, Change.JOINED, version, about, fetch=not known)
 
@@ -202,10 +240,9 @@ class Networks:
     async def _tell_pending(self, pn_id: PnId, change: Change) -> None:
         await asyncio.sleep(NOTICE_SECONDS)
         pending = self._pending.pop((pn_id, change))
-        standing = self._uplink.standing
-        if pending.fetch and standing is not None and pn_id in self._members.pns:
+        if pending.fetch and self._uplink.standing is not None and pn_id in self._members.pns:
             with contextlib.suppress(CpnsError):
-                await self._fetch(standing, pn_id)
+                await self._fetch(pn_id)
         if pending.about or change is Change.SETTLED:
             about = tuple(sorted(pending.about))[:MAX_MEMBERS]
             await self._tell(PnChangeNotify(pn_id, about, pending.version, change))
@@ -220,11 +257,11 @@ class Networks:
         """PN GW switching: the PN is ours from now on, or another PN GW's, to which its members then go."""
         if notice.gateway_id == self._config.gateway_id:
             await self._members.serve(notice.pn_id)
-            standing = self._uplink.standing
-            if standing is not None:
-                await self._fetch(standing, notice.pn_id)
-            _log.info("PN %s is served by us from now on", notice.pn_id, extra=by(notice.pn_id))
+            if await self._look_into(notice.pn_id) is not None:
+                _log.info("PN %s is served by us from now on", notice.pn_id, extra=by(notice.pn_id))
             return
+        if not self._copies.told_gone(notice.pn_id, notice.version) and await self._look_into(notice.pn_id):
+            return  # it has come back to us since then
         await self._forget(notice.pn_id)
         _log.info("PN %s is served by %s from now on", notice.pn_id, notice.gateway_id, extra=by(notice.pn_id))
         self._work.start(self._tell(notice))

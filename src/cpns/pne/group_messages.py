@@ -12,7 +12,8 @@ from cpns.crypto.group import verify_key
 from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, SgId
-from cpns.pne.groups import Groups, View
+from cpns.pne.group_views import View
+from cpns.pne.groups import Groups
 from cpns.pne.outbox import Way
 from cpns.pne.way import Hop, ToServer
 from cpns.ports import Randomness
@@ -31,6 +32,8 @@ SEND_SECONDS: Final = 25.0
 """What PN GW and server have to bring a message to everybody, before it is sent again."""
 MAX_HEARD: Final = 8192
 """Senders that we know what we heard of."""
+MAX_LIVES: Final = 64
+"""Registrations that we ask for to come beyond those that we had before the server's store was set back."""
 PAUSES: Final = (0.3, 5.0)
 """Seconds before it is sent again after a refusal or a loss, and the most between attempts."""
 
@@ -80,6 +83,8 @@ class GroupMessages:
         self._random = random
         self._on_text = on_text
         self._sender: Sender | None = None
+        self._run = 0
+        """The newest that we were given."""
         self._registering = asyncio.Lock()
         self._sending: defaultdict[SgId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._heard: OrderedDict[tuple[SgId, EntityId], Heard] = OrderedDict()
@@ -134,7 +139,7 @@ class GroupMessages:
     async def _seal(self, sg_id: SgId, payload: bytes) -> m.GroupMessage:
         view = await self._groups.view(sg_id)
         key = await self._groups.key_of(sg_id, view.epoch)
-        if key is None:
+        if key is None or not self._groups.has_key(sg_id, view.epoch):
             await self._groups.refresh(sg_id)  # there may be a newer epoch, of which the news was lost
             raise NoAnswer("group_key_has_not_come")
         sender = await self._registered()
@@ -147,6 +152,11 @@ class GroupMessages:
                 sign_key = Secret(self._random(KEY_BYTES))
                 request = m.GroupSenderRequest(verify_key(sign_key))
                 run = (await self._way.ask(request, m.GroupSenderResponse)).run
+                for _ in range(MAX_LIVES):  # the server's store was set back: others heard of us under these runs
+                    if run > self._run:
+                        break
+                    run = (await self._way.ask(request, m.GroupSenderResponse)).run
+                self._run = run
                 self._sender = Sender(self._own_id, run, self._random(START_BYTES), sign_key)
             return self._sender
 

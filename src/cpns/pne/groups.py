@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from cpns.crypto.secret import Secret
-from cpns.errors import AuthenticationFailed, Refused, Result
+from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, SgId
+from cpns.pne.group_views import GroupViews, View
 from cpns.pne.way import Hop, ToServer
 from cpns.protocol.group_keying.member import Gkdk, open_broadcast, take
 from cpns.service.background import Background
@@ -24,6 +24,8 @@ M = TypeVar("M")
 CONSENT_SECONDS: Final = 25.0
 """Others are asked: see the server's own limit for each."""
 
+FETCH_PAUSES: Final = (0.3, 1.0, 5.0)
+"""Seconds before the server is asked again that did not answer; in the end the next change or session brings it."""
 KEY_SECONDS: Final = 3.0
 """How long a message waits for the Group Key that opens it."""
 MAX_WAITING: Final = 32
@@ -34,24 +36,6 @@ HOP_SECONDS: Final = 5.0
 
 Asked = m.SgInvitation | m.SgOwnerChangeRequest
 """Whether it comes into a group, or takes ownership of one."""
-
-
-@dataclass(slots=True)
-class View:
-    """What this PNE knows of a group that it is in."""
-
-    sg_id: SgId
-    name: str
-    owner: EntityId
-    version: int
-    epoch: int
-    vouched: bool
-    keep: int
-    since: int
-    """The epoch that we came to know it in: of an older one we have no key."""
-    places: dict[EntityId, int] = field(default_factory=dict)
-    senders: dict[EntityId, m.SgMemberEntry] = field(default_factory=dict)
-    """Those that have sent, with key, number of the key, and number of the newest message."""
 
 
 class Groups:
@@ -78,9 +62,11 @@ class Groups:
         self._consent = consent
         self._on_change = on_change
         self._hop = hop
-        self.views: dict[SgId, View] = {}
+        self._views = GroupViews(way, self._viewed, self._forget)
         self.keys: dict[SgId, dict[int, Secret]] = {}
         """The Group Keys of the newest epochs, in memory: after a restart a member asks."""
+        self._doubted: dict[SgId, set[int]] = {}
+        """Those of them that may be of another life of the server's store: they open until another key comes."""
         self._gkdks: dict[SgId, Gkdk] = {}
         self._came = asyncio.Event()
         """Another Group Key is there."""
@@ -90,6 +76,11 @@ class Groups:
         """Groups that we are about to be in, whose key may come before the news."""
         self._catching_up: set[SgId] = set()
         self._work = Background()
+
+    @property
+    def views(self) -> dict[SgId, View]:
+        """What we know of the groups that we are in."""
+        return self._views.of
 
     async def close(self) -> None:
         """Ask no more."""
@@ -155,7 +146,7 @@ class Groups:
     async def leave(self, sg_id: SgId) -> None:
         """Leave a group, or decline."""
         await self._way.ask(m.SgLeaveRequest(sg_id), m.SgLeaveResponse)
-        self._out_of(sg_id)
+        self._views.left(sg_id)
 
     async def expel(self, sg_id: SgId, whom: Sequence[EntityId]) -> None:
         """Put others out, as owner."""
@@ -169,67 +160,54 @@ class Groups:
     async def delete(self, sg_id: SgId) -> None:
         """End a group, as owner."""
         await self._way.ask(m.SgDeleteRequest(sg_id), m.SgDeleteResponse)
-        self._out_of(sg_id)
+        self._views.left(sg_id)
 
     async def refresh(self, sg_id: SgId | None = None) -> None:
         """Bring our view of a group up to date; None: of all that we are in."""
-        if sg_id is not None:
-            await self._fetch(sg_id)
-            return
-        mine = (await self._way.ask(m.SgInventoryRequest(), m.SgInventoryResponse)).groups or ()
-        for gone in set(self.views).difference(mine):
-            self._out_of(gone)
-        for one in mine:
-            await self._fetch(one)
+        await (self._views.fetch_all() if sg_id is None else self._views.fetch(sg_id))
 
     def resume(self) -> None:
-        """Our sessions stand anew: see what we missed of the groups that we are in."""
+        """Our sessions stand anew: see what we missed of the groups that we are in.
+
+        The server may live on an older copy of its store, in which an epoch has another key than the one that we have.
+        """
+        for sg_id, kept in self.keys.items():
+            self._doubted[sg_id] = set(kept)
         if self.views:
-            self._work.start(self._refresh_quietly())
+            self._work.start(self._patiently(self._views.fetch_all))
 
-    async def _refresh_quietly(self) -> None:
-        with contextlib.suppress(Refused):
-            await self.refresh()
+    async def _patiently(self, fetch: Callable[[], Awaitable[None]]) -> None:
+        """Ask again where no answer came; who refuses has said what there is to know."""
+        for pause in (*FETCH_PAUSES, None):
+            try:
+                await fetch()
+            except NoAnswer:
+                if pause is not None:
+                    await asyncio.sleep(pause)
+            except Refused:
+                return
+            else:
+                return
 
-    async def _fetch(self, sg_id: SgId) -> None:
-        known = self.views.get(sg_id)
-
-        def ask(after: EntityId | None) -> Awaitable[m.SgInventoryResponse]:
-            request = m.SgInventoryRequest(sg_id, None if known is None else known.version, after)
-            return self._way.ask(request, m.SgInventoryResponse)
-
-        found = await all_pages(ask, lambda page: [one.entity_id for one in page.entries or ()])
-        page = found[-1]
-        if page.alias is not None and page.owner is not None:  # else we have the newest
-            listed = [one for some in found for one in some.entries or ()]
-            epoch = page.epoch or 0
-            self.views[sg_id] = View(
-                *(sg_id, page.alias, page.owner, page.version or 0, epoch),
-                vouched=bool(page.vouched),
-                keep=page.keep or 0,
-                since=epoch if known is None else known.since,
-                places={one.entity_id: one.standing for one in listed},
-                senders={one.entity_id: one for one in listed if one.run is not None},
-            )
-        if sg_id not in self._catching_up:
-            self._work.start(self._catch_up(sg_id))
+    def _viewed(self, view: View, before: View | None) -> None:
+        """The server has told of a group, maybe of an epoch before the one that it named before."""
+        if before is not None and view.epoch < before.epoch:
+            kept = self.keys.get(view.sg_id, {})
+            self._doubted.setdefault(view.sg_id, set()).update(one for one in kept if one >= view.epoch)
+        if view.sg_id not in self._catching_up:
+            self._work.start(self._catch_up(view.sg_id))
 
     async def view(self, sg_id: SgId) -> View:
         """Return our view of a group; one that we do not know is asked for. Raises `Refused`: we are not in it."""
         if sg_id not in self.views:
-            await self._fetch(sg_id)
+            await self._views.fetch(sg_id)
         if sg_id not in self.views:
             raise Refused(Result.UNKNOWN_SG, "not_in_this_group")
         return self.views[sg_id]
 
     async def sender(self, sg_id: SgId, pne: EntityId) -> m.SgMemberEntry | None:
         """Ask for one member, and the key that it registered to send. Raises `Refused`."""
-        page = await self._way.ask(m.SgInventoryRequest(sg_id, entity_id=pne), m.SgInventoryResponse)
-        found = page.entries[0] if page.entries else None
-        if found is not None and sg_id in self.views:
-            self.views[sg_id].places[pne] = found.standing
-            self.views[sg_id].senders[pne] = found
-        return found
+        return await self._views.sender(sg_id, pne)
 
     # what it is asked and told, by the server alone
 
@@ -242,19 +220,17 @@ class Groups:
 
     async def changed(self, notice: m.SgChangeNotify) -> None:
         """Follow SGChangeNotify."""
-        out = notice.change in (Change.LEFT, Change.EXPELLED) and self._own_id in notice.members
-        if out or notice.change == Change.RELEASED:
-            self._out_of(notice.sg_id)
-        else:
-            try:
-                await self._fetch(notice.sg_id)
-            except Refused:
-                self._out_of(notice.sg_id)  # we are in it no more, or ask again when the next change is told
-        self._on_change(notice)
+        out = notice.change == Change.RELEASED
+        out = out or (notice.change in (Change.LEFT, Change.EXPELLED) and self._own_id in notice.members)
+        if not (out and self._views.told_out(notice.sg_id, notice.version)):
+            await self._patiently(lambda: self._views.fetch(notice.sg_id))
+        if not (out and notice.sg_id in self.views):  # else it is old: we are in again
+            self._on_change(notice)
 
-    def _out_of(self, sg_id: SgId) -> None:
-        self.views.pop(sg_id, None)
+    def _forget(self, sg_id: SgId) -> None:
+        """We are in a group no more."""
         self.keys.pop(sg_id, None)
+        self._doubted.pop(sg_id, None)
         self._gkdks.pop(sg_id, None)
 
     # Group Keys, from our PN GW
@@ -274,7 +250,7 @@ class Groups:
     async def _look_into(self, sg_id: SgId) -> None:
         """Ask the server about a group that our PN GW has a key for: if we are in it, we get that."""
         with contextlib.suppress(Refused):
-            await self._fetch(sg_id)
+            await self._views.fetch(sg_id)
 
     def gkdk(self, sg_id: SgId) -> Gkdk | None:
         """Return our GKDK of a group, if we have one."""
@@ -290,32 +266,46 @@ class Groups:
         """Take a broadcast, from whomever: what our PN GW signed, and our GKDK opens, is good.
 
         Raises:
-            Refused: it is of another, for others, or older than what we have.
+            Refused: it is of another, for others, of an epoch before the one that the server named, or we have its key.
         """
-        own = self._gkdks.get(message.sg_id)
-        if own is None or message.epoch <= max(self.keys.get(message.sg_id, {0: None})):
+        own, view = self._gkdks.get(message.sg_id), self.views.get(message.sg_id)
+        over = view is not None and message.epoch < view.epoch
+        if own is None or over or self.has_key(message.sg_id, message.epoch):
             raise AuthenticationFailed("no_use_for_that_broadcast")
         self._keep(message.sg_id, message.epoch, open_broadcast(own, message))
         return Answer(Code.CHANGED, codec.encode(gm.GroupKeyResponse(Result.SUCCESS)))
 
     def _keep(self, sg_id: SgId, epoch: int, key: Secret) -> None:
-        kept = self.keys.setdefault(sg_id, {})
-        kept.setdefault(epoch, key)
-        for older in sorted(kept)[:-EPOCHS_KEPT]:
+        """Keep the key of an epoch, in place of one that was of another life of the server's store."""
+        kept, doubted = self.keys.setdefault(sg_id, {}), self._doubted.get(sg_id, set())
+        kept[epoch] = key
+        doubted.discard(epoch)
+        for older in sorted(kept, key=lambda one: (one not in doubted, one))[:-EPOCHS_KEPT]:
             del kept[older]
+            doubted.discard(older)
         came, self._came = self._came, asyncio.Event()
         came.set()
 
-    async def key_of(self, sg_id: SgId, epoch: int) -> Secret | None:
-        """Return the Group Key of an epoch; one that is newer than what we have is asked for, and waited for.
+    def has_key(self, sg_id: SgId, epoch: int) -> bool:
+        """Whether we have the key of an epoch, and it is the one of the server's present life."""
+        return epoch in self.keys.get(sg_id, {}) and epoch not in self._doubted.get(sg_id, ())
 
-        None: it did not come, or it is one that we have missed, or no more have.
+    def _may_come(self, sg_id: SgId, epoch: int) -> bool:
+        """Whether the key of an epoch may be on its way: of one before the newest that we have none comes any more."""
+        newest = max((one for one in self.keys.get(sg_id, {}) if self.has_key(sg_id, one)), default=0)
+        return sg_id in self.views and epoch >= newest and not self.has_key(sg_id, epoch)
+
+    async def key_of(self, sg_id: SgId, epoch: int) -> Secret | None:
+        """Return the Group Key of an epoch; one that may come is asked for, and waited for.
+
+        None: it did not come, or it is one that we have missed, or no more have. See `has_key`: one that may be of
+        another life of the server opens what was said in that.
         """
-        if self._waiting < MAX_WAITING and epoch > max(self.keys.get(sg_id, {0: None})):
+        if self._waiting < MAX_WAITING and self._may_come(sg_id, epoch):
             self._waiting += 1
             try:
                 async with asyncio.timeout(KEY_SECONDS):
-                    while sg_id in self.views and epoch > max(self.keys.get(sg_id, {0: None})):
+                    while self._may_come(sg_id, epoch):
                         if sg_id not in self._asking:
                             self._work.start(self._ask_now(sg_id))
                         await self._came.wait()
@@ -339,12 +329,12 @@ class Groups:
         """Ask our PN GW for a key that did not come by itself, until we have that of the newest epoch that we know."""
         self._catching_up.add(sg_id)
         try:
-            pause = CATCH_UP_PAUSES[0]
+            pause = 0.0 if self._doubted.get(sg_id) else CATCH_UP_PAUSES[0]
             while True:
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, CATCH_UP_PAUSES[1])
+                pause = min(max(2 * pause, CATCH_UP_PAUSES[0]), CATCH_UP_PAUSES[1])
                 view = self.views.get(sg_id)
-                if view is None or view.epoch in self.keys.get(sg_id, {}):
+                if view is None or self.has_key(sg_id, view.epoch):
                     return
                 with contextlib.suppress(Refused):
                     await self._ask_for_key(sg_id)
