@@ -62,11 +62,13 @@ class GroupMessages:
             Refused: it is no member, or names another sender; or as the server answers; or `NoAnswer`.
         """
         copy = await self._groups.at_epoch(message.sg_id, message.epoch)
+        if copy is None and pne in self._members.astray:
+            raise NoAnswer("sender_is_brought_back")  # until then the server tells us of no group of it
         if copy is None or message.entity_id != pne or pne not in copy.members:
             raise Refused(Result.UNKNOWN_SG, "not_a_group_of_the_sender")
         count, missed = await self._cast(copy, message)
         standing = self._uplink.standing
-        if standing is None:
+        if standing is None or pne in self._members.astray:
             raise NoAnswer("uplink_away")
         up = m.GroupMessageUp(
             *(message.sg_id, message.epoch, pne, message.seq, message.sealed, count, missed), message.signature
