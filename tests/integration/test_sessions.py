@@ -11,6 +11,8 @@ from aiocoap.transports.tcp import _serialize
 from cpns.errors import NoAnswer, Result, Unavailable
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
+from cpns.service.system import random_bytes
+from cpns.transport.endpoint import Inbound
 from cpns.transport.errors import Code
 from cpns.wire import application
 from cpns.wire import messages as m
@@ -294,14 +296,21 @@ def snapshot(on: Scene, pne: Pne) -> tuple[object, ...]:
 @pytest.mark.req("SES-6")
 @pytest.mark.parametrize("source", ["own address", "another address"])
 async def test_nothing_unprotected_passes_once_the_hop_stands(here: World, source: str) -> None:
-    """Unprotected ACTIVATE and presence in the PNE's name: 4.01, and nothing changes at any party."""
+    """Unprotected ACTIVATE and presence in the PNE's name: 4.01, and nothing changes at any party.
+
+    From another address ACTIVATE runs to its end as with any ID: what stands, only the PNE's own address is told.
+    """
+
+    async def guess(inbound: Inbound, challenge: m.LinkChallengeFromGateway) -> m.Proof:
+        return m.Proof(name, random_bytes(16))
+
     on = await scene(here)
     (pne,) = await on.pnes(["pne-1"])
     name = pne.config.pne_id
     before = snapshot(on, pne)
     link = pne._way.link
     if source == "another address":
-        other = Scripted(name)
+        other = Scripted(name, guess)
         here.closes(other)
         link = await other.link(on.pan.address)
     assert link is not None

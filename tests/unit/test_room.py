@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from cpns.errors import Refused
 from cpns.service.places import place
 from cpns.shares.party import PAN_PREFIX, UPLINK_PREFIX, host_of
-from cpns.shares.room import LONGEST_WAIT, MAX_SILENT, Room, Slot
+from cpns.shares.room import Room, Slot
+from cpns.shares.silence import LONGEST_WAIT, MAX_SILENT
 
 
 class Time:

@@ -178,6 +178,8 @@ class Gateway:
         await self.networks.close()
         await self.groups.close()
         await self.group_keys.close()
+        for pan in self.pans:
+            await pan.setup.close()
         for endpoint in [*(pan.endpoint for pan in self.pans), self._upward]:
             await endpoint.close()
 
@@ -303,7 +305,7 @@ class Gateway:
             return Answer(Code.CHANGED, codec.encode(await self.messages.sent(pne, message)))
         return Answer(Code.CHANGED, codec.encode(await self._mediator.mediate(pne, link, session)))
 
-    async def _unprotected(self, pan: _Pan, inbound: Inbound) -> Answer:
+    async def _unprotected(self, pan: _Pan, inbound: Inbound) -> Answer | None:
         """The messages that may come before a session stands."""
         message = codec.decode(inbound.payload, *_UNPROTECTED, limit=registry.MAX_PAN_BODY)
         if isinstance(message, CmWanted | GroupKeyWanted | GroupMessage):
@@ -316,7 +318,8 @@ class Gateway:
                 pan.reach.met(message.entity_id, inbound.link, self._clock.monotonic())
             return Answer(Code.CHANGED, codec.encode(self._discovered(pan)))
         if isinstance(message, SetupRequest):
-            return Answer(Code.CHANGED, codec.encode(await self._setup(pan, message, inbound.link)))
+            response = await self._setup(pan, message, inbound.link)
+            return None if response is None else Answer(Code.CHANGED, codec.encode(response))
         if pan.config.secure:
             return UNIFORM_REFUSAL
         return await pan.hop.activate(message, inbound.link)
@@ -327,11 +330,12 @@ class Gateway:
             self.config.gateway_id, self.config.mode, pan.config.secure, served, self.config.alias
         )
 
-    async def _setup(self, pan: _Pan, request: SetupRequest, link: Link) -> SetupResponse:
+    async def _setup(self, pan: _Pan, request: SetupRequest, link: Link) -> SetupResponse | None:
         if request.setup_type in (None, SetupType.GATEWAY_ONLY):
             return await pan.setup.request(request, link)
         response, declined = await pan.invitations.establish(request, link)
-        self._work.start(self._tell_declined(request.entity_id, response.pn_id, declined))
+        if response is not None:
+            self._work.start(self._tell_declined(request.entity_id, response.pn_id, declined))
         return response
 
     async def _tell_declined(self, originator: EntityId, pn_id: PnId, declined: "asyncio.Task[list[EntityId]]") -> None:

@@ -1,5 +1,6 @@
 """The hop session between PN GW and PNE, from the LocalEUKey (AUTH-G4), and what it protects (SES-6)."""
 
+from collections import Counter
 from typing import Final
 
 from cpns.crypto.ephemeral import SEED_BYTES
@@ -7,19 +8,24 @@ from cpns.crypto.schedule import Profile
 from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.gateway.config import GatewayConfig
-from cpns.gateway.members import Members, Pan
+from cpns.gateway.members import Member, Members, Pan
 from cpns.ids import EntityId
 from cpns.ports import Clock, Randomness
 from cpns.protocol.link_auth import verifier
+from cpns.service.places import place
 from cpns.service.sessions import session_of
 from cpns.session.table import Session
+from cpns.shares.room import Room
 from cpns.transport.endpoint import Link
 from cpns.transport.errors import Answer, Code
 from cpns.wire import application, codec, registry
 from cpns.wire.messages import ActivateRequest, Proof
 
 KID_BYTES: Final = 2
-MAX_RUNS: Final = 256
+STRANGERS_RUNS: Final = 64
+"""Runs at once of those who are no member at its own address; shared out by address."""
+OWN_RUNS: Final = 2
+"""Runs at once of one member at its own address: one with a forged source does not push its own out."""
 
 
 class Hop:
@@ -36,7 +42,12 @@ class Hop:
         self._hops = pan.hops
         self._clock = clock
         self._random = random
-        self._runs = 0
+        self._strangers = Room(STRANGERS_RUNS, 0, clock.monotonic)
+        self._own: Counter[EntityId] = Counter()
+
+    def __len__(self) -> int:
+        """Runs under way."""
+        return len(self._strangers) + self._own.total()
 
     def stands(self, pne_id: EntityId) -> bool:
         """Whether a hop session with *pne_id* stands; then its unprotected messages are refused (SES-6).
@@ -49,19 +60,33 @@ class Hop:
     async def activate(self, request: ActivateRequest, link: Link) -> Answer:
         """Run `pne-gw` with a PNE (M1 in, M4 out).
 
+        A member at the address where it proved itself has a place of its own. To all others it looks the same whether
+        they name a member or not.
+
         Raises:
-            Refused: a session stands, or the PNE does not prove that it has our LocalEUKey.
+            Refused: a session stands, the PNE does not prove that it has our LocalEUKey, or too many ask (TOO_MANY).
         """
-        if self.stands(request.entity_id):
+        pne, member = request.entity_id, self._members.get(request.entity_id)
+        if member is None or member.proved_at != link:
+            async with place(self._strangers, link.party(None).host) as run:
+                answer = await self._verified(request, link, None if self.stands(pne) else member)
+                run.proved = True
+                return answer
+        if self.stands(pne):
             raise AuthenticationFailed("hop_session_stands")
-        if self._runs >= MAX_RUNS:
+        if self._own[pne] >= OWN_RUNS:
             raise Refused(Result.TOO_MANY, "too_many_activations")
-        member = self._members.get(request.entity_id)
+        self._own[pne] += 1
+        try:
+            return await self._verified(request, link, member)
+        finally:
+            self._own -= Counter([pne])
+
+    async def _verified(self, request: ActivateRequest, link: Link, member: Member | None) -> Answer:
         key, binding = Secret(self._random(registry.KEY_BYTES)), self._random(32)  # a stranger's: fails at M3
         if member is not None and member.hop_key is not None:
             key, binding = member.hop_key, member.th0
         kid = self._hops.reserve((self._random(KID_BYTES) for _ in range(64)), request.kid)
-        self._runs += 1
         try:
             state, challenge = verifier.challenge(
                 Profile.PNE_GW,
@@ -81,7 +106,6 @@ class Hop:
             self._hops.add(session_of(established, self._clock.monotonic()))
             self._members.hopped(request.entity_id, self._pan, link, self._clock.monotonic())
         finally:
-            self._runs -= 1
             self._hops.release([kid])
         return Answer(Code.CHANGED, codec.encode(response))
 

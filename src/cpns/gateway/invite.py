@@ -70,8 +70,11 @@ class Invitations:
 
     async def establish(
         self, request: SetupRequest, link: Link
-    ) -> tuple[SetupResponse, "asyncio.Task[list[EntityId]]"]:
+    ) -> tuple[SetupResponse | None, "asyncio.Task[list[EntityId]]"]:
         """Take a SETUP Request of type 2 or 3; return its answer, and (later) who was asked and does not come.
+
+        Returns:
+            None in place of the answer, as `Setup.request`.
 
         Raises:
             Refused: as `Setup.request`.
@@ -82,13 +85,13 @@ class Invitations:
             whom = self._reach.known(self._clock.monotonic())
         asked = [pne for pne in dict.fromkeys(whom) if pne != request.entity_id and self._members.get(pne) is None]
         ways = {pne: self.way_to(pne) for pne in asked[: registry.MAX_BATCH - 1]}
-        with self._setup.counted(request, link):
-            with self._asking():
-                came = await self._round(ways, Procedure.ESTABLISH, request.pn_id, ESTABLISH_SECONDS)
-            accepted = [item for item in came.values() if not isinstance(item, Result)]
-            own, *invited = self._setup.enqueue([(request, link), *accepted])
-            declined = asyncio.get_running_loop().create_task(self._declined(list(ways), invited))
-            return await own.done, declined
+        self._setup.look_at(request)
+        with self._asking():
+            came = await self._round(ways, Procedure.ESTABLISH, request.pn_id, ESTABLISH_SECONDS)
+        accepted = [item for item in came.values() if not isinstance(item, Result)]
+        own, *invited = self._setup.enqueue([(request, link), *accepted])
+        declined = asyncio.get_running_loop().create_task(self._declined(list(ways), invited))
+        return await self._setup.end_of(own), declined
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
@@ -178,6 +181,8 @@ class Invitations:
             response = await item.done
         except CpnsError as error:
             return pne, error.result if isinstance(error, Refused) else Result.SERVER_ERROR
+        if response is None:
+            return pne, Result.TOO_MANY
         notice = PnEstablishmentNotify(response.result, response.pn_id, response.proof)
         with contextlib.suppress(NoAnswer):  # it will notice, and set up by itself
             await item.link.tell(notice, timeout=self._config.answer_timeout)

@@ -50,6 +50,7 @@ class Member:
         link: where it was last heard under proof; None after our restart or its silence, until it is heard again.
         pan: that it is on; None after our restart, until it is heard again.
         heard_at: monotonic seconds of that.
+        proved_at: where it proved itself last; it may be silent since.
     """
 
     pne_id: EntityId
@@ -59,6 +60,7 @@ class Member:
     link: Link | None
     pan: Pan | None
     heard_at: float = field(default=0.0, compare=False)
+    proved_at: Link | None = field(default=None, compare=False)
 
     @property
     def hop_key(self) -> Secret | None:
@@ -168,7 +170,14 @@ class Members:
         if member is not None:
             if (member.link is None) != (link is None):
                 self.turned[pne_id] = Presence.ASLEEP if link is None else Presence.IDLE
-            self._members[pne_id] = replace(member, link=link, heard_at=now)
+            self._members[pne_id] = replace(member, link=link, heard_at=now, proved_at=link or member.proved_at)
+
+    def proved_from(self, pne_id: EntityId, link: Link) -> bool:
+        """Whether *pne_id* is a member that proved itself from the host of *link*."""
+        member = self._members.get(pne_id)
+        if member is None or member.proved_at is None:
+            return False
+        return member.proved_at.party(None).host == link.party(None).host
 
     def silent(self, since: float) -> list[Member]:
         """Return the members in reach that were last heard before *since*."""
@@ -182,7 +191,7 @@ class Members:
             older = self._members.get(member.pne_id)
             if older is not None:
                 _end_hop(older)
-            self._members[member.pne_id] = member
+            self._members[member.pne_id] = replace(member, proved_at=member.link)
         self.astray.difference_update(member.pne_id for member in members)
         for pn_id in {member.pn_id for member in members}:
             await self.serve(pn_id)

@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import logging
 import random as jitter
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from cpns.errors import AuthenticationFailed, CpnsError, NoAnswer, Refused, Result
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.members import Member, Members, Pan
+from cpns.gateway.queue import LARGE, SMALL, Batch, Lane, Queue
 from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, Randomness
@@ -30,31 +30,59 @@ from cpns.wire.messages import (
     SetupRequest,
     SetupResponse,
 )
+from cpns.wire.registry import Suite
 
 _log = logging.getLogger("cpns.gateway")
 
-MAX_WAITING: Final = 512
-"""SETUP Requests that may wait for their end at once, on one PAN."""
-MAX_WAITING_PER_LINK: Final = 4
-MAX_BATCH_MLKEM: Final = 40
-"""PNEs of suite 3 in one SETUP Request, so that neither it nor its answer passes 64 KiB."""
+MAX_REPEATS: Final = 4
+"""Requests that wait for the end of one SETUP: the PNE may send its own again."""
+ROUND_PATIENCE: Final = 2.0
+"""Seconds that a SETUP waits for members that are asked to set up again, to go to the server with them."""
+PRESSED_TIMEOUT: Final = 2.5
+"""Seconds that a PNE which is no member yet has for its AUTHENTICATE Response where others wait for it; more while
+answers of others come in, as then it may be us who are slow."""
 FULL_PATIENCE: Final = 8.0
 """Seconds that a SETUP is sent again to a server with no place for it; the PNEs themselves wait 10 s."""
 FULL_PAUSE: Final = (0.2, 1.0)
 """First and longest pause, in seconds, before it is sent again; each is drawn from half of it up to all of it."""
+LOOK_SECONDS: Final = 0.25
+"""How often it is looked whose turn has come, where nothing else gives occasion to."""
 
 
-ROUND_PATIENCE: Final = 2.0
-"""Seconds that a SETUP waits for members that are asked to set up again, to go to the server with them."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Waiting:
-    """A PNE that wants in, originating or invited, and what will be told it."""
+    """A PNE that wants in, originating or invited, and what will be told it; None: nothing, it lost its place."""
 
     request: SetupRequest
     link: Link
-    done: asyncio.Future[SetupResponse]
+    known: bool
+    since: float
+    done: asyncio.Future[SetupResponse | None]
+    asked: int = 1
+    entity: EntityId = field(init=False)
+    host: str = field(init=False)
+    port: int = field(init=False)
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        party = self.link.party(None)
+        self.entity, self.host, self.port = self.request.entity_id, party.host, party.port
+        self.size = LARGE if self.request.suite == Suite.X25519_MLKEM768 else SMALL
+
+    @property
+    def key(self) -> tuple[Link, EntityId, bytes]:
+        """Whoever sends this again means the same SETUP."""
+        return self.link, self.entity, self.request.rand
+
+    def end(self, response: SetupResponse | None) -> None:
+        """Tell it, where anybody listens."""
+        if not self.done.done():
+            self.done.set_result(response)
+
+    def fail(self, error: CpnsError) -> None:
+        """Tell it why not."""
+        if not self.done.done():
+            self.done.set_exception(error)
 
 
 @dataclass(slots=True)
@@ -63,6 +91,7 @@ class _Run:
     links: dict[EntityId, Link]
     assigned: dict[EntityId, pne_auth.Assigned]
     standing: Standing
+    lane: Lane
     challenged: bool = False
 
 
@@ -91,47 +120,78 @@ class Setup:
         self._admitted = admitted
         self._clock = clock
         self._random = random
-        self._waiting: list[Waiting] = []
-        self._count: Counter[Link] = Counter()
+        self._queue: Queue[Waiting] = Queue(self._pn_of, lambda waiting: waiting.end(None), clock.monotonic)
+        self._entries: dict[tuple[Link, EntityId, bytes], Waiting] = {}
+        self._changed = asyncio.Event()
+        self._gathering = False
         self._runs: dict[bytes, _Run] = {}
         self._work = Background()
         self._rounds = 0
         self._no_round = asyncio.Event()
         self._no_round.set()
 
-    async def request(self, request: SetupRequest, link: Link) -> SetupResponse:
+    def __len__(self) -> int:
+        """SETUPs that wait or run."""
+        return len(self._entries)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        await self._work.close()
+
+    async def request(self, request: SetupRequest, link: Link) -> SetupResponse | None:
         """Take one PNE's SETUP Request; return its SETUP Response when the server has decided.
 
-        Raises:
-            Refused: TOO_MANY; or the server is away, did not answer, or refused the request as a whole.
-        """
-        with self.counted(request, link):
-            (own,) = self.enqueue([(request, link)])
-            return await own.done
+        Returns:
+            None where it lost its place to others, or is there often enough: nothing is said then.
 
-    @contextlib.contextmanager
-    def counted(self, request: SetupRequest, link: Link) -> Iterator[None]:
-        """Bound what one PNE, and all, may have under way. Raises `Refused`: TOO_MANY, or UNKNOWN_PN."""
-        if self._count.total() >= MAX_WAITING or self._count[link] >= MAX_WAITING_PER_LINK:
-            raise Refused(Result.TOO_MANY, "too_many_setups")
+        Raises:
+            Refused: the PN is not ours; or the server is away, did not answer, or refused the request as a whole.
+        """
+        self.look_at(request)
+        (own,) = self.enqueue([(request, link)])
+        return await self.end_of(own)
+
+    async def end_of(self, waiting: Waiting) -> SetupResponse | None:
+        """Wait for the end of a SETUP; return and raise as `request`."""
+        if waiting.asked > MAX_REPEATS:
+            return None
+        return await asyncio.shield(waiting.done)
+
+    def look_at(self, request: SetupRequest) -> None:
+        """Raise `Refused`, UNKNOWN_PN, where the PN that it names is not ours."""
         if request.pn_id is not None and request.pn_id not in self._members.pns:
             raise Refused(Result.UNKNOWN_PN, "not_our_pn")
-        self._count[link] += 1
-        try:
-            yield
-        finally:
-            self._count[link] -= 1
-            if not self._count[link]:
-                del self._count[link]
 
     def enqueue(self, requests: Sequence[tuple[SetupRequest, Link]]) -> list[Waiting]:
-        """Let PNEs wait for the next SETUP, those of one call for the same one; return their futures."""
-        loop = asyncio.get_running_loop()
-        added = [Waiting(request, link, loop.create_future()) for request, link in requests]
-        self._waiting.extend(added)
-        if added and len(self._waiting) == len(added):
+        """Let PNEs wait for the next SETUP, those of one call for the same one; return what each waits for."""
+        added = [self._enter(request, link) for request, link in requests]
+        self._changed.set()
+        if len(self._queue) and not self._gathering:
+            self._gathering = True
             self._work.start(self._gather())
         return added
+
+    def _enter(self, request: SetupRequest, link: Link) -> Waiting:
+        known = self._members.proved_from(request.entity_id, link)
+        now = self._clock.monotonic()
+        waiting = Waiting(request, link, known, now, asyncio.get_running_loop().create_future())
+        there = self._entries.get(waiting.key)
+        if there is not None:
+            there.asked += 1
+            return there
+        try:
+            self._queue.put(waiting)
+        except Refused:
+            waiting.end(None)  # it waits out its timer: no stranger is worth an answer, and it may not be one
+            return waiting
+        self._entries[waiting.key] = waiting
+        waiting.done.add_done_callback(lambda done: self._over(waiting))
+        return waiting
+
+    def _over(self, waiting: Waiting) -> None:
+        del self._entries[waiting.key]
+        if not waiting.done.cancelled():
+            waiting.done.exception()  # whoever asked may be gone
 
     @contextlib.contextmanager
     def bringing_back(self) -> Iterator[None]:
@@ -146,47 +206,52 @@ class Setup:
                 self._no_round.set()
 
     async def _gather(self) -> None:
+        """Send up whose turn it is, for as long as anybody waits."""
+        try:
+            while len(self._queue):
+                await self._moment()
+                for waiting in self._queue.take_old():
+                    waiting.end(None)
+                while (batch := self._queue.next()) is not None:
+                    self._work.start(self._run(batch))
+                self._changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await self._changed.wait()
+        finally:
+            self._gathering = False
+
+    async def _moment(self) -> None:
+        """Let more come meanwhile, which share the batch."""
         await asyncio.sleep(self._config.batch_window)
-        with contextlib.suppress(NoAnswer):
-            await self._uplink.wait(self._config.uplink_patience)  # who waits for it meanwhile shares the batch
+        try:
+            await self._uplink.wait(self._config.uplink_patience)
+        except NoAnswer as error:
+            for waiting in self._queue.take_all():
+                waiting.fail(error)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ROUND_PATIENCE):
                 await self._no_round.wait()
-        waiting, self._waiting = self._waiting, []
-        while waiting:
-            pn_id, batch, waiting = self._batch(waiting)
-            self._work.start(self._run(pn_id, batch))
-
-    def _batch(self, waiting: list[Waiting]) -> tuple[PnId | None, list[Waiting], list[Waiting]]:
-        """Split off the next batch: for one PN, no ID twice, no more than one message carries."""
-        limit = MAX_BATCH_MLKEM if any(item.request.suite == 3 for item in waiting) else registry.MAX_BATCH
-        batch: dict[EntityId, Waiting] = {}
-        rest: list[Waiting] = []
-        pn_id = self._pn_of(waiting[0])
-        for item in waiting:
-            if len(batch) < limit and item.request.entity_id not in batch and self._pn_of(item) == pn_id:
-                batch[item.request.entity_id] = item
-            else:
-                rest.append(item)
-        return pn_id, list(batch.values()), rest
 
     def _pn_of(self, item: Waiting) -> PnId | None:
-        return self._members.pn_for(item.request.entity_id, item.request.pn_id)
+        return self._members.pn_for(item.entity, item.request.pn_id)
 
-    async def _run(self, pn_id: PnId | None, batch: list[Waiting]) -> None:
+    async def _run(self, batch: Batch[Waiting]) -> None:
+        proved: set[EntityId] | None = None
         try:
-            ended = await self._establish_when_there_is_room(pn_id, batch)
+            ended = await self._establish_when_there_is_room(self._pn_of(batch.askers[0]), batch)
+            proved = {pne for pne, end in ended.items() if end.assigned is not None}
+            for waiting in batch.askers:
+                waiting.end(ended[waiting.entity].response)
         except CpnsError as error:
-            for waiting in batch:
-                if not waiting.done.done():
-                    waiting.done.set_exception(error)
-            return
-        for waiting in batch:
-            if not waiting.done.done():
-                waiting.done.set_result(ended[waiting.request.entity_id].response)
+            for waiting in batch.askers:
+                waiting.fail(error)
+        finally:
+            self._queue.ended(batch, proved)
+            self._changed.set()
 
     async def _establish_when_there_is_room(
-        self, pn_id: PnId | None, batch: list[Waiting]
+        self, pn_id: PnId | None, batch: Batch[Waiting]
     ) -> dict[EntityId, pne_auth.Concluded]:
         """Send a batch, and again while the server has no place for it: its PNEs wait, and hear nothing of that."""
         end = self._clock.monotonic() + FULL_PATIENCE
@@ -202,18 +267,18 @@ class Setup:
             await asyncio.sleep(pause * jitter.uniform(0.5, 1.0))  # noqa: S311  # spreads load, hides nothing
             pause = min(2 * pause, FULL_PAUSE[1])
 
-    async def _establish(self, pn_id: PnId | None, batch: list[Waiting]) -> dict[EntityId, pne_auth.Concluded]:
+    async def _establish(self, pn_id: PnId | None, batch: Batch[Waiting]) -> dict[EntityId, pne_auth.Concluded]:
         standing = await self._uplink.wait(0)
         txn = self._random(registry.TXN_BYTES)
         state, message = pne_auth.gather(
-            [waiting.request for waiting in batch],
+            [waiting.request for waiting in batch.askers],
             txn=txn,
             pan_secure=self._pan.secure,
             pn_id=pn_id,
             alias=self._config.alias,
         )
-        links = {waiting.request.entity_id: waiting.link for waiting in batch}
-        run = self._runs[txn] = _Run(state, links, {}, standing)
+        links = {waiting.entity: waiting.link for waiting in batch.askers}
+        run = self._runs[txn] = _Run(state, links, {}, standing, batch.lane)
         try:
             response = await standing.link.ask(
                 message, GatewaySetupResponse, timeout=self._config.setup_timeout, session=standing.session
@@ -274,15 +339,30 @@ class Setup:
             _log.warning(
                 "PNE %s: not let in without LocalEUKey on an open PAN, though the server would", pne, extra=said
             )
-        answers = await asyncio.gather(
-            *(self._ask(pne, run.links[pne], challenge) for pne, challenge in challenges.items())
-        )
-        proofs = {pne: proof for pne, proof in answers if proof is not None}
+        proofs = await self._answers(run, challenges)
         run.assigned = dict(state.assigned)
         _, response = pne_auth.collect(state, proofs)
         return Answer(Code.CHANGED, codec.encode(response))
 
-    async def _ask(self, pne: EntityId, link: Link, challenge: Challenge) -> tuple[EntityId, bytes | None]:
+    async def _answers(self, run: _Run, challenges: Mapping[EntityId, Challenge]) -> dict[EntityId, bytes]:
+        """Ask all at once; return the proofs. Where others wait, the silent have less time once no answers come in."""
+        asked = {asyncio.create_task(self._ask(pne, run.links[pne], one)): pne for pne, one in challenges.items()}
+        proofs: dict[EntityId, bytes] = {}
+        silent, seconds = set(asked), PRESSED_TIMEOUT - LOOK_SECONDS
+        try:
+            while silent:
+                done, silent = await asyncio.wait(silent, timeout=seconds)
+                proofs.update({asked[one]: proof for one in done if (proof := one.result()) is not None})
+                pressed = not run.lane.known and (proofs or len(self._queue))
+                if pressed and not done and seconds == LOOK_SECONDS:
+                    break
+                seconds = LOOK_SECONDS
+        finally:
+            for one in silent:
+                one.cancel()
+        return proofs
+
+    async def _ask(self, pne: EntityId, link: Link, challenge: Challenge) -> bytes | None:
         def accept(answer: Answer) -> bytes:
             proof = read(answer, Proof, limit=registry.MAX_PAN_BODY)
             if proof.entity_id != pne:
@@ -290,9 +370,8 @@ class Setup:
             return proof.proof
 
         try:
-            proof = await link.request(
+            return await link.request(
                 registry.CPNS_PATH, codec.encode(challenge), timeout=self._config.answer_timeout, accept=accept
             )
         except NoAnswer:
-            return pne, None
-        return pne, proof
+            return None

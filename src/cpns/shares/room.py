@@ -4,16 +4,10 @@ The newest place of the group that holds most gives way: a flood throws itself o
 """
 
 import heapq
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Final
 
 from cpns.errors import Refused, Result
-
-MAX_SILENT: Final = 4096
-"""Groups whose unanswered runs are remembered; the one longest quiet is forgotten first."""
-LONGEST_WAIT: Final = 60.0
-"""Seconds that a group with many unanswered runs waits for its next place."""
+from cpns.shares.silence import LONGEST_WAIT, Silence
 
 
 class Slot:
@@ -42,18 +36,24 @@ class Room:
         kept: of these, for known groups alone.
         monotonic: the clock, in seconds.
         longest_wait: seconds that a group waits at most after unproved runs; 0: it need not wait.
+        silence: is kept by another, who makes groups wait; among equals the room only looks at it. None: the room
+            keeps its own, and makes groups wait itself.
     """
 
     def __init__(
-        self, total: int, kept: int, monotonic: Callable[[], float], longest_wait: float = LONGEST_WAIT
+        self,
+        total: int,
+        kept: int,
+        monotonic: Callable[[], float],
+        longest_wait: float = LONGEST_WAIT,
+        silence: Silence | None = None,
     ) -> None:
         self._total = total
-        self._monotonic = monotonic
-        self._longest_wait = longest_wait
         self._unknown = _Half(total - kept)
         self._known = _Half(total)
         self._proved = 0
-        self._silence: OrderedDict[Hashable, tuple[int, float]] = OrderedDict()
+        self._silence = silence or Silence(monotonic, longest_wait)
+        self._makes_wait = silence is None
 
     def __len__(self) -> int:
         return self._unknown.size + self._known.size + self._proved
@@ -64,15 +64,11 @@ class Room:
 
     def silence(self, group: Hashable) -> int:
         """Return how many runs of *group* in a row ended unproved."""
-        return self._silence.get(group, (0, 0.0))[0]
+        return self._silence.of(group)
 
     def wait(self, group: Hashable) -> float:
         """Return the seconds until an unknown *group* may have its next place: longer after each unproved run."""
-        silence, last = self._silence.get(group, (0, 0.0))
-        if not silence:
-            return 0.0
-        pause = min(2.0 ** min(silence - 1, 16), self._longest_wait)
-        return max(0.0, last + pause - self._monotonic())
+        return self._silence.wait(group) if self._makes_wait else 0.0
 
     def enter(self, group: Hashable, gives_way: Callable[[], None], *, known: bool = False, size: int = 1) -> Slot:
         """Take a place for *group*.
@@ -93,8 +89,8 @@ class Room:
             self._make_way(group, size, known=known)
         slot = Slot(group, known, size, gives_way)
         own.add(slot, self.silence(group))
-        if not known and group in self._silence:
-            self._silence[group] = (self._silence[group][0], self._monotonic())
+        if self._makes_wait and not known:
+            self._silence.began(group)
         return slot
 
     def prove(self, slot: Slot) -> None:
@@ -130,13 +126,8 @@ class Room:
         slot.give_way()
 
     def _ended(self, group: Hashable, *, proved: bool) -> None:
-        if proved:
-            self._silence.pop(group, None)
-            return
-        silence, _ = self._silence.pop(group, (0, 0.0))
-        self._silence[group] = (silence + 1, self._monotonic())
-        if len(self._silence) > MAX_SILENT:
-            self._silence.popitem(last=False)
+        if self._makes_wait:
+            self._silence.ended(group, proved=proved)
 
 
 class _Half:
