@@ -12,11 +12,15 @@ import pytest
 from aiocoap import NON, Message
 from aiocoap.numbers.codes import POST
 
-from cpns.errors import CpnsError
+from cpns.errors import CpnsError, Result
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.service.system import random_bytes
+from cpns.transport import multicast
 from cpns.transport.endpoint import Inbound
+from cpns.wire import codec
+from cpns.wire.pn_messages import EntityDiscoveryRequest
+from cpns.wire.registry import CPNS_PATH, Mode
 from tests.support.groups import FAST
 from tests.support.world import SERVER, World, push_of, until, world
 
@@ -140,3 +144,40 @@ async def test_a_stranger_with_many_ports_fills_its_own_share_of_what_is_held(
     async with asyncio.timeout(10):
         await asyncio.gather(*sending)
     assert len(await here.store.readings(0, 100)) == 8
+
+
+def question(number: int) -> bytes:
+    """Return an Entity Discovery Request of an ID that nobody has heard of."""
+    asked = EntityDiscoveryRequest(EntityId(f"made-up-{number}"), Mode.PNE)
+    message = Message(code=POST, uri_path=(CPNS_PATH,), payload=codec.encode(asked))
+    message.mtype, message.mid, message.token = NON, number & 0xFFFF, number.to_bytes(4, "big")
+    return bytes(message.encode())
+
+
+@pytest.mark.req("FN-8")
+@pytest.mark.parametrize("rate", [200, 400])
+async def test_a_device_that_waits_stays_in_reach_whatever_a_stranger_calls_itself(
+    here: World, stranger: Callable[[int], socket.socket], rate: int
+) -> None:
+    """And a stranger, whose address may be forged, gets no more than four answers a second beyond the first."""
+    await here.start_server()
+    gateway = await here.start_gateway()
+    here.accepting.add("bob")
+    bob = await here.start_pne("bob", gateway, waits=True)
+    alice = await here.joined_pne("alice", gateway, **FAST)
+    await until(lambda: gateway.pans[0].reach.link(EntityId("bob"), here.now()))
+    answers = 0
+
+    async def ask(number: int) -> None:
+        nonlocal answers
+        port = stranger(number % 50)
+        port.sendto(question(number), here.pan(gateway))
+        with contextlib.suppress(BlockingIOError):
+            while port.recv(2048):
+                answers += 1
+
+    async with at_rate(rate, ask) as asked:
+        await until(lambda: len(asked) > 600, 10)
+        assert await alice.network.invite([EntityId("bob")]) == {"bob": Result.SUCCESS}
+        await asyncio.wait_for(bob.wait_established(), 5)
+    assert answers < multicast.RATE[1] + multicast.RATE[0] * (len(asked) / rate + 2)

@@ -29,7 +29,8 @@ from cpns.service.places import places
 from cpns.session.table import Session, Sessions
 from cpns.shares import bounds
 from cpns.shares.noted import by
-from cpns.transport import discovery
+from cpns.shares.rate import RateLimit
+from cpns.transport import discovery, multicast
 from cpns.transport import relay as relays
 from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
@@ -72,6 +73,7 @@ class _Pan:
     setup: Setup
     hop: Hop
     reach: Reach
+    questions: RateLimit
     invitations: Invitations
     relay: Relay
 
@@ -132,7 +134,7 @@ class Gateway:
             *(clock, random),
         )
         hop = Hop(self.config, self.members, own, clock, random)
-        reach = Reach()
+        reach, questions = Reach(), RateLimit(*multicast.RATE, clock.monotonic)
         invitations = Invitations(self.config, self.members, own, reach, setup, clock)
         held = HoldLimits(self.config.server_id, self.config.hold, places(relays.MAX_HELD_BYTES, clock.monotonic))
         relay = Relay(self._route_up, places(relays.MAX_UP, clock.monotonic), held, up=True)
@@ -141,7 +143,7 @@ class Gateway:
             return await self._from_pan(wired, inbound)
 
         endpoint = Endpoint(self.config.gateway_id, own.hops, handle, relay, watch=watch)
-        wired = _Pan(pan, endpoint, own.hops, setup, hop, reach, invitations, relay)
+        wired = _Pan(pan, endpoint, own.hops, setup, hop, reach, questions, invitations, relay)
         return wired
 
     async def start(self) -> list[str]:
@@ -165,7 +167,10 @@ class Gateway:
         self._work.start(self._sweep())
         if self.config.announce:
             for pan in self.pans:
-                await pan.endpoint.answer_group(lambda request, pan=pan: self._discovered(pan))  # type: ignore[misc]
+                await pan.endpoint.answer_group(
+                    lambda request, pan=pan: self._discovered(pan),  # type: ignore[misc]
+                    pan.questions,
+                )
             open_pans = [(address, pan.config.secure) for address, pan in zip(bound, self.pans, strict=True)]
             self._announcement = await discovery.announce(self.config.gateway_id, open_pans)
         return bound
@@ -312,6 +317,8 @@ class Gateway:
             return await self._on_secure_pan(pan, message, inbound)
         pan.endpoint.name(inbound.link, message.entity_id)
         if isinstance(message, EntityDiscoveryRequest):
+            if not pan.questions.allows(inbound.party.host):
+                return None
             if pan.hop.stands(message.entity_id):
                 return UNIFORM_REFUSAL  # SES-6: it has a session to say so in
             if message.mode != Mode.PN_GW:

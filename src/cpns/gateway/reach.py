@@ -12,23 +12,37 @@ KNOWN_SECONDS: Final = 120.0
 
 
 class Reach:
-    """Who was heard on one PAN, and where. Nothing of it is proven: whoever is invited proves itself to the server."""
+    """Who was heard on one PAN, and where. Nothing of it is proven: whoever is invited proves itself to the server.
+
+    Hosts share the room: where it is full, the host with most IDs loses the one that it named longest ago.
+    """
 
     def __init__(self) -> None:
-        self._heard: OrderedDict[EntityId, tuple[Link, float]] = OrderedDict()
+        self._heard: dict[EntityId, tuple[Link, float]] = {}
+        self._hosts: dict[str, OrderedDict[EntityId, None]] = {}
 
     def met(self, entity: EntityId, link: Link, now: float) -> None:
         """*entity*, or one that says it is, asked from *link*."""
+        self._forget(entity)
         self._heard[entity] = (link, now)
-        self._heard.move_to_end(entity)
+        self._hosts.setdefault(link.party(None).host, OrderedDict())[entity] = None
         if len(self._heard) > MAX_KNOWN:
-            self._heard.popitem(last=False)
+            most = max(self._hosts.values(), key=lambda named: len(named))
+            self._forget(next(iter(most)))
 
     def known(self, now: float) -> list[EntityId]:
         """Return who is in reach."""
-        return [entity for entity, (_, heard) in self._heard.items() if now - heard <= KNOWN_SECONDS]
+        return [entity for entity in self._heard if self.link(entity, now) is not None]
 
     def link(self, entity: EntityId, now: float) -> Link | None:
         """Return where *entity* was heard, or None."""
         link, heard = self._heard.get(entity, (None, 0.0))
         return link if now - heard <= KNOWN_SECONDS else None
+
+    def _forget(self, entity: EntityId) -> None:
+        link, _ = self._heard.pop(entity, (None, 0.0))
+        if link is not None:
+            host = link.party(None).host
+            del self._hosts[host][entity]
+            if not self._hosts[host]:
+                del self._hosts[host]

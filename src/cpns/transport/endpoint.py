@@ -325,7 +325,7 @@ class Endpoint:
         self._pan = await pan.open_pan(self._tokens, host, port, RateLimit(*rate, time.monotonic))
         return self._pan.hostinfo
 
-    async def answer_group(self, answer: multicast.Answerer) -> None:
+    async def answer_group(self, answer: multicast.Answerer, limit: RateLimit) -> None:
         """Answer Entity Discovery Requests to the CoAP group on the PAN's interfaces, from the PAN's socket.
 
         Where the machine has no multicast nothing is answered, and the PN GW is found in other ways.
@@ -334,7 +334,7 @@ class Endpoint:
             return
         for interface in self._pan.interfaces():
             try:
-                self._listeners.append(await multicast.listen(interface, answer, self._pan.send))
+                self._listeners.append(await multicast.listen(interface, answer, self._pan.send, limit))
             except OSError:
                 with contextlib.suppress(OSError):  # the PAN has that very port: the PAN takes it, as any request
                     self._pan.join(multicast.GROUP, interface)

@@ -6,7 +6,6 @@ It finds, and proves nothing; the handshake does. IPv4, on the group "All CoAP N
 import asyncio
 import os
 import socket
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -21,20 +20,23 @@ from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY
 
 GROUP: Final = "224.0.1.187"
 PORT: Final = 5683
-RATE: Final = (20.0, 40.0)
-"""Questions of one host a second, and at once, that are answered: an answer must not be worth a forged question."""
+RATE: Final = (4.0, 64.0)
+"""Questions of one host a second, and at once, that a PN GW answers: an answer must not be worth a forged question."""
 
 Answerer = Callable[[EntityDiscoveryRequest], EntityDiscoveryResponse]
 Send = Callable[[bytes, tuple[Any, ...]], None]
 
 
 class Responder(asyncio.DatagramProtocol):
-    """Takes questions to the group, and answers them with *send*, which is the PAN socket that the PNE is to use."""
+    """Takes questions to the group, and answers them with *send*, which is the PAN socket that the PNE is to use.
 
-    def __init__(self, answer: Answerer, send: Send) -> None:
+    *limit* is that of all questions on this PAN.
+    """
+
+    def __init__(self, answer: Answerer, send: Send, limit: RateLimit) -> None:
         self._answer = answer
         self._send = send
-        self._limit = RateLimit(*RATE, time.monotonic)
+        self._limit = limit
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         """Answer what is an Entity Discovery Request; be silent on all else."""
@@ -52,7 +54,7 @@ class Responder(asyncio.DatagramProtocol):
         self._send(response.encode(), addr)
 
 
-async def listen(interface: str, answer: Answerer, send: Send) -> asyncio.BaseTransport:
+async def listen(interface: str, answer: Answerer, send: Send, limit: RateLimit) -> asyncio.BaseTransport:
     """Answer questions to the group that come in on *interface*. Raises OSError where it can't be joined."""
     plain = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
@@ -64,7 +66,7 @@ async def listen(interface: str, answer: Answerer, send: Send) -> asyncio.BaseTr
         plain.close()
         raise
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(lambda: Responder(answer, send), sock=plain)
+    transport, _ = await loop.create_datagram_endpoint(lambda: Responder(answer, send, limit), sock=plain)
     return transport
 
 
