@@ -155,6 +155,20 @@ class Store(Protocol):
         """
         ...
 
+    async def settle_entity(
+        self, entity_id: EntityId, only_via: str | None, note: str | None, at: float
+    ) -> tuple[Network, ...]:
+        """Change through which PN GW a PNE is admitted (empty: any), or a note; None leaves it.
+
+        Returns:
+            The PNs of other PN GWs that it is out of with that, as they are now; its places on member lists stay.
+
+        Raises:
+            NotFound: code ``unknown_entity``.
+            Conflict: code ``revoked``.
+        """
+        ...
+
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         """Append to the audit log, and set the last result of each entity that exists."""
         ...

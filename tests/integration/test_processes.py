@@ -96,6 +96,23 @@ async def test_a_revocation_has_reached_every_process_when_it_returns(site: Site
     assert one.server.sessions.with_peer(EntityId("bob")) is None
 
 
+@pytest.mark.parametrize("nats_is_there", [True, False])
+async def test_a_device_that_is_bound_elsewhere_has_no_session_at_any_process(site: Site, nats_is_there: bool) -> None:
+    nats, (one, other) = site
+    gateway = await one.start_gateway("gw-1")
+    for name in ("alice", "bob"):
+        await one.joined_pne(name, gateway, **FAST)
+    if not nats_is_there:
+        nats.stop()
+        await until(lambda: not other.siblings.connected)  # type: ignore[union-attr]
+    await other.provisioning.settle(EntityId("bob"), "gw-1", "hall")
+    await other.provisioning.settle(EntityId("alice"), "gw-9", None, allow_unknown_gateway=True)
+    assert one.server.sessions.with_peer(EntityId("alice")) is None
+    assert one.server.sessions.with_peer(EntityId("bob")) is not None
+    if nats_is_there:
+        assert gateway.members.get(EntityId("alice")) is None
+
+
 @pytest.mark.req("FN-7", "DEF-5", "DEF-6")
 async def test_a_group_across_two_processes(site: Site) -> None:
     """Invited, keyed, told, heard, kept, and expelled, whichever process each member is behind."""

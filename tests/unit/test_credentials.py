@@ -274,3 +274,28 @@ def test_a_file_that_is_none_writes_none(site: Site, text: str, code: str) -> No
     site.fails(code, "device", "import", site.sheet(text), "--out", out)
     site.fails(code, "device", "import", site.sheet(text), "--dry-run")
     assert not list(site.folder.glob("new*"))
+
+
+def test_a_device_is_set_and_lists_show_what_counts(site: Site) -> None:
+    site.good("gateway", "add", "hub", "--out", site.folder / "hub")
+    for name in ("lamp-1", "lamp-2"):
+        site.good("device", "add", name, "--out", site.folder / name)
+    assert "is changed" in site.good("device", "set", "lamp-1", "--gateway", "hub", "--note", "attic")
+    shown = json.loads(site.good("device", "show", "lamp-1", "--output", "json"))
+    assert (shown["gateway"], shown["note"]) == ("hub", "attic")
+    assert json.loads(site.good("device", "set", "lamp-1", "--any-gateway", "--output", "json")) == {
+        "id": "lamp-1",
+        "ended": 0,
+    }
+    assert json.loads(site.good("device", "show", "lamp-1", "--output", "json"))["gateway"] is None
+    assert "is changed" in site.good("gateway", "set", "hub", "--note", "roof")
+    site.fails("nothing_to_change", "device", "set", "lamp-1")
+    assert site.run("device", "set", "lamp-1", "--gateway", "hub", "--any-gateway")[0] == 2
+
+    site.good("device", "revoke", "lamp-2", "--yes")
+    site.good("gateway", "revoke", "hub", "--yes")
+    assert site.devices() == ["lamp-1"]
+    assert "hub" not in site.good("gateway", "list")
+    everything = json.loads(site.good("device", "list", "--all", "--output", "json"))["items"]
+    assert [(one["id"], one["state"]) for one in everything] == [("lamp-1", "active"), ("lamp-2", "revoked")]
+    assert "hub" in site.good("gateway", "list", "--all")

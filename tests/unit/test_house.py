@@ -125,7 +125,7 @@ def test_an_id_that_comes_twice_is_found() -> None:
 OUR_OWN = {
     "will look again: %s",
     "will look again for revocations: %s",
-    "not every process has confirmed that %s is revoked: it finds it in the store",
+    "not every process has confirmed that %s is out: it finds it in the store",
     "the kept key of %s does not open: another will be asked for",
     "NATS: %s",
     "NATS at %s is away: what is behind other processes can't be reached",

@@ -9,9 +9,9 @@ from cpns.domain.credential import parse_credential
 from cpns.domain.inventory import Kind, Provisioned, State
 from cpns.ids import EntityId
 from tests.support.world import SERVER
-from tests.unit.test_admin import Offline, offline, problem, told
+from tests.unit.test_admin import Live, Offline, live, offline, problem, told
 
-__all__ = ["offline"]
+__all__ = ["live", "offline"]
 
 KEY = bytes(range(7, 39)).hex()
 OTHER = bytes(range(8, 40)).hex()
@@ -179,3 +179,79 @@ async def test_a_note_is_kept_as_it_is(offline: Offline, note: str) -> None:
     assert (await read(offline, f"id,note\nlamp-1,{note}\n"))["imported"] == 1
     assert (await told(await offline.client.get("/devices/lamp-1")))["note"] == note
     assert bad(await read(offline, "id,note\nlamp-2," + "x" * 201)) == [(2, "bad_note")]
+
+
+async def settle(site: Offline | Live, id: str, **new: Any) -> int:
+    done = await told(await site.client.post(f"/devices/{id}/settings", json=new))
+    assert done["id"] == id
+    return int(done["ended"])
+
+
+async def test_gateway_and_note_of_a_device_can_be_changed(offline: Offline) -> None:
+    for gateway in ("hub", "old"):
+        await told(await offline.client.post("/gateways", json={"id": gateway}), 201)
+    await add(offline, "lamp-1", gateway="hub", note="hall")
+
+    async def now() -> tuple[str | None, str]:
+        shown = await told(await offline.client.get("/devices/lamp-1"))
+        return shown["gateway"], shown["note"]
+
+    assert await settle(offline, "lamp-1", note="attic") == 0
+    assert await now() == ("hub", "attic")
+    await settle(offline, "lamp-1", gateway="old")
+    assert await now() == ("old", "attic")
+    await settle(offline, "lamp-1", gateway="", note="")
+    assert await now() == (None, "")
+    await settle(offline, "lamp-1", gateway="later", allow_unknown_gateway=True)
+    assert [(row.event, row.reason) for row in await offline.store.audit(EntityId("lamp-1"), 9)] == [
+        *(("bound", "later"), ("settled", ""), ("bound", "old"), ("settled", ""), ("provisioned", "")),
+    ]
+    await settle(offline, "lamp-1", gateway="later", note="", allow_unknown_gateway=True)  # as it is: no row
+    assert len(await offline.store.audit(EntityId("lamp-1"), 9)) == 5
+
+    where = "/devices/lamp-1/settings"
+    await problem(await offline.client.post(where, json={"gateway": "nobody"}), 404, "unknown_gateway")
+    await problem(await offline.client.post(where, json={"note": "x" * 201}), 422, "bad_note")
+    await problem(await offline.client.post("/devices/hub/settings", json={"note": "x"}), 404, "unknown_entity")
+    await told(await offline.client.post("/gateways/hub/settings", json={"note": "roof"}))
+    assert (await told(await offline.client.get("/gateways/hub")))["note"] == "roof"
+    await problem(await offline.client.post("/gateways/hub/settings", json={"gateway": "old"}), 422, "bad_request")
+    await told(await offline.client.post("/devices/lamp-1/revoke"))
+    await problem(await offline.client.post(where, json={"note": "x"}), 409, "revoked")
+
+
+async def test_a_device_leaves_the_network_of_a_gateway_that_it_is_not_admitted_through(offline: Offline) -> None:
+    await offline.network("pn-1", "hub", "lamp-1", "lamp-2")
+    await told(await offline.client.post("/gateways", json={"id": "other"}), 201)
+    before = await told(await offline.client.get("/networks/pn-1"))
+    await settle(offline, "lamp-1", gateway="hub")
+    assert await told(await offline.client.get("/networks/pn-1")) == before
+    await settle(offline, "lamp-1", gateway="other")
+    after = await told(await offline.client.get("/networks/pn-1"))
+    assert [one["id"] for one in after["members"]] == ["lamp-2"]
+    assert (after["listed"], after["version"]) == ({"lamp-1": "member"}, before["version"] + 1)
+    # a SETUP through the old one that had begun before is decided in its own transaction
+    admitted = await offline.establish("pn-1", "hub", "lamp-1", "lamp-2")
+    told_why = {pne: one.reason for pne, one in admitted.admissions.items()}
+    assert told_why == {"lamp-1": "not_admitted_through_this_gateway", "lamp-2": ""}
+    assert [one["id"] for one in (await told(await offline.client.get("/networks/pn-1")))["members"]] == ["lamp-2"]
+
+
+async def test_the_session_through_another_gateway_ends_in_that_moment(live: Live) -> None:
+    pne = await live.established()
+    await live.world.provision(Kind.GATEWAY, "gw-2")
+    server = live.world.server
+    assert await settle(live, "pne-1", note="hall") == 0
+    assert await settle(live, "pne-1", gateway="gw-1") == 0
+    assert server.sessions.with_peer(EntityId("pne-1")) is not None
+    assert await settle(live, "pne-1", gateway="gw-2") == 1
+    assert server.sessions.with_peer(EntityId("pne-1")) is None
+    assert live.gateway.members.get(EntityId("pne-1")) is None  # it was told, before the command returned
+    shown = await told(await live.client.get("/devices/pne-1"))
+    assert (shown["connected"], shown["pn_id"], shown["gateway"]) == (False, None, "gw-2")
+
+    await live.world.stop(pne)
+    await live.world.joined_pne("pne-1", await live.world.start_gateway("gw-2"))
+    session = server.sessions.with_peer(EntityId("pne-1"))
+    assert session is not None
+    assert session.via == "gw-2"

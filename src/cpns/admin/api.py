@@ -70,6 +70,17 @@ def _add_entities(router: APIRouter, admin: Admin) -> None:
     add("gateways", Kind.GATEWAY)
     add("devices", Kind.PNE)
 
+    @router.post("/gateways/{id}/settings")
+    async def settle_gateway(id: str, new: pm.GatewaySettings) -> pm.Settled:
+        entity = (await admin.entity(Kind.GATEWAY, id)).entity_id
+        return pm.Settled(id=entity, ended=await admin.settle(entity, None, new.note))
+
+    @router.post("/devices/{id}/settings")
+    async def settle_device(id: str, new: pm.DeviceSettings) -> pm.Settled:
+        entity = (await admin.entity(Kind.PNE, id)).entity_id
+        ended = await admin.settle(entity, new.gateway, new.note, allow_unknown_gateway=new.allow_unknown_gateway)
+        return pm.Settled(id=entity, ended=ended)
+
     @router.post("/gateways", status_code=201)
     async def add_gateway(new: pm.NewGateway, response: Response, dry_run: bool = False) -> pm.Credential:
         response.headers.update(_NO_STORE)

@@ -32,7 +32,13 @@ class NewDevice(NewGateway):
     allow_unknown_gateway: bool = False
 
 
-class DeviceSettings(Request):
+class GatewaySettings(Request):
+    """What is to change of a gateway; null leaves it."""
+
+    note: str | None = None
+
+
+class DeviceSettings(GatewaySettings):
     """What is to change of a device; null leaves it.
 
     Attributes:
@@ -41,8 +47,14 @@ class DeviceSettings(Request):
     """
 
     gateway: str | None = None
-    note: str | None = None
     allow_unknown_gateway: bool = False
+
+
+class Settled(BaseModel):
+    """A gateway or device that was changed, and how many sessions ended with that: those through another gateway."""
+
+    id: str
+    ended: int
 
 
 class Decision(Request):

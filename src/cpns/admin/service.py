@@ -150,6 +150,12 @@ class Admin:
             text, dry_run=dry_run, new_only=new_only, allow_unknown_gateway=allow_unknown_gateway
         )
 
+    async def settle(
+        self, entity: EntityId, gateway: str | None, note: str | None, *, allow_unknown_gateway: bool = False
+    ) -> int:
+        """Change gateway or note of an entity; see `Provisioning.settle`."""
+        return await self._provisioning.settle(entity, gateway, note, allow_unknown_gateway=allow_unknown_gateway)
+
     async def revoke(self, kind: Kind, name: str) -> int:
         """Revoke an entity, at once; return how many sessions ended.
 

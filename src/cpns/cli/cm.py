@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cpns.cli.options import Data, Output, Print, Yes
+from cpns.cli.options import All, Data, Output, Print, Yes
 
 app = typer.Typer(
     name="cm", help="Look at devices that can go direct (Changing-Mode), and at their keys.", no_args_is_help=True
@@ -14,14 +14,14 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="Its CM Device ID, or its 
 
 
 @app.command("list")
-def list_all(data: Data, output: Print = Output.TABLE) -> None:
+def list_all(data: Data, all: All = False, output: Print = Output.TABLE) -> None:
     """List the CM Devices: which device each is embedded in, who set it up, and who knows its key.
 
     Example: cpns cm list
     """
     from cpns.cli import talk
 
-    talk.show_cm_devices(talk.get(data, "/cm"), output)
+    talk.show_cm_devices(talk.current(talk.get(data, "/cm"), all), output)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cpns.cli.options import Data, Note, Out, Output, PassphraseFile, Print, UnknownGateway, Yes
+from cpns.cli.options import All, Data, NewNote, Note, Out, Output, PassphraseFile, Print, UnknownGateway, Yes
 
 app = typer.Typer(name="device", help="Provision devices (PNEs), and talk to them.", no_args_is_help=True)
 
@@ -42,14 +42,14 @@ def add(
 
 
 @app.command("list")
-def list_all(data: Data, output: Print = Output.TABLE) -> None:
+def list_all(data: Data, all: All = False, output: Print = Output.TABLE) -> None:
     """List the devices.
 
     Example: cpns device list --output json
     """
     from cpns.cli import talk
 
-    talk.list_all("devices", data, output)
+    talk.list_all("devices", data, all, output)
 
 
 @app.command()
@@ -61,6 +61,31 @@ def show(id: Id, data: Data, output: Print = Output.TABLE) -> None:
     from cpns.cli import talk
 
     talk.show("devices", data, id, output)
+
+
+@app.command("set")
+def settle(
+    id: Id,
+    data: Data,
+    gateway: Annotated[
+        str | None, typer.Option("--gateway", help="Admit it through this gateway alone.", show_default="as it is")
+    ] = None,
+    any_gateway: Annotated[bool, typer.Option("--any-gateway", help="Admit it through any gateway.")] = False,
+    allow_unknown_gateway: UnknownGateway = False,
+    note: NewNote = None,
+    output: Print = Output.TABLE,
+) -> None:
+    """Change through which gateway a device is admitted, or its note. A session through another gateway ends at once.
+
+    Example: cpns device set pne-1 --gateway gw-2 --note "cellar"
+    """
+    from cpns.cli import talk
+
+    if gateway is not None and any_gateway:
+        raise typer.BadParameter("give one of the two", param_hint="--gateway or --any-gateway")
+    via = "" if any_gateway else gateway
+    new = {"gateway": via, "note": note, "allow_unknown_gateway": allow_unknown_gateway}
+    talk.settle("devices", data, id, new, output)
 
 
 @app.command()

@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from cpns.cli.options import (
+    All,
     Data,
     Devices,
     GatewayControl,
+    NewNote,
     Note,
     Out,
     Output,
@@ -89,14 +91,14 @@ def add(
 
 
 @app.command("list")
-def list_all(data: Data, output: Print = Output.TABLE) -> None:
+def list_all(data: Data, all: All = False, output: Print = Output.TABLE) -> None:
     """List the gateways.
 
     Example: cpns gateway list --output json
     """
     from cpns.cli import talk
 
-    talk.list_all("gateways", data, output)
+    talk.list_all("gateways", data, all, output)
 
 
 @app.command()
@@ -108,6 +110,17 @@ def show(id: Id, data: Data, output: Print = Output.TABLE) -> None:
     from cpns.cli import talk
 
     talk.show("gateways", data, id, output)
+
+
+@app.command("set")
+def settle(id: Id, data: Data, note: NewNote = None, output: Print = Output.TABLE) -> None:
+    """Change the note of a gateway.
+
+    Example: cpns gateway set gw-1 --note "attic"
+    """
+    from cpns.cli import talk
+
+    talk.settle("gateways", data, id, {"note": note}, output)
 
 
 @app.command()

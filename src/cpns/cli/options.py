@@ -73,6 +73,10 @@ PneControl = Annotated[
 ]
 Devices = Annotated[list[str], typer.Argument(metavar="DEVICE...", help="The devices.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+All = Annotated[bool, typer.Option("--all", help="Revoked ones too.")]
+NewNote = Annotated[
+    str | None, typer.Option("--note", help="For you: what it is, where it stands.", show_default="as it is")
+]
 Note = Annotated[str, typer.Option("--note", help="For you: what it is, where it stands.")]
 UnknownGateway = Annotated[
     bool, typer.Option("--allow-unknown-gateway", help="Take a gateway that is not provisioned yet.")

@@ -120,10 +120,15 @@ KINDS: Final = {"devices": Kind.PNE, "gateways": Kind.GATEWAY}
 COLUMNS = ("id", "state", "connected", "last result", "reason", "via", "when", "pn", "note")
 
 
-def list_all(plural: str, data: Path, output: Output) -> None:
-    """Print all entities of a kind."""
-    found = get(data, f"/{plural}")
+def list_all(plural: str, data: Path, all: bool, output: Output) -> None:
+    """Print the entities of a kind; with *all* revoked ones too."""
+    found = current(get(data, f"/{plural}"), all)
     o.show(found, output, COLUMNS, (_row(entity) for entity in found["items"]))
+
+
+def current(found: dict[str, Any], all: bool) -> dict[str, Any]:
+    """Return *found* without what is revoked, unless *all* is wanted."""
+    return {**found, "items": [one for one in found["items"] if all or one["state"] != "revoked"]}
 
 
 def _row(one: dict[str, Any]) -> tuple[object, ...]:
@@ -156,6 +161,18 @@ def show(plural: str, data: Path, id: str, output: Output) -> None:
     o.print_fields(fields)
     print()
     print_audit(entity["audit"])
+
+
+def settle(plural: str, data: Path, id: str, new: dict[str, Any], output: Output) -> None:
+    """Change gateway or note of an entity.
+
+    Raises:
+        BadInput: ``nothing_to_change``.
+    """
+    if new.get("gateway") is None and new["note"] is None:
+        raise BadInput("nothing_to_change", f"Say what is to change of {o.plain(id)}: see --help.")
+    done = post(data, resource(plural, id, "/settings"), new)
+    o.say(f"{done['id']} is changed; sessions ended: {done['ended']}", done, output)
 
 
 def print_audit(audit: list[dict[str, Any]]) -> None:

@@ -383,6 +383,10 @@ class Server:
         """See `Revocations.end`."""
         return await self._revocations.end(entity, left)
 
+    async def bound(self, pne: EntityId, via: EntityId, left: Sequence[Network]) -> int:
+        """See `Revocations.bound`."""
+        return await self._revocations.bound(pne, via, left)
+
     def left_groups(self, changes: Sequence[ChangedGroup]) -> None:
         """Tell the members of service groups that a revoked PNE was in."""
         self.groups.tell(changes)

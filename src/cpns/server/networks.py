@@ -173,10 +173,10 @@ class Networks:
             if found.network is not None and let_in and (gateway, pne) not in told:
                 self._tell_soon(found.network, gateway, Change.MOVED, (pne,))
 
-    async def gone(self, networks: Iterable[Network], pne: EntityId, via: EntityId | None) -> None:
-        """Tell of a revoked PNE: the PN GWs of its PNs, and the one that it had its session through."""
+    async def gone(self, networks: Iterable[Network], pne: EntityId, via: EntityId | None, change: Change) -> None:
+        """Tell of a PNE that is out: the PN GWs of its PNs, and the one that it had its session through."""
         tell = [
-            self._tell(network, gateway, Change.EXPELLED, (pne,))
+            self._tell(network, gateway, change, (pne,))
             for network in networks
             for gateway in {network.gateway_id, via or network.gateway_id}
         ]

@@ -13,12 +13,13 @@ from typing import Any, Final
 from cpns.domain.network import Network
 from cpns.errors import UserError
 from cpns.ids import EntityId
-from cpns.ports import Clock, Siblings, Store
+from cpns.ports import Answers, Clock, Siblings, Store
 from cpns.server.gateways import Gateways
 from cpns.server.networks import Networks
 from cpns.service.presence import Presences
 from cpns.service.sessions import begun_at
 from cpns.session.table import Sessions
+from cpns.wire.registry import Change
 
 _log = logging.getLogger("cpns.server")
 
@@ -55,6 +56,7 @@ class Revocations:
         self._siblings = siblings
         siblings.serve("bar", self._bar_elsewhere)
         siblings.serve("end", self._end_elsewhere)
+        siblings.serve("bound", self._bound_elsewhere)
 
     async def bar(self, entity: EntityId) -> None:
         """From now on no session of *entity* begins, not even of a run that is under way."""
@@ -71,11 +73,37 @@ class Revocations:
         answers = await self._siblings.ask("end", entity)
         for their_count, their_via in answers.values:
             count, via = count + their_count, via or their_via
-        await self._networks.gone(left, entity, via)
-        if not answers.complete:
-            _log.warning("not every process has confirmed that %s is revoked: it finds it in the store", entity)
-            await asyncio.sleep(2 * LOOK_SECONDS)
+        await self._networks.gone(left, entity, via, Change.EXPELLED)
+        await self._all_have_heard(answers, entity)
         return count
+
+    async def bound(self, pne: EntityId, via: EntityId, left: Sequence[Network]) -> int:
+        """End the session of a PNE that is admitted through *via* alone now, where it has one through another PN GW.
+
+        Returns:
+            How many that were. Of the PNs that it *left* the PN GWs have forgotten it when this returns, as in `end`.
+        """
+        count, old = self._bound_here(pne, via)
+        answers = await self._siblings.ask("bound", [pne, via])
+        for their_count, their_old in answers.values:
+            count, old = count + their_count, old or their_old
+        await self._networks.gone(left, pne, old, Change.MOVED)
+        await self._all_have_heard(answers, pne)
+        return count
+
+    async def _all_have_heard(self, answers: Answers, entity: EntityId) -> None:
+        if not answers.complete:
+            _log.warning("not every process has confirmed that %s is out: it finds it in the store", entity)
+            await asyncio.sleep(2 * LOOK_SECONDS)
+
+    def _bound_here(self, pne: EntityId, via: EntityId, before: float | None = None) -> tuple[int, EntityId | None]:
+        """As `_end_here`, of the session of a PNE through another PN GW than *via* alone."""
+        session = self._sessions.with_peer(pne)
+        if session is None or session.via == via or (before is not None and begun_at(session, self._clock) >= before):
+            return 0, None
+        self._sessions.remove(session)
+        self._presences.lost(pne)
+        return 1, session.via
 
     def _end_here(self, entity: EntityId, before: float | None = None) -> tuple[int, EntityId | None]:
         """End all that *entity* has here, or what began *before* then, seconds since the epoch.
@@ -105,6 +133,8 @@ class Revocations:
                     if row.event == "revoked":
                         self._bar(row.entity_id)
                         self._end_here(row.entity_id)
+                    elif row.event == "bound":
+                        self._bound_here(row.entity_id, EntityId(row.reason), row.at)
                     else:
                         self._end_here(row.entity_id, row.at)
             except UserError as error:
@@ -119,3 +149,7 @@ class Revocations:
     async def _end_elsewhere(self, entity: Any) -> list[object]:  # noqa: ANN401
         self._bar(entity)
         return [*self._end_here(entity)]
+
+    async def _bound_elsewhere(self, argument: Any) -> list[object]:  # noqa: ANN401
+        pne, via = argument
+        return [*self._bound_here(pne, via)]

@@ -60,6 +60,10 @@ class Sessions(Protocol):
         """End what a revoked entity has open, and tell the PN GWs of the PNs that it has *left*; return how many."""
         ...
 
+    async def bound(self, pne: EntityId, via: EntityId, left: Sequence[Network]) -> int:
+        """End the session of a PNE through another PN GW than *via*, and tell those of the PNs that it has *left*."""
+        ...
+
     def left_groups(self, changes: Sequence[ChangedGroup]) -> None:
         """Tell the members of service groups that a revoked entity was in."""
         ...
@@ -72,6 +76,10 @@ class NoSessions:
         """Do nothing."""
 
     async def end(self, entity: EntityId, left: Sequence[Network]) -> int:
+        """End none."""
+        return 0
+
+    async def bound(self, pne: EntityId, via: EntityId, left: Sequence[Network]) -> int:
         """End none."""
         return 0
 
@@ -198,6 +206,30 @@ class Provisioning:
             await self._store.add_entities(news)
         bad.sort(key=lambda one: one.line)
         return ImportReport(sheet.size, sheet.separator, tuple(bad), tuple(made), tuple(unchanged))
+
+    async def settle(
+        self, entity: EntityId, only_via: str | None, note: str | None, *, allow_unknown_gateway: bool = False
+    ) -> int:
+        """Change through which PN GW a PNE is admitted, or a note; return how many sessions ended with that.
+
+        Args:
+            entity: a PNE, or (its note) a PN GW.
+            only_via: that PN GW; empty for any, None leaves it.
+            note: None leaves it.
+            allow_unknown_gateway: as in `add`.
+
+        Raises:
+            BadInput: the note, or the ID of the gateway, can't be taken.
+            NotFound: ``unknown_gateway``, ``unknown_entity``.
+            Conflict: ``revoked``, ``gateway_revoked``.
+        """
+        if note is not None:
+            checked_note(note)
+        if only_via:
+            known = await self._known([Row(0, entity, only_via)], allow_unknown_gateway)
+            only_via = known.gateway(only_via)
+        left = await self._store.settle_entity(entity, only_via, note, self._clock.now())
+        return await self._sessions.bound(entity, EntityId(only_via), left) if only_via else 0
 
     async def revoke(self, name: str) -> int:
         """Revoke an entity: nothing of it opens from the moment this returns; return how many sessions ended.

@@ -26,7 +26,7 @@ _ENDED = (
     .where(
         audit.c.number > bindparam("after"),
         audit.c.number <= bindparam("last"),
-        audit.c.event.in_(("revoked", "expelled")),
+        audit.c.event.in_(("revoked", "expelled", "bound")),
     )
     .order_by(audit.c.number)
 )

@@ -30,7 +30,7 @@ from cpns.ids import EntityId, PnId
 from cpns.store import group_queries, waiting_queries
 from cpns.store.audit_queries import record
 from cpns.store.dialect import DriverSql, driver_select, insert_or_update
-from cpns.store.schema import members, networks, standings
+from cpns.store.schema import entities, members, networks, standings
 
 MAX_LISTED: Final = 10_000
 """Places on the member list of one PN up to which a decision adds new ones; who comes by itself is not bound by it."""
@@ -66,6 +66,8 @@ _DROP_STANDING = delete(standings).where(standings.c.pne_id == bindparam("pne"),
 _LISTED = select(func.count()).select_from(standings).where(standings.c.pn_id == bindparam("pn_id"))
 
 _PRESENT = select(members.c.pne_id, members.c.pn_id, members.c.pan_secure)
+_BINDING = select(entities.c.entity_id, entities.c.only_via)
+_ELSEWHERE: Final = Admission(Result.AUTHENTICATION_FAILED, "not_admitted_through_this_gateway")
 _STANDING = select(standings.c.pne_id, standings.c.pn_id, standings.c.standing)
 _MEMBERS = (
     select(members.c.pn_id, members.c.pne_id, members.c.pan_secure, members.c.since, standings.c.standing)
@@ -93,6 +95,17 @@ _OWNED = select(networks.c.pn_id).where(networks.c.owner == bindparam("pne_id"))
 @lru_cache(maxsize=128)
 def _presents(count: int) -> DriverSql:
     return driver_select(_PRESENT, members.c.pne_id, count)
+
+
+@lru_cache(maxsize=128)
+def _bindings(count: int) -> DriverSql:
+    return driver_select(_BINDING, entities.c.entity_id, count)
+
+
+def _bound_elsewhere(connection: Connection, ids: Sequence[EntityId], gateway_id: EntityId) -> set[EntityId]:
+    """Return those of *ids* that are admitted through another PN GW alone, be it since their SETUP began."""
+    rows = _bindings(len(ids)).rows(connection, tuple(ids)) if ids else ()
+    return {pne for pne, via in rows if via not in (None, gateway_id)}
 
 
 @lru_cache(maxsize=128)
@@ -196,7 +209,11 @@ def establish(connection: Connection, finished: Establishment) -> Admitted:
         raise Refused(Result.UNKNOWN_PN, "pn_of_another_gateway")
     places, present = _places(connection, finished.pn_id, [member.pne_id for member in finished.members])
     policy = finished.policy if before is None else before.policy
-    admissions = {pne: admit(policy, place, founding=before is None) for pne, place in places.items()}
+    bound = _bound_elsewhere(connection, list(places), finished.gateway_id)
+    admissions = {
+        pne: _ELSEWHERE if pne in bound else admit(policy, place, founding=before is None)
+        for pne, place in places.items()
+    }
     let_in = [member for member in finished.members if admissions[member.pne_id].result is Result.SUCCESS]
     joined = tuple(member.pne_id for member in let_in if not places[member.pne_id].present)
     after = before
@@ -342,6 +359,17 @@ def _apply(
     if change.gateway_id is not None:
         connection.execute(_SERVED_SINCE, {"id": before.pn_id, "at": at})
     return _bumped(connection, before, **changes)
+
+
+def leave_all_but(connection: Connection, pne_id: EntityId, gateway_id: EntityId) -> tuple[Network, ...]:
+    """Take a PNE out of the PN that it is in, if another PN GW serves that; return that PN as it is now."""
+    found = []
+    for pn_id in connection.execute(_OF_MEMBER, {"pne_id": pne_id}).scalars().all():
+        before = network(connection, pn_id)
+        if before is not None and before.gateway_id != gateway_id:
+            connection.execute(_DROP_MEMBER, {"pne": pne_id, "pn": pn_id})
+            found.append(_counted(connection, before))
+    return tuple(found)
 
 
 def forget(connection: Connection, pne_id: EntityId) -> tuple[Network, ...]:

@@ -21,6 +21,7 @@ from cpns.domain.inventory import (
     State,
     StoredReading,
 )
+from cpns.domain.network import Network
 from cpns.errors import Conflict, NotFound, Result
 from cpns.ids import EntityId, sameness, spellings
 from cpns.store import network_queries, waiting_queries
@@ -82,6 +83,12 @@ _REVOKE = (
     update(entities)
     .where(entities.c.entity_id == bindparam("id"))
     .values(state=State.REVOKED.value, revoked_at=bindparam("at"))
+)
+
+_SETTLE = (
+    update(entities)
+    .where(entities.c.entity_id == bindparam("id"))
+    .values(only_via=bindparam("via"), note=bindparam("new_note"))
 )
 
 _READINGS = (
@@ -166,6 +173,27 @@ def revoke(connection: Connection, entity_id: EntityId, at: float) -> Revocation
     waiting_queries.drop_pushes(connection, entity_id)
     record(connection, [Outcome(at, "revoked", entity_id, None, Result.SUCCESS)])
     return Revocation(True, left)
+
+
+def settle(
+    connection: Connection, entity_id: EntityId, only_via: str | None, note: str | None, at: float
+) -> tuple[Network, ...]:
+    """See `cpns.ports.Store.settle_entity`."""
+    before = next(iter(provisioned(connection, [entity_id], [])), None)
+    if before is None:
+        raise NotFound("unknown_entity", f"there is no entity {entity_id}: look for its ID in the list")
+    if before.state is State.REVOKED:
+        raise Conflict("revoked", f"{entity_id} is revoked: nothing of it changes any more")
+    via = before.only_via if only_via is None else EntityId(only_via) or None
+    values = {"id": entity_id, "via": via, "new_note": before.note if note is None else note}
+    if (via, values["new_note"]) == (before.only_via, before.note):
+        return ()
+    connection.execute(_SETTLE, values)
+    if via is None or via == before.only_via:
+        record(connection, [Outcome(at, "settled", entity_id, None, Result.SUCCESS)])
+        return ()
+    record(connection, [Outcome(at, "bound", entity_id, None, Result.SUCCESS, via)])
+    return network_queries.leave_all_but(connection, entity_id, via)
 
 
 def add_reading(connection: Connection, row: tuple[EntityId, bytes, EntityId, str, float, str]) -> bool:

@@ -86,6 +86,13 @@ class ServerStore:
         """See `cpns.ports.Store`. The audit log gets a row ``revoked``, the first time."""
         return await self._database.run(partial(_revoke, entity_id=entity_id, at=at))
 
+    async def settle_entity(
+        self, entity_id: EntityId, only_via: str | None, note: str | None, at: float
+    ) -> tuple[Network, ...]:
+        """See `cpns.ports.Store`. The audit log gets a row ``bound`` with the PN GW as reason, or ``settled``."""
+        settle = partial(q.settle, entity_id=entity_id, only_via=only_via, note=note, at=at)
+        return await self._database.run(settle)
+
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         """See `cpns.ports.Store`."""
         await self._database.run(partial(audit_queries.record, outcomes=outcomes))
