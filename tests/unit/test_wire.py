@@ -16,9 +16,21 @@ from hypothesis import strategies as st
 from cpns.errors import Result, WireError
 from cpns.wire import cm_messages as cm
 from cpns.wire import codec
+from cpns.wire import group_messages as gm
 from cpns.wire import messages as m
+from cpns.wire import pn_messages as pm
 from cpns.wire import sg_messages as sg
-from cpns.wire.registry import MAX_BODY, MAX_MEMBERS, MAX_PAN_BODY, PAGE_BYTES, Label, MessageType
+from cpns.wire.registry import (
+    MAX_ALIAS_BYTES,
+    MAX_BODY,
+    MAX_KEEP,
+    MAX_MEMBERS,
+    MAX_PAN_BODY,
+    MAX_SEALED_BYTES,
+    PAGE_BYTES,
+    Label,
+    MessageType,
+)
 from tests.support.wire_strategies import any_message, messages
 from tests.vectors.check import check_wire
 
@@ -556,3 +568,36 @@ def test_a_page_has_what_gets_over_a_pan(entries: list[Any]) -> None:
     if page.more:
         longer = replace(page, entries=tuple(entries[: len(shown) + 1]))
         assert len(shown) == MAX_MEMBERS or len(codec.encode(longer)) > PAGE_BYTES - 4
+
+
+LONGEST: Any = "x" * 64
+LISTED: Any = (LONGEST,) * MAX_MEMBERS
+TEXT = "t" * MAX_ALIAS_BYTES
+OVER_A_PAN: list[Any] = [
+    m.SetupRequest(3, LONGEST, bytes(16), bytes(7), True, False, 1, bytes(1216), LONGEST, 3, LISTED),
+    pm.PnChangeNotify(LONGEST, LISTED, 2**53, 6, LONGEST, ("a" * 100,) * 4),
+    pm.InventoryResponse(0, networks=LISTED, more=True),
+    pm.EntityDiscoveryResponse(LONGEST, 3, True, LISTED, TEXT),
+    pm.InviteRequest(LONGEST, LISTED),
+    pm.InviteResponse(0, tuple(m.OutcomeEntry(LONGEST, 255) for _ in LISTED)),
+    pm.ExpelRequest(LONGEST, LISTED),
+    sg.SgCreateRequest(TEXT, 3, TEXT, LISTED, True, MAX_KEEP),
+    sg.SgCreateResponse(0, LONGEST, tuple(m.OutcomeEntry(LONGEST, 255) for _ in LISTED)),
+    sg.SgInviteRequest(LONGEST, LISTED),
+    sg.SgInviteResponse(0, tuple(m.OutcomeEntry(LONGEST, 255) for _ in LISTED)),
+    sg.SgExpelRequest(LONGEST, LISTED),
+    sg.SgChangeNotify(LONGEST, LISTED, 2**53, 9, 2**53, LONGEST),
+    sg.SgInventoryResponse(0, groups=LISTED, more=True),
+    gm.GroupKeyBroadcast(
+        *(LONGEST, LONGEST, 2**53, 2**32, (gm.WrappedEntry(2**16, bytes(40)),) * MAX_MEMBERS, bytes(64))
+    ),
+    gm.GroupMessage(LONGEST, 2**53, LONGEST, bytes(12), bytes(MAX_SEALED_BYTES), bytes(64)),
+]
+
+
+@pytest.mark.parametrize("message", OVER_A_PAN, ids=lambda one: type(one).__name__)
+def test_what_goes_over_a_pan_fits_with_the_longest_names(message: Any) -> None:
+    """Whatever lists IDs, or carries a message to a group; that pages of inventories do is shown above."""
+    body = codec.encode(message)
+    assert len(body) <= PAGE_BYTES
+    assert codec.decode(body, type(message), limit=MAX_PAN_BODY) == message
