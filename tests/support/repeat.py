@@ -24,6 +24,11 @@ class Repeat:
         metafunc.fixturenames.append("repetition")
         metafunc.parametrize("repetition", range(self._times), indirect=True)
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Say at once why one failed: the others take long."""
+        if report.failed:
+            print(f"\n{report.nodeid}\n{report.longreprtext}", flush=True)
+
 
 def busy() -> None:
     while True:
