@@ -112,7 +112,9 @@ async def serve(arguments: argparse.Namespace) -> None:
     if first:
         await provisioning.add(arguments.gateways, arguments.pnes, max(arguments.registered, arguments.pnes))
     siblings = None if arguments.nats is None else await _siblings(arguments.nats, vault)
-    config = ServerConfig(SERVER, arguments.folder, port=0, lowest_suite=1, answer_timeout=30.0)
+    config = ServerConfig(
+        SERVER, arguments.folder, port=0, lowest_suite=1, answer_timeout=30.0, readings_rate=1e9, readings_volume=1e15
+    )
     server = Server(config, store, vault, CLOCK, random_bytes, siblings=siblings)
     _, port = await server.start()
     settle_collector()

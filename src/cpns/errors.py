@@ -97,6 +97,14 @@ class NoAnswer(Refused):
         super().__init__(Result.NO_ANSWER, reason)
 
 
+class Later(Refused):
+    """It is more than the share of its party: the same is taken in so many *seconds*."""
+
+    def __init__(self, reason: str, seconds: float) -> None:
+        super().__init__(Result.TOO_MANY, reason)
+        self.seconds = seconds
+
+
 class UserError(CpnsError):
     """Something the user can mend: a stable *code* for programs, a *sentence* that says what to do."""
 

@@ -193,6 +193,10 @@ class Admin:
             waiting=tuple(waiting),
             presence=(await self.presences([pne]))(pne),
             texts=len(await self._store.pushes_for(device.entity_id, self._clock.now())),
+            excess=None if self._server is None else await self._server.overview.excess(pne),
+            excess_of_gateway=None
+            if self._server is None or gateway is None
+            else await self._server.overview.excess(gateway.entity_id),
         )
         return explain(facts)
 

@@ -22,6 +22,18 @@ CmUnused = Annotated[
 OwnerAway = Annotated[
     float, flag("server", "--owner-away", "Days that a group's owner may be away before another follows it.", min=0)
 ]
+ReadingsRate = Annotated[
+    float,
+    flag(
+        "server",
+        "--readings-rate",
+        "Readings a second of one device, on average; ten seconds' worth at once. More is asked to wait.",
+        min=0.01,
+    ),
+]
+ReadingsVolume = Annotated[
+    float, flag("server", "--readings-volume", "Megabytes a day that the readings of one device may take.", min=1)
+]
 Nats = Annotated[
     str | None,
     flag("server", "--nats", "nats://HOST:PORT, where its processes reach each other.", show_default="it is alone"),
@@ -88,6 +100,8 @@ def run(
     session_age: SessionAge = 86400.0,
     cm_unused: CmUnused = 30.0,
     owner_away: OwnerAway = 30.0,
+    readings_rate: ReadingsRate = 20.0,
+    readings_volume: ReadingsVolume = 64.0,
     nats: Nats = None,
     workers: Workers = 1,
     passphrase_file: PassphraseFile = None,
@@ -113,6 +127,8 @@ def run(
         *(data, host, port, tls_certificate, tls_key, lowest_suite, policy, answer_timeout, half_open, session_age),
         cm_unused=cm_unused * 86400.0,
         owner_away=owner_away * 86400.0,
+        readings_rate=readings_rate,
+        readings_volume=readings_volume * 1e6,
         nats=nats,
         workers=workers,
         trace=trace,

@@ -28,6 +28,20 @@ NEXT: dict[str, str] = {
 """Reason of the audit log to what it means and what to do."""
 
 
+SHARES: dict[str, tuple[str, str]] = {
+    "too_many_requests": ("requests at once", "it asks more than is answered: look at what it runs"),
+    "too_many_readings": (
+        "readings a second",
+        "it sends them again; let it send fewer, or give the server a higher --readings-rate",
+    ),
+    "too_much_in_readings": (
+        "bytes of readings a day",
+        "it sends them again; let it send less, or give the server a higher --readings-volume",
+    ),
+}
+"""Reason of a refusal for going over a share to what that is a share of, and what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is known, as of `now`; None for what is not.
@@ -42,6 +56,7 @@ class Facts:
         waiting: the PNs that it waits for.
         presence: how it can be reached now.
         texts: how many wait for it.
+        excess: over which share it went last, how often in a row, and seconds since; `excess_of_gateway` likewise.
     """
 
     now: float
@@ -56,6 +71,8 @@ class Facts:
     waiting: tuple[Waiting, ...] = ()
     presence: Fact | None = None
     texts: int = 0
+    excess: tuple[str, int, float] | None = None
+    excess_of_gateway: tuple[str, int, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +95,14 @@ class Finding:
 def explain(facts: Facts) -> list[Finding]:
     """Return the findings from the server outwards; the first that is not good is where to begin."""
     steps = (_provisioned, _attempt, _network, _gateway, _session, _reach, _traffic)
-    return [step(facts) for step in steps]
+    over = {"shares": facts.excess, "shares of gateway": facts.excess_of_gateway}
+    return [*(step(facts) for step in steps), *(_over(name, one) for name, one in over.items() if one is not None)]
+
+
+def _over(step: str, excess: tuple[str, int, float]) -> Finding:
+    what, times, seconds = excess
+    of, next_step = SHARES.get(what, (what, "see the server's log at that time"))
+    return Finding(step, False, f"over its share of {of}, {times} times: told to wait", seconds, next_step)
 
 
 def explain_stranger(stranger: Waiting, now: float) -> list[Finding]:

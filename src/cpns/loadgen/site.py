@@ -26,6 +26,8 @@ from cpns.store.vault import open_vault
 IMPORTED_AT_ONCE: Final = 1000
 REVOKED_AT_ONCE: Final = 8
 START_SECONDS: Final = 20.0
+WITHOUT_SHARES: Final = ("--readings-rate", "1e6", "--readings-volume", "1e9")
+"""What is measured is what a server bears, not what it lets one device do."""
 PREFIX: Final = "bench"
 NOTE: Final = "made by cpns bench"
 
@@ -131,7 +133,18 @@ async def _server(data: Path, log: Path) -> AsyncIterator[None]:
     """Run a server on *data* meanwhile."""
     with log.open("w+") as file:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "cpns", "server", "run", "--data", str(data), "--listen", "127.0.0.1:0"),
+            *(
+                sys.executable,
+                "-m",
+                "cpns",
+                "server",
+                "run",
+                "--data",
+                str(data),
+                "--listen",
+                "127.0.0.1:0",
+                *WITHOUT_SHARES,
+            ),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=file,

@@ -7,8 +7,9 @@ from typing import Final, Protocol
 
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.session.table import Session
+from cpns.shares.noted import by
 from cpns.transport.endpoint import Hinted
-from cpns.transport.errors import Answer, Code
+from cpns.transport.errors import LONGEST_WAIT, Answer, Code
 from cpns.wire import application, codec
 from cpns.wire.application import Reading
 from cpns.wire.messages import ErrorBody
@@ -79,10 +80,15 @@ class Outbox:
                 continue
             if answer.ok:
                 return
+            wait = PAUSE
             if answer.code == Code.UNAUTHORIZED:  # the session does not hold where we are
                 self._way.suspect(used, lost=True)
             elif answer.code != Code.SERVICE_UNAVAILABLE:
                 raise Refused(
                     Result.BAD_REQUEST, f"server_refused_with_{codec.decode(answer.payload, ErrorBody).result}"
                 )
-            await asyncio.sleep(PAUSE)
+            elif answer.max_age is not None:  # more than our share: the same reading is taken then
+                wait = min(answer.max_age, LONGEST_WAIT)
+                if wait > 1:
+                    _log.warning("the server takes no more readings of ours for %g s", wait, extra=by("readings"))
+            await asyncio.sleep(wait)

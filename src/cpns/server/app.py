@@ -35,7 +35,9 @@ from cpns.service.pushes import Pushes
 from cpns.service.readings import Readings
 from cpns.service.siblings import Alone
 from cpns.session.table import Session, Sessions
+from cpns.shares.exceeded import Exceeded
 from cpns.shares.noted import by
+from cpns.shares.party import Party
 from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
@@ -84,7 +86,13 @@ class Server:
         self.store = store
         self.vault = vault
         self.sessions = Sessions()
-        self.readings = Readings(store, clock, LOOK_SECONDS if self._siblings.others else None)
+        self.readings = Readings(
+            store,
+            clock,
+            config.readings_rate,
+            config.readings_volume,
+            LOOK_SECONDS if self._siblings.others else None,
+        )
         self._clock = clock
         self.gateways = Gateways(self._siblings)
         self.pnes = Pnes(self.sessions, self.gateways, self._siblings)
@@ -106,7 +114,8 @@ class Server:
             config.policy,
             self._admitted,
         )
-        self.overview = Overview(self.sessions, self.pnes, clock, self._siblings)
+        self.exceeded = Exceeded()
+        self.overview = Overview(self.sessions, self.pnes, self.exceeded, clock, self._siblings)
         self._revocations = Revocations(
             *(store, *here, self.networks, self._presences, clock, self._authentication.revoked, self._siblings)
         )
@@ -120,7 +129,12 @@ class Server:
             self.end,
             self._siblings,
         )
-        self._endpoint = Endpoint(config.server_id, self.sessions, self._handle, on_lost=self._gone, watch=watch)
+        self._endpoint = Endpoint(
+            *(config.server_id, self.sessions, self._handle),
+            on_lost=self._gone,
+            watch=watch,
+            on_excess=self._went_over,
+        )
         self._runs = 0
         self._work = Background()
         self._owners_looked_at = -OWNER_LOOK_SECONDS
@@ -165,6 +179,11 @@ class Server:
         await self._endpoint.close()
 
     # incoming
+
+    def _went_over(self, party: Party, what: str) -> None:
+        if party.entity is not None:
+            self.exceeded.note(party.entity, what, self._clock.monotonic())
+            _log.warning("%s goes over its share: %s; it is told to wait", party.entity, what, extra=by(party, what))
 
     async def _handle(self, inbound: Inbound) -> Answer | None:
         source = inbound.source
@@ -272,7 +291,7 @@ class Server:
             return UNIFORM_REFUSAL
         self._presences.heard(source.peer_id)
         if inbound.path == application.READINGS_PATH:
-            await self.readings.take(source, application.decode_reading(inbound.payload))
+            await self.readings.take(source, inbound.payload)
             self._heard(source.peer_id)
             return Answer(Code.CHANGED)
         if inbound.path == application.STATUS_PATH:

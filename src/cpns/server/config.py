@@ -20,6 +20,8 @@ class ServerConfig:
         session_age: seconds after which any session is ended.
         cm_unused: seconds after which a CM Device that was never used is forgotten.
         owner_away: seconds that the owner of a service group may be away before another member follows it.
+        readings_rate: readings a second that are taken of one device, on average; ten seconds' worth at once.
+        readings_volume: bytes a day that the readings of one device may take in the store.
         nats: ``nats://host:port``, where the processes of one server reach each other; None: it is one process.
         workers: processes to run.
         first: whether this one has the admin socket.
@@ -38,6 +40,8 @@ class ServerConfig:
     session_age: float = 86400.0
     cm_unused: float = 30 * 86400.0
     owner_away: float = 30 * 86400.0
+    readings_rate: float = 20.0
+    readings_volume: float = 64e6
     nats: str | None = None
     workers: int = 1
     first: bool = True

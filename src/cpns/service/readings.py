@@ -4,35 +4,61 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from typing import Final
 
 from cpns.domain.inventory import StoredReading
+from cpns.errors import Later
 from cpns.ids import EntityId
 from cpns.ports import Clock, Store
 from cpns.session.table import Session
-from cpns.wire.application import Reading
+from cpns.shares.rate import RateLimit
+from cpns.wire.application import decode_reading
 
 _PAGE = 200
+
+
+BURST_SECONDS: Final = 10.0
+"""How many seconds' worth of its rate a device may send at once."""
+DAY: Final = 86400.0
+MAX_DEVICES: Final = 65536
+"""Devices whose share is counted in one process; the one longest silent is forgotten first."""
 
 
 class Readings:
     """The readings of one server process.
 
     Args:
+        rate: readings a second that are taken of one device, on average.
+        volume: bytes a day that those of one device may take in the store.
         look_every: seconds after which who follows looks into the store, as other processes commit too; None: never.
     """
 
-    def __init__(self, store: Store, clock: Clock, look_every: float | None = None) -> None:
+    def __init__(self, store: Store, clock: Clock, rate: float, volume: float, look_every: float | None = None) -> None:
+        self._rate = RateLimit(rate, BURST_SECONDS * rate, clock.monotonic, MAX_DEVICES)
+        self._most = volume
+        self._volume = RateLimit(volume / DAY, volume, clock.monotonic, MAX_DEVICES)
         self._store = store
         self._look_every = look_every
         self._clock = clock
         self._committed = asyncio.Event()
 
-    async def take(self, session: Session, reading: Reading) -> None:
-        """Store *reading* with the entity that *session* proved; returns when it is committed.
+    async def take(self, session: Session, payload: bytes) -> None:
+        """Store the reading in *payload* with the entity that *session* proved; returns when it is committed.
 
         A reading that was stored before is not stored again, and acknowledged again.
+
+        Raises:
+            Later: it is more than the device's share; nothing was read or written for it.
+            WireError: it is no reading.
         """
+        pne = session.peer_id
+        if not self._rate.allows(pne):
+            raise Later("too_many_readings", self._rate.wait(pne))
+        reading = decode_reading(payload)
         body = json.dumps(reading.body, ensure_ascii=False, separators=(",", ":"))
+        size = min(len(body.encode()), self._most)
+        if not self._volume.allows(pne, size):
+            raise Later("too_much_in_readings", self._volume.wait(pne, size))
         via = session.via if session.via is not None else session.peer_id
         await self._store.add_reading(session.peer_id, via, reading.reading_id, body, "e2e", self._clock.now())
         committed, self._committed = self._committed, asyncio.Event()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable
 from typing import Final
 
 MAX_PARTIES: Final = 4096
-"""Parties whose rate is tracked; the one longest silent is forgotten first."""
+"""Parties whose rate is tracked, where no other number is given."""
 
 
 class RateLimit:
@@ -15,9 +15,11 @@ class RateLimit:
         rate: times a second, on end.
         burst: times at once, after a pause.
         monotonic: the clock.
+        parties: whose rate is tracked; the one longest silent is forgotten first.
     """
 
-    def __init__(self, rate: float, burst: float, monotonic: Callable[[], float]) -> None:
+    def __init__(self, rate: float, burst: float, monotonic: Callable[[], float], parties: int = MAX_PARTIES) -> None:
+        self._most = parties
         self._rate = rate
         self._burst = burst
         self._monotonic = monotonic
@@ -37,9 +39,15 @@ class RateLimit:
         allowed = tokens >= times + leaving
         self._parties[party] = (tokens - times if allowed else tokens, now)
         self._parties.move_to_end(party)
-        if len(self._parties) > MAX_PARTIES:
+        if len(self._parties) > self._most:
             self._parties.popitem(last=False)
         return allowed
+
+    def wait(self, party: Hashable, times: float = 1) -> float:
+        """Return the seconds until *party* may do it so many times more."""
+        now = self._monotonic()
+        tokens, then = self._parties.get(party, (self._burst, now))
+        return max(0.0, (min(times, self._burst) - tokens) / self._rate - (now - then))
 
     def give_back(self, party: Hashable, times: float) -> None:
         """Count some times less: they were none of those that the rate is for."""

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from aiocoap import Message
 
-from cpns.errors import AuthenticationFailed, CpnsError, NoAnswer, Refused
+from cpns.errors import AuthenticationFailed, CpnsError, NoAnswer, Refused, Result
 from cpns.ids import EntityId
 from cpns.session.table import Session, Sessions
 from cpns.shares import bounds, costs
@@ -293,6 +293,7 @@ class Endpoint:
         on_lost: is told of a link whose connection is gone.
         watch: is told of every message that this endpoint sends, relayed ones left out.
         requests: how many of others it takes.
+        on_excess: is told of a party that was refused inside its session as it went over a share, and of which.
     """
 
     relay_timeout: float = 30.0
@@ -307,6 +308,7 @@ class Endpoint:
         on_lost: Callable[[Link], None] = lambda link: None,
         watch: Watch | None = None,
         requests: bounds.Requests = bounds.REQUESTS,
+        on_excess: Callable[[Party, str], None] = lambda party, what: None,
     ) -> None:
         self.own_id = own_id
         self._sessions = sessions
@@ -314,6 +316,7 @@ class Endpoint:
         self._relay = relay
         self._on_lost = on_lost
         self._watch = watch
+        self._on_excess = on_excess
         self._names: dict[Any, str] = {}
         self._tokens = Tokens(self._receive, self._lost)
         self._intake = Intake(requests, self._begin)
@@ -429,8 +432,7 @@ class Endpoint:
             return 0.0
         session.confirmed = True
         if turn.refused:
-            party = link.party(session)
-            _log.warning("%s has more requests under way than its share: refused", party.entity, extra=by(party))
+            self._on_excess(link.party(session), "too_many_requests")
             self._refuse(turn, response_of(BUSY, session, request_id))
             return 0.0
         path = path_of(inner)
@@ -462,6 +464,8 @@ class Endpoint:
         try:
             return await self._handler(inbound)
         except CpnsError as error:
+            if inbound.source is not None and isinstance(error, Refused) and error.result is Result.TOO_MANY:
+                self._on_excess(inbound.party, error.reason)
             return to_answer(error, protected=inbound.source is not None)
         except Exception as error:
             _log.error("a handler failed", exc_info=True, extra=by(inbound.party))

@@ -1,10 +1,11 @@
 """Errors as CoAP answers: the one table (PROTOCOL section 8)."""
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeVar
 
-from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result, Unavailable, WireError, uniform
+from cpns.errors import AuthenticationFailed, Later, NoAnswer, Refused, Result, Unavailable, WireError, uniform
 from cpns.wire import codec
 from cpns.wire.messages import ErrorBody
 from cpns.wire.registry import MAX_BODY
@@ -69,6 +70,8 @@ HELD = Answer(Code.SERVICE_UNAVAILABLE, codec.encode(ErrorBody(Result.IN_PROGRES
 """What a PN GW says of a message that it keeps until its uplink is back; the protected answer comes after it."""
 
 
+LONGEST_WAIT = 3600
+"""Seconds that a party is asked to wait at most."""
 BUSY = Answer(Code.SERVICE_UNAVAILABLE, codec.encode(ErrorBody(Result.TOO_MANY)), max_age=1)
 """What a party is told that has more under way than its share."""
 
@@ -79,6 +82,8 @@ def to_answer(error: Exception, *, protected: bool) -> Answer:
         code = Code.TOO_MANY_REQUESTS if error.result is Result.TOO_MANY else Code.BAD_REQUEST
     elif isinstance(error, AuthenticationFailed):
         return UNIFORM_REFUSAL
+    elif isinstance(error, Later):
+        return Answer(Code.SERVICE_UNAVAILABLE, BUSY.payload, min(max(1, math.ceil(error.seconds)), LONGEST_WAIT))
     elif isinstance(error, NoAnswer):
         code = Code.GATEWAY_TIMEOUT
     elif isinstance(error, Refused):
