@@ -21,7 +21,7 @@ from cpns.transport.errors import LONGEST_WAIT, Answer, Code, to_answer
 from cpns.wire import application, codec
 from cpns.wire.application import Reading
 from cpns.wire.messages import ErrorBody
-from tests.support.world import CLOCK, SERVER, World, world
+from tests.support.world import CLOCK, SERVER, World, until, world
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ async def test_what_reads_for_the_device_stops_reading(here: World) -> None:
 
     give()
     sending = asyncio.create_task(send())
-    await asyncio.sleep(1.5)
+    await until(lambda: here.server.exceeded.of(greedy.config.pne_id) is not None)
     give()
     await asyncio.sleep(0.5)
     assert give() < 30

@@ -86,13 +86,8 @@ class Server:
         self.store = store
         self.vault = vault
         self.sessions = Sessions()
-        self.readings = Readings(
-            store,
-            clock,
-            config.readings_rate,
-            config.readings_volume,
-            LOOK_SECONDS if self._siblings.others else None,
-        )
+        look_every = LOOK_SECONDS if self._siblings.others else None
+        self.readings = Readings(store, clock, config.readings_rate, config.readings_volume, look_every)
         self._clock = clock
         self.gateways = Gateways(self._siblings)
         self.pnes = Pnes(self.sessions, self.gateways, self._siblings)
@@ -129,12 +124,8 @@ class Server:
             self.end,
             self._siblings,
         )
-        self._endpoint = Endpoint(
-            *(config.server_id, self.sessions, self._handle),
-            on_lost=self._gone,
-            watch=watch,
-            on_excess=self._went_over,
-        )
+        of = (config.server_id, self.sessions, self._handle)
+        self._endpoint = Endpoint(*of, on_lost=self._gone, on_excess=self._went_over, watch=watch)
         self._runs = 0
         self._work = Background()
         self._owners_looked_at = -OWNER_LOOK_SECONDS
