@@ -15,12 +15,14 @@ from aiocoap.messagemanager import MessageManager
 from aiocoap.numbers.constants import TransportTuning
 from aiocoap.tokenmanager import TokenManager
 
+from cpns.shares.remembered import Remembered
+
 _log = logging.getLogger("cpns.coap")
 _log.setLevel(logging.ERROR)  # aiocoap warns of every malformed datagram; a peer must not be able to fill our log
 
 MAX_REMEMBERED: Final = 20_000
-"""Message IDs remembered for duplicate detection on one socket; over it, the oldest is forgotten. A duplicate of one
-that is forgotten is a replay to OSCORE, and before a session a run that fails."""
+"""Message IDs remembered for duplicate detection on one socket; over it, the oldest of a host with more than its share
+is forgotten. A duplicate of one that is forgotten is a replay to OSCORE, and before a session a run that fails."""
 
 
 class PanTuning(TransportTuning):  # type: ignore[misc]
@@ -146,25 +148,12 @@ class Tokens(TokenManager):  # type: ignore[misc]
             await below.shutdown()
 
 
-class _Remembered(dict[Any, Any]):
-    """Remote and message ID to the answer. aiocoap's timers take entries out that may be gone already."""
-
-    def pop(self, key: Any, default: Any = None) -> Any:
-        return super().pop(key, default)
-
-
 class BoundedMessages(MessageManager):  # type: ignore[misc]
     """aiocoap's message layer with a bound on what a flood can make it remember."""
 
     def __init__(self, tokens: Tokens) -> None:
         super().__init__(tokens)
-        self._recent_messages = _Remembered()
-
-    def _deduplicate_message(self, message: Message) -> bool:
-        duplicate = bool(super()._deduplicate_message(message))
-        if len(self._recent_messages) > MAX_REMEMBERED:
-            del self._recent_messages[next(iter(self._recent_messages))]
-        return duplicate
+        self._recent_messages = Remembered(MAX_REMEMBERED, lambda key: key[0].source[0])
 
     def withdraw(self, message: Message) -> None:
         """Repeat *message* no more, whether it was sent or waits in line.
