@@ -12,15 +12,15 @@ import pytest
 from aiocoap import NON, Message
 from aiocoap.numbers.codes import POST
 
-from cpns.errors import CpnsError, Result
+from cpns.errors import CpnsError, NoAnswer, Refused, Result
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.service.system import random_bytes
-from cpns.transport import multicast
+from cpns.transport import multicast, oscore
 from cpns.transport.endpoint import Inbound
 from cpns.wire import codec
-from cpns.wire.pn_messages import EntityDiscoveryRequest
-from cpns.wire.registry import CPNS_PATH, Mode
+from cpns.wire.pn_messages import EntityDiscoveryRequest, InviteRequest
+from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH, Mode, Presence
 from tests.support.groups import FAST
 from tests.support.world import SERVER, World, push_of, until, world
 
@@ -181,3 +181,82 @@ async def test_a_device_that_waits_stays_in_reach_whatever_a_stranger_calls_itse
         assert await alice.network.invite([EntityId("bob")]) == {"bob": Result.SUCCESS}
         await asyncio.wait_for(bob.wait_established(), 5)
     assert answers < multicast.RATE[1] + multicast.RATE[0] * (len(asked) / rate + 2)
+
+
+async def told(ask: Callable[[], Awaitable[Any]]) -> Result:
+    """Return what the server says, in a session whose window others of its own messages may push on."""
+    while True:
+        try:
+            await ask()
+            return Result.SUCCESS
+        except NoAnswer:
+            continue
+        except Refused as refused:
+            return refused.result
+
+
+@pytest.mark.req("FN-8")
+@pytest.mark.parametrize("rate", [200, 400])
+async def test_who_invites_names_that_stay_silent_holds_up_nobody(
+    here: World, stranger: Callable[[int], socket.socket], rate: int
+) -> None:
+    """Four invitations of one asker are under way; over it there is 61. Others invite, and are served, as ever."""
+    server = await here.start_server()
+    first, second = await here.start_gateway("gw-1"), await here.start_gateway("gw-2")
+    mallory = await here.joined_pne("mallory", first, **FAST)
+    alice = await here.joined_pne("alice", first, **FAST)
+    bob = await here.joined_pne("bob", second, **FAST)
+    here.accepting.add("carol")
+    carol = await here.start_pne("carol", first, waits=True)
+    ghosts = [EntityId(f"made-up-{number}") for number in range(40)]
+    for number in range(40):
+        stranger(number).sendto(question(number), here.pan(first))
+    await until(lambda: set(ghosts) | {"carol"} <= set(first.pans[0].reach.known(here.now())))
+    assert mallory.joined is not None
+    pn_id, session = mallory.joined.pn_id, mallory.sessions.with_peer(SERVER)
+    assert session is not None
+
+    async def invite(number: int) -> None:
+        request = codec.encode(InviteRequest(pn_id, (ghosts[number % 40],)))
+        outer, _ = oscore.protect_request(session, CPNS_PATH, request, CONTENT_FORMAT)
+        outer.mtype, outer.mid, outer.token = NON, number & 0xFFFF, number.to_bytes(4, "big")
+        stranger(number % 100).sendto(outer.encode(), here.pan(first))
+
+    def asked_for() -> int:
+        return sum(one.what == "INVITE Request" and one.sender == SERVER for one in here.passed)
+
+    async with at_rate(rate, invite) as sent:
+        await until(lambda: asked_for() >= 4)
+        assert await told(lambda: mallory.network.invite([ghosts[0]])) is Result.TOO_MANY
+        took = await times(20, lambda: bob.send(bob.next_reading({"as": "ever"})))
+        assert await alice.network.invite([EntityId("carol")]) == {"carol": Result.SUCCESS}
+        await asyncio.wait_for(carol.wait_established(), 5)
+        await until(lambda: len(sent) > 2 * rate)
+        assert asked_for() == 5
+    assert took[-2] < 0.5, took
+    assert server.presence(EntityId("bob")).presence is Presence.CONNECTED
+
+
+@pytest.mark.req("FN-8")
+async def test_a_gateway_bounds_the_invitations_under_way(
+    here: World, stranger: Callable[[int], socket.socket]
+) -> None:
+    """A server that asks without an end, as an older one does, is told 61; who is being asked is not asked twice."""
+    await here.start_server()
+    gateway = await here.start_gateway()
+    await here.joined_pne("alice", gateway)
+    for number in range(40):
+        stranger(number).sendto(question(number), here.pan(gateway))
+    await until(lambda: len(gateway.pans[0].reach.known(here.now())) == 40)
+    (pn_id,) = gateway.members.pns
+    asking = [asyncio.create_task(gateway.invite(pn_id, [EntityId(f"made-up-{n}")])) for n in range(8)]
+    await asyncio.sleep(0.1)
+    with pytest.raises(Refused) as refused:
+        await gateway.invite(pn_id, [EntityId("made-up-20")])
+    assert refused.value.result is Result.TOO_MANY
+    asking.pop().cancel()
+    await asyncio.sleep(0)
+    assert await gateway.invite(pn_id, [EntityId("made-up-0")]) == {"made-up-0": Result.IN_PROGRESS}
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)

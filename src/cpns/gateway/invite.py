@@ -7,7 +7,7 @@ bring_back  members whose sessions the server has lost, all in one SETUP        
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from cpns.errors import CpnsError, NoAnswer, Refused, Result
@@ -18,6 +18,7 @@ from cpns.gateway.setup import Setup, Waiting
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock
 from cpns.protocol.pne_auth import gateway as pne_auth
+from cpns.service.places import places
 from cpns.transport.endpoint import Link
 from cpns.wire import registry
 from cpns.wire.messages import (
@@ -34,8 +35,14 @@ ESTABLISH_SECONDS: Final = 4.0
 """What invited PNEs have to answer while an originating one waits (its own timer is 10 s)."""
 INVITE_SECONDS: Final = 12.0
 """What people have to decide where nobody's timer runs."""
-MAX_ROUNDS: Final = 4
-"""Invitation rounds under way at once, on all networks of this gateway."""
+MAX_ROUNDS: Final = 16
+"""SETUPs of a PAN that may ask others along at once: each makes us ask up to 63 PNEs."""
+MAX_ROUNDS_EACH: Final = 4
+"""Those of one host."""
+MAX_INVITATIONS: Final = 32
+"""Invitations into standing networks that may be under way at once on a PAN; each waits for people."""
+MAX_INVITATIONS_EACH: Final = 8
+"""Those into one network."""
 BACK_SECONDS: Final = 1.5
 """What members have to answer in their hop session; nobody is asked."""
 
@@ -57,7 +64,9 @@ class Invitations:
         self._reach = reach
         self._setup = setup
         self._clock = clock
-        self._rounds = 0
+        self._rounds = places(MAX_ROUNDS, clock.monotonic, MAX_ROUNDS_EACH)
+        self._inviting = places(MAX_INVITATIONS, clock.monotonic, MAX_INVITATIONS_EACH)
+        self._asked: set[EntityId] = set()
 
     def way_to(self, pne: EntityId) -> Way | None:
         """Return how to reach a PNE on this PAN: in its hop session, or plainly where it was heard."""
@@ -86,38 +95,42 @@ class Invitations:
         asked = [pne for pne in dict.fromkeys(whom) if pne != request.entity_id and self._members.get(pne) is None]
         ways = {pne: self.way_to(pne) for pne in asked[: registry.MAX_BATCH - 1]}
         self._setup.look_at(request)
-        with self._asking():
+        async with self._rounds(link.party(None).host) as run:
             came = await self._round(ways, Procedure.ESTABLISH, request.pn_id, ESTABLISH_SECONDS)
+            run.proved = True
         accepted = [item for item in came.values() if not isinstance(item, Result)]
         own, *invited = self._setup.enqueue([(request, link), *accepted])
         declined = asyncio.get_running_loop().create_task(self._declined(list(ways), invited))
         return await self._setup.end_of(own), declined
-
-    @contextlib.contextmanager
-    def _asking(self) -> Iterator[None]:
-        """Bound the rounds that strangers may start: each makes us ask up to 63 PNEs."""
-        if self._rounds >= MAX_ROUNDS:
-            raise Refused(Result.TOO_MANY, "too_many_invitations")
-        self._rounds += 1
-        try:
-            yield
-        finally:
-            self._rounds -= 1
 
     async def _declined(self, asked: list[EntityId], invited: list[Waiting]) -> list[EntityId]:
         results = await self._conclude(invited)
         return [pne for pne in asked if results.get(pne) is not Result.SUCCESS]
 
     async def invite(self, pn_id: PnId, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
-        """Ask PNEs into a PN that we serve; return how it ended for each."""
+        """Ask PNEs into a PN that we serve; return how it ended for each.
+
+        Raises:
+            Refused: TOO_MANY: as many invitations are under way as may be.
+        """
         results: dict[EntityId, Result] = {}
         ways: dict[EntityId, Way | None] = {}
         for pne in dict.fromkeys(whom):
             if (member := self._members.get(pne)) is not None and member.pn_id == pn_id:
                 results[pne] = Result.ALREADY_MEMBER
+            elif pne in self._asked:
+                results[pne] = Result.IN_PROGRESS
             else:
                 ways[pne] = self.way_to(pne)
-        came = await self._round(ways, Procedure.INVITE, pn_id, INVITE_SECONDS)
+        if not any(ways.values()):
+            return results | dict.fromkeys(ways, Result.OUT_OF_REACH)
+        async with self._inviting(pn_id) as run:
+            self._asked.update(ways)
+            try:
+                came = await self._round(ways, Procedure.INVITE, pn_id, INVITE_SECONDS)
+                run.proved = True
+            finally:
+                self._asked.difference_update(ways)
         results.update({pne: item for pne, item in came.items() if isinstance(item, Result)})
         waiting = self._setup.enqueue([item for item in came.values() if not isinstance(item, Result)])
         return results | await self._conclude(waiting)

@@ -16,6 +16,7 @@ from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, Siblings, Store
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.service.background import Background
+from cpns.service.places import places
 from cpns.service.presence import Presences
 from cpns.service.sessions import begun_at
 from cpns.service.siblings import Alone, ask_about
@@ -31,6 +32,12 @@ _log = logging.getLogger("cpns.server")
 INVITE_TIMEOUT: Final = 20.0
 """Seconds that a PN GW has to ask invited PNEs and to bring those that accept."""
 SWITCH_TIMEOUT: Final = 5.0
+MAX_INVITATIONS: Final = 256
+"""INVITE Requests under way at once; each waits for people."""
+MAX_INVITATIONS_EACH: Final = 4
+"""Those of one asker."""
+MAX_INVITATIONS_BEHIND: Final = 32
+"""Those that one PN GW is asked about."""
 
 
 class Networks:
@@ -62,6 +69,8 @@ class Networks:
         self._siblings.serve("pnes moved", self._moved_elsewhere)
         self._siblings.serve("presences", self._asked_where)
         self._telling = Background()
+        self._inviting = places(MAX_INVITATIONS, clock.monotonic, MAX_INVITATIONS_EACH)
+        self._asking = places(MAX_INVITATIONS, clock.monotonic, MAX_INVITATIONS_BEHIND)
 
     async def close(self) -> None:
         """Stop telling."""
@@ -92,12 +101,25 @@ class Networks:
         await self._ended(edited, edited.members, Change.RELEASED, tell_them=False)
 
     async def invite(self, pn_id: PnId, actor: Actor, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
-        """Put PNEs on the member list, and let the PN GW ask those that it reaches; return how it ended for each."""
+        """Put PNEs on the member list, and let the PN GW ask those that it reaches; return how it ended for each.
+
+        TOO_MANY, besides: the asker, or the PN GW, has as many invitations under way as it may.
+        """
+        if actor.entity_id is None:
+            return await self._invite(pn_id, actor, whom)
+        async with self._inviting(actor.entity_id) as run:
+            results = await self._invite(pn_id, actor, whom)
+            run.proved = True
+            return results
+
+    async def _invite(self, pn_id: PnId, actor: Actor, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
         edited = await self._edit(pn_id, whom, partial(membership.invite, actor=actor, whom=whom), actor)
+        gateway = edited.after.gateway_id
         try:
-            asked = await self._gateways.ask(
-                edited.after.gateway_id, pm.InviteRequest(pn_id, tuple(whom)), pm.InviteResponse, INVITE_TIMEOUT
-            )
+            async with self._asking(gateway) as run:
+                request = pm.InviteRequest(pn_id, tuple(whom))
+                asked = await self._gateways.ask(gateway, request, pm.InviteResponse, INVITE_TIMEOUT)
+                run.proved = True
         except NoAnswer:
             return dict.fromkeys(whom, Result.OUT_OF_REACH)
         told = {entry.entity_id: Result.told(entry.result, Result.OUT_OF_REACH) for entry in asked.entries or ()}
