@@ -124,6 +124,7 @@ class Pne:
     async def close(self) -> None:
         """End the sessions and close the socket."""
         await self._roaming.close()
+        await self._finder.close()
         await self._invited.close()
         await self.groups.close()
         await self._work.close()
@@ -191,14 +192,14 @@ class Pne:
                 return  # invited meanwhile
             link = await self._finder.link()
             self._endpoint.name(link, self._finder.where.gateway_id or "PN GW")
-            await self._adopt(link, *await self._join.setup(link, self._wanted()))
+            await self._adopt(link, *await self._join.setup(link, self._wanted(), self._finder.patience))
 
     async def _be_found(self) -> None:
         """Say that we are there, until somebody's invitation has brought us in."""
         link = await self._finder.link()
         self._endpoint.name(link, "PN GW")
         while not self._ready.is_set():
-            await self._finder.ask(link)
+            await self._finder.say_we_wait(link)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FOUND_SECONDS):
                     await self._ready.wait()
@@ -210,7 +211,7 @@ class Pne:
             await self._join.hop(link, joined)
         before, self.joined = self.joined, joined
         self._way.take_up(link, server)
-        self._finder.found()
+        await self._finder.found()
         if before is not None and before.gateway_id != joined.gateway_id:
             older = self.sessions.with_peer(before.gateway_id)
             if older is not None:

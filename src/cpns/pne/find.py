@@ -7,6 +7,7 @@ from typing import Final
 
 from cpns.errors import NoAnswer, Refused
 from cpns.ids import EntityId
+from cpns.pne.candidates import Candidates
 from cpns.pne.config import PneConfig, Where
 from cpns.shares.noted import by
 from cpns.shares.party import Party
@@ -21,7 +22,11 @@ _log = logging.getLogger("cpns.pne")
 TRIES: Final = 4
 """Attempts to reach the PN GW that our PN was given to, before any other will do."""
 ASK_SECONDS: Final = 2.0
-"""What one address has to say who is there."""
+"""What one address has to say who is there; and how long a search waits for one that did not fail before."""
+FIRST_SECONDS: Final = 4.0
+"""What one that was found on the PAN has to begin, the first time: it proved nothing, and others may be waiting."""
+SAID_TO: Final = 8
+"""PN GWs on the PAN that are told of a PNE that waits to be invited."""
 
 
 class Finder:
@@ -29,34 +34,48 @@ class Finder:
 
     Attributes:
         where: it looks at the moment.
+        patience: seconds that what was found last has to begin.
     """
 
     def __init__(self, config: PneConfig, endpoint: Endpoint) -> None:
         self._config = config
         self.where = config.where
+        self.patience = config.timer
         self._endpoint = endpoint
         self._turn = 0
-        self._found: EntityId | None = None
-        self._avoid: EntityId | None = None
+        self._candidates = Candidates()
+        self._wanted: EntityId | None = None
+        self._heard = asyncio.Event()
+        self._search: asyncio.Task[None] | None = None
         self._preferred: EntityId | None = None
         self._hints: Sequence[str] = ()
         self._tries = 0
+
+    async def close(self) -> None:
+        """Search no more."""
+        if self._search is not None:
+            self._search.cancel()
+            await asyncio.gather(self._search, return_exceptions=True)
+            self._search = None
 
     def look_at(self, where: Where) -> None:
         """Look there from now on."""
         self.where = where
         self._turn, self._tries = 0, 0
+        self._candidates = Candidates()
 
     def failed(self) -> None:
         """What was found last did not do: try another one next."""
         self._tries -= 1
+        self._candidates.failed()
         if self.preferred is None:
             self._turn += 1
-            self._avoid = self._found
 
-    def found(self) -> None:
+    async def found(self) -> None:
         """What was found last did."""
         self._tries = 0
+        self._candidates.did()
+        await self.close()
 
     def prefer(self, gateway: EntityId, hints: Sequence[str]) -> None:
         """Our PN is served by *gateway* from now on: look for that one first, and more than once."""
@@ -79,22 +98,61 @@ class Finder:
         Raises:
             NoAnswer: none is to be found.
         """
-        config = self._config
+        self.patience = self._config.timer
         if self.where.gateways:
             return self.where.gateways[self._turn % len(self.where.gateways)]
-        search = (config.pne_id, self.where.gateway_id, self.where.pan_secure)
-        found = None
-        if self._avoid is not None:
-            found = await discovery.find(ASK_SECONDS, *search, avoid=self._avoid)
-        found = found or await discovery.find(config.timer, *search)
-        if found is None:
-            raise NoAnswer("no_gateway_found_on_the_pan")
-        self._found = found.gateway_id
-        said = "%s: found gateway %s at %s:%d"
+        return await self._searched(self.where.gateway_id)
+
+    async def _searched(self, gateway: EntityId | None) -> tuple[str, int]:
+        """Return host and port of the PN GW on the PAN that is next: *gateway*, or any.
+
+        The search goes on meanwhile, so that there is another one where this one does not do.
+        """
+        if gateway != self._wanted:
+            await self.close()
+            self._wanted, self._candidates = gateway, Candidates()
+        if self._search is None or self._search.done():
+            secure, candidates, heard = self.where.pan_secure, self._candidates, self._heard
+
+            def told(found: discovery.Found) -> None:
+                candidates.heard(found)
+                heard.set()
+
+            def suits(one: EntityId, is_secure: bool) -> bool:
+                return is_secure == secure and gateway in (None, one)
+
+            searching = discovery.search(self._config.timer, self._config.pne_id, suits, told)
+            self._search = asyncio.get_running_loop().create_task(searching)
+        found = await self._next(self._search)
+        first = self._candidates.failures(found.host) == 0
+        self._candidates.take(found)
+        self.patience = min(FIRST_SECONDS, self._config.timer) if first else self._config.timer
         _log.info(
-            said, config.pne_id, found.gateway_id, found.host, found.port, extra=by(Party(found.host, found.port))
+            *("%s: found gateway %s at %s:%d", self._config.pne_id, found.gateway_id, found.host, found.port),
+            extra=by(Party(found.host, found.port)),
         )
         return found.host, found.port
+
+    async def _next(self, search: "asyncio.Task[None]") -> discovery.Found:
+        """Return the candidate that is next; one that failed before only where no other answers for a while."""
+        loop = asyncio.get_running_loop()
+        better_until = loop.time() + ASK_SECONDS
+        while True:
+            self._heard.clear()
+            best = next(iter(self._candidates.in_order()), None)
+            patient = best is not None and self._candidates.failures(best.host) > 0 and loop.time() < better_until
+            if best is not None and not patient:
+                return best
+            if search.done():
+                if best is not None:
+                    return best
+                raise NoAnswer("no_gateway_found_on_the_pan")
+            waiting = asyncio.ensure_future(self._heard.wait())
+            try:
+                seconds = better_until - loop.time() if patient else None
+                await asyncio.wait([search, waiting], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
 
     async def way_to(self, gateway: EntityId, hints: Sequence[str]) -> Link:
         """Return the link to a PN GW that is to be among *hints* (``host:port``), our own addresses, or on the PAN.
@@ -102,7 +160,7 @@ class Finder:
         Raises:
             NoAnswer: it is not.
         """
-        config = self._config
+        self.patience = self._config.timer
         for host, port in [*map(split_address, hints), *self.where.gateways]:
             try:
                 link = await self._endpoint.link_to(host, port)
@@ -110,10 +168,19 @@ class Finder:
                     return link
             except (OSError, Refused):
                 continue
-        found = await discovery.find(config.timer, config.pne_id, gateway, self.where.pan_secure)
-        if found is None:
-            raise NoAnswer("gateway_not_found_on_the_pan")
-        return await self._endpoint.link_to(found.host, found.port)
+        return await self._endpoint.link_to(*await self._searched(gateway))
+
+    async def say_we_wait(self, link: Link) -> None:
+        """Say to the PN GW at *link* that we are here, and to the others that were found: any of them may invite us.
+
+        Raises:
+            NoAnswer: the one at *link* does not answer.
+        """
+        others = [] if self.where.gateways else self._candidates.in_order()[:SAID_TO]
+        links = [link, *[await self._endpoint.link_to(one.host, one.port) for one in others]]
+        answers = await asyncio.gather(*map(self.ask, links), return_exceptions=True)
+        if isinstance(answers[0], BaseException):
+            raise answers[0]
 
     async def ask(self, link: Link) -> EntityDiscoveryResponse:
         """Ask who is at *link*, and say that we are here.

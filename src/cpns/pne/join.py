@@ -117,7 +117,7 @@ class Join:
         self._sessions.add(session)
         return session
 
-    async def setup(self, link: Link, wanted: Wanted) -> tuple[pne_auth.Joined, Session]:
+    async def setup(self, link: Link, wanted: Wanted, patience: float | None = None) -> tuple[pne_auth.Joined, Session]:
         """Run 7.5.4 through the PN GW at *link*; return what it gave, and the session with the server.
 
         Raises:
@@ -130,8 +130,8 @@ class Join:
             link.request(registry.CPNS_PATH, payload, timeout=2 * self._config.timer, accept=self._outcome)
         )
         try:
-            await self._within_timer(asyncio.create_task(self._challenged.wait()), run)
-            await self._within_timer(run)
+            await self._within(patience or self._config.timer, asyncio.create_task(self._challenged.wait()), run)
+            await self._within(self._config.timer, run)
             joined = run.result()
         finally:
             run.cancel()
@@ -149,7 +149,7 @@ class Join:
     async def finish_invited(self, accepted: InvitationAccepted) -> tuple[pne_auth.Joined, Session]:
         """Wait until the PN GW brings the outcome of an invited run; return as `setup`."""
         try:
-            await self._within_timer(asyncio.create_task(self._challenged.wait()))
+            await self._within(self._config.timer, asyncio.create_task(self._challenged.wait()))
             async with asyncio.timeout(self._config.timer):
                 joined = await self._notified
         except TimeoutError:
@@ -173,9 +173,9 @@ class Join:
             self.last_refusal = error.reason
         return True
 
-    async def _within_timer(self, *tasks: "asyncio.Task[object]") -> None:
-        """Wait for one of *tasks*, and raise where none is done when the timer ends."""
-        done, _ = await asyncio.wait(tasks, timeout=self._config.timer, return_when=asyncio.FIRST_COMPLETED)
+    async def _within(self, seconds: float, *tasks: "asyncio.Task[object]") -> None:
+        """Wait for one of *tasks*, and raise where none is done after *seconds*."""
+        done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if not done:
             raise NoAnswer(self.last_refusal or "no_answer")
         for task in done:

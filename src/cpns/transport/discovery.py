@@ -19,6 +19,8 @@ from cpns.wire.pn_messages import EntityDiscoveryRequest, EntityDiscoveryRespons
 from cpns.wire.registry import Mode
 
 SERVICE: Final = "_cpns._udp.local."
+MAX_NAMES: Final = 64
+"""mDNS names that may wait to be asked about in one search."""
 
 Suits = Callable[[EntityId, bool], bool]
 """Whether a PN GW, and whether it calls its PAN secure, is what is looked for."""
@@ -76,74 +78,54 @@ async def announce(gateway_id: EntityId, pans: Sequence[tuple[str, bool]]) -> An
     return Announcement(zeroconf)
 
 
-async def find(
-    timeout: float, own_id: EntityId, gateway_id: EntityId | None, secure: bool, avoid: EntityId | None = None
-) -> Found | None:
-    """Return the first PN GW heard within *timeout* seconds that is *gateway_id* (None: any) on such a PAN.
+async def search(seconds: float, own_id: EntityId, suits: Suits, heard: Callable[[Found], None]) -> None:
+    """Ask who is on the PAN for *seconds*, by mDNS and by multicast; tell *heard* of each that answers, and suits.
 
     Args:
-        timeout: seconds.
+        seconds: how long.
         own_id: the PNE that asks.
-        gateway_id: the PN GW that is wanted.
-        secure: whether a Secure PAN is wanted.
-        avoid: a PN GW that is not wanted.
+        suits: judges ID and Secure PAN of a PN GW.
+        heard: may be told of one more than once.
     """
 
-    def suits(found: EntityId, pan_secure: bool) -> bool:
-        return pan_secure == secure and gateway_id in (None, found) and found != avoid
+    def told(found: Found) -> None:
+        if suits(found.gateway_id, found.secure):
+            heard(found)
 
-    searches = [
-        asyncio.create_task(_by_mdns(timeout, suits)),
-        asyncio.create_task(_by_multicast(timeout, own_id, suits)),
-    ]
+    searches = [asyncio.create_task(_by_mdns(told)), asyncio.create_task(_by_multicast(own_id, told))]
     try:
-        for search in asyncio.as_completed(searches):
-            found = await search
-            if found is not None:
-                return found
-        return None
+        await asyncio.sleep(seconds)
     finally:
         for task in searches:
             task.cancel()
         await asyncio.gather(*searches, return_exceptions=True)
 
 
-async def _by_multicast(timeout: float, own_id: EntityId, suits: Suits) -> Found | None:
-    def is_wanted(found: EntityDiscoveryResponse) -> bool:
-        return found.mode in (Mode.PN_GW, Mode.BOTH) and suits(found.entity_id, found.pan_secure)
+async def _by_multicast(own_id: EntityId, told: Callable[[Found], None]) -> None:
+    def heard(found: EntityDiscoveryResponse, host: str, port: int) -> None:
+        if found.mode in (Mode.PN_GW, Mode.BOTH):
+            told(Found(found.entity_id, host, port, found.pan_secure))
 
-    request = EntityDiscoveryRequest(own_id, Mode.PNE)
-    heard = await multicast.ask(request, own_addresses(), is_wanted, timeout)
-    if heard is None:
-        return None
-    found, host, port = heard
-    return Found(found.entity_id, host, port, found.pan_secure)
+    await multicast.ask(EntityDiscoveryRequest(own_id, Mode.PNE), own_addresses(), heard)
 
 
-async def _by_mdns(timeout: float, suits: Suits) -> Found | None:
+async def _by_mdns(told: Callable[[Found], None]) -> None:
     try:
         zeroconf = AsyncZeroconf(interfaces=list(own_addresses()), ip_version=IPVersion.V4Only)
     except OSError:
-        return None
-    heard: asyncio.Queue[str] = asyncio.Queue()
+        return
+    heard: asyncio.Queue[str] = asyncio.Queue(MAX_NAMES)
 
     def changed(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
-        if state_change is ServiceStateChange.Added:
+        if state_change is ServiceStateChange.Added and not heard.full():
             heard.put_nowait(name)
 
     browser = AsyncServiceBrowser(zeroconf.zeroconf, SERVICE, handlers=[changed])
     try:
-        async with asyncio.timeout(timeout):
-            while True:
-                name = await heard.get()
-                info = AsyncServiceInfo(SERVICE, name)
-                if not await info.async_request(zeroconf.zeroconf, 1500):
-                    continue
-                found = _found(info)
-                if found is not None and suits(found.gateway_id, found.secure):
-                    return found
-    except TimeoutError:
-        return None
+        while True:
+            info = AsyncServiceInfo(SERVICE, await heard.get())
+            if await info.async_request(zeroconf.zeroconf, 1500) and (found := _found(info)) is not None:
+                told(found)
     finally:
         await browser.async_cancel()
         await zeroconf.async_close()

@@ -25,6 +25,8 @@ RATE: Final = (4.0, 64.0)
 
 Answerer = Callable[[EntityDiscoveryRequest], EntityDiscoveryResponse]
 Send = Callable[[bytes, tuple[Any, ...]], None]
+Heard = Callable[[EntityDiscoveryResponse, str, int], None]
+"""Takes an answer, and the host and port that it came from."""
 
 
 class Responder(asyncio.DatagramProtocol):
@@ -71,18 +73,19 @@ async def listen(interface: str, answer: Answerer, send: Send, limit: RateLimit)
 
 
 class _Asker(asyncio.DatagramProtocol):
-    def __init__(self, token: bytes) -> None:
+    def __init__(self, token: bytes, heard: Heard) -> None:
         self._token = token
-        self.heard: asyncio.Queue[tuple[EntityDiscoveryResponse, tuple[Any, ...]]] = asyncio.Queue(64)
+        self._heard = heard
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         try:
             message = Message.decode(data)
-            if message.token == self._token and not self.heard.full():
-                found = codec.decode(message.payload, EntityDiscoveryResponse, limit=MAX_PAN_BODY)
-                self.heard.put_nowait((found, addr))
+            if message.token != self._token:
+                return
+            found = codec.decode(message.payload, EntityDiscoveryResponse, limit=MAX_PAN_BODY)
         except Exception:  # as above
             return
+        self._heard(found, str(addr[0]), int(addr[1]))
 
     def error_received(self, exc: Exception) -> None:
         """Nobody there is no event."""
@@ -91,22 +94,17 @@ class _Asker(asyncio.DatagramProtocol):
 REPEAT_SECONDS: Final = 0.7
 
 
-async def ask(
-    request: EntityDiscoveryRequest,
-    interfaces: Sequence[str],
-    suits: Callable[[EntityDiscoveryResponse], bool],
-    timeout: float,
-) -> tuple[EntityDiscoveryResponse, str, int] | None:
-    """Ask the group on *interfaces*, again and again; return the first answer that *suits*, its host and port.
+async def ask(request: EntityDiscoveryRequest, interfaces: Sequence[str], heard: Heard) -> None:
+    """Ask the group on *interfaces*, again and again until cancelled; tell *heard* of each answer, its host and port.
 
-    None where none came within *timeout* seconds, or the machine has no multicast.
+    Returns at once where the machine has no multicast.
     """
     loop = asyncio.get_running_loop()
     message = Message(code=POST, uri_path=(CPNS_PATH,), payload=codec.encode(request))
     message.mtype, message.token = NON, os.urandom(4)
     transports = []
     try:
-        asker = _Asker(message.token)
+        asker = _Asker(message.token, heard)
         for interface in interfaces:
             plain = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             plain.setblocking(False)
@@ -115,30 +113,11 @@ async def ask(
                 transports.append((await loop.create_datagram_endpoint(lambda: asker, sock=plain))[0])
             except OSError:
                 plain.close()
-        async with asyncio.timeout(timeout):
-            while transports:
-                message.mid = int.from_bytes(os.urandom(2), "big")
-                for transport in transports:
-                    transport.sendto(message.encode(), (GROUP, PORT))
-                found = await _first(asker, suits)
-                if found is not None:
-                    return found
-    except TimeoutError:
-        return None
+        while transports:
+            message.mid = int.from_bytes(os.urandom(2), "big")
+            for transport in transports:
+                transport.sendto(message.encode(), (GROUP, PORT))
+            await asyncio.sleep(REPEAT_SECONDS)
     finally:
         for transport in transports:
             transport.close()
-    return None
-
-
-async def _first(
-    asker: _Asker, suits: Callable[[EntityDiscoveryResponse], bool]
-) -> tuple[EntityDiscoveryResponse, str, int] | None:
-    try:
-        async with asyncio.timeout(REPEAT_SECONDS):
-            while True:
-                found, address = await asker.heard.get()
-                if suits(found):
-                    return found, str(address[0]), int(address[1])
-    except TimeoutError:
-        return None
