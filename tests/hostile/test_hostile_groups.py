@@ -18,7 +18,7 @@ from cpns.protocol.group_keying.member import Gkdk
 from cpns.protocol.group_messaging.receiver import open_message
 from cpns.wire import group_messages as gm
 from cpns.wire.registry import JoinPolicy
-from tests.support.groups import FAST, all_have, group_of, keys
+from tests.support.groups import FAST, all_have, group_of, keys, until_epoch
 from tests.support.hostile_gateway import HostileGateway, Way, altered, flip
 from tests.support.raw import ask
 from tests.support.tap import body_of
@@ -179,7 +179,9 @@ async def test_who_is_out_speaks_no_more(here: World, how: str) -> None:
         await bob.groups.leave(sg_id)
     else:
         await here.provisioning.revoke(EntityId("bob"))
+    await until_epoch(here, sg_id, last.epoch + 1)
     await all_have(here, sg_id, alice, carol, dave)
+    await until(lambda: carol.groups.views[sg_id].epoch > last.epoch)
     payload = b"\x82\x48" + b"y" * 8 + b"\x62hi"
     said = own.seal(sg_id, last.epoch, key, payload, signed=True)
     assert (await cast(bob, carol, said)).result != Result.SUCCESS
@@ -236,6 +238,7 @@ async def test_outsiders_with_all_that_passed_open_nothing_of_other_epochs(here:
     inside: dict[int, set[str]] = {}
 
     async def say(text: str) -> None:
+        await until_epoch(here, sg_id, max(inside, default=1) + 1)
         found = await here.store.group(sg_id)
         assert found is not None
         inside[found.group.epoch] = set(found.members)

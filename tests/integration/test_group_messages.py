@@ -152,26 +152,28 @@ async def test_what_is_sent_again_is_heard_once(here: World) -> None:
 
 @pytest.mark.req("FN-7", "FN-9")
 async def test_a_message_of_an_epoch_that_is_over_is_sealed_anew(here: World) -> None:
-    """Its members here have heard it by then: the server does not take it, and under the new epoch it is not heard
-    twice."""
+    """Somebody was put out meanwhile. Its members here have heard it by then: the server does not take it, and under
+    the new epoch it is not heard twice."""
     await here.start_server()
     gateway: HostileGateway = await here.start_gateway("gw-1", kind=HostileGateway)
     other = await here.start_gateway("gw-2")
     sg_id, pnes = await group_of(here, 2, gateway)
-    far = await here.joined_pne("far", other, **FAST)
-    await all_have(here, sg_id, *pnes)
+    far, gone = [await here.joined_pne(name, other, **FAST) for name in ("far", "gone")]
+    await asyncio.gather(*(pne.groups.join(sg_id) for pne in (far, gone)))
+    await all_have(here, sg_id, *pnes, far, gone)
     before = await epoch(here, sg_id)
 
-    async def joins_meanwhile(body: Any) -> None:
+    async def is_put_out_meanwhile(body: Any) -> None:
         if isinstance(body, gm.GroupMessageUp) and body.epoch == before:
-            await far.groups.join(sg_id)
+            await here.server.groups.expel(sg_id, None, [EntityId("gone")])
 
-    gateway.before = joins_meanwhile
+    gateway.before = is_put_out_meanwhile
     await pnes[0].messages.send(sg_id, "between two epochs")
     await all_heard(here, "pne-0", ["between two epochs"], "pne-1", "far")
     up = [body for way, _, body in gateway.log if way is Way.TO_SERVER and isinstance(body, gm.GroupMessageUp)]
     assert [one.epoch for one in up] == [before, before + 1]
     assert up[0].seq < up[1].seq
+    assert here.said["gone"] == []
 
 
 @pytest.mark.req("FN-7", "FN-9")

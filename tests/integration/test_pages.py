@@ -20,7 +20,7 @@ from cpns.wire import sg_messages as sg
 from cpns.wire.registry import MAX_ALIAS_BYTES, MAX_MEMBERS, PAGE_BYTES, Change
 from tests.support.groups import FAST
 from tests.support.tap import body_of
-from tests.support.world import World, until, world
+from tests.support.world import CLOCK, World, until, world
 
 NAME_CHARS = 64
 
@@ -48,10 +48,14 @@ async def provisioned(here: World, pnes: Sequence[EntityId]) -> None:
 async def made(here: World, number: int, members: Sequence[EntityId]) -> SgId:
     """Put a group with the longest names into the store, of senders that sent once."""
     sg_id = SgId(longest("sg", number))
+    at = CLOCK.now() + 60 * number  # each in a minute of its own: they are made at a pace
     alias, service = (f"{number:03}".ljust(MAX_ALIAS_BYTES, letter) for letter in "ns")
-    await here.store.create_group(Group(sg_id, alias, service, members[0], Policy.OPEN, 2**40, 2**40, 1.0))
+    await here.store.create_group(
+        Group(sg_id, alias, service, members[0], Policy.OPEN, 2**40, 2**40, 60.0 * number), 99
+    )
     for pne in members[1:]:
-        await here.store.change_group(sg_id, partial(rules.join, pne=pne), 2.0, pne)
+        await here.store.change_group(sg_id, partial(rules.join, pne=pne), at, pne)
+    await here.store.begin_epoch(sg_id, at + 2.0)
     return sg_id
 
 

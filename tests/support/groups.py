@@ -1,10 +1,14 @@
 """Service groups in tests: made, keyed, and looked into."""
 
+import asyncio
+from collections.abc import Iterable
 from typing import Any
 
+from cpns.domain.group import ChangedGroup, Standing
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import SgId
 from cpns.pne.app import Pne
+from cpns.server.groups import Groups
 from cpns.wire.registry import JoinPolicy
 from tests.support.world import World, until
 
@@ -21,6 +25,13 @@ async def epoch(here: World, sg_id: SgId) -> int:
     return found.group.epoch
 
 
+async def until_epoch(here: World, sg_id: SgId, wanted: int) -> None:
+    """Wait until an epoch has begun: who leaves or comes by itself waits for others that do."""
+    async with asyncio.timeout(5):
+        while await epoch(here, sg_id) < wanted:
+            await asyncio.sleep(0.02)
+
+
 async def all_have(here: World, sg_id: SgId, *pnes: Pne) -> bytes:
     """Wait until all of *pnes* have the key of the present epoch, and the same one; return it."""
     now = await epoch(here, sg_id)
@@ -35,16 +46,39 @@ async def group_of(
     """Return a group of PNEs behind one PN GW, the first its owner."""
     pnes = [await here.joined_pne(f"{prefix}-{number}", gateway, **FAST) for number in range(count)]
     sg_id, _ = await pnes[0].groups.create("family", JoinPolicy.OPEN, **options)
-    for pne in pnes[1:]:
-        await pne.groups.join(sg_id)
+    joining = []
+    for pne in pnes[1:]:  # in their order, and not each after an epoch of its own
+        joining.append(asyncio.create_task(pne.groups.join(sg_id)))
+        async with asyncio.timeout(5):
+            while pne.config.pne_id not in await listed(here, sg_id):
+                await asyncio.sleep(0.005)
+    await asyncio.gather(*joining)
     return sg_id, pnes
 
 
-async def noted(here: World, sg_id: SgId, members_of: dict[int, set[str]]) -> set[str]:
-    """Return who is a member, and note that for the epoch."""
+async def listed(here: World, sg_id: SgId) -> dict[str, Standing]:
+    """Return the list of a group."""
     found = await here.store.group(sg_id)
-    assert found is not None
-    return members_of.setdefault(found.group.epoch, set(found.members))
+    return {} if found is None else {one.pne_id: one.standing for one in found.listed}
+
+
+class Epochs:
+    """Who was in each epoch of the groups of a server, from now on; and in which one who left did so."""
+
+    def __init__(self, groups: Groups) -> None:
+        self.members_of: dict[int, set[str]] = {}
+        self.left_in: dict[str, int] = {}
+        self._tell = groups.tell
+        groups.tell = self._noting  # type: ignore[method-assign]
+
+    def _noting(self, changes: Iterable[ChangedGroup]) -> Any:
+        told = list(changes)
+        for one in told:
+            if one.after.epoch != one.before.epoch:
+                self.members_of[one.after.epoch] = set(one.members)
+            if one.change.event == "sg_left":
+                self.left_in |= dict.fromkeys(one.change.subjects, one.after.epoch)
+        return self._tell(told)
 
 
 async def patiently(pne: Pne, sg_id: SgId, *, leaves: bool) -> None:

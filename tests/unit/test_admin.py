@@ -87,7 +87,7 @@ class Offline:
 
     async def group(self, sg_id: str, owner: str) -> None:
         """Commit a new group."""
-        await self.store.create_group(Group(SgId(sg_id), "family", None, EntityId(owner), Policy.OPEN, 1, 1, 2.5))
+        await self.store.create_group(Group(SgId(sg_id), "family", None, EntityId(owner), Policy.OPEN, 1, 1, 2.5), 64)
 
 
 @pytest.fixture

@@ -20,9 +20,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from cpns.domain import group as rules
-from cpns.domain.group import ChangedGroup, Group, GroupChange, GroupInventory, GroupRule, Listed
+from cpns.domain import invitation
+from cpns.domain.group import ChangedGroup, Group, GroupChange, GroupInventory, GroupRule, Listed, Standing
 from cpns.domain.inventory import Kind, NewEntity, Outcome, Revocation, State
-from cpns.domain.network import Policy, Standing
+from cpns.domain.network import Policy
 from cpns.errors import Conflict, NotFound, Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.store import group_queries
@@ -39,7 +40,10 @@ NAMES = ["walk", "Walk", "wa%k", "wa_k", "wa\\k", "Fit 100%"]
 SERVICES = [None, "fit", "Fit", "tv"]
 KEYWORDS = ["", "", "walk", "WALK", "%", "_", "\\", "fit", "TV", "a", "x"]
 MOST = 6
+MOST_OWNED, MOST_OPEN, MOST_OPEN_OF_OWNER = 3, 2, 3
+OPEN_FOR = 12.0
 MEMBER, INVITED, PENDING, BARRED = Standing.MEMBER, Standing.INVITED, Standing.PENDING, Standing.BARRED
+COMING, LEAVING = Standing.COMING, Standing.LEAVING
 OPEN, APPROVAL, CLOSED = Policy.OPEN, Policy.APPROVAL, Policy.CLOSED
 
 
@@ -61,6 +65,8 @@ UNKNOWN_SG, UNKNOWN_ENTITY = No(Result.UNKNOWN_SG, "no_such_group"), No(None, "u
 TAKEN, CONTRADICTS = No(Result.EXISTS, "name_is_taken"), No(None, "store_conflict")
 NOT_ACTIVE = No(Result.NOT_ALLOWED, "no_active_device")
 FULL = No(Result.TOO_MANY, "list_is_full")
+TOO_OFTEN, TOO_MANY_GROUPS = No(Result.TOO_MANY, "too_often"), No(Result.TOO_MANY, "too_many_groups")
+TOO_MANY_INVITED = No(Result.TOO_MANY, "too_many_invitations")
 ALREADY = No(Result.ALREADY_MEMBER, "already_in_this_group")
 WAS_BARRED, NOT_LISTED = No(Result.NOT_ALLOWED, "barred"), No(Result.POLICY, "not_on_the_list")
 NOT_IN_IT = No(Result.NOT_A_MEMBER, "not_in_this_group")
@@ -82,33 +88,54 @@ class Done(NamedTuple):
 
 
 @dataclass
+class Place:
+    how: Standing
+    since: float
+    epoch: int = 0
+
+
+@dataclass
 class Sg:
-    """A group: who is on its list, how, since when."""
+    """A group: who is on its list, how, since when, and from which epoch on."""
 
     new: Group
     owner: EntityId
     policy: Policy
     version: int = 1
     epoch: int = 1
-    listed: dict[EntityId, tuple[Standing, float]] = field(default_factory=dict)
+    begun: float = 0.0
+    due: float | None = None
+    listed: dict[EntityId, Place] = field(default_factory=dict)
 
-    def who_is(self, standing: Standing) -> list[EntityId]:
-        return sorted(pne for pne, (how, _) in self.listed.items() if how is standing)
+    def who_is(self, *standings: Standing) -> list[EntityId]:
+        return sorted(pne for pne, place in self.listed.items() if place.how in standings)
 
-    def standing(self, pne: EntityId | None) -> Standing | None:
-        return None if pne is None or pne not in self.listed else self.listed[pne][0]
+    def raw(self, pne: EntityId) -> Standing | None:
+        return self.listed[pne].how if pne in self.listed else None
+
+    def standing(self, pne: EntityId | None, at: float) -> Standing | None:
+        """Return the place that counts: who leaves, and who was invited too long ago, has none."""
+        how = None if pne is None else self.raw(pne)
+        if pne is not None and (how is LEAVING or (how is INVITED and self.listed[pne].since <= at - OPEN_FOR)):
+            return None
+        return how
+
+    def is_in(self, pne: EntityId | None) -> bool:
+        return pne is not None and self.raw(pne) in (MEMBER, COMING)
 
     def in_longest(self) -> list[EntityId]:
-        return sorted(self.who_is(MEMBER), key=lambda pne: (self.listed[pne][1], pne))
+        return sorted(self.who_is(MEMBER, COMING), key=lambda pne: (self.listed[pne].since, pne))
 
-    def visible(self) -> object:
-        return self.owner, self.policy, self.new.keep, {pne: how for pne, (how, _) in self.listed.items()}
+    def open(self, at: float) -> list[EntityId]:
+        return [pne for pne in self.who_is(INVITED) if self.standing(pne, at) is INVITED]
 
     def group(self) -> Group:
-        return replace(self.new, owner=self.owner, policy=self.policy, version=self.version, epoch=self.epoch)
+        known = {"owner": self.owner, "policy": self.policy, "version": self.version, "epoch": self.epoch}
+        return replace(self.new, **known, begun=self.begun, due=self.due)  # type: ignore[arg-type]
 
     def told(self) -> GroupInventory:
-        return GroupInventory(self.group(), tuple(Listed(pne, *self.listed[pne]) for pne in sorted(self.listed)))
+        places = [(pne, self.listed[pne]) for pne in sorted(self.listed)]
+        return GroupInventory(self.group(), tuple(Listed(pne, p.how, p.since, epoch=p.epoch) for pne, p in places))
 
 
 class Model:
@@ -118,12 +145,22 @@ class Model:
         self.sgs: dict[SgId, Sg] = {}
         self.revoked: set[EntityId] = set()
         self.log: list[Outcome] = []
+        self.paces: dict[tuple[EntityId, SgId | None], tuple[int, float]] = {}
 
     def by_name(self) -> list[Sg]:
         return sorted(self.sgs.values(), key=lambda one: one.new.name)
 
     def governs(self, sg: Sg, actor: EntityId | None) -> bool:
         return actor is None or actor == sg.owner
+
+    def pace(self, pne: EntityId, what: SgId | None, times: int, at: float) -> tuple[int, float] | No:
+        """So many in a minute, then a minute of nothing; a clock that goes back begins anew."""
+        did, since = self.paces.get((pne, what), (0, -9e9))
+        if not 0 <= at - since < 60:
+            return 1, at
+        if did == times:
+            return TOO_OFTEN
+        return did + 1, at if did + 1 == times else since
 
     def write(
         self,
@@ -138,66 +175,138 @@ class Model:
         policy: Policy | None = None,
         keep: int | None = None,
         quiet: bool = False,
+        out: bool = False,
+        also: Iterable[EntityId] = (),
     ) -> Done | No:
         """Put *subjects* where they belong; who *owner* or *policy* is from now on; and all that follows from it."""
-        if len(set(sg.listed).union(pne for pne, how in subjects.items() if how is not None)) > MOST:
-            if any(how is not None and pne not in sg.listed for pne, how in subjects.items()):
-                return FULL
-        before, was, who = sg.group(), sg.visible(), sg.who_is(MEMBER)
-        for pne, how in subjects.items():
-            if how is None:
-                sg.listed.pop(pne, None)
-            elif not quiet and sg.standing(pne) is not how:
-                sg.listed[pne] = how, at
+        new = {pne for pne, how in subjects.items() if how is not None and pne not in sg.listed}
+        before, who = sg.group(), sg.who_is(MEMBER)
+        rows = [*subjects] or [EntityId(sg.new.sg_id)]
+        log = [Outcome(at, event, one, by, Result.SUCCESS, sg.new.sg_id) for one in rows]
+        gone = {pne for pne, how in subjects.items() if how not in (MEMBER, COMING)} if not quiet else set()
+        if end or not set(sg.who_is(MEMBER, COMING)) - gone:
+            del self.sgs[sg.new.sg_id]
+            self.log += log
+            return Done(event, dict(subjects), True, before, before, who)
+        if new and len(sg.listed) + len(new) > MOST:
+            return FULL
+        asked = {pne for pne, how in subjects.items() if how is INVITED and sg.standing(pne, at) is not INVITED}
+        if asked and by is not None:
+            of_owner = sum(len(one.open(at)) for one in self.sgs.values() if one.owner == sg.owner)
+            if len(sg.open(at)) + len(asked) > MOST_OPEN or of_owner + len(asked) > MOST_OPEN_OF_OWNER:
+                return TOO_MANY_INVITED
+        self.log += log
+        if not quiet:
+            self.move(sg, {**subjects, **dict.fromkeys(also)}, at, out=out)
+        was = sg.owner, sg.policy, sg.new.keep
         sg.owner, sg.policy = owner or sg.owner, policy or sg.policy
         sg.new = sg.new if keep is None else replace(sg.new, keep=keep)
-        if sg.standing(sg.owner) is not MEMBER:
-            sg.owner = next(iter(sg.in_longest()), sg.owner)
-        rows = [*subjects] or [EntityId(sg.new.sg_id)]
-        self.log += [Outcome(at, event, one, by, Result.SUCCESS, sg.new.sg_id) for one in rows]
-        if end or not sg.who_is(MEMBER):
-            del self.sgs[sg.new.sg_id]
-            return Done(event, dict(subjects), True, before, before, who)
-        sg.version += sg.visible() != was
-        sg.epoch += sg.who_is(MEMBER) != who
+        if not sg.is_in(sg.owner):
+            sg.owner = sg.in_longest()[0]
+        if was != (sg.owner, sg.policy, sg.new.keep) and sg.version == before.version:
+            sg.version += 1
         return Done(event, dict(subjects), False, before, sg.group(), sg.who_is(MEMBER))
 
+    def move(self, sg: Sg, wanted: Mapping[EntityId, Standing | None], at: float, *, out: bool) -> None:
+        """Who is put out goes with an epoch at once; who comes or goes waits until a second after the last began."""
+        begins, waits, tells = False, False, False
+        for pne, how in wanted.items():
+            was = sg.raw(pne)
+            inside = was in (MEMBER, LEAVING)
+            now = how
+            if not out and how is MEMBER:
+                now = was if was is COMING else MEMBER if inside else COMING
+            elif not out and how is None and inside:
+                now = LEAVING
+            begins |= inside and now not in (MEMBER, LEAVING)
+            waits |= now in (COMING, LEAVING) and now is not was
+            tells |= now is not COMING and now is not was and {now, was} != {MEMBER, LEAVING}
+            if now is None:
+                sg.listed.pop(pne, None)
+            elif now is not was or now is INVITED:
+                sg.listed[pne] = Place(now, at, sg.listed[pne].epoch if pne in sg.listed else 0)
+        if waits:
+            sg.due = min(max(at, sg.begun + 1 if sg.due is None else sg.due), at + 1)
+        if begins or (waits and sg.due is not None and sg.due <= at):
+            self.begins(sg, at)
+        else:
+            sg.version += tells
+            sg.due = sg.due if sg.who_is(COMING, LEAVING) else None
+
+    def begins(self, sg: Sg, at: float) -> None:
+        sg.epoch, sg.version, sg.begun, sg.due = sg.epoch + 1, sg.version + 1, at, None
+        for pne, place in [*sg.listed.items()]:
+            if place.how is COMING:
+                sg.listed[pne] = Place(MEMBER, place.since, sg.epoch)
+            elif place.how is LEAVING:
+                del sg.listed[pne]
+
+    def begin(self, sg_id: SgId, at: float) -> Done | None:
+        if (sg := self.sgs.get(sg_id)) is None:
+            return None
+        before = sg.group()
+        if sg.due is not None and (sg.due <= at or sg.due > at + 1):
+            self.begins(sg, at)
+            return Done("sg_epoch_begun", {}, False, before, sg.group(), sg.who_is(MEMBER))
+        return Done("sg_epoch_begun", {}, False, before, before, [])
+
+    def expire(self, at: float) -> object:
+        over = [
+            (place.since, sg_id, pne)
+            for sg_id, sg in self.sgs.items()
+            for pne, place in sg.listed.items()
+            if place.how is INVITED and place.since <= at - OPEN_FOR
+        ]
+        ended = []
+        for sg_id in dict.fromkeys(sg_id for _, sg_id, _ in sorted(over)):
+            gone = {pne: None for _, of, pne in sorted(over) if of == sg_id}
+            ended.append(self.write(self.sgs[sg_id], "sg_invitation_ended", None, at, gone))
+        return ended
+
     def create(self, new: Group) -> No | None:
+        if sum(one.owner == new.owner for one in self.sgs.values()) >= MOST_OWNED:
+            return TOO_MANY_GROUPS
+        if isinstance(did := self.pace(new.owner, None, 8, new.created_at), No):
+            return did
         if new.name in [one.new.name for one in self.sgs.values()]:
             return TAKEN
         if new.owner not in PNES or new.owner in self.revoked:
             return NOT_ACTIVE
         if new.sg_id in self.sgs:
             return CONTRADICTS
-        self.sgs[new.sg_id] = Sg(new, new.owner, new.policy, listed={new.owner: (MEMBER, new.created_at)})
+        self.paces[new.owner, None] = did
+        self.sgs[new.sg_id] = Sg(new, new.owner, new.policy, listed={new.owner: Place(MEMBER, new.created_at, 1)})
         self.log.append(Outcome(new.created_at, "sg_created", new.owner, None, Result.SUCCESS, new.sg_id))
         return None
 
     def join(self, sg_id: SgId, pne: EntityId, at: float) -> Done | No:
         if (sg := self.sgs.get(sg_id)) is None:
             return UNKNOWN_SG
-        ends = JOINING[sg.standing(pne), sg.policy]
+        ends = JOINING[sg.standing(pne, at), sg.policy]
         if isinstance(ends, No):
             return ends
-        return self.write(sg, "sg_joined" if ends is MEMBER else "sg_waits", pne, at, {pne: ends})
+        if isinstance(did := self.pace(pne, sg_id, 3, at), No):
+            return did
+        ended = self.write(sg, "sg_joined" if ends is MEMBER else "sg_waits", pne, at, {pne: ends})
+        if not isinstance(ended, No):
+            self.paces[pne, sg_id] = did
+        return ended
 
     def invite(self, sg_id: SgId, actor: EntityId | None, whom: Sequence[EntityId], at: float) -> Done | No:
         if (sg := self.sgs.get(sg_id)) is None:
             return UNKNOWN_SG
         governs = self.governs(sg, actor)
-        if not governs and (sg.policy is not OPEN or sg.standing(actor) is not MEMBER):
+        if not governs and (sg.policy is not OPEN or not sg.is_in(actor)):
             return MAY_NOT["invite"]
         if not governs and set(whom) & set(sg.who_is(BARRED)):
             return WAS_BARRED
-        come = {pne: MEMBER if governs and sg.standing(pne) is PENDING else INVITED for pne in whom}
-        return self.write(
-            sg, "sg_invited", actor, at, {pne: how for pne, how in come.items() if sg.standing(pne) is not MEMBER}
-        )
+        come = {pne: MEMBER if governs and sg.raw(pne) is PENDING else INVITED for pne in whom}
+        return self.write(sg, "sg_invited", actor, at, {pne: how for pne, how in come.items() if not sg.is_in(pne)})
 
     def leave(self, sg_id: SgId, pne: EntityId, at: float) -> Done | No:
         if (sg := self.sgs.get(sg_id)) is None:
             return UNKNOWN_SG
-        if sg.standing(pne) in (None, BARRED):
+        if sg.standing(pne, at) in (None, BARRED):
             return NOT_IN_IT
         return self.write(sg, "sg_left", pne, at, {pne: None})
 
@@ -208,9 +317,9 @@ class Model:
             return MAY_NOT["expel"]
         if actor in whom:
             return LEAVE_INSTEAD
-        if set(whom) - set(sg.listed):
+        if any(sg.standing(pne, at) is None for pne in whom):
             return NOT_IN_IT
-        return self.write(sg, "sg_expelled", actor, at, dict.fromkeys(whom, BARRED))
+        return self.write(sg, "sg_expelled", actor, at, dict.fromkeys(whom, BARRED), out=True)
 
     def delete(self, sg_id: SgId, actor: EntityId | None, at: float) -> Done | No:
         if (sg := self.sgs.get(sg_id)) is None:
@@ -232,9 +341,9 @@ class Model:
             return UNKNOWN_SG
         if sg.owner != frm:
             return PASSED_ON
-        if sg.standing(to) is not MEMBER:
+        if not sg.is_in(to):
             return LEFT
-        return self.write(sg, "sg_owner_changed", by, at, {to: MEMBER}, owner=to)
+        return self.write(sg, "sg_owner_changed", by, at, {to: MEMBER}, owner=to, quiet=True)
 
     def replace_owner(self, sg_id: SgId, gone: EntityId, there: Sequence[EntityId], at: float) -> Done | No:
         if (sg := self.sgs.get(sg_id)) is None:
@@ -242,7 +351,7 @@ class Model:
         found = [pne for pne in sg.in_longest() if pne in there and pne != sg.owner]
         if sg.owner != gone or not found:
             return NO_CANDIDATE
-        return self.write(sg, "sg_owner_replaced", None, at, {found[0]: MEMBER}, owner=found[0])
+        return self.write(sg, "sg_owner_replaced", None, at, {found[0]: MEMBER}, owner=found[0], quiet=True)
 
     def settle(self, sg_id: SgId, policy: Policy | None, keep: int | None, at: float) -> Done | No:
         if (sg := self.sgs.get(sg_id)) is None:
@@ -257,12 +366,17 @@ class Model:
         if first:
             self.log.append(Outcome(at, "revoked", who, None, Result.SUCCESS))
         on = [sg for _, sg in sorted(self.sgs.items()) if who in sg.listed]
-        return first, [self.write(sg, "sg_left", None, at, {who: None}) for sg in on]
+        ended = []
+        for sg in on:  # an owner's invitations go with it
+            invited = sg.who_is(INVITED) if sg.owner == who else []
+            also = [pne for pne in invited if sg.standing(pne, at) is INVITED and pne != who]
+            ended.append(self.write(sg, "sg_left", None, at, {who: None}, out=True, also=also))
+        return first, ended
 
     def discover(self, pne: EntityId, keyword: str, service: str | None, after: str, limit: int) -> list[Group]:
         found = []
         for sg_id, sg in sorted(self.sgs.items()):
-            shown = sg.policy is not CLOSED or sg.standing(pne) not in (None, BARRED)
+            shown = sg.policy is not CLOSED or sg.raw(pne) not in (None, BARRED)
             words = [sg.new.name.lower(), (sg.new.service or "").lower()]
             if shown and any(keyword.lower() in one for one in words) and service in (None, sg.new.service):
                 found.append((sg_id, sg.group()))
@@ -276,6 +390,8 @@ _JOINING = """
              open     approval  closed
     -        member   pending   no
     member   already  already   already
+    coming   already  already   already
+    leaving  member   pending   no
     invited  member   member    member
     pending  member   pending   no
     barred   barred   barred    barred
@@ -335,6 +451,8 @@ def outcome(value: object) -> object:
     if isinstance(value, Revocation):
         assert (value.left, value.also) == ((), ())
         return value.first, [done(one) for one in value.groups]
+    if isinstance(value, list) and value and isinstance(value[0], ChangedGroup):
+        return [done(one) for one in value]
     return done(value) if isinstance(value, ChangedGroup) else value
 
 
@@ -361,7 +479,11 @@ def in_the_store(store: ServerStore, step: Step) -> Coroutine[Any, Any, object]:
     at = step[-1]
     match name:
         case "create":
-            return store.create_group(*args)
+            return store.create_group(args[0], MOST_OWNED)
+        case "begin":
+            return store.begin_epoch(*args)
+        case "expire":
+            return store.expire_group_invitations(args[0], 99)
         case "join":
             return changing(partial(rules.join, pne=args[1]), args[1])
         case "invite":
@@ -390,7 +512,7 @@ def in_the_store(store: ServerStore, step: Step) -> Coroutine[Any, Any, object]:
 
 
 STEPS = ["join"] * 9 + ["invite"] * 8 + ["leave", "expel", "settle", "pass_on", "discover"] * 4 + ["replace_owner"] * 2
-STEPS += ["candidates"] * 3 + ["create"] * 4 + ["groups_of"] * 2 + ["delete", "revoke"]
+STEPS += ["candidates"] * 3 + ["create"] * 4 + ["groups_of"] * 2 + ["delete", "revoke"] + ["begin"] * 9 + ["expire"] * 2
 
 
 class Machine(RuleBasedStateMachine):
@@ -402,6 +524,9 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(group_queries, "MAX_LISTED", MOST)
+        self.patch.setattr(invitation, "OPEN_OF_LIST", MOST_OPEN)
+        self.patch.setattr(invitation, "OPEN_OF_OWNER", MOST_OPEN_OF_OWNER)
+        self.patch.setattr(invitation, "INVITATION_SECONDS", OPEN_FOR)
         self.closing = contextlib.ExitStack()
         self.place = self.closing.enter_context(fresh(self.kind))
         self.loop = asyncio.new_event_loop()
@@ -490,6 +615,10 @@ class Machine(RuleBasedStateMachine):
         some = [pick([*on, *PNES, anybody]) for _ in range(pick([1, 1, 1, 2, 3]))]
         waiting = sg.who_is(PENDING)
         match name:
+            case "begin":
+                return ("begin", sg_id, pick([at, at, at + 1, sg.due or at]))
+            case "expire":
+                return ("expire", at)
             case "create":
                 new = self.fresh(pick([*here * 3, GHOSTS[0]]), pick(NAMES), pick(SERVICES), pick(Policy), at)
                 return ("create", replace(new, sg_id=pick([*[new.sg_id] * 9, sg.new.sg_id])))
@@ -553,8 +682,11 @@ class Machine(RuleBasedStateMachine):
         """Read off the store alone, whatever the model says."""
         assert now.log[: len(was.log)] == was.log
         for one in now.groups:
-            assert one.members.count(one.group.owner) == 1
+            how = {place.pne_id: place for place in one.listed}
+            assert how[one.group.owner].standing in (MEMBER, COMING)
             assert len(one.listed) <= MOST
+            assert (one.group.due is not None) == any(place.standing in (COMING, LEAVING) for place in one.listed)
+            assert all(place.epoch <= one.group.epoch for place in one.listed)
         assert all(a.group.name < b.group.name for a, b in pairwise(now.groups))
         if len(self.ended) != 1:
             return
@@ -563,10 +695,14 @@ class Machine(RuleBasedStateMachine):
         here = {one.group.sg_id: one for one in now.groups}
         for before in was.groups:
             if (after := here.get(before.group.sg_id)) is not None:
-                same = replace(after.group, version=before.group.version, epoch=before.group.epoch)
-                visible = (same, after.listed) != (before.group, before.listed)
-                assert after.group.version - before.group.version == int(visible)
-                assert after.group.epoch - before.group.epoch == int(set(after.members) != set(before.members))
+                assert after.group.epoch - before.group.epoch in (0, 1)
+                if in_its_epoch(before) != in_its_epoch(after):  # whose list is the same from beginning to end
+                    assert after.group.epoch == before.group.epoch + 1
+                assert after.group.version - before.group.version in (0, 1)
+
+
+def in_its_epoch(one: GroupInventory) -> set[EntityId]:
+    return {place.pne_id for place in one.listed if place.standing in (MEMBER, LEAVING)}
 
 
 Machine.TestCase.settings = settings(
@@ -630,7 +766,8 @@ def test_who_may_join(standing: Standing | None, policy: Policy) -> None:
         refused(ends, lambda: rules.join(of(policy), places, STRANGER))
     else:
         event = "sg_joined" if ends is MEMBER else "sg_waits"
-        assert rules.join(of(policy), places, STRANGER) == GroupChange(event, (STRANGER,), {STRANGER: ends})
+        change = GroupChange(event, (STRANGER,), {STRANGER: ends}, joiner=STRANGER)
+        assert rules.join(of(policy), places, STRANGER) == change
 
 
 @pytest.mark.parametrize(("action", "who", "policy"), [(*key, policy) for key, policy in product(RIGHTS, Policy)])
@@ -675,7 +812,10 @@ def test_leaving_is_also_declining(pne: EntityId) -> None:
 def test_an_owner_is_followed_by_who_is_in_longest() -> None:
     """The one that is listed longest is barred, or invited, or waits; of those that came at once, by ID."""
     gone = GroupChange("sg_left", (OWNER,), {OWNER: None}, owner=FIRST)
-    assert rules.leave(GROUP, PLACES, OWNER) == rules.vanish(GROUP, PLACES, OWNER) == gone
+    assert rules.leave(GROUP, PLACES, OWNER) == gone
+    out = {OWNER: None, GUEST: None}  # whom it invited comes no more
+    assert rules.vanish(GROUP, PLACES, OWNER) == replace(gone, standings=out, puts_out=True)
+    assert rules.vanish(GROUP, PLACES, SECOND) == GroupChange("sg_left", (SECOND,), {SECOND: None}, puts_out=True)
     later = PLACES | {FIRST: Listed(FIRST, MEMBER, 2.5)}
     assert rules.leave(GROUP, later, OWNER) == replace(gone, owner=SECOND)
     alone = {pne: one for pne, one in PLACES.items() if pne not in (FIRST, SECOND)}
@@ -685,14 +825,14 @@ def test_an_owner_is_followed_by_who_is_in_longest() -> None:
 def test_the_operator_may_expel_an_owner_with_its_heir() -> None:
     barred = {OWNER: BARRED, FIRST: BARRED}
     change = rules.expel(GROUP, PLACES, None, [*barred])
-    assert change == GroupChange("sg_expelled", (OWNER, FIRST), barred, owner=SECOND)
+    assert change == GroupChange("sg_expelled", (OWNER, FIRST), barred, owner=SECOND, puts_out=True)
     assert rules.expel(GROUP, PLACES, None, [OWNER, FIRST, SECOND]).deleted
 
 
 def test_expelling_refuses_who_waits_and_bars() -> None:
     whom = [WAITER, GUEST, FIRST, OUTCAST]
     assert rules.expel(GROUP, PLACES, OWNER, whom) == GroupChange(
-        "sg_expelled", tuple(whom), dict.fromkeys(whom, BARRED)
+        "sg_expelled", tuple(whom), dict.fromkeys(whom, BARRED), puts_out=True
     )
     refused(LEAVE_INSTEAD, lambda: rules.expel(GROUP, PLACES, OWNER, [FIRST, OWNER]))
     for actor in (None, OWNER):
@@ -732,7 +872,7 @@ def new(sg_id: str, name: str, service: str | None = None, policy: Policy = OPEN
 
 async def filled(store: ServerStore, policy: Policy = OPEN) -> None:
     """Make `GROUP` with the list of `PLACES`, step by step."""
-    await store.create_group(new(SG, "walk", "fit", APPROVAL))
+    await store.create_group(new(SG, "walk", "fit", APPROVAL), 64)
     steps: list[Step] = [
         ("join", SG, OUTCAST, 11.0),
         ("expel", SG, OWNER, [OUTCAST], 12.0),
@@ -740,6 +880,7 @@ async def filled(store: ServerStore, policy: Policy = OPEN) -> None:
         ("join", SG, SECOND, 20.0),
         ("join", SG, FIRST, 20.0),
         ("join", SG, WAITER, 20.0),
+        ("begin", SG, 21.0),
         ("settle", SG, policy, None, 20.0),
     ]
     for step in steps:
@@ -798,11 +939,11 @@ async def test_what_is_refused_changes_nothing(store: ServerStore, policy: Polic
 
 async def test_a_name_is_free_again_when_its_group_is_gone(store: ServerStore) -> None:
     await filled(store)
-    await store.create_group(new("sg-2", "Walk"))  # another name
+    await store.create_group(new("sg-2", "Walk"), 64)  # another name
     await in_the_store(store, ("delete", SG, OWNER, 30.0))
-    await store.create_group(new("sg-3", "walk", owner=FIRST))
+    await store.create_group(new("sg-3", "walk", owner=FIRST), 64)
     found = await store.group(SgId("sg-3"))
-    assert found == GroupInventory(new("sg-3", "walk", owner=FIRST), (Listed(FIRST, MEMBER, 10.0),))
+    assert found == GroupInventory(new("sg-3", "walk", owner=FIRST), (Listed(FIRST, MEMBER, 10.0, epoch=1),))
     assert [one.group.sg_id for one in await store.groups()] == ["sg-2", "sg-3"]
     assert await store.group(SG) is None
 
@@ -811,22 +952,22 @@ async def test_counts_grow_with_what_they_count(store: ServerStore) -> None:
     await filled(store, APPROVAL)
     steps: list[tuple[Step, int, int]] = [
         (("join", SG, WAITER, 30.0), 0, 0),  # it waits still
-        (("settle", SG, APPROVAL, None, 30.0), 0, 0),
-        (("invite", SG, OWNER, [FIRST, GUEST], 30.0), 0, 0),
-        (("expel", SG, OWNER, [OUTCAST], 30.0), 0, 0),
-        (("invite", SG, OWNER, [FIRST], 30.0), 0, 0),
-        (("pass_on", SG, OWNER, OWNER, 30.0, None), 0, 0),
-        (("join", SG, STRANGER, 30.0), 1, 0),
-        (("leave", SG, STRANGER, 30.0), 1, 0),
-        (("settle", SG, CLOSED, None, 30.0), 1, 0),
-        (("invite", SG, OWNER, [OUTCAST, STRANGER], 30.0), 1, 0),
-        (("invite", SG, None, [WAITER], 30.0), 1, 1),
-        (("join", SG, OUTCAST, 30.0), 1, 1),
-        (("expel", SG, OWNER, [WAITER, OUTCAST], 30.0), 1, 1),
-        (("pass_on", SG, OWNER, SECOND, 30.0, OWNER), 1, 0),
-        (("leave", SG, SECOND, 30.0), 1, 1),
-        (("revoke", OUTCAST, 30.0), 1, 0),
-        (("revoke", OWNER, 30.0), 1, 1),
+        (("settle", SG, APPROVAL, None, 32.0), 0, 0),
+        (("invite", SG, OWNER, [FIRST, GUEST], 34.0), 0, 0),
+        (("expel", SG, OWNER, [OUTCAST], 36.0), 0, 0),
+        (("invite", SG, OWNER, [FIRST], 38.0), 0, 0),
+        (("pass_on", SG, OWNER, OWNER, 40.0, None), 0, 0),
+        (("join", SG, STRANGER, 42.0), 1, 0),
+        (("leave", SG, STRANGER, 44.0), 1, 0),
+        (("settle", SG, CLOSED, None, 46.0), 1, 0),
+        (("invite", SG, OWNER, [OUTCAST, STRANGER], 48.0), 1, 0),
+        (("invite", SG, None, [WAITER], 50.0), 1, 1),
+        (("join", SG, OUTCAST, 52.0), 1, 1),
+        (("expel", SG, OWNER, [WAITER, OUTCAST], 54.0), 1, 1),
+        (("pass_on", SG, OWNER, SECOND, 56.0, OWNER), 1, 0),
+        (("leave", SG, SECOND, 58.0), 1, 1),
+        (("revoke", OUTCAST, 60.0), 1, 0),
+        (("revoke", OWNER, 62.0), 1, 1),
     ]
     for step, version, epoch in steps:
         before = await store.group(SG)
@@ -841,13 +982,15 @@ async def test_counts_grow_with_what_they_count(store: ServerStore) -> None:
 
 
 async def test_who_waits_again_keeps_its_place(store: ServerStore) -> None:
-    """Else asking again, or being invited again, would move it back, and with it who follows the owner."""
+    """Else asking again, or being invited again, would move it back, and with it who follows the owner. An invitation
+    counts from the last time.
+    """
     await filled(store, APPROVAL)
     await in_the_store(store, ("join", SG, WAITER, 90.0))
     await in_the_store(store, ("invite", SG, OWNER, [GUEST, FIRST], 90.0))
     found = await store.group(SG)
     assert found is not None
-    assert {one.pne_id: one.since for one in found.listed if one.since >= 90.0} == {}
+    assert {one.pne_id: one.since for one in found.listed if one.since >= 90.0} == {GUEST: 90.0}
     await in_the_store(store, ("join", SG, GUEST, 95.0))
     found = await store.group(SG)
     assert found is not None
@@ -856,8 +999,8 @@ async def test_who_waits_again_keeps_its_place(store: ServerStore) -> None:
 
 async def test_with_a_revoked_pne_go_its_places(store: ServerStore) -> None:
     await filled(store)
-    await store.create_group(new("sg-0", "alone"))
-    await store.create_group(new("sg-2", "another", owner=FIRST))
+    await store.create_group(new("sg-0", "alone"), 64)
+    await store.create_group(new("sg-2", "another", owner=FIRST), 64)
     await in_the_store(store, ("invite", "sg-2", FIRST, [OWNER], 25.0))
     gone = await store.revoke(OWNER, 30.0)
     assert [(one.before.sg_id, one.change.deleted, one.after.owner) for one in gone.groups] == [
@@ -920,6 +1063,11 @@ async def test_steps_of_one_transaction_fail_alone(store: ServerStore) -> None:
     assert [isinstance(outcome(one), No) for one in ended] == [False, True, True, False, False]
     found = await store.group(SG)
     assert found is not None
+    assert (found.group.owner, found.members) == (OWNER, (OWNER, SECOND))
+    assert found.group.due == 31.0  # FIRST left with an epoch of its own, a moment ago
+    await in_the_store(store, ("begin", SG, 31.0))
+    found = await store.group(SG)
+    assert found is not None
     assert (found.group.owner, found.members) == (OWNER, (OWNER, SECOND, STRANGER))
 
 
@@ -933,18 +1081,18 @@ async def test_a_list_has_an_end(store: ServerStore, monkeypatch: pytest.MonkeyP
     await unchanged(store, ("invite", SG, OWNER, [STRANGER], 30.0), FULL)
     await unchanged(store, ("invite", SG, OWNER, [WAITER, GHOSTS[0]], 30.0), FULL)
     for step in (  # who is on it already takes no more room
-        ("join", SG, GUEST, 30.0),
-        ("invite", SG, OWNER, [WAITER, OUTCAST], 30.0),
-        ("expel", SG, OWNER, [GUEST], 30.0),
-        ("leave", SG, WAITER, 30.0),
+        ("join", SG, GUEST, 32.0),
+        ("invite", SG, OWNER, [WAITER, OUTCAST], 34.0),
+        ("expel", SG, OWNER, [GUEST], 36.0),
+        ("leave", SG, WAITER, 38.0),
     ):
         await in_the_store(store, step)
-    await unchanged(store, ("invite", SG, OWNER, [STRANGER, GHOSTS[0]], 30.0), FULL)
-    await in_the_store(store, ("invite", SG, OWNER, [STRANGER], 30.0))
+    await unchanged(store, ("invite", SG, OWNER, [STRANGER, GHOSTS[0]], 40.0), FULL)
+    await in_the_store(store, ("invite", SG, OWNER, [STRANGER], 40.0))
     monkeypatch.setattr(group_queries, "MAX_LISTED", 2)  # a longer one that there is shrinks, and nothing else
-    await in_the_store(store, ("expel", SG, OWNER, [SECOND], 30.0))
-    await in_the_store(store, ("leave", SG, STRANGER, 30.0))
-    await unchanged(store, ("join", SG, STRANGER, 30.0), FULL)
+    await in_the_store(store, ("expel", SG, OWNER, [SECOND], 42.0))
+    await in_the_store(store, ("leave", SG, STRANGER, 44.0))
+    await unchanged(store, ("join", SG, STRANGER, 46.0), FULL)
 
 
 # --- discovery
@@ -960,7 +1108,7 @@ async def test_a_keyword_is_in_the_name_or_the_service(store: ServerStore) -> No
     for number, (name, service) in enumerate(
         [("Walk", "Fit"), ("100%", None), ("a_b", "tv"), ("a\\b", "TV"), ("axb", "walking"), ("10%_off\\", "t.v")]
     ):
-        await store.create_group(new(f"sg-{number}", name, service))
+        await store.create_group(new(f"sg-{number}", name, service), 64)
     everything = {"Walk", "100%", "a_b", "a\\b", "axb", "10%_off\\"}
     for keyword, names in {
         "": everything,
@@ -998,7 +1146,7 @@ async def test_a_closed_group_is_found_by_who_is_on_its_list(store: ServerStore,
 
 async def test_a_bar_in_one_group_hides_no_other(store: ServerStore) -> None:
     await filled(store, CLOSED)
-    await store.create_group(new("sg-2", "other", policy=CLOSED))
+    await store.create_group(new("sg-2", "other", policy=CLOSED), 64)
     assert await found(store, pne=FIRST) == {"walk"}
     await in_the_store(store, ("invite", "sg-2", OWNER, [OUTCAST], 30.0))
     assert await found(store, pne=OUTCAST) == {"other"}
@@ -1007,7 +1155,7 @@ async def test_a_bar_in_one_group_hides_no_other(store: ServerStore) -> None:
 async def test_pages(store: ServerStore) -> None:
     names = ["sg-3", "sg-1", "sg-5", "sg-2", "sg-4", "sg-10"]
     for name in names:
-        await store.create_group(new(name, f"group {name}", "tv" if name == "sg-4" else None))
+        await store.create_group(new(name, f"group {name}", "tv" if name == "sg-4" else None), 64)
     await in_the_store(store, ("settle", "sg-2", CLOSED, None, 30.0))
 
     async def page(after: str, limit: int, service: str | None = None, pne: EntityId = STRANGER) -> list[str]:
@@ -1026,8 +1174,8 @@ async def test_pages(store: ServerStore) -> None:
 
 async def test_whose_groups(store: ServerStore) -> None:
     await filled(store)
-    await store.create_group(new("sg-0", "z"))
-    await store.create_group(new("sg-2", "a", owner=STRANGER))
+    await store.create_group(new("sg-0", "z"), 64)
+    await store.create_group(new("sg-2", "a", owner=STRANGER), 64)
 
     async def ids(*pnes: EntityId) -> list[str]:
         return [*await store.groups_of(pnes, "", 99)]
@@ -1040,7 +1188,7 @@ async def test_whose_groups(store: ServerStore) -> None:
 
 async def test_whose_groups_come_in_pages(store: ServerStore) -> None:
     for number in (3, 1, 2):
-        await store.create_group(new(f"sg-{number}", f"group {number}"))
+        await store.create_group(new(f"sg-{number}", f"group {number}"), 64)
     await in_the_store(store, ("join", "sg-2", FIRST, 30.0))
     assert await store.groups_of([OWNER, FIRST], "", 2) == ["sg-1", "sg-2"]
     assert await store.groups_of([OWNER, FIRST], "sg-2", 2) == ["sg-3"]
@@ -1082,7 +1230,7 @@ async def test_what_pages_cost_does_not_grow_with_the_list(store: ServerStore) -
     """A page of 2 reads 2 rows, however many are named on the list."""
     await filled(store)
     many = [EntityId(f"named-{number}") for number in range(200)]
-    await in_the_store(store, ("invite", SG, OWNER, many, 30.0))
+    await in_the_store(store, ("invite", SG, None, many, 30.0))
     read: list[int] = []
     listed = group_queries._listed
 
@@ -1130,9 +1278,9 @@ async def test_an_older_store_gets_groups_and_keeps_the_rest(new_place: Callable
     assert (await store.groups(), await store.groups_of([OWNER], "", 9)) == ([], [])
     assert await found(store, pne=OWNER) == set()
 
-    await store.create_group(new("sg-1", "walk"))
+    await store.create_group(new("sg-1", "walk"), 64)
     with pytest.raises(Refused):  # tied to the entities that were
-        await store.create_group(new("sg-2", "other", owner=GHOSTS[0]))
+        await store.create_group(new("sg-2", "other", owner=GHOSTS[0]), 64)
     await in_the_store(store, ("invite", SG, OWNER, GHOSTS, 20.0))  # and the lists to nothing
     assert [one.change.deleted for one in (await store.revoke(OWNER, 30.0)).groups] == [True]
     await store.close()
@@ -1162,10 +1310,10 @@ async def test_an_older_store_is_tied_together_as_a_new_one(new_place: Callable[
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO groups SELECT 'sg-2', name, service, owner, policy, version, epoch, created_at, vouched, keep "
-        "FROM groups",
+        "INSERT INTO groups SELECT 'sg-2', name, service, owner, policy, version, epoch, created_at, vouched, keep, "
+        "begun, due FROM groups",
         "INSERT INTO group_places SELECT * FROM group_places",
-        "INSERT INTO group_places VALUES ('sg-2', 'pne-1', 'member', 1.0, NULL)",
+        "INSERT INTO group_places VALUES ('sg-2', 'pne-1', 'member', 1.0, NULL, 0)",
         "DELETE FROM groups",
         "DELETE FROM entities WHERE entity_id = 'pne-1'",
     ],

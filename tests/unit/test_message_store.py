@@ -27,9 +27,10 @@ async def store(place: Location) -> AsyncIterator[ServerStore]:
         [NewEntity(pne, Kind.PNE, None, "", b"sealed", pne.encode(), 1.0) for pne in (ANN, BEN, CAT)]
     )
     for sg_id in (SG, OTHER):
-        await one.create_group(Group(sg_id, sg_id, None, ANN, Policy.OPEN, 1, 1, 1.0))
+        await one.create_group(Group(sg_id, sg_id, None, ANN, Policy.OPEN, 1, 1, 1.0), 64)
         for pne in (BEN, CAT):
             await one.change_group(sg_id, lambda g, p, pne=pne: rules.join(g, p, pne), 2.0, pne)  # type: ignore[misc]
+        await one.begin_epoch(sg_id, 3.0)
     yield one
     await one.close()
 

@@ -571,8 +571,9 @@ class Told(Gateways):
         super().__init__()
         self.notices: list[tuple[EntityId, codec.Message]] = []
 
-    async def tell(self, gateway: EntityId, message: codec.Message) -> None:
+    async def tell(self, gateway: EntityId, message: codec.Message) -> bool:
         self.notices.append((gateway, message))
+        return False
 
 
 async def told_of_a_move(store: ServerStore, policy: Policy) -> list[tuple[EntityId, Sequence[EntityId]]]:

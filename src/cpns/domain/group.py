@@ -14,10 +14,11 @@ or raises `Refused`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Final
 
-from cpns.domain.network import Policy, Standing
+from cpns.domain.network import Policy
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
 
@@ -25,6 +26,19 @@ MAX_LISTED: Final = 4096
 """Places on the list of one group."""
 KEEP_SECONDS: Final = 86400
 """How long a message to a group waits for a member, unless the group says otherwise."""
+
+
+class Standing(StrEnum):
+    """A PNE's place on the list of a group."""
+
+    MEMBER = "member"
+    COMING = "coming"
+    """It has joined, and is a member from the next epoch on."""
+    LEAVING = "leaving"
+    """It has left, and is in the running epoch still."""
+    INVITED = "invited"
+    PENDING = "pending"
+    BARRED = "barred"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +53,8 @@ class Group:
         epoch: grows with every change of its membership.
         vouched: PN GWs and server vouch for who sent a message, hop by hop; else each sender signs.
         keep: seconds that a message waits for a member that is away; 0: not at all.
+        begun: when the running epoch began by a change, seconds since the epoch of Unix.
+        due: when the next one is to begin; None: nobody waits for it.
     """
 
     sg_id: SgId
@@ -51,6 +67,8 @@ class Group:
     created_at: float
     vouched: bool = False
     keep: int = KEEP_SECONDS
+    begun: float = 0.0
+    due: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +92,7 @@ class Listed:
         since: when it got that place, seconds since the epoch.
         newest: number of the newest message that it sent to this group, as far as the server took one.
         key: what it registered; None: it never sent anything to any group.
+        epoch: of a member, its first one.
     """
 
     pne_id: EntityId
@@ -81,6 +100,7 @@ class Listed:
     since: float
     newest: bytes | None = None
     key: SenderKey | None = None
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +112,8 @@ class GroupChange:
         subjects: the PNEs that it is about.
         standings: places on the list; None takes the PNE off it.
         deleted: the group ends.
+        puts_out: somebody is put out, and does not leave by itself.
+        joiner: the PNE that joins by itself, which may not do so at any pace.
     """
 
     event: str
@@ -101,6 +123,8 @@ class GroupChange:
     policy: Policy | None = None
     keep: int | None = None
     deleted: bool = False
+    puts_out: bool = False
+    joiner: EntityId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +134,16 @@ class ChangedGroup:
     Attributes:
         after: the group as it is; of a deleted one, as it was.
         members: who is in it now; of a deleted one, who was.
-        were: who was in it before.
+        came: who is in the running epoch, and was not in the one before.
+        went: who was, and is not.
     """
 
     before: Group
     after: Group
     change: GroupChange
     members: tuple[EntityId, ...]
-    were: tuple[EntityId, ...]
+    came: tuple[EntityId, ...] = ()
+    went: tuple[EntityId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +161,15 @@ class GroupInventory:
 
 @dataclass(frozen=True, slots=True)
 class KeyedGroup:
-    """A group with the Group Key of its present epoch, sealed."""
+    """A group with the Group Key of its running epoch, sealed, and those of the older ones that are taken still."""
 
     inventory: GroupInventory
     sealed_key: bytes
+    older: Mapping[int, bytes] = field(default_factory=dict)
+
+    def key_of(self, epoch: int) -> bytes | None:
+        """Return the sealed key of an epoch under which messages are taken; None of any other."""
+        return self.sealed_key if epoch == self.inventory.group.epoch else self.older.get(epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +207,7 @@ class KeptMessage:
 
 MakeGroupKey = Callable[[SgId, int], bytes]
 """Makes the Group Key of an epoch, and returns it sealed."""
+_INSIDE: Final = (Standing.MEMBER, Standing.COMING)
 Places = Mapping[EntityId, Listed]
 GroupRule = Callable[[Group, Places], GroupChange]
 
@@ -186,7 +218,7 @@ def is_about(group: Group, keyword: str) -> bool:
 
 
 def members(listed: Iterable[Listed]) -> tuple[EntityId, ...]:
-    """Return those of a list that are in the group."""
+    """Return those of a list that are in the group, and in its running epoch."""
     return tuple(one.pne_id for one in listed if one.standing is Standing.MEMBER)
 
 
@@ -197,7 +229,7 @@ def standing(places: Places, pne: EntityId) -> Standing | None:
 
 
 def _is_member(places: Places, pne: EntityId | None) -> bool:
-    return pne is not None and standing(places, pne) is Standing.MEMBER
+    return pne is not None and standing(places, pne) in _INSIDE
 
 
 def _governs(group: Group, actor: EntityId | None) -> bool:
@@ -208,14 +240,14 @@ def _governs(group: Group, actor: EntityId | None) -> bool:
 def join(group: Group, places: Places, pne: EntityId) -> GroupChange:
     """Let a PNE in that asks; where the policy is approval it is put on the list, and waits."""
     place = standing(places, pne)
-    if place is Standing.MEMBER:
+    if place in _INSIDE:
         raise Refused(Result.ALREADY_MEMBER, "already_in_this_group")
     if place is Standing.BARRED:
         raise Refused(Result.NOT_ALLOWED, "barred")
     if place is Standing.INVITED or group.policy is Policy.OPEN:
-        return GroupChange("sg_joined", (pne,), {pne: Standing.MEMBER})
+        return GroupChange("sg_joined", (pne,), {pne: Standing.MEMBER}, joiner=pne)
     if group.policy is Policy.APPROVAL:
-        return GroupChange("sg_waits", (pne,), {pne: Standing.PENDING})
+        return GroupChange("sg_waits", (pne,), {pne: Standing.PENDING}, joiner=pne)
     raise Refused(Result.POLICY, "not_on_the_list")
 
 
@@ -252,12 +284,16 @@ def expel(group: Group, places: Places, actor: EntityId | None, whom: Sequence[E
         raise Refused(Result.NOT_ALLOWED, "leave_instead")
     if any(pne not in places for pne in whom):
         raise Refused(Result.NOT_A_MEMBER, "not_in_this_group")
-    return _without(group, places, "sg_expelled", dict.fromkeys(whom, Standing.BARRED))
+    return replace(_without(group, places, "sg_expelled", dict.fromkeys(whom, Standing.BARRED)), puts_out=True)
 
 
 def vanish(group: Group, places: Places, pne: EntityId) -> GroupChange:
-    """Take a PNE off the list that was revoked, whatever its place."""
-    return _without(group, places, "sg_left", {pne: None})
+    """Take a PNE off the list that was revoked, whatever its place; who owned it invited in vain."""
+    change = replace(_without(group, places, "sg_left", {pne: None}), puts_out=True)
+    if group.owner != pne:
+        return change
+    invited = {one: None for one, place in places.items() if place.standing is Standing.INVITED}
+    return replace(change, standings={**change.standings, **invited})
 
 
 def _without(group: Group, places: Places, event: str, standings: Mapping[EntityId, Standing | None]) -> GroupChange:
@@ -276,7 +312,7 @@ def heir(group: Group, places: Places, without: Mapping[EntityId, object]) -> En
 def _others(group: Group, places: Places, without: Mapping[EntityId, object]) -> list[EntityId]:
     """Return the members besides the owner and those *without*, who has been in longest first."""
     gone = {group.owner, *without}
-    others = [one for one in places.values() if one.standing is Standing.MEMBER and one.pne_id not in gone]
+    others = [one for one in places.values() if one.standing in _INSIDE and one.pne_id not in gone]
     return [one.pne_id for one in sorted(others, key=lambda one: (one.since, one.pne_id))]
 
 

@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cpns.crypto.group import verify_key
@@ -29,18 +29,42 @@ BROADCAST_FROM: Final = 3
 """Members behind us from which on a Group Key is broadcast; fewer get it one by one."""
 
 
+GIVEN_SECONDS: Final = 1.0
+"""How long a message to a member waits for the Group Key that opens it to be given out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Giving:
+    """What members here are given at the beginning of an epoch.
+
+    Attributes:
+        here: the members of that epoch in reach; nobody else may be given its key.
+        tree: and *message*, which opens with a GKDK of it: where the key is broadcast.
+    """
+
+    epoch: int
+    key: Secret
+    here: tuple[EntityId, ...]
+    tree: Tree | None = None
+    message: m.GroupKeyBroadcast | None = None
+
+
 @dataclass(slots=True)
 class _Keyed:
     """The Group Key of one group, and how its members here are reached.
 
     Attributes:
+        giving: the newest epoch that is being given out.
         told: members that have the GKDK of the tree with that number.
+        busy: members that are being given a key; one of them that is silent holds up no other.
     """
 
     epoch: int
     key: Secret
     tree: Tree | None = None
+    giving: _Giving | None = None
     told: dict[EntityId, int] = field(default_factory=dict)
+    busy: dict[EntityId, asyncio.Task[object]] = field(default_factory=dict)
 
 
 class GroupKeys:
@@ -73,15 +97,20 @@ class GroupKeys:
 
     def taken(self, message: m.GroupKeyRequest) -> m.GroupKeyResponse:
         """Take a Group Key from the server; its members get it after that."""
-        self._work.start(self._distribute(message.sg_id, message.epoch, Secret(message.group_key)))
+        self._hold(message.sg_id, message.epoch, Secret(message.group_key))
         return m.GroupKeyResponse(Result.SUCCESS)
 
-    async def given_out(self, sg_id: SgId, epoch: int) -> None:
-        """Wait until a Group Key that is on its way was given to the members behind us."""
+    async def given_out(self, sg_id: SgId, epoch: int, pne: EntityId) -> None:
+        """Wait a while until a Group Key that is on its way was given to a member behind us."""
         known = self._keyed.get(sg_id)
-        if known is not None and known.epoch <= epoch and sg_id in self._busy:
-            async with self._busy[sg_id]:
-                return
+        if known is None or known.epoch > epoch:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GIVEN_SECONDS):
+                async with self._busy.setdefault(sg_id, asyncio.Lock()):
+                    pass
+                if pne in known.busy:
+                    await asyncio.wait([known.busy[pne]])
 
     async def learn(self, standing: Standing) -> None:
         """Ask the server for the keys that we lack, after our restart or a loss of the uplink."""
@@ -99,39 +128,52 @@ class GroupKeys:
                     session=standing.session,
                 )
                 if given.epoch is not None and given.group_key is not None:
-                    self._work.start(self._distribute(sg_id, given.epoch, Secret(given.group_key)))
+                    self._hold(sg_id, given.epoch, Secret(given.group_key))
 
-    async def _distribute(self, sg_id: SgId, epoch: int, key: Secret) -> None:
-        """Give the key of an epoch to the members behind us, one distribution of a group after the other."""
+    def _hold(self, sg_id: SgId, epoch: int, key: Secret) -> None:
+        """Have a key from now on, for members that ask; give it to the others when the older ones are given out."""
+        known = self._keyed.get(sg_id)
+        if known is not None and known.epoch > epoch:
+            return  # a newer one has come before it
+        if known is None:
+            known = self._keyed[sg_id] = _Keyed(epoch, key)
+        known.epoch, known.key = epoch, key
+        self._work.start(self._distribute(sg_id, epoch))
+
+    async def _distribute(self, sg_id: SgId, epoch: int) -> None:
+        """Begin to give the key of an epoch to its members behind us."""
         async with self._busy.setdefault(sg_id, asyncio.Lock()):
             copy = await self._groups.at_epoch(sg_id, epoch)
             known = self._keyed.get(sg_id)
-            if copy is None or copy.epoch != epoch or (known is not None and known.epoch > epoch):
+            if copy is None or known is None or copy.epoch != epoch or known.epoch != epoch:
                 return  # it is no group of our PNEs any more, or a newer key is on its way
-            if known is None:
-                known = self._keyed[sg_id] = _Keyed(epoch, key)
-            known.epoch, known.key = epoch, key
-            here = [pne for pne in copy.members if self._way_to(pne) is not None]
-            if len(here) < BROADCAST_FROM:
-                await asyncio.gather(*(self._unicast(sg_id, known, pne) for pne in here))
-            else:
-                await self._broadcast(sg_id, known, here)
+            here = tuple(pne for pne in copy.members if self._way_to(pne) is not None)
+            giving = _Giving(epoch, known.key, here)
+            if len(here) >= BROADCAST_FROM:
+                tree = known.tree = self._grown(sg_id, known, here)
+                giving = replace(giving, tree=tree, message=trees.broadcast(tree, epoch, known.key, self._sign_key))
+            known.giving = giving
+        for pne in here:
+            if pne not in known.busy:
+                known.busy[pne] = self._work.start(self._serve(sg_id, known, pne))
 
-    async def _unicast(self, sg_id: SgId, known: _Keyed, pne: EntityId) -> None:
-        """Give a member the key in its hop session; one that does not take it asks when it misses it."""
-        await self._give(pne, m.GroupKeyRequest(sg_id, known.epoch, known.key.reveal()), m.GroupKeyResponse)
-
-    async def _broadcast(self, sg_id: SgId, known: _Keyed, here: Sequence[EntityId]) -> None:
-        """Give present members one and the same message that they, and nobody else, open."""
-        known.tree = self._grown(sg_id, known, here)
-        tree = known.tree
-        lack = [pne for pne in here if known.told.get(pne) != tree.number]
-        await asyncio.gather(*(self._give_gkdk(known, tree, pne) for pne in lack))
-        message = trees.broadcast(tree, known.epoch, known.key, self._sign_key)
-        # to each member's address, in no session, as it protects itself
-        taken = await asyncio.gather(*(self._give(pne, message, m.GroupKeyResponse, in_hop=False) for pne in here))
-        missed = [pne for pne, did in zip(here, taken, strict=True) if not did]
-        await asyncio.gather(*(self._unicast(sg_id, known, pne) for pne in missed))
+    async def _serve(self, sg_id: SgId, known: _Keyed, pne: EntityId) -> None:
+        """Give a member the key of the newest epoch, and of those that begin meanwhile."""
+        done: _Giving | None = None
+        try:
+            while (giving := known.giving) is not done and giving is not None and pne in giving.here:
+                done = giving
+                if giving.tree is not None and giving.message is not None:
+                    if known.told.get(pne) != giving.tree.number:
+                        await self._give_gkdk(known, giving.tree, pne)
+                    # to its address, in no session, as it protects itself
+                    if await self._give(pne, giving.message, m.GroupKeyResponse, in_hop=False):
+                        continue
+                # alone, in its hop session; one that does not take it asks when it misses it
+                message = m.GroupKeyRequest(sg_id, giving.epoch, giving.key.reveal())
+                await self._give(pne, message, m.GroupKeyResponse)
+        finally:
+            known.busy.pop(pne, None)
 
     def _grown(self, sg_id: SgId, known: _Keyed, here: Iterable[EntityId]) -> Tree:
         """Return the tree with exactly the members *here*; a new one where the present one does not do."""

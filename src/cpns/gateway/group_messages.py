@@ -52,7 +52,9 @@ class GroupMessages:
         """Take a message of a member behind us: the others here get it, then the server, with who has not got it.
 
         In this order, as the server then knows for whom to keep it. Where our uplink is away, the members here have
-        it, and the sender says the same again until the server has it too.
+        it, and the sender says the same again until the server has it too. What is said under an epoch that is over
+        goes to the server alone: who was put out with that epoch has its key, and hears the PAN. If the server takes
+        it, we get it back for the members here.
 
         Args:
             pne: that the hop session, or the Secure PAN, proved.
@@ -66,7 +68,8 @@ class GroupMessages:
             raise NoAnswer("sender_is_brought_back")  # until then the server tells us of no group of it
         if copy is None or message.entity_id != pne or pne not in copy.members:
             raise Refused(Result.UNKNOWN_SG, "not_a_group_of_the_sender")
-        count, missed = await self._cast(copy, message)
+        is_over = self._groups.is_over(copy, message.epoch)
+        count, missed = (0, ()) if is_over else await self._cast(copy, message)
         standing = self._uplink.standing
         if standing is None or pne in self._members.astray:
             raise NoAnswer("uplink_away")
@@ -86,11 +89,13 @@ class GroupMessages:
 
     async def _cast(self, copy: GroupCopy, message: m.GroupMessage) -> tuple[int, tuple[EntityId, ...]]:
         """Give a message to the members behind us; return how many have it, and the first of those that have not."""
-        await self._keys.given_out(message.sg_id, message.epoch)
         here = [pne for pne in copy.members if pne != message.entity_id and self._members.get(pne) is not None]
-        seconds = self._config.answer_timeout
-        took = await asyncio.gather(  # in the hop session where it does not protect itself
-            *(give(self._way_to(pne), message, m.GroupMessageResponse, seconds, in_hop=copy.vouched) for pne in here)
-        )
+        took = await asyncio.gather(*(self._give(copy, message, pne) for pne in here))
         missed = [pne for pne, did in zip(here, took, strict=True) if not did]
         return len(here) - len(missed), tuple(missed[:MAX_MEMBERS])
+
+    async def _give(self, copy: GroupCopy, message: m.GroupMessage, pne: EntityId) -> bool:
+        """Give a message to one member, in the hop session where it does not protect itself."""
+        await self._keys.given_out(message.sg_id, message.epoch, pne)
+        seconds = self._config.answer_timeout
+        return await give(self._way_to(pne), message, m.GroupMessageResponse, seconds, in_hop=copy.vouched)

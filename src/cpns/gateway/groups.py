@@ -41,6 +41,8 @@ class Groups:
         """The newest uplink."""
         self._copies: Copies[SgId, GroupCopy] = Copies(self._read, Result.UNKNOWN_SG)
         self.copies = self._copies.of
+        self._named: dict[SgId, int] = {}
+        """The epoch of each copy that the server named last: our copy may be of an older one still."""
         self._work = Background()
 
     async def close(self) -> None:
@@ -50,6 +52,7 @@ class Groups:
     async def learn(self, standing: Standing) -> None:
         """Ask for all of them anew. Those that are not listed may have come meanwhile. Raises `Refused`."""
         self._standing = standing
+        self._named.clear()
         listed = await all_pages(lambda after: self._ask(standing, SgInventoryRequest(after=after)), _groups)
         for sg_id in dict.fromkeys([*(one for page in listed for one in page.groups or ()), *self.copies]):
             await self._renew(sg_id)
@@ -57,21 +60,31 @@ class Groups:
     def notified(self, notice: SgChangeNotify) -> None:
         """Follow SGChangeNotify: ask for what is newer than our copy."""
         ended = notice.change == Change.RELEASED and self._copies.told_gone(notice.sg_id, notice.version)
+        if not ended and notice.sg_id in self.copies:
+            self._named[notice.sg_id] = notice.epoch
         if not ended and self._uplink.standing is not None:  # else we ask for all when it is back
             self._work.start(self._renew(notice.sg_id))
 
     async def at_epoch(self, sg_id: SgId, epoch: int) -> GroupCopy | None:
         """Return our copy of a group as it is in *epoch* or later; None where no PNE of ours is in it."""
         copy = self.copies.get(sg_id)
-        if (copy is None or copy.epoch < epoch) and self._uplink.standing is not None:
+        named = self._named.get(sg_id, 0)
+        if (copy is None or copy.epoch < max(epoch, named)) and self._uplink.standing is not None:
             await self._renew(sg_id)
         return self.copies.get(sg_id)
+
+    def is_over(self, copy: GroupCopy, epoch: int) -> bool:
+        """Whether an epoch of a group is over, by our copy or by what the server has named since."""
+        return epoch < max(copy.epoch, self._named.get(copy.sg_id, 0))
 
     async def _renew(self, sg_id: SgId) -> None:
         try:
             await self._copies.fetch(sg_id)
         except CpnsError as error:
             _log.info("our copy of the group %s is as it was, or gone: %s", sg_id, error, extra=by(sg_id))
+        copy = self.copies.get(sg_id)
+        if copy is None or copy.epoch >= self._named.get(sg_id, 0):
+            self._named.pop(sg_id, None)
 
     async def _read(self, sg_id: SgId, asks: Callable[[], None]) -> tuple[int, GroupCopy] | None:
         standing, known = self._standing, self.copies.get(sg_id)

@@ -11,8 +11,9 @@ from cpns.ids import EntityId, PnId
 from cpns.ports import GatewayStore, Vault
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Link
+from cpns.transport.errors import read
 from cpns.wire import codec
-from cpns.wire.registry import MAX_PAN_BODY, Presence
+from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Presence
 
 LOCAL_EUKEY_PURPOSE = "local eukey"
 
@@ -229,13 +230,15 @@ async def give(way: Way | None, message: codec.Message, shape: type[_Taken], sec
         message: what it is given.
         shape: of its answer.
         seconds: that it has.
-        in_hop: in its hop session; else to its address alone, which is for what protects itself.
+        in_hop: in its hop session; else to its address alone, which is for what protects itself. The first answer
+            counts there, forged or not: it has the message, and who says that it did not take it is asked another way.
     """
     if way is None:
         return False
     link, hop = way
+    session = hop if in_hop else None
     try:
-        answer = await link.ask(message, shape, timeout=seconds, session=hop if in_hop else None, limit=MAX_PAN_BODY)
+        answer = await link.exchange(CPNS_PATH, codec.encode(message), timeout=seconds, session=session)
+        return read(answer, shape, limit=MAX_PAN_BODY).result == Result.SUCCESS
     except Refused:
         return False
-    return answer.result == Result.SUCCESS

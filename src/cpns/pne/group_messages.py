@@ -115,7 +115,7 @@ class GroupMessages:
                         self._sender = message = None
                     elif error.result is Result.NO_ANSWER:
                         self._life.suspect(used, lost=False)
-                    else:
+                    elif error.result is not Result.UNKNOWN_SG or not await self._is_in(sg_id):
                         raise
                     _log.info("a message to %s is sent again: %s", sg_id, error, extra=by(sg_id))
                 else:
@@ -136,8 +136,19 @@ class GroupMessages:
         view = self._groups.views.get(sg_id)
         return view is None or view.epoch != epoch
 
+    async def _is_in(self, sg_id: SgId) -> bool:
+        """Whether we are in that group, as the server says; our PN GW may not know yet, after a loss of its uplink."""
+        try:
+            await self._groups.refresh(sg_id)
+        except Refused as error:
+            return error.result is Result.NO_ANSWER
+        return sg_id in self._groups.views
+
     async def _seal(self, sg_id: SgId, payload: bytes) -> m.GroupMessage:
         view = await self._groups.view(sg_id)
+        if view.epoch < self._groups.newest_key(sg_id):  # who came with it is to hear this
+            await self._groups.refresh(sg_id)
+            view = await self._groups.view(sg_id)
         key = await self._groups.key_of(sg_id, view.epoch)
         if key is None or not self._groups.has_key(sg_id, view.epoch):
             await self._groups.refresh(sg_id)  # there may be a newer epoch, of which the news was lost

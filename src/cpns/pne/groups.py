@@ -26,6 +26,8 @@ CONSENT_SECONDS: Final = 25.0
 
 FETCH_PAUSES: Final = (0.3, 1.0, 5.0)
 """Seconds before the server is asked again that did not answer; in the end the next change or session brings it."""
+JOIN_SECONDS: Final = 10.0
+"""It is answered when the next epoch begins, a second later at most."""
 KEY_SECONDS: Final = 3.0
 """How long a message waits for the Group Key that opens it."""
 MAX_WAITING: Final = 32
@@ -130,7 +132,7 @@ class Groups:
         """Join a group; return SUCCESS, or PENDING_APPROVAL."""
         self._coming.add(sg_id)
         try:
-            answer = await self._way.ask(m.SgJoinRequest(sg_id), m.SgJoinResponse)
+            answer = await self._way.ask(m.SgJoinRequest(sg_id), m.SgJoinResponse, JOIN_SECONDS)
             result = Result.told(answer.result, Result.SERVER_ERROR)
             if result is Result.SUCCESS:
                 await self.refresh(sg_id)
@@ -149,8 +151,9 @@ class Groups:
         self._views.left(sg_id)
 
     async def expel(self, sg_id: SgId, whom: Sequence[EntityId]) -> None:
-        """Put others out, as owner."""
+        """Put others out, as owner. When this returns, what we say is said under an epoch that they are not in."""
         await self._way.ask(m.SgExpelRequest(sg_id, tuple(whom)), m.SgExpelResponse)
+        await self.refresh(sg_id)
 
     async def pass_on(self, sg_id: SgId, to: EntityId | None = None) -> EntityId | None:
         """Give ownership to another, or to whom the server chooses; return the new owner."""
@@ -290,10 +293,13 @@ class Groups:
         """Whether we have the key of an epoch, and it is the one of the server's present life."""
         return epoch in self.keys.get(sg_id, {}) and epoch not in self._doubted.get(sg_id, ())
 
+    def newest_key(self, sg_id: SgId) -> int:
+        """Return the newest epoch whose key we have, of the server's present life; 0: of none."""
+        return max((one for one in self.keys.get(sg_id, {}) if self.has_key(sg_id, one)), default=0)
+
     def _may_come(self, sg_id: SgId, epoch: int) -> bool:
         """Whether the key of an epoch may be on its way: of one before the newest that we have none comes any more."""
-        newest = max((one for one in self.keys.get(sg_id, {}) if self.has_key(sg_id, one)), default=0)
-        return sg_id in self.views and epoch >= newest and not self.has_key(sg_id, epoch)
+        return sg_id in self.views and epoch >= self.newest_key(sg_id) and not self.has_key(sg_id, epoch)
 
     async def key_of(self, sg_id: SgId, epoch: int) -> Secret | None:
         """Return the Group Key of an epoch; one that may come is asked for, and waited for.

@@ -94,7 +94,7 @@ class Server:
         self._presences = Presences(clock)
         here = (self.sessions, self.gateways)
         self.networks = Networks(store, *here, self._presences, clock, self._siblings)
-        self.groups = Groups(store, *here, self.pnes, clock, random, vault, self._siblings)
+        self.groups = Groups(store, *here, self.pnes, clock, random, vault, self._siblings, config.max_groups)
         self.group_pages = GroupPages(store, self.sessions)
         self.messages = GroupMessages(store, self.groups, *here, self.pnes, clock, self._siblings)
         self.pushes = Pushes(store, clock, random, self._push, self._siblings)
@@ -137,6 +137,7 @@ class Server:
         await self.pushes.load()
         await self.messages.load()
         await self.cm.load()
+        await self.groups.sweep()
         tls = None
         if self.config.tls_certificate is not None:
             tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -199,6 +200,7 @@ class Server:
         if not self.gateways.add(peer, inbound.link):
             self.sessions.remove(peer.session)
             raise NoAnswer("connection_gone")
+        self.groups.copies.connected(peer.gateway_id)
         _log.info("gateway %s is authenticated", peer.gateway_id, extra=by(peer.gateway_id))
         return Answer(Code.CHANGED, codec.encode(response))
 
@@ -244,7 +246,7 @@ class Server:
     def _admitted(self, found: Admitted, moved_from: Mapping[EntityId, EntityId]) -> None:
         self.networks.admitted(found, moved_from)
         if found.network is not None:
-            self.groups.came(found.network.gateway_id, found.groups)
+            self.groups.copies.came(found.network.gateway_id, found.groups)
 
     def _reported(self, peer: GatewayPeer, notice: pm.PnStatusNotify) -> None:
         """Take a PN GW's word for how it finds its PNEs; for those behind it, and no others."""
@@ -397,9 +399,9 @@ class Server:
         """See `Revocations.bound`."""
         return await self._revocations.bound(pne, via, left)
 
-    def left_groups(self, changes: Sequence[ChangedGroup]) -> None:
-        """Tell the members of service groups that a revoked PNE was in."""
-        self.groups.tell(changes)
+    async def left_groups(self, changes: Sequence[ChangedGroup]) -> None:
+        """Tell the members of service groups that a revoked PNE was in; return when their PN GWs know."""
+        await self.groups.told(changes)
 
     # upkeep
 
@@ -409,6 +411,7 @@ class Server:
         if peer is None:
             return
         self.sessions.remove(peer.session)
+        self.groups.copies.connected(peer.gateway_id)
         for session in self.sessions:
             if session.via == peer.gateway_id:
                 self._presences.lost(session.peer_id)
@@ -426,6 +429,7 @@ class Server:
                     self._presences.lost(session.peer_id)
             try:
                 await self.cm.sweep(self.config.half_open)
+                await self.groups.sweep()
                 if now >= self._retried_at + RETRY_SECONDS:
                     self._retried_at = now
                     await self._retry()

@@ -107,10 +107,15 @@ class Gateways:
         """
         return read(await self._exchange(gateway, codec.encode(message), timeout), shape)
 
-    async def tell(self, gateway: EntityId, message: codec.Message) -> None:
-        """Tell a PN GW, if it is connected; one that is away asks for the PN Inventory before it serves again."""
+    async def tell(self, gateway: EntityId, message: codec.Message) -> bool:
+        """Tell a PN GW, if it is connected; one that is away asks for the PN Inventory before it serves again.
+
+        Returns:
+            Whether it has answered.
+        """
         with contextlib.suppress(Refused):
-            await self._exchange(gateway, codec.encode(message), NOTIFY_TIMEOUT)
+            return (await self._exchange(gateway, codec.encode(message), NOTIFY_TIMEOUT)).ok
+        return False
 
     async def _exchange(self, gateway: EntityId, body: bytes, timeout: float) -> Answer:
         peer, link = self._connected.get(gateway, (None, None))

@@ -10,8 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from cpns.domain.group import Group, GroupInventory, KeptMessage, KeyedGroup, Listed, TakenMessage
-from cpns.domain.network import Standing
+from cpns.domain.group import Group, GroupInventory, KeptMessage, Listed, Standing, TakenMessage
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId
 from cpns.ports import Clock, Siblings, Store
@@ -109,20 +108,23 @@ class GroupMessages:
             _check(group, place, message)
             if place.newest is not None and message.seq <= place.newest:
                 return m.GroupMessageResponse(Result.SUCCESS)  # its answer was lost
-            if message.epoch != group.epoch:
+            sealed_key = keyed.key_of(message.epoch)
+            if sealed_key is None or place.epoch > message.epoch:
                 return m.GroupMessageResponse(Result.KEY_EXPIRED, group.epoch)
-            await self._take(keyed, place, message, gateway)
+            await self._take(keyed.inventory, sealed_key, place, message, gateway)
             return m.GroupMessageResponse(Result.SUCCESS)
 
-    async def _take(self, keyed: KeyedGroup, place: Listed, message: m.GroupMessageUp, gateway: EntityId) -> None:
+    async def _take(
+        self, found: GroupInventory, sealed_key: bytes, place: Listed, message: m.GroupMessageUp, gateway: EntityId
+    ) -> None:
         """Hand it on; then note it, and keep it for who has not got it, in one commit."""
-        group = keyed.inventory.group
-        missed = await self._hand_on(keyed.inventory, message, gateway)
+        group = found.group
+        missed = await self._hand_on(found, message, gateway)
         now = self._clock.now()
         taken = TakenMessage(
             *(message.sg_id, message.epoch, message.entity_id, message.seq, message.sealed, message.signature),
             verify_key=None if message.signature is None or place.key is None else place.key.verify_key,
-            sealed_key=keyed.sealed_key,
+            sealed_key=sealed_key,
             keep_for=tuple(missed) if group.keep else (),
             created_at=now,
             expires_at=now + group.keep,
@@ -140,13 +142,20 @@ class GroupMessages:
                 self._deliveries.heard(pne)
 
     async def _hand_on(self, found: GroupInventory, message: m.GroupMessageUp, own: EntityId) -> list[EntityId]:
-        """Give a message to the PN GWs of the members; return who has not got it."""
+        """Give a message to the PN GWs of the members; return who has not got it.
+
+        Of an epoch that is over, to those that were members of it: no newcomer gets its key. The sender's own PN GW
+        does not give such a message to anybody before we took it.
+        """
         plain = m.GroupMessage(
             *(message.sg_id, message.epoch, message.entity_id, message.seq, message.sealed, message.signature)
         )
-        behind = self._behind([pne for pne in found.members if pne != message.entity_id])
+        inside = [one.pne_id for one in found.listed if one.standing is Standing.MEMBER and one.epoch <= message.epoch]
+        behind = self._behind([pne for pne in inside if pne != message.entity_id])
         elsewhere = behind.pop(None, [])
-        missed = [*_without(behind.pop(own, []), message.count, message.members)]
+        missed: list[EntityId] = []
+        if message.epoch == found.group.epoch or message.count or message.members:
+            missed += _without(behind.pop(own, []), message.count, message.members)
         here, there = await asyncio.gather(self._give_all(behind, plain), self._give_elsewhere(elsewhere, plain))
         return missed + here + there
 

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Final
 
-from cpns.domain.group import Group, Listed
+from cpns.domain.group import Group, Listed, Standing
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId
 from cpns.ports import Store
@@ -74,6 +74,13 @@ def behind(sessions: Sessions, gateway: EntityId) -> tuple[EntityId, ...]:
     return tuple(session.peer_id for session in sessions if session.via == gateway)
 
 
+_PLACES: Final = {one: Place[one.name] for one in Standing if one.name in Place.__members__} | {
+    Standing.COMING: Place.INVITED,
+    Standing.LEAVING: Place.MEMBER,
+}
+"""Label 42 for each standing: who comes or leaves does so for peers when the next epoch begins."""
+
+
 def _member_entry(place: Listed) -> sg.SgMemberEntry:
     run, key = (None, None) if place.key is None else (place.key.run, place.key.verify_key)
-    return sg.SgMemberEntry(place.pne_id, Place[place.standing.name], run, key, place.newest)
+    return sg.SgMemberEntry(place.pne_id, _PLACES[place.standing], run, key, place.newest)

@@ -10,12 +10,15 @@ from typing import Any, Final, TypeVar
 
 from cpns.crypto.secret import Secret
 from cpns.domain import group as rules
-from cpns.domain.group import KEEP_SECONDS, ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup
-from cpns.domain.network import Policy, Standing
+from cpns.domain.group import KEEP_SECONDS, ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup, Standing
+from cpns.domain.network import Policy
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.ports import Clock, Randomness, Siblings, Store, Vault
+from cpns.server.config import MAX_GROUPS
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
+from cpns.server.group_copies import GroupCopies
+from cpns.server.group_epochs import SWEPT_AT_ONCE, GroupEpochs
 from cpns.server.group_pages import behind
 from cpns.server.pnes import Pnes
 from cpns.service.background import Background
@@ -37,6 +40,9 @@ GROUP_KEY_PURPOSE: Final = "group key"
 DELIVERY_SECONDS: Final = 10.0
 """What a PN GW has to take a Group Key; it gives it to its members after that."""
 TOLD_AT_ONCE: Final = 32
+TOLD_SECONDS: Final = NOTIFY_TIMEOUT + 1.0
+"""What the other processes have to tell their PN GWs."""
+EXPIRY_LOOK_SECONDS: Final = 60.0
 CONSENT_SECONDS: Final = 15.0
 """What a PNE, and whoever uses it, has to say whether it comes, or takes ownership."""
 
@@ -50,6 +56,7 @@ class Groups:
         gateways: the PN GWs that are connected, which are told for their copies, and given the Group Keys.
         vault: seals the Group Keys; None where no server runs, and nobody needs one.
         siblings: the other processes of the server.
+        most: groups that one PNE may own.
     """
 
     def __init__(
@@ -62,6 +69,7 @@ class Groups:
         random: Randomness,
         vault: Vault | None = None,
         siblings: Siblings | None = None,
+        most: int = MAX_GROUPS,
     ) -> None:
         self._store = store
         self._sessions = sessions
@@ -73,12 +81,26 @@ class Groups:
         self._siblings.serve("group changed", self._changed_elsewhere)
         self._siblings.serve("back", self._heard_again)
         self._pnes = pnes
+        self._most = most
         self._passing_on: set[SgId] = set()
         self._telling = Background()
+        self._epochs = GroupEpochs(store, clock, self._begun)
+        self.copies = GroupCopies(store, clock, self._tell_gateway, self._telling)
+        self._expired_at = -EXPIRY_LOOK_SECONDS
 
     async def close(self) -> None:
         """Stop telling."""
+        await self._epochs.close()
         await self._telling.close()
+
+    async def sweep(self) -> None:
+        """Begin epochs that are due, end invitations that are over, and drop what is kept for a time alone."""
+        await self._epochs.sweep()
+        if self._clock.monotonic() < self._expired_at + EXPIRY_LOOK_SECONDS:
+            return
+        self._expired_at = self._clock.monotonic()
+        await self._store.sweep_bounds(self._clock.now())
+        self.tell(await self._store.expire_group_invitations(self._clock.now(), SWEPT_AT_ONCE))
 
     # what a PNE, or a PN GW, may ask
 
@@ -89,8 +111,10 @@ class Groups:
             return await self._created(pne, request)
         if isinstance(request, sg.SgJoinRequest):
             changed = await self._change(request.sg_id, partial(rules.join, pne=pne), pne)
-            waits = changed.change.standings.get(pne) is Standing.PENDING
-            return sg.SgJoinResponse(Result.PENDING_APPROVAL if waits else Result.SUCCESS)
+            if changed.change.standings[pne] is Standing.PENDING:
+                return sg.SgJoinResponse(Result.PENDING_APPROVAL)
+            await self._in_an_epoch(changed.after)
+            return sg.SgJoinResponse(Result.SUCCESS)
         if isinstance(request, sg.SgInviteRequest):
             results = await self.invite(request.sg_id, pne, request.invite)
             return sg.SgInviteResponse(Result.SUCCESS, _entries(results))
@@ -116,15 +140,20 @@ class Groups:
                 *(sg_id, request.alias, request.service, pne, policy, 1, 1, self._clock.now()),
                 vouched=bool(request.vouched),
                 keep=KEEP_SECONDS if request.keep is None else request.keep,
-            )
+            ),
+            self._most,
         )
         _log.info("PNE %s has made the group %s", pne, sg_id, extra=by(pne))
         session = self._sessions.with_peer(pne)
         if session is not None and session.via is not None:
-            self.came(session.via, [sg_id])
+            self.copies.came(session.via, [sg_id])
         if not request.invite:
             return sg.SgCreateResponse(Result.SUCCESS, sg_id)
-        return sg.SgCreateResponse(Result.SUCCESS, sg_id, _entries(await self.invite(sg_id, pne, request.invite)))
+        try:
+            results = await self.invite(sg_id, pne, request.invite)
+        except Refused as error:  # the group is made, so its ID is told
+            results = dict.fromkeys(request.invite, error.result)
+        return sg.SgCreateResponse(Result.SUCCESS, sg_id, _entries(results))
 
     async def invite(self, sg_id: SgId, actor: EntityId | None, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
         """Put PNEs on the list, and ask those that can be reached; return how it ended for each. Raises `Refused`."""
@@ -135,6 +164,9 @@ class Groups:
                 results[pne] = Result.SUCCESS  # it waited for that
                 continue
             results[pne] = await self._asked(pne, changed.after)
+        if Result.SUCCESS in results.values():
+            for group in await self._store.groups_named([sg_id]):
+                await self._in_an_epoch(group)
         return results
 
     async def _asked(self, pne: EntityId, group: Group) -> Result:
@@ -153,8 +185,14 @@ class Groups:
         return Result.told(answer.result, Result.REFUSED_BY_USER)
 
     async def expel(self, sg_id: SgId, actor: EntityId | None, whom: Sequence[EntityId]) -> None:
-        """Put PNEs out, and bar them. Raises `Refused`, as all of these."""
-        await self._change(sg_id, partial(rules.expel, actor=actor, whom=whom), actor)
+        """Put PNEs out, and bar them. Raises `Refused`, as all of these.
+
+        When this returns, each PN GW with members knows that an epoch has begun, if it can be reached: so what is said
+        from now on is said under that.
+        """
+        rule = partial(rules.expel, actor=actor, whom=whom)
+        changed = await self._store.change_group(sg_id, rule, self._clock.now(), actor)
+        await self.told((changed,))
 
     async def delete(self, sg_id: SgId, actor: EntityId | None) -> None:
         """End a group."""
@@ -217,31 +255,44 @@ class Groups:
         self.tell((changed,))
         return changed
 
-    def tell(self, changes: Iterable[ChangedGroup]) -> None:
-        """Tell the members, those that are none any more, and their PN GWs, soon."""
+    def tell(self, changes: Iterable[ChangedGroup]) -> list[asyncio.Task[object]]:
+        """Tell the members, those that are none any more, and their PN GWs, soon; return what ends when those know."""
+        telling = []
         for changed in changes:
-            if changed.after != changed.before or changed.change.deleted:
-                self._telling.start(self._tell(changed))
+            if not changed.change.deleted:
+                self._epochs.wait_for(changed.after)
+            if changed.change.deleted or changed.after.version != changed.before.version:
+                telling.append(self._telling.start(self._tell(changed)))
+        return telling
 
-    def came(self, gateway: EntityId, groups: Sequence[SgId]) -> None:
-        """Members of *groups* are behind a PN GW from now on: it is told to look, for its copy, and given the key."""
-        for sg_id in groups:
-            self._telling.start(self._tell_gateway(gateway, sg_id))
+    async def told(self, changes: Iterable[ChangedGroup]) -> None:
+        """As `tell`; return when the PN GWs know."""
+        telling = self.tell(changes)
+        if telling:
+            await asyncio.wait(telling)
 
-    async def _tell_gateway(self, gateway: EntityId, sg_id: SgId) -> None:
-        found = await self._store.group(sg_id)
-        if found is not None:
-            one = found.group
-            await self._gateways.tell(gateway, sg.SgChangeNotify(sg_id, (), one.version, Change.SETTLED, one.epoch))
-            await self._deliver(sg_id, [gateway])
+    def _begun(self, changed: ChangedGroup) -> None:
+        self.tell((changed,))
+
+    async def _in_an_epoch(self, group: Group) -> None:
+        """Wait until who has come into a group is in an epoch of it."""
+        task = self._epochs.wait_for(group)
+        if task is not None:
+            await asyncio.wait([task])
+
+    async def _tell_gateway(self, gateway: EntityId, one: Group) -> None:
+        await self._gateways.tell(gateway, sg.SgChangeNotify(one.sg_id, (), one.version, Change.SETTLED, one.epoch))
+        await self._deliver(one.sg_id, [gateway])
 
     def _make_key(self, vault: Vault, sg_id: SgId, epoch: int) -> bytes:
         return vault.seal(GROUP_KEY_PURPOSE, _key_owner(sg_id, epoch), Secret(self._random(KEY_BYTES)))
 
     async def sealed_key(self, sg_id: SgId) -> KeyedGroup | None:
-        """Return a group as it is, with the Group Key of its present epoch; None where it is no more."""
+        """Return a group as it is, with the Group Keys that are taken; None where it is no more."""
         vault = self._vault
-        return None if vault is None else await self._store.group_key(sg_id, partial(self._make_key, vault))
+        if vault is None:
+            return None
+        return await self._store.group_key(sg_id, partial(self._make_key, vault), self._clock.now())
 
     def open_key(self, sg_id: SgId, epoch: int, sealed: bytes) -> Secret:
         """Return a Group Key that `sealed_key` gave. Raises `AuthenticationFailed`: it is none of this server."""
@@ -282,25 +333,15 @@ class Groups:
         return GroupKeyGiven(Result.SUCCESS, keyed[0].group.epoch, keyed[1].reveal())
 
     async def _tell(self, changed: ChangedGroup) -> None:
-        change, after = changed.change, changed.after
-        came = [pne for pne in changed.members if pne not in changed.were]
-        went = [pne for pne in changed.were if pne not in changed.members]
-        kind, about = Change.SETTLED, came or went
-        if change.deleted:
-            kind = Change.RELEASED
-        elif came or went:
-            kind = Change.JOINED if came else Change.EXPELLED if change.event == "sg_expelled" else Change.LEFT
-        elif after.owner != changed.before.owner:
-            kind = Change.OWNER
-        notice = sg.SgChangeNotify(
-            *(after.sg_id, tuple(about[:MAX_MEMBERS]), after.version, kind, after.epoch),
-            owner=after.owner if after.owner != changed.before.owner else None,
-        )
-        told = [*dict.fromkeys([*changed.members, *(went if kind is Change.EXPELLED else ())])]
-        concerned = [*changed.members, *went]
-        keyed = not change.deleted and after.epoch != changed.before.epoch
-        self._siblings.tell("group changed", [codec.encode(notice), concerned, told, keyed])
-        await self._tell_here(notice, concerned, told, keyed)
+        """Tell of a change; return when the PN GWs know, or can't be reached."""
+        keyed = not changed.change.deleted and changed.after.epoch != changed.before.epoch
+        concerned = [*changed.members, *changed.went]
+        for notice in _notices(changed):
+            out = notice.members if notice.change == Change.EXPELLED else ()
+            about = notice, concerned, [*changed.members, *out], keyed
+            elsewhere = self._siblings.ask("group changed", [codec.encode(notice), *about[1:]], TOLD_SECONDS)
+            await asyncio.gather(elsewhere, self._tell_here(*about))
+            keyed = False
 
     async def _changed_elsewhere(self, argument: Any) -> None:  # noqa: ANN401  # any CBOR
         body, concerned, told, keyed = argument
@@ -315,7 +356,7 @@ class Groups:
         for gateway, pnes in behind.items():
             after = ""
             while some := await self._store.groups_of(pnes, after, MAX_MEMBERS):
-                self.came(gateway, some)
+                self.copies.came(gateway, some)
                 after = some[-1]
 
     async def _tell_here(
@@ -331,14 +372,18 @@ class Groups:
         """
         ways = {pne: way for pne in concerned if (way := self._pnes.here(pne)) is not None}
         gateways = {session.via for _, session in ways.values() if session.via is not None}
-        await asyncio.gather(*(self._gateways.tell(gateway, notice) for gateway in gateways))
+        out = notice.members if notice.change == Change.EXPELLED else ()
+        members = {ways[pne][1].via for pne in whom if pne in ways and pne not in out}
+        await asyncio.gather(*(self._tell_one(gateway, notice, has_members=gateway in members) for gateway in gateways))
         if keyed:
             self._telling.start(self._deliver(notice.sg_id, gateways))  # whoever is silent holds up no key
-        told = [ways[pne] for pne in whom if pne in ways]
-        for start in range(0, len(told), TOLD_AT_ONCE):
-            await asyncio.gather(
-                *(_told(link, session, notice) for link, session in told[start : start + TOLD_AT_ONCE])
-            )
+        self._telling.start(_tell_members(notice, [ways[pne] for pne in whom if pne in ways]))
+
+    async def _tell_one(self, gateway: EntityId, notice: sg.SgChangeNotify, *, has_members: bool) -> None:
+        if await self._gateways.tell(gateway, notice) and has_members:
+            self.copies.knows(gateway, notice.sg_id, notice.version)
+        else:
+            self.copies.forgets(gateway, notice.sg_id)
 
     async def _ask(self, pne: EntityId, message: codec.Message, shape: type[M]) -> M:
         """Ask a PNE, end to end. Raises `Refused`: it is away, or does not answer (`NoAnswer`)."""
@@ -346,6 +391,34 @@ class Groups:
             return await self._pnes.ask(pne, message, shape, CONSENT_SECONDS)
         except NoAnswer as error:
             raise NoAnswer("away" if error.reason == "no_session" else error.reason) from error
+
+
+def _notices(changed: ChangedGroup) -> list[sg.SgChangeNotify]:
+    """Return what is told of a change: who came, who went, who was put out; or what else there is."""
+    change, after, before = changed.change, changed.after, changed.before
+    out = {*changed.went}.intersection(change.subjects if change.event == "sg_expelled" else ())
+    told: list[tuple[Change, Sequence[EntityId]]] = [
+        (Change.JOINED, changed.came),
+        (Change.LEFT, [pne for pne in changed.went if pne not in out]),
+        (Change.EXPELLED, sorted(out)),
+    ]
+    told = [(kind, about) for kind, about in told if about]
+    if change.deleted:
+        told = [(Change.RELEASED, ())]
+    elif not told:
+        told = [(Change.SETTLED if after.owner == before.owner else Change.OWNER, ())]
+    return [
+        sg.SgChangeNotify(
+            *(after.sg_id, tuple(about[:MAX_MEMBERS]), after.version, kind, after.epoch),
+            owner=after.owner if after.owner != before.owner else None,
+        )
+        for kind, about in told
+    ]
+
+
+async def _tell_members(notice: sg.SgChangeNotify, ways: Sequence[tuple[Link, Session]]) -> None:
+    for start in range(0, len(ways), TOLD_AT_ONCE):
+        await asyncio.gather(*(_told(link, session, notice) for link, session in ways[start : start + TOLD_AT_ONCE]))
 
 
 async def _told(link: Link, session: Session, notice: sg.SgChangeNotify) -> None:

@@ -9,13 +9,14 @@ class Background:
     """The tasks of one owner. The event loop itself keeps none that nobody else refers to."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Let *work* run."""
+    def start(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
+        """Let *work* run; return its task."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def close(self) -> None:
         """Cancel what still runs, and wait until it has ended."""

@@ -64,7 +64,7 @@ class Sessions(Protocol):
         """End the session of a PNE through another PN GW than *via*, and tell those of the PNs that it has *left*."""
         ...
 
-    def left_groups(self, changes: Sequence[ChangedGroup]) -> None:
+    async def left_groups(self, changes: Sequence[ChangedGroup]) -> None:
         """Tell the members of service groups that a revoked entity was in."""
         ...
 
@@ -83,7 +83,7 @@ class NoSessions:
         """End none."""
         return 0
 
-    def left_groups(self, changes: Sequence[ChangedGroup]) -> None:
+    async def left_groups(self, changes: Sequence[ChangedGroup]) -> None:
         """Do nothing."""
 
 
@@ -246,7 +246,7 @@ class Provisioning:
         for device in revocation.also:
             await self._sessions.bar(device)
             ended += await self._sessions.end(device, ())
-        self._sessions.left_groups(revocation.groups)
+        await self._sessions.left_groups(revocation.groups)
         return ended
 
 

@@ -79,10 +79,10 @@ def insert_once(table: Table, key: Sequence[str]) -> Insert:
     return insert(table).on_conflict_do_nothing(index_elements=key)
 
 
-def insert_or_update(table: Table, *key: str) -> Insert:
-    """Return an INSERT into *table* that gives a row with the same *key* the new values."""
+def insert_or_update(table: Table, *key: str, kept: Sequence[str] = ()) -> Insert:
+    """Return an INSERT into *table* that gives a row with the same *key* the new values, but for the *kept* columns."""
     statement = insert(table)
-    others = [column for column in table.columns if column.name not in key]
+    others = [column for column in table.columns if column.name not in (*key, *kept)]
     return statement.on_conflict_do_update(
         index_elements=key, set_={column.name: statement.excluded[column.name] for column in others}
     )

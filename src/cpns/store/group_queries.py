@@ -3,7 +3,7 @@
 What may be is decided by the rules of `cpns.domain.group`, on rows read in the transaction that then writes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 
@@ -15,6 +15,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    func,
     insert,
     literal_column,
     or_,
@@ -22,7 +23,9 @@ from sqlalchemy import (
     update,
 )
 
+from cpns.domain import epoch as epochs
 from cpns.domain import group as rules
+from cpns.domain import pace
 from cpns.domain.group import (
     MAX_LISTED,
     ChangedGroup,
@@ -34,12 +37,14 @@ from cpns.domain.group import (
     Listed,
     MakeGroupKey,
     SenderKey,
+    Standing,
 )
 from cpns.domain.inventory import Outcome
-from cpns.domain.network import Policy, Standing
+from cpns.domain.invitation import ended_before
+from cpns.domain.network import Policy
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
-from cpns.store import message_queries, server_queries
+from cpns.store import bound_queries, epoch_queries, message_queries, server_queries
 from cpns.store.audit_queries import record
 from cpns.store.dialect import DriverSql, driver_select, insert_or_update
 from cpns.store.schema import audit, group_keys, group_places, groups, senders
@@ -47,10 +52,11 @@ from cpns.store.schema import audit, group_keys, group_places, groups, senders
 _ALL = select(groups).order_by(groups.c.name)
 _ONE = select(groups).where(groups.c.sg_id == bindparam("id"))
 _NAMED = select(groups).where(groups.c.name == bindparam("name"))
+_THESE = select(groups).where(groups.c.sg_id.in_(bindparam("ids", expanding=True))).order_by(groups.c.sg_id)
 _PLACES = (
     select(
         *(group_places.c.pne_id, group_places.c.standing, group_places.c.at, group_places.c.newest),
-        *(senders.c.run, senders.c.verify_key),
+        *(senders.c.run, senders.c.verify_key, group_places.c.epoch),
     )
     .outerjoin(senders, senders.c.pne_id == group_places.c.pne_id)
     .where(group_places.c.sg_id == bindparam("id"))
@@ -62,9 +68,10 @@ _OF_PNE = (
     .where(group_places.c.pne_id == bindparam("pne"))
     .order_by(groups.c.sg_id)
 )
+_RUNNING = [one.value for one in epochs.RUNNING]
 _PAGE = _PLACES.where(
     group_places.c.pne_id > bindparam("after"),
-    or_(bindparam("whole", type_=Boolean), group_places.c.standing == Standing.MEMBER.value),
+    or_(bindparam("whole", type_=Boolean), group_places.c.standing.in_(_RUNNING)),
     or_(bindparam("only", type_=Text).is_(None), group_places.c.pne_id == bindparam("only")),
 ).limit(bindparam("limit"))
 _any_of = group_places.c.pne_id.in_(bindparam("pnes", expanding=True))
@@ -104,18 +111,22 @@ _HEARD_MEMBERS = select(group_places.c.pne_id).where(
     group_places.c.standing == Standing.MEMBER.value,
     exists().where(audit.c.entity_id == group_places.c.pne_id, _heard),
 )
+_OWNED = select(func.count()).select_from(groups).where(groups.c.owner == bindparam("owner"))
 _ADD = insert(groups)
+_CHANGING = ("owner", "policy", "keep", "version", "epoch", "begun", "due")
 _CHANGE = (
     update(groups)
     .where(groups.c.sg_id == bindparam("id"))
-    .values({column: bindparam(f"new_{column}") for column in ("owner", "policy", "keep", "version", "epoch")})
+    .values({column: bindparam(f"new_{column}") for column in _CHANGING})
 )
 _DROP = [delete(table).where(table.c.sg_id == bindparam("id")) for table in (group_keys, group_places, groups)]
-_PUT_KEY = insert_or_update(group_keys, "sg_id")
-_KEY = select(group_keys.c.sealed_key).where(
-    group_keys.c.sg_id == bindparam("id"), group_keys.c.epoch == bindparam("epoch")
+_OVER = (
+    select(group_places.c.sg_id, group_places.c.pne_id)
+    .where(group_places.c.standing == Standing.INVITED.value, group_places.c.at <= bindparam("before"))
+    .order_by(group_places.c.at)
+    .limit(bindparam("limit"))
 )
-_PUT_PLACE = insert_or_update(group_places, "sg_id", "pne_id")
+_PUT_PLACE = insert_or_update(group_places, "sg_id", "pne_id", kept=["newest"])
 _DROP_PLACE = delete(group_places).where(
     group_places.c.sg_id == bindparam("id"), group_places.c.pne_id == bindparam("pne")
 )
@@ -131,9 +142,9 @@ def _places(connection: Connection, sg_id: SgId) -> dict[EntityId, Listed]:
 
 
 def _listed(
-    pne: EntityId, standing: str, at: float, newest: bytes | None, run: int | None, verify_key: bytes | None
+    pne: EntityId, standing: str, at: float, newest: bytes | None, run: int | None, verify_key: bytes | None, epoch: int
 ) -> Listed:
-    return Listed(pne, Standing(standing), at, newest, None if run is None else SenderKey(run, verify_key))
+    return Listed(pne, Standing(standing), at, newest, None if run is None else SenderKey(run, verify_key), epoch)
 
 
 def inventory(connection: Connection, sg_id: SgId) -> GroupInventory | None:
@@ -146,6 +157,11 @@ def inventories(connection: Connection) -> list[GroupInventory]:
     """See `cpns.ports.Store.groups`."""
     found = [_group(row) for row in connection.execute(_ALL)]
     return [GroupInventory(one, tuple(_places(connection, one.sg_id).values())) for one in found]
+
+
+def named(connection: Connection, sg_ids: Sequence[SgId]) -> list[Group]:
+    """See `cpns.ports.Store.groups_named`."""
+    return [_group(row) for row in connection.execute(_THESE, {"ids": list(sg_ids)})]
 
 
 def page(
@@ -189,13 +205,17 @@ def discoverable(connection: Connection, pne_id: EntityId, service: str | None, 
     return [_group(row) for row in connection.execute(_FOUND, wanted)]
 
 
-def create(connection: Connection, new: Group) -> None:
+def create(connection: Connection, new: Group, most: int) -> None:
     """See `cpns.ports.Store.create_group`."""
+    if connection.execute(_OWNED, {"owner": new.owner}).scalar_one() >= most:
+        raise Refused(Result.TOO_MANY, "too_many_groups")
+    bound_queries.keep_pace(connection, new.owner, "create", pace.CREATIONS, new.created_at)
     if connection.execute(_NAMED, {"name": new.name}).one_or_none() is not None:
         raise Refused(Result.EXISTS, "name_is_taken")
     _all_active(connection, [new.owner])
     connection.execute(_ADD, {**asdict(new), "policy": new.policy.value})
-    _put(connection, new.sg_id, {new.owner: Standing.MEMBER}, new.created_at)
+    owner = {"sg_id": new.sg_id, "pne_id": new.owner, "standing": Standing.MEMBER.value, "at": new.created_at}
+    connection.execute(_PUT_PLACE, owner | {"epoch": new.epoch})
     record(connection, [Outcome(new.created_at, "sg_created", new.owner, None, Result.SUCCESS, new.sg_id)])
 
 
@@ -209,29 +229,104 @@ def change(connection: Connection, sg_id: SgId, rule: GroupRule, at: float, by: 
 
 def _apply(connection: Connection, before: Group, rule: GroupRule, at: float, by: EntityId | None) -> ChangedGroup:
     places = _places(connection, before.sg_id)
+    decided = rule(before, epochs.seen(places, at))
+    if decided.joiner is not None:
+        bound_queries.keep_pace(connection, decided.joiner, f"join {before.sg_id}", pace.JOINS, at)
+    return _write(connection, before, places, decided, at, by)
+
+
+def _write(
+    connection: Connection, before: Group, places: rules.Places, decided: GroupChange, at: float, by: EntityId | None
+) -> ChangedGroup:
     were = rules.members(places.values())
-    decided = rule(before, places)
     subjects = decided.subjects or (EntityId(before.sg_id),)
     record(connection, [Outcome(at, decided.event, one, by, Result.SUCCESS, before.sg_id) for one in subjects])
     if decided.deleted:
         message_queries.drop_group(connection, before.sg_id)
         for statement in _DROP:
             connection.execute(statement, {"id": before.sg_id})
-        return ChangedGroup(before, before, decided, were, were)
+        return ChangedGroup(before, before, decided, were)
     _all_active(connection, [pne for pne, how in decided.standings.items() if how is Standing.MEMBER])
+    _check_room(connection, before, places, decided, at, by)
+    return _turned(connection, before, places, decided, epochs.turn(before, places, decided, at), at)
+
+
+def _check_room(
+    connection: Connection, group: Group, places: rules.Places, decided: GroupChange, at: float, by: EntityId | None
+) -> None:
+    """Check that the list has room for who is put on it. Raises `Refused`."""
     added = sum(how is not None and pne not in places for pne, how in decided.standings.items())
     if added and len(places) + added > MAX_LISTED:
         raise Refused(Result.TOO_MANY, "list_is_full")
-    changed = {pne: how for pne, how in decided.standings.items() if how != rules.standing(places, pne)}
-    _put(connection, before.sg_id, changed, at)
-    members = rules.members(_places(connection, before.sg_id).values())
+    invited = {pne for pne, one in epochs.seen(places, at).items() if one.standing is Standing.INVITED}
+    new = {pne for pne, how in decided.standings.items() if how is Standing.INVITED} - invited
+    if new and by is not None:
+        bound_queries.check_invitations(connection, group.owner, len(invited) + len(new), len(new), at)
+
+
+def _turned(
+    connection: Connection, before: Group, places: rules.Places, decided: GroupChange, turn: epochs.Turn, at: float
+) -> ChangedGroup:
+    """Write what becomes of the list, and of the group with it."""
+    after = _counted(before, decided, turn, at)
+    epoch_queries.end(connection, before.sg_id, after.epoch, turn, at)
+    _put(connection, after, places, turn, at)
+    listed = _places(connection, before.sg_id).values()
+    members, were = rules.members(listed), rules.members(places.values())
     message_queries.drop_owed(connection, before.sg_id, [pne for pne in were if pne not in members])
-    after = _counted(before, decided, membership=were != members, listed=bool(changed))
     if after != before:
-        values = {"owner": after.owner, "policy": after.policy.value, "keep": after.keep}
-        values |= {"version": after.version, "epoch": after.epoch}
+        values = {name: getattr(after, name) for name in _CHANGING} | {"policy": after.policy.value}
         connection.execute(_CHANGE, {f"new_{name}": value for name, value in values.items()} | {"id": before.sg_id})
-    return ChangedGroup(before, after, decided, members, were)
+    ran, runs = epochs.running(places.values()), epochs.running(listed)
+    came, went = (tuple(pne for pne in some if pne not in others) for some, others in ((runs, ran), (ran, runs)))
+    return ChangedGroup(before, after, decided, members, came, went)
+
+
+def _counted(before: Group, decided: GroupChange, turn: epochs.Turn, at: float) -> Group:
+    keep = before.keep if decided.keep is None else decided.keep
+    after = replace(before, owner=decided.owner or before.owner, policy=decided.policy or before.policy, keep=keep)
+    version = before.version + (turn.shown or after != before)
+    if turn.begins:
+        return replace(after, version=version, epoch=before.epoch + 1, begun=at, due=None)
+    return replace(after, version=version, due=turn.due)
+
+
+def _put(connection: Connection, after: Group, places: rules.Places, turn: epochs.Turn, at: float) -> None:
+    for pne, how in turn.standings.items():
+        if how is None:
+            connection.execute(_DROP_PLACE, {"id": after.sg_id, "pne": pne})
+            continue
+        was = places.get(pne)
+        since, epoch = at, 0 if was is None else was.epoch
+        if how is Standing.MEMBER and (was is None or was.standing is not Standing.LEAVING):
+            epoch = after.epoch
+            since = was.since if was is not None and was.standing is Standing.COMING else at
+        place = {"sg_id": after.sg_id, "pne_id": pne, "standing": how.value, "at": since, "epoch": epoch}
+        connection.execute(_PUT_PLACE, place)
+
+
+def begin(connection: Connection, sg_id: SgId, at: float) -> ChangedGroup | None:
+    """See `cpns.ports.Store.begin_epoch`."""
+    row = connection.execute(_ONE, {"id": sg_id}).one_or_none()
+    if row is None:
+        return None
+    before, change = _group(row), GroupChange("sg_epoch_begun")
+    if not epochs.is_due(before, at):
+        return ChangedGroup(before, before, change, ())
+    places = _places(connection, sg_id)
+    return _turned(connection, before, places, change, epochs.begun(places, {}), at)
+
+
+def expire_invitations(connection: Connection, at: float, limit: int) -> list[ChangedGroup]:
+    """See `cpns.ports.Store.expire_group_invitations`."""
+    over = connection.execute(_OVER, {"before": ended_before(at), "limit": limit}).all()
+    found = []
+    for sg_id in dict.fromkeys(sg_id for sg_id, _ in over):
+        ended = tuple(EntityId(pne) for of, pne in over if of == sg_id)
+        change = GroupChange("sg_invitation_ended", ended, dict.fromkeys(ended))
+        group = _group(connection.execute(_ONE, {"id": sg_id}).one())
+        found.append(_write(connection, group, _places(connection, sg_id), change, at, None))
+    return found
 
 
 def _all_active(connection: Connection, pnes: Sequence[EntityId]) -> None:
@@ -242,33 +337,18 @@ def _all_active(connection: Connection, pnes: Sequence[EntityId]) -> None:
             raise Refused(Result.NOT_ALLOWED, "no_active_device")
 
 
-def _counted(before: Group, decided: GroupChange, *, membership: bool, listed: bool) -> Group:
-    keep = before.keep if decided.keep is None else decided.keep
-    after = replace(before, owner=decided.owner or before.owner, policy=decided.policy or before.policy, keep=keep)
-    if not listed and after == before:
-        return before
-    return replace(after, version=before.version + 1, epoch=before.epoch + (1 if membership else 0))
-
-
-def _put(connection: Connection, sg_id: SgId, changed: Mapping[EntityId, Standing | None], at: float) -> None:
-    for pne, how in changed.items():
-        if how is None:
-            connection.execute(_DROP_PLACE, {"id": sg_id, "pne": pne})
-        else:
-            connection.execute(_PUT_PLACE, {"sg_id": sg_id, "pne_id": pne, "standing": how.value, "at": at})
-
-
-def key(connection: Connection, sg_id: SgId, make: MakeGroupKey) -> KeyedGroup | None:
+def key(connection: Connection, sg_id: SgId, make: MakeGroupKey, at: float) -> KeyedGroup | None:
     """See `cpns.ports.Store.group_key`."""
     found = inventory(connection, sg_id)
     if found is None:
         return None
-    epoch = found.group.epoch
-    sealed = connection.execute(_KEY, {"id": sg_id, "epoch": epoch}).scalar_one_or_none()
+    running = found.group.epoch
+    keys = epoch_queries.keys(connection, sg_id, at)
+    sealed = keys.pop(running, None)
     if sealed is None:
-        sealed = make(sg_id, epoch)
-        connection.execute(_PUT_KEY, {"sg_id": sg_id, "epoch": epoch, "sealed_key": sealed})
-    return KeyedGroup(found, sealed)
+        sealed = make(sg_id, running)
+        epoch_queries.add_key(connection, sg_id, running, sealed)
+    return KeyedGroup(found, sealed, keys)
 
 
 def silent_owners(connection: Connection, since: float) -> list[tuple[Group, tuple[EntityId, ...]]]:

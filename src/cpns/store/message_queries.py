@@ -6,8 +6,7 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, delete, exists, insert, or_, select, update
 
-from cpns.domain.group import KeptMessage, SenderKey, TakenMessage
-from cpns.domain.network import Standing
+from cpns.domain.group import KeptMessage, SenderKey, Standing, TakenMessage
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.store.dialect import insert_or_update

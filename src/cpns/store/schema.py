@@ -53,6 +53,7 @@ networks = Table(
     Column("version", BigInteger, nullable=False, server_default="1"),
     Column("served_since", Double, nullable=False, server_default="0"),
     Index("networks_by_gateway", "gateway_id"),
+    Index("networks_by_owner", "owner"),
 )
 
 members = Table(
@@ -74,6 +75,7 @@ standings = Table(
     Column("at", Double, nullable=False),
     Column("via", Text),
     Index("standings_by_pn", "pn_id"),
+    Index("standings_by_age", "standing", "at"),
 )
 """The member lists. A PNE may be invited before it is provisioned, so its ID is tied to nothing."""
 
@@ -130,7 +132,11 @@ groups = Table(
     Column("created_at", Double, nullable=False),
     Column("vouched", Boolean, nullable=False, server_default=false()),
     Column("keep", BigInteger, nullable=False, server_default="86400"),
+    Column("begun", Double, nullable=False, server_default="0"),
+    Column("due", Double),
     Index("groups_by_name", "name", unique=True),
+    Index("groups_by_owner", "owner"),
+    Index("groups_by_due", "due"),
 )
 
 group_places = Table(
@@ -141,7 +147,9 @@ group_places = Table(
     Column("standing", Text, nullable=False),
     Column("at", Double, nullable=False),
     Column("newest", LargeBinary),
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
     Index("group_places_by_pne", "pne_id"),
+    Index("group_places_by_age", "standing", "at"),
 )
 """The lists of the service groups. A PNE may be invited before it is provisioned, so its ID is tied to nothing."""
 
@@ -149,10 +157,22 @@ group_keys = Table(
     "group_keys",
     metadata,
     Column("sg_id", Text, ForeignKey("groups.sg_id"), primary_key=True),
-    Column("epoch", BigInteger, nullable=False),
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
     Column("sealed_key", LargeBinary, nullable=False),
+    Column("ended_at", Double),
 )
-"""The Group Key of each group's present epoch, made when it is first asked for."""
+"""The Group Key of each group's running epoch, made when it is first asked for, and of those that ended just now."""
+
+paces = Table(
+    "paces",
+    metadata,
+    Column("pne_id", Text, primary_key=True),
+    Column("what", Text, primary_key=True),
+    Column("times", Integer, nullable=False),
+    Column("since", Double, nullable=False),
+    Index("paces_by_age", "since"),
+)
+"""How often a PNE did lately what may be done at a pace alone."""
 
 senders = Table(
     "senders",

@@ -36,8 +36,18 @@ from cpns.domain.inventory import (
 )
 from cpns.domain.membership import Rule
 from cpns.domain.network import Admitted, Edited, Inventory, Network, Present, Waiting
+from cpns.domain.pace import LONGEST_SECONDS
 from cpns.ids import EntityId, PnId, SgId
-from cpns.store import audit_queries, cm_queries, group_queries, message_queries, network_queries, waiting_queries
+from cpns.store import (
+    audit_queries,
+    bound_queries,
+    cm_queries,
+    epoch_queries,
+    group_queries,
+    message_queries,
+    network_queries,
+    waiting_queries,
+)
 from cpns.store import server_queries as q
 from cpns.store.database import Database
 
@@ -49,6 +59,11 @@ def _revoke(connection: Connection, entity_id: EntityId, at: float) -> Revocatio
     """Revoke an entity with all that hangs on it: its CM Devices, its places in networks and groups."""
     done = cm_queries.revoke(connection, entity_id, at)
     return replace(done, groups=tuple(group_queries.forget(connection, entity_id, at)))
+
+
+def _sweep_bounds(connection: Connection, at: float) -> None:
+    epoch_queries.drop_ended(connection, at)
+    bound_queries.forget_paces(connection, at - LONGEST_SECONDS)
 
 
 class ServerStore:
@@ -230,17 +245,37 @@ class ServerStore:
             after = some[-1].sg_id
         return found[:limit]
 
-    async def create_group(self, new: Group) -> None:
+    async def create_group(self, new: Group, most: int) -> None:
         """See `cpns.ports.Store`."""
-        await self._database.run(partial(group_queries.create, new=new))
+        await self._database.run(partial(group_queries.create, new=new, most=most))
 
     async def change_group(self, sg_id: SgId, rule: GroupRule, at: float, by: EntityId | None) -> ChangedGroup:
         """See `cpns.ports.Store`."""
         return await self._database.run(partial(group_queries.change, sg_id=sg_id, rule=rule, at=at, by=by))
 
-    async def group_key(self, sg_id: SgId, make: MakeGroupKey) -> KeyedGroup | None:
+    async def groups_named(self, sg_ids: Sequence[SgId]) -> list[Group]:
         """See `cpns.ports.Store`."""
-        return await self._database.run(partial(group_queries.key, sg_id=sg_id, make=make))
+        return await self._database.run(partial(group_queries.named, sg_ids=sg_ids), write=False)
+
+    async def begin_epoch(self, sg_id: SgId, at: float) -> ChangedGroup | None:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(group_queries.begin, sg_id=sg_id, at=at))
+
+    async def due_epochs(self, limit: int) -> list[SgId]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(epoch_queries.due, limit=limit), write=False)
+
+    async def expire_group_invitations(self, at: float, limit: int) -> list[ChangedGroup]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(group_queries.expire_invitations, at=at, limit=limit))
+
+    async def sweep_bounds(self, at: float) -> None:
+        """See `cpns.ports.Store`."""
+        await self._database.run(partial(_sweep_bounds, at=at))
+
+    async def group_key(self, sg_id: SgId, make: MakeGroupKey, at: float) -> KeyedGroup | None:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(group_queries.key, sg_id=sg_id, make=make, at=at))
 
     async def silent_owners(self, since: float) -> list[tuple[Group, tuple[EntityId, ...]]]:
         """See `cpns.ports.Store`."""

@@ -9,17 +9,7 @@ from typing import Any, Protocol
 
 from cpns.crypto.secret import Secret
 from cpns.domain.cm import CmCredential, CmDevice, HeldCmKey, NewCmDevice
-from cpns.domain.group import (
-    ChangedGroup,
-    Group,
-    GroupInventory,
-    GroupRule,
-    KeptMessage,
-    KeyedGroup,
-    MakeGroupKey,
-    SenderKey,
-    TakenMessage,
-)
+from cpns.domain.group import KeptMessage, SenderKey, TakenMessage
 from cpns.domain.inventory import (
     Credential,
     Entity,
@@ -36,7 +26,8 @@ from cpns.domain.inventory import (
 )
 from cpns.domain.membership import Rule
 from cpns.domain.network import Admitted, Edited, Inventory, Network, Present, Waiting
-from cpns.ids import EntityId, PnId, SgId
+from cpns.ids import EntityId, PnId
+from cpns.ports.groups import GroupStore
 
 
 class Clock(Protocol):
@@ -116,7 +107,7 @@ class Siblings(Protocol):
         ...
 
 
-class Store(Protocol):
+class Store(GroupStore, Protocol):
     """The server's truth. Every method that writes returns after its commit is durable, or raises and wrote nothing.
 
     One exception: where PostgreSQL is lost in the middle of a commit, nobody knows. That is told as a failure too; who
@@ -293,82 +284,6 @@ class Store(Protocol):
 
     async def may_reassign_cm(self, cm_device_id: EntityId, reassign: bool) -> None:
         """Set whether the PNE of a revoked CM Device may be assigned another."""
-        ...
-
-    async def group(self, sg_id: SgId) -> GroupInventory | None:
-        """Return one entry of the SG Inventory, or None."""
-        ...
-
-    async def groups(self) -> list[GroupInventory]:
-        """Return the SG Inventory, by name."""
-        ...
-
-    async def group_page(
-        self,
-        sg_id: SgId,
-        asker: EntityId | None,
-        members: Sequence[EntityId],
-        after: str,
-        limit: int,
-        only: EntityId | None = None,
-    ) -> GroupInventory | None:
-        """Return a group with up to *limit* places of its list, as *asker* may see it; None where it may not.
-
-        Args:
-            sg_id: the group.
-            asker: its owner sees the whole list, others the members; None: the members are asked for alone.
-            members: the PNEs that it asks for, one of which has to be a member.
-            after: of the page before; empty: the first page.
-            limit: of the page.
-            only: that PNE's place alone.
-        """
-        ...
-
-    async def groups_of(self, pne_ids: Sequence[EntityId], after: str, limit: int) -> list[SgId]:
-        """Return up to *limit* groups with an ID over *after* that any of these PNEs is a member of, by ID."""
-        ...
-
-    async def discover_groups(
-        self, pne_id: EntityId, keyword: str, service: str | None, after: str, limit: int
-    ) -> list[Group]:
-        """Return up to *limit* groups with an ID over *after* that this PNE may find.
-
-        Args:
-            pne_id: who looks; a closed group is found by who is on its list alone.
-            keyword: in name or service, whatever the case; empty finds all.
-            service: exactly; None finds any.
-            after: of the page before.
-            limit: of the page.
-        """
-        ...
-
-    async def create_group(self, new: Group) -> None:
-        """Commit a new group with its owner as first member.
-
-        Raises:
-            Refused: EXISTS: its name is taken.
-        """
-        ...
-
-    async def change_group(self, sg_id: SgId, rule: GroupRule, at: float, by: EntityId | None) -> ChangedGroup:
-        """Commit what *rule* makes of the group and its list; see `edit`.
-
-        Raises:
-            Refused: UNKNOWN_SG, TOO_MANY, or what *rule* raised.
-        """
-        ...
-
-    async def group_key(self, sg_id: SgId, make: MakeGroupKey) -> KeyedGroup | None:
-        """Return a group as it is with the Group Key of its present epoch; None where there is no such group.
-
-        Args:
-            sg_id: the group.
-            make: makes that key, where nobody asked for it in this epoch; one key is ever made for an epoch.
-        """
-        ...
-
-    async def silent_owners(self, since: float) -> list[tuple[Group, tuple[EntityId, ...]]]:
-        """Return the groups whose owner was not established since then, and the members that were."""
         ...
 
     async def register_sender(self, pne_id: EntityId, verify_key: bytes | None) -> SenderKey:

@@ -1,0 +1,50 @@
+"""How often a PNE may do what others pay for: a rule, without I/O. What it did is kept in the store, so no restart ends
+a wait.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from cpns.errors import Refused, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """So many times, at once or not, in so many seconds; then it waits as long."""
+
+    times: int
+    seconds: float
+
+
+JOINS: Final = Limit(3, 60.0)
+"""Of one PNE to one group: each costs all its members an epoch and two messages."""
+CREATIONS: Final = Limit(8, 60.0)
+"""Groups that one PNE makes."""
+LONGEST_SECONDS: Final = max(one.seconds for one in (JOINS, CREATIONS))
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a PNE did one thing lately.
+
+    Attributes:
+        times: since then.
+        since: the first of them, or the last that was allowed; seconds since the epoch.
+    """
+
+    times: int
+    since: float
+
+
+def paced(pace: Pace | None, limit: Limit, at: float) -> Pace:
+    """Return the pace with one time more.
+
+    Raises:
+        Refused: TOO_MANY: it has to wait.
+    """
+    if pace is None or not 0 <= at - pace.since < limit.seconds:  # a clock that was set back makes nobody wait longer
+        return Pace(1, at)
+    if pace.times >= limit.times:
+        raise Refused(Result.TOO_MANY, "too_often")
+    times = pace.times + 1
+    return Pace(times, at if times == limit.times else pace.since)

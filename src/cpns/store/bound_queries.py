@@ -1,0 +1,66 @@
+"""What is bounded for each PNE: how often it does a thing, and how many invitations are open. See `domain.pace` and
+`domain.invitation` for the rules; these are functions of a connection and values.
+"""
+
+from sqlalchemy import Connection, bindparam, delete, func, select
+
+from cpns.domain import invitation
+from cpns.domain.group import Standing
+from cpns.domain.pace import Limit, Pace, paced
+from cpns.ids import EntityId
+from cpns.store.dialect import insert_or_update
+from cpns.store.schema import group_places, groups, networks, paces, standings
+
+_PACE = select(paces.c.times, paces.c.since).where(
+    paces.c.pne_id == bindparam("pne"), paces.c.what == bindparam("what")
+)
+_PUT_PACE = insert_or_update(paces, "pne_id", "what")
+_FORGET = delete(paces).where(paces.c.since < bindparam("before"))
+_IN_GROUPS = (
+    select(func.count())
+    .select_from(group_places.join(groups, groups.c.sg_id == group_places.c.sg_id))
+    .where(
+        groups.c.owner == bindparam("owner"),
+        group_places.c.standing == Standing.INVITED.value,
+        group_places.c.at > bindparam("since"),
+    )
+)
+_IN_NETWORKS = (
+    select(func.count())
+    .select_from(standings.join(networks, networks.c.pn_id == standings.c.pn_id))
+    .where(
+        networks.c.owner == bindparam("owner"),
+        standings.c.standing == Standing.INVITED.value,
+        standings.c.at > bindparam("since"),
+    )
+)
+
+
+def keep_pace(connection: Connection, pne_id: EntityId, what: str, limit: Limit, at: float) -> None:
+    """Note that a PNE does something once more. Raises `Refused` where it has to wait."""
+    row = connection.execute(_PACE, {"pne": pne_id, "what": what}).one_or_none()
+    pace = paced(None if row is None else Pace(*row), limit, at)
+    connection.execute(_PUT_PACE, {"pne_id": pne_id, "what": what, "times": pace.times, "since": pace.since})
+
+
+def forget_paces(connection: Connection, before: float) -> None:
+    """Drop what began before a time, when nobody has to wait for it any more."""
+    connection.execute(_FORGET, {"before": before})
+
+
+def check_invitations(connection: Connection, owner: EntityId | None, of_list: int, new: int, at: float) -> None:
+    """Check how many invitations would be open with *new* ones on a list.
+
+    Args:
+        connection: to the store.
+        owner: of that list.
+        of_list: how many it would have.
+        new: how many of them.
+        at: seconds since the epoch; what has ended by then does not count.
+
+    Raises:
+        Refused: TOO_MANY.
+    """
+    wanted = {"owner": owner, "since": invitation.ended_before(at)}
+    of_owner = sum(connection.execute(one, wanted).scalar_one() for one in (_IN_GROUPS, _IN_NETWORKS)) if owner else 0
+    invitation.check_open(of_list, of_owner + new if owner else 0)

@@ -1,0 +1,260 @@
+"""When an epoch begins, which keys are taken, and at what pace: rules, and what the store makes of them (DEF-6)."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from cpns.domain import epoch as epochs
+from cpns.domain import group as rules
+from cpns.domain.group import Group, GroupChange, GroupRule, Listed, Standing
+from cpns.domain.inventory import Kind, NewEntity
+from cpns.domain.invitation import INVITATION_SECONDS, OPEN_OF_LIST, OPEN_OF_OWNER
+from cpns.domain.network import Policy
+from cpns.domain.pace import CREATIONS, JOINS, Limit, Pace, paced
+from cpns.errors import Refused, Result
+from cpns.ids import EntityId, SgId
+from cpns.store.server_store import ServerStore
+from tests.support.stores import Location
+
+OWNER, ANN, BEN, CAT, DAN = PNES = [EntityId(name) for name in ("owner", "ann", "ben", "cat", "dan")]
+SG = SgId("sg-1")
+MEMBER, COMING, LEAVING, INVITED, BARRED = (
+    *(Standing.MEMBER, Standing.COMING, Standing.LEAVING),
+    *(Standing.INVITED, Standing.BARRED),
+)
+GROUP = Group(SG, "walk", None, OWNER, Policy.OPEN, 5, 3, 1.0, begun=100.0)
+PLACES = {
+    OWNER: Listed(OWNER, MEMBER, 1.0),
+    ANN: Listed(ANN, MEMBER, 2.0),
+    BEN: Listed(BEN, COMING, 100.2),
+    CAT: Listed(CAT, LEAVING, 100.3),
+    DAN: Listed(DAN, INVITED, 3.0),
+}
+
+
+def turned(change: GroupChange, at: float, due: float | None = 101.0) -> epochs.Turn:
+    return epochs.turn(replace(GROUP, due=due), PLACES, change, at)
+
+
+@pytest.mark.req("DEF-6", "FN-9")
+@pytest.mark.parametrize(("who", "begins", "closes"), [(ANN, True, True), (BEN, False, True), (DAN, False, False)])
+def test_who_is_put_out_goes_with_an_epoch_at_once(who: EntityId, begins: bool, closes: bool) -> None:
+    """And with it come and go all that waited for the next; who has no key of any epoch needs none."""
+    found = turned(rules.expel(GROUP, epochs.seen(PLACES, 100.5), OWNER, [who]), 100.5)
+    assert (found.begins, found.closes) == (begins, closes)
+    assert found.standings[who] is BARRED
+    if begins:
+        assert found.standings == {ANN: BARRED, BEN: MEMBER, CAT: None}
+        assert found.due is None
+
+
+@pytest.mark.req("DEF-6")
+@pytest.mark.parametrize(("at", "due", "begins"), [(100.5, None, False), (101.0, None, True), (100.5, 100.4, True)])
+def test_who_leaves_by_itself_waits_for_the_second_to_end(at: float, due: float | None, begins: bool) -> None:
+    found = turned(rules.leave(GROUP, epochs.seen(PLACES, at), ANN), at, due)
+    assert (found.begins, found.closes, found.shown) == (begins, False, begins)
+    assert found.standings == ({ANN: None, BEN: MEMBER, CAT: None} if begins else {ANN: LEAVING})
+    assert found.due == (None if begins else 101.0)
+
+
+@pytest.mark.req("DEF-6")
+def test_who_comes_back_in_the_same_second_was_never_out() -> None:
+    found = turned(rules.join(GROUP, epochs.seen(PLACES, 100.5), CAT), 100.5)
+    assert (found.standings, found.begins, found.shown, found.due) == ({CAT: MEMBER}, False, False, 101.0)
+    alone = {pne: PLACES[pne] for pne in (OWNER, CAT)}
+    found = epochs.turn(GROUP, alone, rules.join(GROUP, epochs.seen(alone, 100.5), CAT), 100.5)
+    assert found.due is None  # nobody waits for an epoch any more
+
+
+@pytest.mark.req("DEF-6")
+def test_who_leaves_and_is_invited_is_out_at_once() -> None:
+    found = turned(rules.invite(GROUP, epochs.seen(PLACES, 100.5), OWNER, [CAT]), 100.5)
+    assert (found.standings, found.begins, found.closes) == ({CAT: INVITED, BEN: MEMBER}, True, False)
+
+
+@pytest.mark.req("DEF-6")
+@pytest.mark.parametrize(
+    ("due", "at", "is_due"),
+    [(None, 9.0, False), (9.5, 9.0, False), (9.0, 9.0, True), (8.0, 9.0, True), (99.0, 9.0, True)],
+)
+def test_a_clock_that_is_set_back_holds_up_no_epoch(due: float | None, at: float, is_due: bool) -> None:
+    assert epochs.is_due(replace(GROUP, due=due), at) is is_due
+
+
+@pytest.mark.parametrize(
+    ("ended_at", "at", "taken"),
+    [(None, 9.0, True), (9.0, 9.0, True), (7.1, 9.0, True), (7.0, 9.0, False), (9.1, 9.0, False)],
+)
+def test_how_long_an_older_epoch_is_taken(ended_at: float | None, at: float, taken: bool) -> None:
+    assert epochs.is_taken(ended_at, at) is taken
+
+
+def test_a_pace_is_so_many_and_then_a_wait() -> None:
+    limit = Limit(3, 60.0)
+    pace: Pace | None = None
+    for at in (0.0, 10.0, 50.0):
+        pace = paced(pace, limit, at)
+    assert pace == Pace(3, 50.0)
+    for at in (50.0, 61.0, 109.9):
+        with pytest.raises(Refused) as refused:
+            paced(pace, limit, at)
+        assert refused.value.result is Result.TOO_MANY
+    assert paced(pace, limit, 110.0) == Pace(1, 110.0)
+    assert paced(pace, limit, 40.0) == Pace(1, 40.0)  # the clock was set back
+    assert paced(Pace(2, 0.0), limit, 60.0) == Pace(1, 60.0)
+
+
+# --- in the store
+
+
+@pytest.fixture
+async def store(place: Location) -> AsyncIterator[ServerStore]:
+    one = ServerStore.open(place)
+    await one.add_entities([NewEntity(pne, Kind.PNE, None, "", b"sealed", pne.encode(), 1.0) for pne in PNES])
+    await one.create_group(Group(SG, "walk", None, OWNER, Policy.OPEN, 1, 1, 1.0), 9)
+    yield one
+    await one.close()
+
+
+async def do(store: ServerStore, rule: GroupRule, at: float, by: EntityId | None, sg_id: SgId = SG) -> None:
+    await store.change_group(sg_id, rule, at, by)
+
+
+async def taken(store: ServerStore, at: float) -> dict[int, bytes]:
+    found = await store.group_key(SG, lambda _, epoch: b"key of %d" % epoch, at)
+    assert found is not None
+    return {found.inventory.group.epoch: found.sealed_key, **found.older}
+
+
+@pytest.mark.req("DEF-6", "DEF-8", "FN-9")
+async def test_keys_of_older_epochs_go_with_time_and_with_who_is_put_out(store: ServerStore) -> None:
+    assert await taken(store, 9.0) == {1: b"key of 1"}
+    await do(store, partial(rules.join, pne=ANN), 10.0, ANN)
+    assert await taken(store, 10.1) == {2: b"key of 2", 1: b"key of 1"}
+    await do(store, partial(rules.join, pne=BEN), 10.5, BEN)
+    await store.begin_epoch(SG, 11.0)
+    assert set(await taken(store, 11.1)) == {3, 2, 1}
+    assert set(await taken(store, 12.5)) == {3, 2}
+    assert set(await taken(store, 13.1)) == {3}
+    await do(store, partial(rules.leave, pne=BEN), 13.2, BEN)
+    assert set(await taken(store, 13.3)) == {4, 3}
+    await do(store, partial(rules.expel, actor=OWNER, whom=[ANN]), 13.4, OWNER)
+    assert set(await taken(store, 13.5)) == {5}
+    await do(store, partial(rules.join, pne=CAT), 14.5, CAT)
+    assert set(await taken(store, 14.5)) == {6, 5}
+    await store.revoke(CAT, 14.6)
+    assert set(await taken(store, 14.7)) == {7}
+    await store.sweep_bounds(99.0)
+    assert set(await taken(store, 99.0)) == {7}
+
+
+@pytest.mark.req("DEF-6", "FN-9")
+async def test_who_left_and_comes_back_is_put_out_of_what_it_had(store: ServerStore) -> None:
+    """It is coming, and in no epoch that runs; the one that ended a moment ago it was in."""
+    await do(store, partial(rules.join, pne=ANN), 10.0, ANN)
+    assert set(await taken(store, 11.0)) == {2}
+    await do(store, partial(rules.leave, pne=ANN), 11.0, ANN)
+    await do(store, partial(rules.join, pne=ANN), 11.5, ANN)
+    assert set(await taken(store, 11.6)) == {3, 2}
+    await do(store, partial(rules.expel, actor=OWNER, whom=[ANN]), 11.7, OWNER)
+    assert set(await taken(store, 11.8)) == {3}
+
+
+@pytest.mark.req("DEF-6")
+async def test_an_epoch_begins_once_whoever_begins_it(store: ServerStore) -> None:
+    await do(store, partial(rules.join, pne=ANN), 10.0, ANN)
+    await do(store, partial(rules.join, pne=BEN), 10.4, BEN)
+    assert await store.due_epochs(9) == [SG]
+    early = await store.begin_epoch(SG, 10.6)
+    assert early is not None
+    assert (early.after.epoch, early.after.due) == (2, 11.0)
+    begun = [await store.begin_epoch(SG, 11.0) for _ in range(2)]
+    assert [one.after.epoch - one.before.epoch for one in begun if one is not None] == [1, 0]
+    assert begun[0] is not None
+    assert (begun[0].came, begun[0].went, begun[0].members) == ((BEN,), (), (ANN, BEN, OWNER))
+    assert await store.due_epochs(9) == []
+    assert await store.begin_epoch(SgId("sg-9"), 11.0) is None
+
+
+# --- bounds
+
+
+@pytest.mark.req("DEF-5")
+async def test_a_group_has_so_many_open_invitations_and_so_has_its_owner(store: ServerStore) -> None:
+    async def invites(sg_id: SgId, count: int, prefix: str, at: float = 10.0, by: EntityId | None = OWNER) -> None:
+        whom = [EntityId(f"{prefix}-{number}") for number in range(count)]
+        await do(store, partial(rules.invite, actor=by, whom=whom), at, by, sg_id)
+
+    await invites(SG, OPEN_OF_LIST, "a")
+    await invites(SG, OPEN_OF_LIST, "a")  # the same, once more
+    for count in (1, OPEN_OF_LIST):
+        with pytest.raises(Refused, match="too_many_invitations") as refused:
+            await invites(SG, count, "b")
+        assert refused.value.result is Result.TOO_MANY
+    await invites(SG, 3, "c", by=None)  # the operator is not bounded by it
+    others = [SgId(f"sg-{number}") for number in range(2, 7)]
+    for number, other in enumerate(others):
+        await store.create_group(Group(other, other, None, OWNER, Policy.OPEN, 1, 1, 10.0), 9)
+        if number < OPEN_OF_OWNER // OPEN_OF_LIST - 2:
+            await invites(other, OPEN_OF_LIST, "d")
+    await invites(others[2], OPEN_OF_LIST - 3, "e")
+    with pytest.raises(Refused, match="too_many_invitations"):
+        await invites(others[3], 1, "f")
+    await invites(SG, OPEN_OF_LIST, "g", at=10.0 + INVITATION_SECONDS)  # the others have ended by then
+
+
+@pytest.mark.req("DEF-5")
+async def test_an_invitation_ends(store: ServerStore) -> None:
+    await do(store, partial(rules.settle, policy=Policy.CLOSED), 9.0, None)
+    for at, whom in ((10.0, [ANN, BEN]), (20.0, [BEN, CAT])):
+        await do(store, partial(rules.invite, actor=OWNER, whom=whom), at, OWNER)
+    late = 10.0 + INVITATION_SECONDS
+    with pytest.raises(Refused, match="not_on_the_list"):
+        await do(store, partial(rules.join, pne=ANN), late, ANN)  # before it was swept away
+    (ended,) = await store.expire_group_invitations(late, 99)
+    assert ended.change.subjects == (ANN,)  # BEN was invited again
+    assert await store.expire_group_invitations(late, 99) == []
+    await do(store, partial(rules.join, pne=BEN), late, BEN)
+    found = await store.group(SG)
+    assert found is not None
+    assert {one.pne_id: one.standing for one in found.listed} == {OWNER: MEMBER, BEN: MEMBER, CAT: INVITED}
+
+
+@pytest.mark.req("DEF-5")
+async def test_who_is_revoked_has_invited_in_vain(store: ServerStore) -> None:
+    await do(store, partial(rules.join, pne=ANN), 10.0, ANN)
+    await do(store, partial(rules.invite, actor=OWNER, whom=[BEN, CAT]), 11.0, OWNER)
+    await store.revoke(OWNER, 12.0)
+    found = await store.group(SG)
+    assert found is not None
+    assert (found.group.owner, [one.pne_id for one in found.listed]) == (ANN, [ANN])
+
+
+@pytest.mark.req("DEF-5")
+async def test_how_many_groups_one_makes_and_how_fast(store: ServerStore) -> None:
+    async def makes(number: int, at: float, owner: EntityId = ANN, most: int = 99) -> None:
+        await store.create_group(Group(SgId(f"g-{number}"), f"{number}", None, owner, Policy.OPEN, 1, 1, at), most)
+
+    for number in range(CREATIONS.times):
+        await makes(number, 10.0)
+    with pytest.raises(Refused, match="too_often"):
+        await makes(90, 11.0)
+    await makes(91, 11.0, BEN)
+    await makes(92, 11.0 + CREATIONS.seconds)
+    with pytest.raises(Refused, match="too_many_groups") as refused:
+        await makes(93, 12.0 + CREATIONS.seconds, most=CREATIONS.times + 1)
+    assert refused.value.result is Result.TOO_MANY
+
+
+@pytest.mark.req("DEF-4")
+async def test_who_joins_again_and_again_waits_and_may_always_leave(store: ServerStore) -> None:
+    for number in range(JOINS.times):
+        await do(store, partial(rules.join, pne=ANN), 10.0 + number, ANN)
+        await do(store, partial(rules.leave, pne=ANN), 10.1 + number, ANN)
+    with pytest.raises(Refused, match="too_often"):
+        await do(store, partial(rules.join, pne=ANN), 15.0, ANN)
+    await do(store, partial(rules.invite, actor=OWNER, whom=[ANN]), 16.0, OWNER)
+    await do(store, partial(rules.leave, pne=ANN), 17.0, ANN)
+    await do(store, partial(rules.join, pne=ANN), 10.0 + JOINS.times - 1 + JOINS.seconds, ANN)
