@@ -7,6 +7,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,15 +18,23 @@ from aiocoap.numbers.codes import POST
 from cpns.crypto.schedule import Profile
 from cpns.crypto.secret import Secret
 from cpns.errors import Result
+from cpns.gateway import hop
 from cpns.ids import EntityId
+from cpns.service.places import places
+from cpns.service.system import random_bytes
 from cpns.session.table import Session, Sessions
-from cpns.shares.bounds import REQUESTS
+from cpns.shares.bounds import REQUESTS, Requests
 from cpns.shares.party import Party, acting
+from cpns.shares.turns import Limits
+from cpns.transport import endpoint as endpoint_module
 from cpns.transport import oscore
-from cpns.transport.endpoint import Endpoint, Inbound, Link
+from cpns.transport.endpoint import Endpoint, Inbound, Link, Passed
 from cpns.transport.errors import Answer, Code
+from cpns.transport.relay import Relay, Sealed
 from cpns.wire import codec
-from cpns.wire.messages import ErrorBody
+from cpns.wire.messages import ActivateRequest, ErrorBody
+from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH
+from tests.support.world import until, world
 
 BUSY_LOOP = 0.001
 """Seconds of the loop that the handler of these tests takes for one message."""
@@ -50,12 +59,12 @@ class Peers:
     `handled` counts whose messages were handled, `before` how many were before the newest quick one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, requests: Requests = REQUESTS) -> None:
         self.handled: Counter[str] = Counter()
         self.parties: set[Party | None] = set()
         self.release = asyncio.Event()
         self.sessions = Sessions()
-        self.endpoint = Endpoint(EntityId("server"), self.sessions, self.handle)
+        self.endpoint = Endpoint(EntityId("server"), self.sessions, self.handle, requests=requests)
         self.others: list[Endpoint] = []
         self.number = 0
         self.before = 0
@@ -94,14 +103,17 @@ class Peers:
         await link.exchange("quick", b"", timeout=5, session=session)
         return link
 
+    async def close(self) -> None:
+        self.release.set()
+        for endpoint in [self.endpoint, *self.others]:
+            await endpoint.close()
+
 
 @pytest.fixture
 async def peers() -> AsyncIterator[Peers]:
     one = Peers()
     yield one
-    one.release.set()
-    for endpoint in [one.endpoint, *one.others]:
-        await endpoint.close()
+    await one.close()
 
 
 @contextlib.contextmanager
@@ -212,6 +224,100 @@ async def test_what_the_loop_does_between_two_looks_at_the_sockets_is_bounded(pe
         assert peers.before < 100
         await asyncio.wait(asked)
         assert peers.handled["gw"] == 200
+
+
+async def test_all_that_may_run_and_wait_is_shared() -> None:
+    """Three gateways: two fill what may run, their own shares of what may wait, and what may wait in all."""
+    peers = Peers(Requests(Limits(4, 8, 12), Limits(4, 8, 12), 6))
+    address = await peers.endpoint.listen("127.0.0.1", 0)
+    links = [await peers.connect(address, peers.session(f"gw-{gw}")) for gw in (1, 2, 3)]
+    try:
+        async with asyncio.timeout(20):
+            with contextlib.ExitStack() as stack:
+                for gw in (1, 2):
+                    for n in (1, 2):
+                        device = peers.session(f"{gw}-{n}", f"gw-{gw}")
+                        stack.enter_context(flood(links[gw - 1], device, "wait", 30))
+                await asyncio.sleep(0.5)
+                names = {f"{gw}-{n}" for gw in (1, 2) for n in (1, 2)}
+                assert sum(peers.handled[name] for name in names) == 12
+                assert max(peers.handled[name] for name in names) == 4
+                late = asyncio.create_task(took(links[2], peers.session("3-1", "gw-3")))
+                await asyncio.sleep(0.2)
+                assert not late.done()
+                peers.release.set()
+                await late
+    finally:
+        await peers.close()
+
+
+async def test_hop_runs_of_strangers_are_shared_by_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hop, "STRANGERS_RUNS", 6)
+    async with world(tmp_path) as here:
+        await here.start_server()
+        gateway = await here.start_gateway()
+        pan = gateway.pans[0]
+        with contextlib.ExitStack() as stack:
+            for host, count, runs in (("127.0.0.2", 10, 6), ("127.0.0.3", 2, 2)):
+                for number in range(count):
+                    one = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                    one.bind((host, 0))
+                    one.sendto(activation(f"{host}-{number}"), here.pan(gateway))
+                await until(lambda host=host, runs=runs: pan.hop._strangers.share(host) == runs)  # type: ignore[misc]
+            assert len(pan.hop) == 6
+
+
+async def test_what_is_carried_up_is_shared() -> None:
+    """One address has 16 messages under way, a host what the others leave."""
+    peers, carried = Peers(), Counter[str]()
+
+    class Way:
+        async def carry(self, destination: str, sealed: Sealed) -> Sealed:
+            carried[destination] += 1
+            try:
+                await peers.release.wait()
+            finally:
+                carried[destination] -= 1
+            return sealed
+
+    relay = Relay(lambda destination: Way(), places(20, time.monotonic), up=True)
+    gateway = Endpoint(EntityId("gw"), Sessions(), peers.handle, relay)
+    peers.others.append(gateway)
+    host, port = (await gateway.open_pan("127.0.0.1", 0)).rsplit(":", 1)
+    with contextlib.ExitStack() as stack:
+        for address, count, under_way in (("127.0.0.2", 20, 16), ("127.0.0.2", 20, 20), ("127.0.0.3", 4, 4)):
+            one = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            one.bind((address, 0))
+            for number in range(count):
+                message = Message(code=POST, uri_host=address, payload=b"sealed")
+                message.opt.oscore = b"\x09\x00a"
+                message.mid, message.mtype, message.token = number, 1, bytes([number])
+                one.sendto(message.encode(), (host, int(port)))
+            await until(lambda address=address, under_way=under_way: carried[address] == under_way)  # type: ignore[misc]
+        assert carried["127.0.0.2"] == 16
+    await peers.close()
+
+
+async def test_names_of_strangers_are_forgotten(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint_module, "MAX_NAMES", 10)
+    seen: list[Passed] = []
+    watched = Endpoint(EntityId("gw"), Sessions(), peers.handle, watch=seen.append)
+    peers.others.append(watched)
+    await watched.open_pan("127.0.0.1", 0)
+    for port in range(1000, 1100):
+        watched.name(await watched.link_to("127.0.0.2", port), f"stranger-{port}")
+    assert len(watched._names) == 10
+    watched.passed((await watched.link_to("127.0.0.2", 1099)).remote, None, "ping", b"")
+    assert seen[0].peer == "stranger-1099"
+
+
+def activation(name: str) -> bytes:
+    """Return the datagram of an ACTIVATE Request, not confirmable."""
+    request = ActivateRequest(1, EntityId(name), random_bytes(16), random_bytes(1))
+    message = Message(code=POST, uri_path=(CPNS_PATH,), payload=codec.encode(request))
+    message.opt.content_format = CONTENT_FORMAT
+    message.mid, message.mtype, message.token = 1, 1, b"t"
+    return bytes(message.encode())
 
 
 async def test_a_handler_and_what_it_starts_know_whose_work_they_are(peers: Peers) -> None:

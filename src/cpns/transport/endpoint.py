@@ -38,6 +38,8 @@ _log = logging.getLogger("cpns.transport")
 
 T = TypeVar("T")
 
+MAX_NAMES: Final = 4096
+"""Links whose peer the watcher is told by name."""
 HINT_GRACE: Final = 0.3
 """Seconds to wait on for a protected answer after an unprotected error, which anyone could have sent."""
 HELD_PATIENCE: Final = 60.0
@@ -383,6 +385,8 @@ class Endpoint:
         """Say who *link* is believed to lead to; for the watcher alone."""
         if self._watch is not None:
             self._names[link.remote] = entity
+            if len(self._names) > MAX_NAMES:
+                del self._names[next(iter(self._names))]
 
     def passed(self, remote: Any, session: Session | None, path: str, payload: bytes) -> None:
         """Tell the watcher, if there is one, of a message that leaves."""

@@ -1,0 +1,422 @@
+"""The table of what is finite: how much of each thing one party may have, and all; what keeps it, and what shows it.
+
+Bounds are names of constants, below `cpns`; a constant stands where the code uses it. Words stand where a thing has no
+number of its own, as something else bounds it. A test resolves each name, and fails at any container that a class of
+ours keeps and no row names: who adds one says here what bounds it.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+ENTITIES: Final = "as many as the operator provisioned"
+MEMBERS: Final = "as many as are members of its networks"
+GROUPS: Final = "as many as its PNEs are in groups"
+OURS: Final = "set by our own configuration"
+ASKED: Final = "one for each request of ours that is under way; it ends with its answer or timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One finite thing.
+
+    Attributes:
+        what: the thing.
+        one: what one party may have of it: a constant, or in words what else bounds it.
+        total: the same of all parties together.
+        kept: the attributes that hold it, ``room.file.Class.attribute``.
+        shown: tests that fill it, ``folder/file.py::name`` below `tests`.
+    """
+
+    what: str
+    one: str
+    total: str
+    kept: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
+
+
+_TURNS: Final = "hostile/test_hostile_turns.py::"
+_STORE: Final = "unit/test_store_turns.py::"
+_GREEDY: Final = "hostile/test_greedy.py::"
+
+REQUESTS: Final = (
+    Bound(
+        "connections of PN GWs and strangers",
+        "transport.door.MAX_CONNECTIONS",
+        "transport.door.MAX_CONNECTIONS",
+        ("transport.uplink._Pool.connections",),
+        ("hostile/test_hostile_connections.py::test_4096_silent_connections_keep_nobody_out",),
+    ),
+    Bound(
+        "TLS handshakes under way",
+        "transport.door.MAX_HANDSHAKES",
+        "transport.door.MAX_HANDSHAKES",
+        ("transport.door.Door._connecting",),
+        ("hostile/test_hostile_connections.py::test_handshakes_that_do_not_go_on_keep_nobody_out",),
+    ),
+    Bound(
+        "requests that wait for their turn",
+        "shares.bounds.REQUESTS.waiting.session",
+        "shares.bounds.REQUESTS.waiting.total",
+        (
+            "shares.turns._Queue.waiting",
+            "shares.turns._Uplink.queues",
+            "shares.turns._Uplink.ring",
+            "shares.turns.Turns._kept_back",
+            "shares.turns.Turns._ring",
+            "shares.turns.Turns._uplinks",
+            "shares.turns._Lengths._of",
+        ),
+        (
+            "unit/test_turns.py::test_nothing_is_lost_nothing_is_over_its_bound_and_order_is_kept",
+            _TURNS + "test_all_that_may_run_and_wait_is_shared",
+        ),
+    ),
+    Bound(
+        "tasks: requests that are worked on",
+        "shares.bounds.REQUESTS.running.session",
+        "shares.bounds.REQUESTS.running.total",
+        ("transport.intake.Intake._tasks",),
+        (
+            _TURNS + "test_requests_that_wait_hold_the_place_of_their_session_alone",
+            _TURNS + "test_an_uplink_with_many_devices_is_one_party",
+            _TURNS + "test_all_that_may_run_and_wait_is_shared",
+        ),
+    ),
+    Bound(
+        "the loop's time: units of work between two looks at the sockets",
+        "shares.turns.QUANTUM",
+        "transport.intake.UNITS_AT_ONCE",
+        (),
+        (_TURNS + "test_what_the_loop_does_between_two_looks_at_the_sockets_is_bounded",),
+    ),
+    Bound(
+        "operations of the store in one transaction",
+        "store.database.EACH",
+        "store.database.MAX_GROUP",
+        ("store.database.Database._queue", "store.database.Database._many"),
+        (
+            _STORE + "test_a_thousand_of_one_party_make_another_wait_for_two",
+            _STORE + "test_a_thousand_of_one_party_wait_for_who_comes_later",
+        ),
+    ),
+    Bound(
+        "messages remembered to know a repetition",
+        "as the others have: the oldest of a host with more than its share goes",
+        "transport.stack.MAX_REMEMBERED",
+        ("shares.remembered.Remembered._groups",),
+        ("unit/test_remembered.py::test_a_flood_from_many_hosts_leaves_each_other_its_share",),
+    ),
+    Bound("requests of ours that wait for an answer", ASKED, ASKED, ("transport.stack.Tokens._exchanges",)),
+    Bound(
+        "answers to one request of ours",
+        "those that come in before its reader has the loop",
+        "those that come in before its reader has the loop",
+        ("transport.stack.Exchange._answers",),
+    ),
+    Bound(
+        "names of peers, for whoever watches",
+        "the newest",
+        "transport.endpoint.MAX_NAMES",
+        ("transport.endpoint.Endpoint._names",),
+        (_TURNS + "test_names_of_strangers_are_forgotten",),
+    ),
+    Bound(
+        "messages carried up from a PAN",
+        "transport.relay.MAX_IN_FLIGHT",
+        "transport.relay.MAX_UP",
+        ("transport.relay.Relay._in_flight",),
+        (_TURNS + "test_what_is_carried_up_is_shared",),
+    ),
+    Bound(
+        "messages carried down to PNEs",
+        "transport.relay.MAX_DOWN_EACH",
+        "transport.relay.MAX_DOWN",
+        (),
+        (_GREEDY + "test_a_device_that_answers_nothing_fills_its_own_share_of_what_is_carried_down",),
+    ),
+    Bound(
+        "bytes held while the uplink is away, 16 messages of one source",
+        "transport.relay.MAX_HELD_BYTES",
+        "transport.relay.MAX_HELD_BYTES",
+        ("transport.relay.Relay._queues", "transport.relay.Relay._pumps"),
+        (_GREEDY + "test_a_stranger_with_many_ports_fills_its_own_share_of_what_is_held",),
+    ),
+)
+
+RUNS: Final = (
+    Bound(
+        "PNEs that wait for a SETUP, on one PAN",
+        "as the others have: the newest of the host with most gives way",
+        "gateway.queue.MAX_WAITING",
+        ("gateway.queue.Queue._waiting", "gateway.queue.Queue._hosts", "gateway.setup.Setup._entries"),
+        ("unit/test_setup_queue.py::test_full_the_newest_of_the_host_with_most_gives_way",),
+    ),
+    Bound(
+        "SETUP runs of a PN GW, of 64 PNEs at most",
+        "gateway.queue.HOST_BATCHES",
+        "the lanes of `gateway.queue.Lane`: 25 on one PAN",
+        (
+            "gateway.queue.Queue._running",
+            "gateway.queue.Queue._in_flight",
+            "gateway.queue.Queue._slow_again",
+            "gateway.setup.Setup._runs",
+            "gateway.setup._Run.links",
+            "gateway.setup._Run.assigned",
+            "gateway.setup.Setup._queue",
+        ),
+        ("unit/test_setup_queue.py::test_its_promises_hold_whatever_comes",),
+    ),
+    Bound(
+        "hop runs at a PN GW",
+        "gateway.hop.OWN_RUNS",
+        "gateway.hop.STRANGERS_RUNS",
+        ("gateway.hop.Hop._own",),
+        (_TURNS + "test_hop_runs_of_strangers_are_shared_by_hosts",),
+    ),
+    Bound(
+        "places of a room",
+        "as the others have: the newest of who holds most gives way",
+        "as many as the room was made with",
+        ("shares.room._Half._groups", "shares.room._Half._shares", "shares.room._Half._ranks"),
+        ("unit/test_room.py::test_it_does_as_the_plain_model_does",),
+    ),
+    Bound(
+        "groups whose silence is remembered",
+        "one",
+        "shares.silence.MAX_SILENT",
+        ("shares.silence.Silence._groups",),
+        ("unit/test_room.py::test_what_it_remembers_of_strangers_is_bounded",),
+    ),
+    Bound(
+        "PNEs in reach of a PAN that are no members",
+        "as the others have: the host with most loses its oldest",
+        "gateway.reach.MAX_KNOWN",
+        ("gateway.reach.Reach._heard", "gateway.reach.Reach._hosts"),
+        (_GREEDY + "test_a_device_that_waits_stays_in_reach_whatever_a_stranger_calls_itself",),
+    ),
+    Bound(
+        "SETUPs of a PAN that ask others along",
+        "gateway.invite.MAX_ROUNDS_EACH",
+        "gateway.invite.MAX_ROUNDS",
+        (),
+        (_GREEDY + "test_a_gateway_bounds_the_invitations_under_way",),
+    ),
+    Bound(
+        "invitations under way on a PAN",
+        "gateway.invite.MAX_INVITATIONS_EACH",
+        "gateway.invite.MAX_INVITATIONS",
+        ("gateway.invite.Invitations._asked",),
+        (_GREEDY + "test_a_gateway_bounds_the_invitations_under_way",),
+    ),
+    Bound(
+        "INVITE Requests under way at the server",
+        "server.networks.MAX_INVITATIONS_EACH",
+        "server.networks.MAX_INVITATIONS",
+        (),
+        (_GREEDY + "test_who_invites_names_that_stay_silent_holds_up_nobody",),
+    ),
+    Bound(
+        "CM Devices that a PN GW assigns at once",
+        "service.cm.MAX_ASSIGNMENTS",
+        "as many for each PN GW that is connected",
+        ("service.authentication.GatewayPeer.assignments",),
+    ),
+    Bound(
+        "codes of CM Devices that were used up",
+        "the newest",
+        "service.cm.REMEMBERED_CODES",
+        ("service.cm.CmDevices._codes",),
+    ),
+    Bound(
+        "sessions of CM Devices that wait for their first message",
+        "one for each connection, 60 s",
+        "transport.door.MAX_CONNECTIONS",
+        ("server.cm.ChangingMode._expected",),
+    ),
+    Bound("PNEs that are assigned a CM Device at a PN GW", "one", MEMBERS, ("gateway.cm.Mediator._under_way",)),
+    Bound(
+        "answers to one search for a PN GW",
+        "pne.candidates.MAX_OF_HOST",
+        "pne.candidates.MAX_CANDIDATES",
+        ("pne.candidates.Candidates._failures", "pne.candidates.Candidates._waiting"),
+        ("unit/test_candidates.py::test_one_host_has_few_places_and_all_are_bounded",),
+    ),
+)
+
+TRAFFIC: Final = (
+    Bound(
+        "readings a second of a PNE, and at once",
+        "server.config.ServerConfig.readings_rate",
+        "what the server bears",
+        (),
+        ("integration/test_readings_share.py::test_a_new_device_waits_as_long_as_it_is_told",),
+    ),
+    Bound(
+        "bytes a day of the readings of a PNE",
+        "server.config.ServerConfig.readings_volume",
+        "that, for each device that is provisioned",
+        (),
+        ("integration/test_readings_share.py::test_a_flood_of_a_day_is_bounded_by_rate_and_volume",),
+    ),
+    Bound(
+        "parties whose rate is counted",
+        "one",
+        "shares.rate.MAX_PARTIES",
+        ("shares.rate.RateLimit._parties",),
+    ),
+    Bound(
+        "lines of log and audit",
+        "shares.noted.PARTY_LINES",
+        "shares.noted.STRANGERS_LINES",
+        ("shares.noted.Noted._parties", "shares.noted.Noted._unwritten", "shares.noted._Party.topics"),
+        (
+            "unit/test_noted.py::test_strangers_share_a_pace_and_take_nothing_of_who_is_proven",
+            "hostile/test_hostile_lines.py::test_a_device_that_says_another_long_status_each_time",
+        ),
+    ),
+    Bound(
+        "entities that went over a share, for the operator",
+        "one",
+        "shares.exceeded.MAX_PARTIES",
+        ("shares.exceeded.Exceeded._newest",),
+        ("unit/test_bounds.py::test_who_went_over_a_share_is_remembered_within_bounds",),
+    ),
+    Bound(
+        "texts that are kept for a PNE",
+        "store.waiting_queries.MAX_PUSHES",
+        ENTITIES,
+        (
+            "service.deliveries.Deliveries._awaited",
+            "service.deliveries.Deliveries._delivering",
+            "service.deliveries.Deliveries._heard_again",
+        ),
+    ),
+    Bound("messages of groups that are kept for a PNE", "store.message_queries.MAX_OWED", ENTITIES),
+    Bound("strangers that are told of to the operator", "one row", "store.waiting_queries.MAX_STRANGERS"),
+    Bound(
+        "texts that a PNE remembers to know a repetition",
+        "the newest",
+        "pne.inbox.REMEMBERED",
+        ("pne.inbox.Inbox._answers",),
+        (),
+    ),
+)
+
+HELD: Final = (
+    Bound(
+        "what a server knows of its entities",
+        "one of each",
+        ENTITIES,
+        (
+            "server.cm.ChangingMode._due",
+            "server.gateways.Gateways._connected",
+            "server.group_messages.GroupMessages._busy",
+            "service.authentication.Authentication._revoked",
+            "service.authentication.GatewayPeer.pns",
+            "service.presence.Presences._facts",
+            "session.table.Sessions._by_kid",
+            "session.table.Sessions._by_peer",
+            "session.table.Sessions._reserved",
+        ),
+    ),
+    Bound("groups whose ownership is being passed on", "one task", GROUPS, ("server.groups.Groups._passing_on",)),
+    Bound(
+        "what a PN GW knows of its members",
+        "one of each",
+        MEMBERS,
+        (
+            "gateway.members.Members._members",
+            "gateway.members.Members.astray",
+            "gateway.members.Members.pns",
+            "gateway.members.Members.turned",
+            "gateway.networks.Networks._pending",
+            "gateway.networks._Pending.about",
+            "gateway.switching.Switching._given",
+        ),
+    ),
+    Bound(
+        "what a PN GW knows of the groups of its members",
+        "one of each",
+        GROUPS,
+        (
+            "gateway.group_keys.GroupKeys._busy",
+            "gateway.group_keys.GroupKeys._keyed",
+            "gateway.group_keys._Keyed.told",
+        ),
+    ),
+    Bound(
+        "copies of what the server has, and who fetches one",
+        "one of each",
+        GROUPS,
+        ("service.copies.Copies.of", "service.copies.Copies._orders", "service.copies.OneAtATime._turns"),
+    ),
+    Bound(
+        "what a PNE knows of its groups",
+        "one of each; epochs: pne.groups.EPOCHS_KEPT",
+        "pne.group_messages.MAX_HEARD",
+        (
+            "pne.group_messages.GroupMessages._heard",
+            "pne.group_messages.GroupMessages._sending",
+            "pne.group_views.View.places",
+            "pne.group_views.View.senders",
+            "pne.groups.Groups._asking",
+            "pne.groups.Groups._catching_up",
+            "pne.groups.Groups._coming",
+            "pne.groups.Groups._doubted",
+            "pne.groups.Groups._gkdks",
+            "pne.groups.Groups.keys",
+        ),
+    ),
+    Bound(
+        "keys of CM Devices that a node holds",
+        "one device alone has them",
+        "domain.cm.MAX_CM_DEVICES",
+        ("node.cm.Keys._keys", "node.cm.Keys._refused"),
+    ),
+    Bound(
+        "what our own configuration and sockets are",
+        OURS,
+        OURS,
+        (
+            "gateway.app.Gateway.bound",
+            "gateway.app.Gateway.pans",
+            "gateway.uplink.Uplink._servers",
+            "transport.door.Door._accepting",
+            "transport.door.Door._listeners",
+            "transport.endpoint.Endpoint._listeners",
+            "store.dialect.DriverSql._texts",
+        ),
+    ),
+    Bound(
+        "work that a request or our own clock began",
+        "one for each request that is worked on",
+        "shares.bounds.REQUESTS.running.total",
+        ("service.background.Background._tasks",),
+    ),
+    Bound(
+        "what an operator imports",
+        "one sheet",
+        "one sheet",
+        (
+            "service.provisioning._Known._by_id",
+            "service.provisioning._Known._keys",
+            "service.provisioning._Known._names",
+        ),
+    ),
+    Bound(
+        "what processes of one server ask each other",
+        "the processes trust each other, as they share key and store",
+        "transport.siblings.REMEMBERED",
+        (
+            "transport.siblings.NatsSiblings._alive",
+            "transport.siblings.NatsSiblings._handlers",
+            "transport.siblings.NatsSiblings._questions",
+            "transport.siblings.NatsSiblings._seen",
+            "transport.siblings.NatsSiblings._work",
+            "transport.siblings._Question.answers",
+            "transport.siblings._Question.waited_for",
+        ),
+    ),
+)
+
+TABLE: Final = (*REQUESTS, *RUNS, *TRAFFIC, *HELD)
