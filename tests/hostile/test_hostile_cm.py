@@ -456,7 +456,8 @@ async def test_thousands_of_activations_on_one_connection(here: World, monkeypat
     assert sessions._reserved == set()
     assert sessions.with_peer(key.cm_device_id) is None
     assert await begun(here, key) == 0
-    assert 0 < len([row for row in await here.store.audit(key.cm_device_id, 5000) if row.event == "refused"]) < 300
+    (row,) = await here.audit(key.cm_device_id)  # it is counted, and no flood of rows
+    assert row.times == 1024
     await here.server.cm.sweep(0.0)
     assert set(sessions._by_kid) == before
     await Direct(here, key).activate()

@@ -1,7 +1,7 @@
 """Who has an ID, a key, a code or a word that is not its own to use: CM Devices under attack, over real sockets."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ from tests.hostile.test_hostile_cm_keys import (
     say,
     stage,
 )
-from tests.hostile.test_uniform import counting
+from tests.support.costs import Costs, counted
 from tests.support.device import device
 from tests.support.hostile_gateway import HostileGateway, changes, unchanged
 from tests.support.raw import RawTcp, Scripted, ScriptedGateway, ask, result_of
@@ -57,9 +57,17 @@ from tests.support.world import SERVER, World, address_of, until, world
 
 
 @pytest.fixture
-async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+def costs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Costs]:
+    monkeypatch.setattr("cpns.service.refusals.GATHER_SECONDS", 60.0)
+    with counted(monkeypatch) as one:
+        yield one
+
+
+@pytest.fixture
+async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, costs: Costs) -> AsyncIterator[World]:
     monkeypatch.setattr("cpns.node.app.PAUSES", (0.05, 0.1))
     async with world(tmp_path) as one:
+        one.passed = costs
         await one.start_server()
         yield one
 
@@ -127,8 +135,8 @@ async def raw_answer(here: World, request: m.ActivateRequest) -> bytes:
 
 
 @pytest.mark.req("CM-12", "CM-13")
-async def test_a_stolen_id_without_its_key_tells_nothing(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every byte, and the count of primitives, is alike: for an ID in whatever state, a revoked one, and none."""
+async def test_a_stolen_id_without_its_key_tells_nothing(here: World, costs: Costs) -> None:
+    """Every byte, and what was run before the answer, is alike: for an ID in whatever state, a revoked one, none."""
     states = {}
     for name in ("alice", "bob", "carol", "dave"):
         _, pne, states[name] = await assigned(here, name)
@@ -138,13 +146,13 @@ async def test_a_stolen_id_without_its_key_tells_nothing(here: World, monkeypatc
             await Direct(here, fresh).activate()
     await here.provisioning.revoke(states["dave"].cm_device_id)
     states["nobody"] = replace(states["alice"], cm_device_id=UNKNOWN)
-    calls, sent, counts = counting(monkeypatch), {}, {}
+    sent, counts = {}, {}
     for name, key in states.items():
         thief = Direct(here, replace(key, key=Secret(random_bytes(32))))
         hello = thief.hello()
-        calls.clear()
+        costs.begin()
         sent[name] = await raw_answer(here, hello)
-        counts[name] = dict(calls)
+        (counts[name],) = costs.answers
         for _ in range(16):
             assert await raw_answer(here, thief.hello(proof=random_bytes(16))) == sent[name]
     honest = Direct(here, states["alice"], Suite.PSK)
@@ -156,6 +164,7 @@ async def test_a_stolen_id_without_its_key_tells_nothing(here: World, monkeypatc
     assert set(sent.values()) == {sent["nobody"]}
     assert {frozenset(one.items()) for one in counts.values()} == {frozenset(counts["nobody"].items())}
     assert sum(counts["nobody"].values()) > 10
+    assert (counts["nobody"]["SQL SELECT"], counts["nobody"]["SQL COMMIT"]) == (1, 0)
     for name, reason in (("bob", "wrong_code"), ("carol", "wrong_code"), ("dave", "revoked"), ("nobody", "unknown")):
         assert {row.reason for row in await here.audit(states[name].cm_device_id)} == {reason}
     assert {row.reason for row in await here.audit(states["alice"].cm_device_id)} == {
@@ -187,7 +196,7 @@ async def test_no_code_serves_as_code_i(here: World) -> None:
     thief = Direct(here, replace(key, key=Secret(random_bytes(32))))
     for said_again in answers:
         assert await thief.knock(thief.hello(**said_again)) == UNIFORM_REFUSAL
-    assert [row.reason for row in await here.audit(key.cm_device_id)] == ["wrong_code"] * len(answers)
+    assert await here.reasons(key.cm_device_id) == ["wrong_code"] * len(answers)
     assert (here.server.cm._expected, here.server.sessions.with_peer(key.cm_device_id)) == ({}, None)
     await honest.activate()
 

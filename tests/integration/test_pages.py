@@ -126,7 +126,7 @@ async def test_a_network_of_devices_with_the_longest_names(here: World, answers:
     await provisioned(here, many)
     assert owner.joined is not None
     joining = tuple(Membership(pne, pan_secure=False) for pne in many[1:])
-    came = Establishment(owner.joined.pn_id, gateway.config.gateway_id, None, Policy.OPEN, 5.0, joining, {}, ())
+    came = Establishment(owner.joined.pn_id, gateway.config.gateway_id, None, Policy.OPEN, 5.0, joining, {})
     await here.store.establish(came)
     _, entries = await owner.network.inventory()
     assert [one.entity_id for one in entries] == many
@@ -155,7 +155,7 @@ async def test_a_gateway_serves_more_networks_than_a_page_has(here: World) -> No
     ids = [PnId(f"pn-{number:03}") for number in range(MAX_MEMBERS + 6)]
     for at, pn_id in enumerate(reversed(ids)):
         await here.store.establish(
-            Establishment(pn_id, gateway.config.gateway_id, None, Policy.OPEN, float(at), came, {}, ())
+            Establishment(pn_id, gateway.config.gateway_id, None, Policy.OPEN, float(at), came, {})
         )
     await here.stop(gateway)
     again = await here.start_gateway("gw-1", kept=True)

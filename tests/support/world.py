@@ -243,8 +243,13 @@ class World:
         ]
 
     async def audit(self, name: str, event: str = "refused") -> list[Outcome]:
-        """Return the rows of one entity and event in the audit log, newest first."""
+        """Return the rows of one entity and event in the audit log, newest first, with what waits to be written."""
+        await self.server.refusals.flush()
         return [row for row in await self.store.audit(EntityId(name), 100) if row.event == event]
+
+    async def reasons(self, name: str) -> list[str]:
+        """Return why one entity was refused, each time, newest first."""
+        return [row.reason for row in await self.audit(name) for _ in range(row.times)]
 
     async def refusal(self, name: str, seconds: float = 5.0) -> Outcome:
         """Return the newest refusal of one entity, as soon as there is one."""

@@ -24,9 +24,9 @@ from cpns.crypto.secret import Secret
 from cpns.domain.cm import NewCmDevice
 from cpns.domain.credential import parse_credential
 from cpns.domain.group import Group
-from cpns.domain.inventory import Establishment, Kind, Membership
+from cpns.domain.inventory import Establishment, Kind, Membership, Outcome
 from cpns.domain.network import Admitted, Policy
-from cpns.errors import BadInput, Conflict, NotFound, Unavailable, UserError
+from cpns.errors import BadInput, Conflict, NotFound, Result, Unavailable, UserError
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId, PnId, SgId
 from cpns.pne.app import Pne
@@ -64,19 +64,21 @@ class Offline:
         """Make a PN of a gateway and devices that are made with it."""
         for kind, name in [(Kind.GATEWAY, gateway), *((Kind.PNE, device) for device in devices)]:
             await self.provisioning.add(kind, name, None, "")
-        await self.establish(pn_id, gateway, *devices, strangers=strangers)
+        await self.establish(pn_id, gateway, *devices)
+        await self.strangers(gateway, *strangers)
 
-    async def establish(
-        self, pn_id: str, gateway: str, *devices: str, at: float = 1.5, strangers: tuple[str, ...] = ()
-    ) -> Admitted:
+    async def strangers(self, gateway: str, *strangers: str, at: float = 1.5) -> None:
+        """Commit what attempts of IDs that nobody provisioned change."""
+        why = Result.AUTHENTICATION_FAILED, "unknown"
+        await self.store.record([Outcome(at, "refused", EntityId(one), EntityId(gateway), *why) for one in strangers])
+
+    async def establish(self, pn_id: str, gateway: str, *devices: str, at: float = 1.5) -> Admitted:
         """Commit what a SETUP of *devices*, which exist, through a gateway changes."""
         return await self.store.establish(
             Establishment(
                 *(PnId(pn_id), EntityId(gateway), None, Policy.OPEN, at),
                 members=tuple(Membership(EntityId(device), True) for device in devices),
                 moved_from={},
-                outcomes=(),
-                strangers=tuple(map(EntityId, strangers)),
             )
         )
 

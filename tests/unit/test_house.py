@@ -127,6 +127,7 @@ OUR_OWN = {
     "will look again for revocations: %s",
     "not every process has confirmed that %s is out: it finds it in the store",
     "the kept key of %s does not open: another will be asked for",
+    "refusals are not written down yet: %s",
     "NATS: %s",
     "NATS at %s is away: what is behind other processes can't be reached",
     "NATS is back",

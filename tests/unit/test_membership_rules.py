@@ -379,7 +379,7 @@ class Machine(RuleBasedStateMachine):
         before = deepcopy(self.model)
         expected = self.model.establish(pn_id, via, policy, came, self.now)
         arrived = tuple(Membership(pne, secure) for pne, secure in came.items())
-        finished = Establishment(pn_id, via, None, policy, self.now, arrived, {}, ())
+        finished = Establishment(pn_id, via, None, policy, self.now, arrived, {})
         admitted = ends(lambda: self.loop.run_until_complete(self.store.establish(finished)))
         self._settled(before, refused=isinstance(admitted, Result))
         if isinstance(admitted, Result):
@@ -503,7 +503,7 @@ async def test_a_full_member_list_still_bars_who_is_on_it(place: Location, monke
     store = ServerStore.open(place)
     await store.add_entities([new(PNES[0]), new(PNES[1]), new(GATEWAYS[0])])
     came = tuple(Membership(pne, True) for pne in PNES[:2])
-    await store.establish(Establishment(PNS[0], GATEWAYS[0], None, Policy.OPEN, 2.0, came, {}, ()))
+    await store.establish(Establishment(PNS[0], GATEWAYS[0], None, Policy.OPEN, 2.0, came, {}))
     with pytest.raises(Refused, match="member_list_is_full"):
         await store.edit(PNS[0], [SOMEONE], partial(membership.invite, actor=OPERATOR, whom=[SOMEONE]), 3.0, None)
     expelled = await store.edit(PNS[0], PNES[:2], partial(membership.expel, actor=OPERATOR, whom=PNES[:2]), 3.0, None)

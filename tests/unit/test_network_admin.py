@@ -318,8 +318,9 @@ def test_a_refusal_is_told_with_its_code(error: Refused, family: type[Exception]
 async def test_those_that_wait_are_told_the_proven_first(home: Offline) -> None:
     assert await get(home, "/pending") == {"items": []}
     await make_wait(home, "pne-3")
-    await home.establish(PN, "gw-1", at=2.0, strangers=("a-stranger",))
-    await home.establish(PN, "gw-1", "pne-3", at=3.0, strangers=("a-stranger",))
+    await home.strangers("gw-1", "a-stranger", at=2.0)
+    await home.establish(PN, "gw-1", "pne-3", at=3.0)
+    await home.strangers("gw-1", "a-stranger", at=3.0)
     later = {"via": "gw-1", "last": "1970-01-01T00:00:03.000Z", "attempts": 2}
     assert (await get(home, "/pending"))["items"] == [
         {"id": "pne-3", "known": True, "network": "pn-1", "since": WHEN, **later},
@@ -347,7 +348,7 @@ async def test_the_refused_is_barred(home: Offline) -> None:
 
 
 async def test_an_approved_stranger_is_provisioned_and_its_key_told_once(home: Offline) -> None:
-    await home.establish(PN, "gw-1", strangers=("pne-9",))
+    await home.strangers("gw-1", "pne-9")
     response = await home.client.post("/devices/pne-9/approve", json={"note": "from the fair"})
     assert response.headers["cache-control"] == "no-store"
     credential = parse_credential((await told(response))["credential"], Kind.PNE)
@@ -359,7 +360,7 @@ async def test_an_approved_stranger_is_provisioned_and_its_key_told_once(home: O
 
 
 async def test_a_refused_stranger_is_forgotten_and_not_barred(home: Offline) -> None:
-    await home.establish(PN, "gw-1", strangers=("pne-9", "pne-8"))
+    await home.strangers("gw-1", "pne-9", "pne-8")
     assert await post(home, "/devices/pne-9/refuse") == {"id": "pne-9"}
     assert [one["id"] for one in (await get(home, "/pending"))["items"]] == ["pne-8"]
     assert (await get(home, "/networks/pn-1"))["listed"] == {}
@@ -401,12 +402,12 @@ async def test_decisions_that_can_not_be(
 ) -> None:
     await home.network("pn-2", "gw-3", "pne-8")
     await make_wait(home, "pne-3")
-    await home.establish(PN, "gw-1", strangers=("pne-9",))
+    await home.strangers("gw-1", "pne-9")
     await bad(home, f"/devices/{device}/{action}", status, code, **body)
 
 
 async def test_a_stranger_that_was_added_by_hand_waits_no_longer(home: Offline) -> None:
-    await home.establish(PN, "gw-1", strangers=("pne-9",))
+    await home.strangers("gw-1", "pne-9")
     await post(home, "/devices", 201, id="pne-9")
     await bad(home, "/devices/pne-9/approve", 404, "not_waiting")
 

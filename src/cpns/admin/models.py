@@ -85,13 +85,18 @@ class Answer(BaseModel):
 
 
 class Event(BaseModel):
-    """A row of the audit log."""
+    """A row of the audit log.
+
+    Attributes:
+        at: of a refusal that came again, the newest time; *times* says how often it came.
+    """
 
     at: str
     event: str
     via: str | None
     result: str
     reason: str
+    times: int
 
     @classmethod
     def of(cls, outcome: inventory.Outcome) -> Self:
@@ -102,6 +107,7 @@ class Event(BaseModel):
             via=outcome.via,
             result=outcome.result.name.lower(),
             reason=outcome.reason,
+            times=outcome.times,
         )
 
 

@@ -177,8 +177,8 @@ def settle(plural: str, data: Path, id: str, new: dict[str, Any], output: Output
 
 def print_audit(audit: list[dict[str, Any]]) -> None:
     """Print rows of the audit log."""
-    rows = ((row["at"], row["event"], row["result"], row["reason"], row["via"]) for row in audit)
-    o.print_table(("when", "event", "result", "reason", "via"), rows)
+    shown = ("event", "result", "reason", "times", "via")
+    o.print_table(("when", *shown), ((row["at"], *(row[name] for name in shown)) for row in audit))
 
 
 def revoke(plural: str, data: Path, id: str, yes: bool, output: Output) -> None:

@@ -119,6 +119,7 @@ class Outcome:
         entity_id: whom it is about; a PN's ID where it is about a PN as a whole.
         via: the PN GW through which it came, or (a decision on membership) who decided; None for the operator.
         reason: empty where the result is 0.
+        times: of a refusal, how often it came without anything else about that entity in between.
     """
 
     at: float
@@ -127,6 +128,7 @@ class Outcome:
     via: EntityId | None
     result: Result
     reason: str = ""
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +148,6 @@ class Establishment:
         members: the PNEs that have proven themselves, in the order of the request; whether each is let in is decided
             inside the transaction, and one that was in another PN moves.
         moved_from: the PN GW that a PNE had a session through until now, where that is another one.
-        outcomes: of the PNEs that have not proven themselves.
-        strangers: those of them that are not provisioned.
     """
 
     pn_id: PnId
@@ -157,8 +157,6 @@ class Establishment:
     at: float
     members: tuple[Membership, ...]
     moved_from: Mapping[EntityId, EntityId]
-    outcomes: tuple[Outcome, ...]
-    strangers: tuple[EntityId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

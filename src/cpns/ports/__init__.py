@@ -161,7 +161,11 @@ class Store(GroupStore, Protocol):
         ...
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
-        """Append to the audit log, and set the last result of each entity that exists."""
+        """Append to the audit log, and set the last result of each entity that exists.
+
+        A refusal that is the same as the newest row of its entity is counted there. IDs that nobody provisioned are
+        remembered, see `waiting`.
+        """
         ...
 
     async def establish(self, establishment: Establishment) -> Admitted:

@@ -33,6 +33,7 @@ from cpns.service.keyring import Keyring
 from cpns.service.presence import Presences
 from cpns.service.pushes import Pushes
 from cpns.service.readings import Readings
+from cpns.service.refusals import Refusals
 from cpns.service.siblings import Alone
 from cpns.session.table import Session, Sessions
 from cpns.shares.exceeded import Exceeded
@@ -98,6 +99,7 @@ class Server:
         self.group_pages = GroupPages(store, self.sessions)
         self.messages = GroupMessages(store, self.groups, *here, self.pnes, clock, self._siblings)
         self.pushes = Pushes(store, clock, random, self._push, self._siblings)
+        self.refusals = Refusals(store, clock)
         self._authentication = Authentication(
             config.server_id,
             config.lowest_suite,
@@ -108,6 +110,7 @@ class Server:
             random,
             config.policy,
             self._admitted,
+            self.refusals,
         )
         self.exceeded = Exceeded()
         self.overview = Overview(self.sessions, self.pnes, self.exceeded, clock, self._siblings)
@@ -116,7 +119,7 @@ class Server:
         )
         cm_devices = CmDevices(
             *(config.server_id, config.lowest_suite, store, vault, self.sessions, clock, random),
-            self._authentication.audit_refusal,
+            self.refusals,
             self._authentication.is_revoked,
         )
         self.cm = ChangingMode(
@@ -169,6 +172,7 @@ class Server:
         await self.cm.close()
         await self.groups.close()
         await self._endpoint.close()
+        await self.refusals.close()
 
     # incoming
 
@@ -196,7 +200,7 @@ class Server:
             return await inbound.link.ask(challenge, m.Proof, timeout=self.config.answer_timeout)
 
         with self._half_open():
-            peer, response = await self._authentication.gateway(request, ask)
+            peer, response = await self._authentication.gateway(request, ask, inbound.party)
         if not self.gateways.add(peer, inbound.link):
             self.sessions.remove(peer.session)
             raise NoAnswer("connection_gone")
@@ -427,6 +431,7 @@ class Server:
                 if worn_out or (not session.confirmed and age > self.config.half_open):
                     self.sessions.remove(session)
                     self._presences.lost(session.peer_id)
+            self.refusals.due()
             try:
                 await self.cm.sweep(self.config.half_open)
                 await self.groups.sweep()

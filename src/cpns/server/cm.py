@@ -106,7 +106,7 @@ class ChangingMode:
 
     async def activate(self, request: ActivateRequest, link: Link) -> CmActivateResponse:
         """Answer step 12. Until the first message under its session nothing changes; a connection waits for one."""
-        activation, response = await self._devices.activate(request)
+        activation, response = await self._devices.activate(request, link.party(None))
         self._forget(link)
         self._expected[link] = activation
         if link.closed:  # while we worked: nobody will tell us of that any more

@@ -22,11 +22,11 @@ from cpns.protocol.cm_assign.server import AwaitingCode, AwaitingId
 from cpns.protocol.link_auth import verifier
 from cpns.protocol.pne_auth import server as pne_auth
 from cpns.service.keyring import Keyring, Opened
+from cpns.service.refusals import Refusals
 from cpns.service.sessions import session_of
 from cpns.session.table import Session, Sessions
 from cpns.shares.noted import by
 from cpns.shares.party import Party
-from cpns.shares.rate import RateLimit
 from cpns.wire import registry as r
 from cpns.wire.messages import (
     ActivateRequest,
@@ -45,8 +45,6 @@ _log = logging.getLogger("cpns.server")
 
 KID_BYTES: Final = 4
 """Length of the OSCORE IDs that the server hands out."""
-AUDITED_REFUSALS: Final = (5.0, 200.0)
-"""Refusals a second, and at once, that are written to the audit log for one gateway: a flood must not fill the disk."""
 
 AskGateway = Callable[[LinkChallengeFromServer | LinkChallengeFromGateway], Awaitable[Proof]]
 AskPnes = Callable[[GatewayChallenge], Awaitable[GatewayProofs]]
@@ -100,6 +98,7 @@ class Authentication:
         random: Randomness,
         policy: Policy,
         admitted: Callable[[Admitted, Mapping[EntityId, EntityId]], None],
+        refusals: Refusals,
     ) -> None:
         self._own_id = own_id
         self._lowest_suite = lowest_suite
@@ -110,8 +109,8 @@ class Authentication:
         self._random = random
         self._policy = policy
         self._admitted = admitted
+        self._refusals = refusals
         self._process_key = Secret(random(r.KEY_BYTES))
-        self._audited = RateLimit(*AUDITED_REFUSALS, clock.monotonic)
         self._revoked: set[EntityId] = set()
 
     def revoked(self, entity: EntityId) -> None:
@@ -127,8 +126,12 @@ class Authentication:
 
     # 7.5.5, profile gw-server
 
-    async def gateway(self, request: ActivateRequest, ask: AskGateway) -> tuple[GatewayPeer, ActivateResponse]:
+    async def gateway(
+        self, request: ActivateRequest, ask: AskGateway, party: Party
+    ) -> tuple[GatewayPeer, ActivateResponse]:
         """Authenticate a PN GW: M1 comes in, *ask* sends M2 and returns M3, M4 goes out when all is committed.
+
+        *party* is who asks.
 
         Raises:
             Refused: it failed; the cause is in the audit log.
@@ -156,20 +159,14 @@ class Authentication:
                 raise AuthenticationFailed("revoked")
             session = session_of(established, self._clock.monotonic())
             self._sessions.add(session)
+            self._refusals.over(request.entity_id, party.host)
             prk = gateway_prk(established.keys.exporter(), opened.key)
             return GatewayPeer(request.entity_id, session, prk, pns), response
         except Refused as error:
-            await self.audit_refusal(request.entity_id, opened.reason or error.reason)
+            self._refusals.peer(request.entity_id, opened.reason or error.reason, party)
             raise
         finally:
             self._sessions.release([kid])
-
-    async def audit_refusal(self, gateway: EntityId, reason: str) -> None:
-        """Write down why a PN GW, or a CM Device, was refused."""
-        if self._audited.allows("gateways"):
-            _log.warning("gateway %s refused: %s", gateway, reason, extra=by(Party(gateway, 0)))
-            outcome = Outcome(self._clock.now(), "refused", gateway, None, Result.AUTHENTICATION_FAILED, reason)
-            await self._store.record([outcome])
 
     # 7.5.4, profile pne-server
 
@@ -209,7 +206,7 @@ class Authentication:
         except NoAnswer:
             raise
         except Refused as error:
-            await self.audit_refusal(gateway.gateway_id, error.reason)
+            self._refusals.peer(gateway.gateway_id, error.reason, gateway.gateway_id)
             raise
         finally:
             self._sessions.release(kids)
@@ -241,7 +238,6 @@ class Authentication:
         opened: dict[EntityId, Opened],
         refused: Mapping[EntityId, Refused],
     ) -> GatewaySetupResponse:
-        now = self._clock.now()
         via = gateway.gateway_id
         proven = {v.entry.entity_id: v for v in verdicts if v.session and v.entry.entity_id not in self._revoked}
         reasons = {entity: (error.result, error.reason) for entity, error in refused.items()}
@@ -250,19 +246,14 @@ class Authentication:
             if entity not in proven:
                 result = verdict.result or Result.AUTHENTICATION_FAILED
                 reasons[entity] = (result, opened[entity].reason or verdict.reason or "revoked")
-        outcomes = self._refusals(via, reasons, now)
+        for entity, (result, reason) in reasons.items():
+            self._refusals.pne(entity, result, reason, via)
         moved_from = self._elsewhere(proven, via)
         found = Admitted(None, {})
-        if proven or outcomes:  # else a flood of what is wrong would cost a commit each
-            found = await self._store.establish(
-                Establishment(
-                    *(pn_id, via, request.alias, self._policy, now),
-                    members=tuple(Membership(pne, v.entry.pan_secure) for pne, v in proven.items()),
-                    moved_from=moved_from,
-                    outcomes=outcomes,
-                    strangers=tuple(one.entity_id for one in outcomes if one.reason == "unknown"),
-                )
-            )
+        if proven:
+            members = tuple(Membership(pne, v.entry.pan_secure) for pne, v in proven.items())
+            place = (pn_id, via, request.alias, self._policy, self._clock.now())
+            found = await self._store.establish(Establishment(*place, members, moved_from))
         entries = [OutcomeEntry(entity, result) for entity, (result, _) in reasons.items()]
         for pne, verdict in proven.items():
             admission = found.admissions[pne]
@@ -272,21 +263,12 @@ class Authentication:
                 entries.append(OutcomeEntry(pne, Result.AUTHENTICATION_FAILED))  # what a wrong hash gets too
                 continue
             entries.append(OutcomeEntry(pne, Result.SUCCESS, verdict.hash_server, admission.guest or None))
+            self._refusals.over(pne, via)
             if pne not in self._revoked:
                 self._sessions.add(session_of(verdict.session, self._clock.monotonic(), via))
         self._admitted(found, moved_from)
         version = None if found.network is None else found.network.version
         return GatewaySetupResponse(request.txn, pn_id, tuple(entries), version)
-
-    def _refusals(
-        self, via: EntityId, reasons: Mapping[EntityId, tuple[Result, str]], now: float
-    ) -> tuple[Outcome, ...]:
-        outcomes = []
-        for entity, (result, reason) in reasons.items():
-            if self._audited.allows(via):
-                _log.warning("PNE %s through %s refused: %s", entity, via, reason, extra=by(via, entity))
-                outcomes.append(Outcome(now, "refused", entity, via, result, reason))
-        return tuple(outcomes)
 
     def _elsewhere(self, pnes: Iterable[EntityId], via: EntityId) -> dict[EntityId, EntityId]:
         """Return the PN GW of each of *pnes* that has a session through another one than *via*: the newest wins."""

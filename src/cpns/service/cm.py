@@ -1,7 +1,7 @@
 """Changing-Mode devices at the server: assignment, activation, fresh keys (S2, PROTOCOL section 6)."""
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,8 +19,10 @@ from cpns.ports import Clock, Randomness, Store, Vault
 from cpns.protocol.cm_activate import server as cm_activate
 from cpns.protocol.cm_assign import server as cm_assign
 from cpns.service.authentication import KID_BYTES, Assignment, GatewayPeer
+from cpns.service.refusals import Refusals
 from cpns.service.sessions import session_of
 from cpns.session.table import Session, Sessions
+from cpns.shares.party import Party
 from cpns.wire import cm_messages as m
 from cpns.wire import registry as r
 from cpns.wire.messages import ActivateRequest, CmActivateResponse
@@ -59,7 +61,7 @@ class CmDevices:
         own_id: the server.
         lowest_suite: the server's; activation takes none under 2.
         sessions: the server's.
-        audit_refusal: writes down who was refused, and why.
+        refusals: where it says who was refused, and why.
         is_barred: tells whether an entity was revoked since our start.
     """
 
@@ -72,7 +74,7 @@ class CmDevices:
         sessions: Sessions,
         clock: Clock,
         random: Randomness,
-        audit_refusal: Callable[[EntityId, str], Awaitable[None]],
+        refusals: Refusals,
         is_barred: Callable[[EntityId], bool],
     ) -> None:
         self._own_id = own_id
@@ -82,7 +84,7 @@ class CmDevices:
         self._sessions = sessions
         self._clock = clock
         self._random = random
-        self._audit_refusal = audit_refusal
+        self._refusals = refusals
         self._is_barred = is_barred
         self._process_key = Secret(random(r.KEY_BYTES))
         self._stand_ins = stand_in_prk(Secret(random(r.KEY_BYTES)))
@@ -138,7 +140,7 @@ class CmDevices:
                 raise AuthenticationFailed("no_such_assignment")
             state, response = cm_assign.identify(found.state, request, self._own_id)
         except Refused as error:
-            await self._audit_refusal(peer.gateway_id, error.reason)
+            self._refusals.peer(peer.gateway_id, error.reason, peer.gateway_id)
             return m.CmIdResponse(request.txn, error.result)
         peer.assignments[request.txn] = Assignment(state, found.since)
         return response
@@ -159,7 +161,7 @@ class CmDevices:
                 NewCmDevice(device, assigned.gateway_id, assigned.pne_id, sealed, seed_print, self._clock.now())
             )
         except Refused as error:
-            await self._audit_refusal(peer.gateway_id, error.reason)
+            self._refusals.peer(peer.gateway_id, error.reason, peer.gateway_id)
             return m.CmConfirmResponse(request.txn, error.result), []
         return m.CmConfirmResponse(request.txn, Result.SUCCESS, device), ended
 
@@ -176,10 +178,10 @@ class CmDevices:
 
     # steps 12 to 16, on the CM Device's own connection
 
-    async def activate(self, request: ActivateRequest) -> tuple[Activation, CmActivateResponse]:
+    async def activate(self, request: ActivateRequest, party: Party) -> tuple[Activation, CmActivateResponse]:
         """Check a CM Device's code, and answer with ours (CM-13, CM-14). Nothing is stored.
 
-        Messages under its session are opened from now on; it stands with `begin`.
+        *party* is who asks. Messages under its session are opened from now on; it stands with `begin`.
 
         Raises:
             Refused: an unknown or revoked ID, another key, a code that was answered before: all look alike.
@@ -210,7 +212,7 @@ class CmDevices:
             generation = found.device.generation + answered.which
             return Activation(session, generation, answered.which == 1, keys[answered.which], now), response
         except Refused as error:
-            await self._audit_refusal(device, reason or error.reason)
+            self._refusals.peer(device, reason or error.reason, party)
             raise
         finally:
             self._sessions.release([kid])
@@ -261,7 +263,7 @@ class CmDevices:
                 raise AuthenticationFailed("revoked")
         except Refused as error:
             self._sessions.remove(session)
-            await self._audit_refusal(session.peer_id, error.reason)
+            self._refusals.peer(session.peer_id, error.reason, session.peer_id)
             raise
         self._sessions.add(session)
         prk = gateway_prk(session.keys.exporter(), activation.key)

@@ -68,6 +68,7 @@ class Noted(Generic[W]):
         monotonic: the clock.
         party_lines: see `PARTY_LINES`.
         strangers_lines: see `STRANGERS_LINES`.
+        again: see `AGAIN_SECONDS`.
     """
 
     def __init__(
@@ -76,9 +77,11 @@ class Noted(Generic[W]):
         monotonic: Callable[[], float],
         party_lines: tuple[float, float] = PARTY_LINES,
         strangers_lines: tuple[float, float] = STRANGERS_LINES,
+        again: float = AGAIN_SECONDS,
     ) -> None:
         self._write = write
         self._monotonic = monotonic
+        self._again = again
         self._pace = RateLimit(*party_lines, monotonic)
         self._strangers = RateLimit(*strangers_lines, monotonic)
         self._parties: OrderedDict[str, _Party[W]] = OrderedDict()
@@ -115,7 +118,7 @@ class Noted(Generic[W]):
         for party, topic in list(islice(self._unwritten, MAX_LOOKED_AT)):
             self._unwritten[party, topic] = self._unwritten.pop((party, topic))  # others have their turn next
             written_at = self._parties[party].topics[topic].written_at
-            if written_at is None or now - written_at >= AGAIN_SECONDS:
+            if written_at is None or now - written_at >= self._again:
                 self._tell(party, topic)
 
     def rest(self) -> None:

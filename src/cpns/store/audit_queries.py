@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, func, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from cpns.domain.inventory import HeldThrough, Outcome
 from cpns.errors import Result
@@ -10,19 +10,33 @@ from cpns.ids import EntityId
 from cpns.store.dialect import DriverSql
 from cpns.store.schema import audit, readings
 
-PROCEDURES = ("gateway_activated", "pne_established", "cm_activated", "refused")
+REFUSED = "refused"
+PROCEDURES = ("gateway_activated", "pne_established", "cm_activated", REFUSED)
 """Events that an entity took part in, and that show as its last result; others are decisions on it."""
 
-_ADD = DriverSql(insert(audit), ("at", "event", "entity_id", "via", "result", "reason"))
-_NEWEST = (
-    select(audit.c.at, audit.c.event, audit.c.entity_id, audit.c.via, audit.c.result, audit.c.reason)
-    .order_by(audit.c.number.desc())
-    .limit(bindparam("limit"))
+_SHOWN = (
+    *(audit.c.at, audit.c.event, audit.c.entity_id, audit.c.via, audit.c.result, audit.c.reason),
+    audit.c.times,
 )
+_ADD = DriverSql(insert(audit), [column.name for column in _SHOWN])
+_older = audit.alias("older")
+_AGAIN = (
+    update(audit)
+    .where(
+        audit.c.number
+        == select(func.max(_older.c.number)).where(_older.c.entity_id == bindparam("entity")).scalar_subquery(),
+        audit.c.event == REFUSED,
+        audit.c.via.is_not_distinct_from(bindparam("through")),
+        audit.c.result == bindparam("ended"),
+        audit.c.reason == bindparam("why"),
+    )
+    .values(at=bindparam("again"), times=audit.c.times + bindparam("more"))
+)
+_NEWEST = select(*_SHOWN).order_by(audit.c.number.desc()).limit(bindparam("limit"))
 _NEWEST_OF_ENTITY = _NEWEST.where(audit.c.entity_id == bindparam("entity_id"))
 _LAST = select(func.max(audit.c.number))
 _ENDED = (
-    select(audit.c.at, audit.c.event, audit.c.entity_id, audit.c.via, audit.c.result, audit.c.reason)
+    select(*_SHOWN)
     .where(
         audit.c.number > bindparam("after"),
         audit.c.number <= bindparam("last"),
@@ -45,16 +59,25 @@ _CARRIED = (
 
 def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     """See `cpns.ports.Store.record`; an entity's last result is its newest row."""
-    if outcomes:
-        rows = [(o.at, o.event, o.entity_id, o.via, int(o.result), o.reason) for o in outcomes]
-        _ADD.run(connection, rows)
+    new: list[tuple[object, ...]] = []
+    for o in outcomes:
+        if o.event == REFUSED:
+            if new:  # the row that is counted on is the newest
+                _ADD.run(connection, new)
+                new = []
+            who = {"entity": o.entity_id, "through": o.via, "ended": int(o.result), "why": o.reason}
+            if connection.execute(_AGAIN, who | {"again": o.at, "more": o.times}).rowcount:
+                continue
+        new.append((o.at, o.event, o.entity_id, o.via, int(o.result), o.reason, o.times))
+    if new:
+        _ADD.run(connection, new)
 
 
 def newest(connection: Connection, entity_id: EntityId | None, limit: int) -> list[Outcome]:
     """See `cpns.ports.Store.audit`."""
     statement = _NEWEST if entity_id is None else _NEWEST_OF_ENTITY
     rows = connection.execute(statement, {"limit": limit, "entity_id": entity_id})
-    return [Outcome(at, event, who, via, Result(result), reason) for at, event, who, via, result, reason in rows]
+    return [_outcome(*row) for row in rows]
 
 
 def ended_after(connection: Connection, number: int | None) -> tuple[int, list[Outcome]]:
@@ -63,7 +86,13 @@ def ended_after(connection: Connection, number: int | None) -> tuple[int, list[O
     if number is None or number == last:
         return last, []
     rows = connection.execute(_ENDED, {"after": number, "last": last})
-    return last, [Outcome(at, event, who, via, Result(result), reason) for at, event, who, via, result, reason in rows]
+    return last, [_outcome(*row) for row in rows]
+
+
+def _outcome(
+    at: float, event: str, who: EntityId, via: EntityId | None, result: int, reason: str, times: int
+) -> Outcome:
+    return Outcome(at, event, who, via, Result(result), reason, times)
 
 
 def held_through(connection: Connection, gateway_id: EntityId) -> list[HeldThrough]:

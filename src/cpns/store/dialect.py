@@ -88,6 +88,17 @@ def insert_or_update(table: Table, *key: str, kept: Sequence[str] = ()) -> Inser
     )
 
 
+def insert_or_add(table: Table, key: str, newer: Sequence[str], count: str, row: Select[Any]) -> Insert:
+    """Return an INSERT of *row*, the columns of *table* in their order.
+
+    One with the same *key* gets its values of *newer*, and *count* is added up.
+    """
+    statement = insert(table).from_select([column.name for column in table.columns], row)
+    new = statement.excluded
+    values = {name: new[name] for name in newer} | {count: table.c[count] + new[count]}
+    return statement.on_conflict_do_update(index_elements=[key], set_=values)
+
+
 def driver_select(statement: Select[Any], of: ColumnElement[str], count: int) -> DriverSql:
     """Return *statement* where *of* is one of *count* values."""
     names = [f"value_{number}" for number in range(count)]

@@ -27,7 +27,7 @@ from cpns.domain.network import (
 )
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
-from cpns.store import group_queries, waiting_queries
+from cpns.store import group_queries
 from cpns.store.audit_queries import record
 from cpns.store.dialect import DriverSql, driver_select, insert_or_update
 from cpns.store.schema import entities, members, networks, standings
@@ -241,8 +241,7 @@ def establish(connection: Connection, finished: Establishment) -> Admitted:
     if after is not None:
         _put_standings(connection, finished.pn_id, changed, finished.at, finished.gateway_id)
     left = _left(connection, finished.pn_id, [pne for pne in joined if pne in present], present)
-    waiting_queries.remember(connection, finished)
-    record(connection, [*finished.outcomes, *_outcomes(finished, admissions)])
+    record(connection, [*_outcomes(finished, admissions)])
     groups = group_queries.ids_of_pnes(connection, [member.pne_id for member in let_in])
     return Admitted(after, admissions, joined, left, groups)
 

@@ -235,6 +235,7 @@ audit = Table(
     Column("via", Text),
     Column("result", Integer, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("times", BigInteger, nullable=False, server_default="1"),
     Index("audit_by_entity", "entity_id", "number"),
 )
 

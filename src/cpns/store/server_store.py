@@ -66,6 +66,11 @@ def _sweep_bounds(connection: Connection, at: float) -> None:
     bound_queries.forget_paces(connection, at - LONGEST_SECONDS)
 
 
+def _record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    waiting_queries.remember(connection, outcomes)
+    audit_queries.record(connection, outcomes)
+
+
 class ServerStore:
     """`cpns.ports.Store` on SQLite or PostgreSQL. Besides what each method names, all raise as `Database.run` does."""
 
@@ -110,7 +115,7 @@ class ServerStore:
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         """See `cpns.ports.Store`."""
-        await self._database.run(partial(audit_queries.record, outcomes=outcomes))
+        await self._database.run(partial(_record, outcomes=outcomes))
 
     async def establish(self, establishment: Establishment) -> Admitted:
         """See `cpns.ports.Store`."""

@@ -1,15 +1,17 @@
 """What waits: PNEs for a decision, texts for their PNE. Functions of a connection and values."""
 
+from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, Double, Integer, Text, bindparam, cast, delete, exists, func, insert, select
 
-from cpns.domain.inventory import Establishment, KeptPush
+from cpns.domain.inventory import KeptPush, Outcome
 from cpns.domain.network import Standing, Waiting
 from cpns.errors import Conflict
 from cpns.ids import EntityId
-from cpns.store.dialect import insert_or_update
-from cpns.store.schema import audit, pushes, standings, strangers
+from cpns.store.audit_queries import REFUSED
+from cpns.store.dialect import insert_or_add
+from cpns.store.schema import audit, entities, pushes, standings, strangers
 
 MAX_STRANGERS: Final = 1_000
 """IDs that are remembered of those that nobody provisioned; the one that came longest ago is forgotten first."""
@@ -17,14 +19,23 @@ MAX_PUSHES: Final = 64
 """Texts that wait for one PNE at once."""
 
 _STRANGERS = select(strangers).order_by(strangers.c.entity_id)
-_COUNT_STRANGERS = select(func.count()).select_from(strangers)
-_OLDEST_STRANGER = select(strangers.c.entity_id).order_by(strangers.c.last_at).limit(1)
-_STRANGER = select(strangers.c.first_at, strangers.c.attempts).where(strangers.c.entity_id == bindparam("id"))
-_PUT_STRANGER = insert_or_update(strangers, "entity_id")
+_stranger = select(
+    cast(bindparam("id"), Text),
+    cast(bindparam("through"), Text),
+    cast(bindparam("at"), Double),
+    cast(bindparam("at"), Double),
+    cast(bindparam("times"), Integer),
+).where(~exists().where(entities.c.entity_id == bindparam("id")))
+_PUT_STRANGER = insert_or_add(strangers, "entity_id", ("via", "last_at"), "attempts", _stranger)
+_oldest = select(strangers.c.entity_id).order_by(strangers.c.last_at.desc(), strangers.c.entity_id)
+_DROP_OLDEST_STRANGERS = delete(strangers).where(strangers.c.entity_id.in_(_oldest.offset(bindparam("most"))))
 _DROP_STRANGER = delete(strangers).where(strangers.c.entity_id == bindparam("id"))
+_attempts = cast(func.sum(audit.c.times), Integer).label("attempts")  # PostgreSQL's sums are decimals
 _tries = (
-    select(audit.c.entity_id, audit.c.via, func.max(audit.c.at).label("last"), func.count().label("attempts"))
-    .where(audit.c.event == "refused", audit.c.reason == "pending_approval")
+    select(
+        audit.c.entity_id, audit.c.via, func.max(audit.c.at).label("last"), func.sum(audit.c.times).label("attempts")
+    )
+    .where(audit.c.event == REFUSED, audit.c.reason == "pending_approval")
     .group_by(audit.c.entity_id, audit.c.via)
     .subquery()
 )
@@ -64,15 +75,20 @@ def waiting(connection: Connection) -> list[Waiting]:
     return [*known, *unknown]
 
 
-def remember(connection: Connection, finished: Establishment) -> None:
-    """Remember IDs that nobody provisioned, for the operator to look at."""
-    for stranger in finished.strangers:
-        known = connection.execute(_STRANGER, {"id": stranger}).one_or_none()
-        if known is None and connection.execute(_COUNT_STRANGERS).scalar_one() >= MAX_STRANGERS:
-            dismiss(connection, connection.execute(_OLDEST_STRANGER).scalar_one())
-        first, attempts = (finished.at, 0) if known is None else known
-        row = {"entity_id": stranger, "via": finished.gateway_id, "last_at": finished.at}
-        connection.execute(_PUT_STRANGER, row | {"first_at": first, "attempts": attempts + 1})
+def remember(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    """Remember those refused IDs that nobody provisioned and a PN GW named, for the operator to look at.
+
+    The same statements run for an ID that is provisioned, so that the load does not tell which are.
+    """
+    named = [
+        {"id": one.entity_id, "through": one.via, "at": one.at, "times": one.times}
+        for one in outcomes
+        if one.event == REFUSED and one.via is not None
+    ]
+    if named:
+        for row in named:
+            connection.execute(_PUT_STRANGER, row)
+        connection.execute(_DROP_OLDEST_STRANGERS, {"most": MAX_STRANGERS})
 
 
 def dismiss(connection: Connection, *entity_ids: EntityId) -> None:
