@@ -267,7 +267,9 @@ class Authentication:
             if pne not in self._revoked:
                 self._sessions.add(session_of(verdict.session, self._clock.monotonic(), via))
         self._admitted(found, moved_from)
-        version = None if found.network is None else found.network.version
+        version = None
+        if found.network is not None and any(entry.result == Result.SUCCESS for entry in entries):
+            version = found.network.version  # else who is not let in would not look like a wrong key
         return GatewaySetupResponse(request.txn, pn_id, tuple(entries), version)
 
     def _elsewhere(self, pnes: Iterable[EntityId], via: EntityId) -> dict[EntityId, EntityId]:
