@@ -223,6 +223,7 @@ async def test_an_id_that_nobody_provisioned_waits_for_the_operator(here: World)
     stranger.answer_with = stranger.guess
     for _ in range(2):
         assert (await stranger.setup(here.pan(gateway))).result == Result.AUTHENTICATION_FAILED
+    await here.server.refusals.flush()
     (one,) = await here.store.waiting()
     assert (one.pne_id, one.known, one.via, one.attempts) == ("stranger", False, "gw-1", 2)
     assert await here.store.entity(EntityId("stranger")) is None

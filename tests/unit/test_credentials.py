@@ -145,15 +145,14 @@ def test_a_full_disk_provisions_nothing(site: Site) -> None:
 
 
 async def _stranger(site: Site) -> None:
-    from cpns.domain.inventory import Establishment
-    from cpns.domain.network import Policy
-    from cpns.ids import EntityId, PnId
+    from cpns.domain.inventory import Outcome
+    from cpns.errors import Result
+    from cpns.ids import EntityId
     from cpns.store.server_store import ServerStore
 
     store = ServerStore.open(site.data / "server.db")
-    await store.establish(
-        Establishment(PnId("pn-1"), EntityId("gw"), None, Policy.OPEN, 1.0, (), {}, (), (EntityId("stranger"),))
-    )
+    why = Result.AUTHENTICATION_FAILED, "unknown"
+    await store.record([Outcome(1.0, "refused", EntityId("stranger"), EntityId("gw"), *why)])
     await store.close()
 
 

@@ -149,7 +149,7 @@ async def test_a_gateway_is_found_in_any_spelling(offline: Offline) -> None:
 
 
 async def test_ids_from_before_are_found_and_told_apart(offline: Offline) -> None:
-    await offline.establish("pn-1", "gw-1", strangers=("AA-BB-CC-DD-EE-01",))
+    await offline.strangers("gw-1", "AA-BB-CC-DD-EE-01")
     await told(await offline.client.post("/devices/AA-BB-CC-DD-EE-01/approve", json={}))
     assert "AA-BB-CC-DD-EE-01" in await ids(offline)  # it calls itself so, and IDs are bytes
     assert (await told(await offline.client.get("/devices/aabbccddee01")))["id"] == "AA-BB-CC-DD-EE-01"
@@ -163,7 +163,7 @@ async def test_ids_from_before_are_found_and_told_apart(offline: Offline) -> Non
 
 
 async def test_approving_with_a_key_may_be_asked_again(offline: Offline) -> None:
-    await offline.establish("pn-1", "gw-1", strangers=("lamp-1",))
+    await offline.strangers("gw-1", "lamp-1")
     would = await told(await offline.client.post("/devices/lamp-1/approve?dry_run=true", json={}))
     assert would == {"id": "lamp-1", "server": SERVER, "credential": None}
     made = await told(await offline.client.post("/devices/lamp-1/approve", json={"key": KEY}))
