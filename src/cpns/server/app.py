@@ -101,16 +101,16 @@ class Server:
         self.pushes = Pushes(store, clock, random, self._push, self._siblings)
         self.refusals = Refusals(store, clock)
         self._authentication = Authentication(
-            config.server_id,
-            config.lowest_suite,
-            store,
-            Keyring(store, vault, random),
-            self.sessions,
-            clock,
-            random,
-            config.policy,
-            self._admitted,
-            self.refusals,
+            *(
+                config.server_id,
+                config.lowest_suite,
+                store,
+                Keyring(store, vault, random),
+                self.sessions,
+                clock,
+                random,
+            ),
+            *(config.policy, self._admitted, self.refusals),
         )
         self.exceeded = Exceeded()
         self.overview = Overview(self.sessions, self.pnes, self.exceeded, clock, self._siblings)
@@ -119,13 +119,10 @@ class Server:
         )
         cm_devices = CmDevices(
             *(config.server_id, config.lowest_suite, store, vault, self.sessions, clock, random),
-            self.refusals,
-            self._authentication.is_revoked,
+            *(self.refusals, self._authentication.is_revoked),
         )
         self.cm = ChangingMode(
-            *(cm_devices, store, *here, self.pnes, clock, config.cm_unused),
-            self.end,
-            self._siblings,
+            *(cm_devices, store, *here, self.pnes, clock, config.cm_unused, self.end, self._siblings)
         )
         of = (config.server_id, self.sessions, self._handle)
         self._endpoint = Endpoint(*of, on_lost=self._gone, on_excess=self._went_over, watch=watch)
