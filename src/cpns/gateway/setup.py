@@ -45,6 +45,8 @@ FULL_PATIENCE: Final = 8.0
 """Seconds that a SETUP is sent again to a server with no place for it; the PNEs themselves wait 10 s."""
 FULL_PAUSE: Final = (0.2, 1.0)
 """First and longest pause, in seconds, before it is sent again; each is drawn from half of it up to all of it."""
+PAUSE_EACH: Final = 0.0002
+"""Seconds more until the next look at the queue, for each that waits: a look takes some microseconds for each."""
 LOOK_SECONDS: Final = 0.25
 """How often it is looked whose turn has come, where nothing else gives occasion to."""
 
@@ -223,7 +225,7 @@ class Setup:
 
     async def _moment(self) -> None:
         """Let more come meanwhile, which share the batch."""
-        await asyncio.sleep(self._config.batch_window)
+        await asyncio.sleep(self._config.batch_window + PAUSE_EACH * len(self._queue))
         try:
             await self._uplink.wait(self._config.uplink_patience)
         except NoAnswer as error:

@@ -1,0 +1,193 @@
+"""Strangers on a PAN that ask for SETUPs and hop sessions, often and in silence: what others notice of it.
+
+Each honest device has an address of its own, as it has on a PAN; the strangers, a process beside this one, have others.
+The bounds here tell a device that gets in from one that is kept out; `make siege` measures, on a quiet machine.
+"""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock
+
+import pytest
+from aiocoap import Message
+
+from cpns.crypto.secret import Secret
+from cpns.gateway.members import Member
+from cpns.gateway.queue import KEPT_FOR_MEMBERS, MAX_WAITING
+from cpns.ids import EntityId, PnId
+from cpns.pne import app as pne_app
+from cpns.pne.app import Pne
+from cpns.service.system import random_bytes
+from cpns.transport.errors import Code
+from cpns.wire import codec
+from tests.support.siege.attackers import Attack, Attacker, activate, datagram
+from tests.support.siege.site import SLOW, _slow_down
+from tests.support.world import World, world
+
+ELSEWHERE, HERE = 3.0, 10.0
+"""Seconds that a new device may take behind a gateway that is left alone, and behind the one that is not."""
+BEGUN = 1.5
+"""Seconds until an attacker is at its rate."""
+NAMED = "new-1"
+IN_FLIGHT = 25 * 64
+RATE = 200
+"""Messages a second; they, and all that is measured, share the machine with whatever other tests run."""
+FLOODS: dict[str, dict[str, Any]] = {
+    "SETUPs of new IDs, one port": {"what": "setup of new IDs"},
+    "SETUPs of new IDs, 200 hosts": {"what": "setup of new IDs", "hosts": 200, "ports": 1000},
+    "SETUPs of one ID, 300 ports": {"what": "setup of one ID", "rate": 100, "ports": 300},
+    "SETUPs of the ID that comes, 1,000 ports": {"what": "setup of one ID", "entity": NAMED, "ports": 1000},
+    "SETUPs of the ID that comes, 200 hosts": {"what": "setup of one ID", "entity": NAMED, "hosts": 200, "ports": 200},
+    "ACTIVATEs of new IDs, one port": {"what": "activate of new IDs", "rate": 400},
+    "ACTIVATEs of the ID that comes, 200 hosts": {
+        "what": "activate of one ID",
+        "entity": NAMED,
+        "hosts": 200,
+        "ports": 200,
+    },
+}
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as one:
+        await one.start_server()
+        yield one
+
+
+class Devices:
+    """Makes PNEs, each at an address of its own."""
+
+    def __init__(self, here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._here = here
+        self._own = AsyncMock(side_effect=(f"127.3.0.{number}" for number in itertools.count(1)))
+        monkeypatch.setattr(pne_app, "own_side", self._own)
+
+    async def come(self, name: str, gateway: Any, *, slow: bool = False) -> float:
+        """Let a new PNE set up behind *gateway*; return the seconds that it took."""
+        begun = self._here.now()
+        pne = await self._here.make_pne(name, gateway, suite=2)
+        if slow:
+            _slow_down(pne)
+        self._here.run(pne)
+        async with asyncio.timeout(30):
+            await pne.wait_established()
+        return self._here.now() - begun
+
+    async def member(self, name: str, gateway: Any) -> Pne:
+        return await self._here.joined_pne(name, gateway, suite=2)
+
+
+async def keeps_sending(here: World, pne: Pne, took: list[float]) -> None:
+    while True:
+        begun = here.now()
+        await pne.send(pne.next_reading({"n": len(took)}))
+        took.append(here.now() - begun)
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+async def test_who_floods_a_pan_keeps_nobody_out(here: World, monkeypatch: pytest.MonkeyPatch, flood: str) -> None:
+    devices = Devices(here, monkeypatch)
+    attacked, quiet = await here.start_gateway("gw-1"), await here.start_gateway("gw-2")
+    steady = await devices.member("steady", attacked)
+    took: list[float] = []
+    sending = asyncio.create_task(keeps_sending(here, steady, took))
+    attack = {"target": here.pan(attacked), "entity": "stranger", "rate": RATE, "seconds": 60.0, **FLOODS[flood]}
+    async with Attacker(Attack(**attack)):
+        await asyncio.sleep(BEGUN)
+        elsewhere, first, second, slow = await asyncio.gather(
+            devices.come("elsewhere", quiet),
+            devices.come(NAMED, attacked),
+            devices.come("new-2", attacked),
+            devices.come("slow", attacked, slow=True),
+        )
+        sending.cancel()
+        await steady.send(steady.next_reading({"last": True}))
+        pan = attacked.pans[0]
+        assert len(pan.setup) <= MAX_WAITING + KEPT_FOR_MEMBERS + IN_FLIGHT
+        assert len(pan.hop) <= 64 + 2 * len(attacked.members)
+    print(f"\n{flood}: elsewhere {elsewhere:.1f} s, here {first:.1f} s, {second:.1f} s, slow {slow:.1f} s")
+    assert elsewhere < ELSEWHERE
+    assert max(first, second) < HERE
+    assert slow < HERE + 2 * SLOW
+    assert len(took) > 5, "who is established goes on"
+
+
+class Knocker(asyncio.DatagramProtocol):
+    """Sends M1s from the ports of one host, and keeps what is said to each."""
+
+    def __init__(self) -> None:
+        self.transports: list[Any] = []
+        self.answered: dict[int, int] = {}
+
+    async def open(self, host: str, ports: int, to: tuple[str, int]) -> None:
+        for _ in range(ports):
+            await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: self, local_addr=(host, 0), remote_addr=to
+            )
+
+    def send(self, number: int, payload: bytes) -> None:
+        self.transports[number % len(self.transports)].sendto(datagram(number, payload))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transports.append(transport)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        message = Message.decode(data)
+        if message.code.is_response():
+            self.answered[int.from_bytes(message.token)] = int(message.code)
+
+    async def close(self) -> None:
+        for transport in self.transports:
+            transport.abort()
+
+
+async def test_a_stranger_is_told_the_same_whatever_id_it_names(here: World) -> None:
+    """1,000 IDs, half of them of members, some with a hop session: the first 64 are asked, the others told 61."""
+    gateway = await here.start_gateway(answer_timeout=60.0)
+    pan = gateway.pans[0]
+    joined = [await here.joined_pne(f"joined-{number}", gateway) for number in range(4)]
+    pn_id, link = gateway.members.pns[0], gateway.members.get(joined[0].config.pne_id).link
+    names = [EntityId(f"member-{number}") for number in range(496)]
+    held = [Member(name, PnId(pn_id), random_bytes(32), Secret(random_bytes(32)), link, None) for name in names]
+    await gateway.members.admit(held)
+    known = [pne.config.pne_id for pne in joined] + names
+    mixed = [name for pair in zip(known, (f"unknown-{number}" for number in range(500)), strict=True) for name in pair]
+    knocker = Knocker()
+    here.closes(knocker)
+    await knocker.open("127.9.0.1", 16, here.pan(gateway))
+    for first in range(0, len(mixed), 16):
+        for number in range(first, min(first + 16, len(mixed))):
+            knocker.send(number, codec.encode(activate(number, mixed[number])))
+        async with asyncio.timeout(10):
+            while len(knocker.answered) < min(first + 16, len(mixed)) - 64 or len(pan.hop) < min(first + 16, 64):
+                await asyncio.sleep(0.002)
+    assert knocker.answered == dict.fromkeys(range(64, 1000), int(Code.TOO_MANY_REQUESTS))
+    assert len(pan.hop) == 64
+
+
+async def test_a_member_at_its_own_address_needs_no_place_of_those(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All places of strangers are taken, in the member's own name too: its hop session stands at once."""
+    devices = Devices(here, monkeypatch)
+    gateway = await here.start_gateway()
+    pne = await devices.member("pne-1", gateway)
+    hops = gateway.pans[0].hops
+    attack = Attack("activate of one ID", here.pan(gateway), "pne-1", 400, 60.0, hosts=200, ports=200)
+    async with Attacker(attack):
+        async with asyncio.timeout(20):
+            while len(gateway.pans[0].hop) < 64:
+                await asyncio.sleep(0.05)
+        hop, link, joined = hops.with_peer(EntityId("pne-1")), pne._way.link, pne.joined
+        assert hop is not None
+        assert link is not None
+        assert joined is not None
+        hops.remove(hop)
+        begun = here.now()
+        await pne._join.hop(link, joined)
+        assert here.now() - begun < 2.0
