@@ -1,20 +1,29 @@
 """The table of what is finite names every container that we keep, numbers of the code, and tests that are there."""
 
 import ast
+import asyncio
 import dataclasses
 import importlib
 import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from unittest.mock import MagicMock
 
 import pytest
 
-from cpns.ids import EntityId
+from cpns.domain.inventory import Outcome
+from cpns.errors import Result
+from cpns.gateway.group_keys import LEFT_GROUPS, GroupKeys
+from cpns.ids import EntityId, SgId
+from cpns.service.refusals import PACE, STRANGERS_PACE, Refusals
+from cpns.service.system import SystemClock, random_bytes
 from cpns.shares import exceeded as module
 from cpns.shares.exceeded import Exceeded, Excess
+from cpns.shares.party import Party
 from cpns.shares.table import TABLE, Bound
+from cpns.wire.group_messages import GroupKeyRequest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("server", "gateway", "service", "transport", "pne", "node", "store", "session", "shares")
@@ -144,6 +153,25 @@ def test_what_has_a_share_is_shown() -> None:
     assert [what for what in bare if not next(row for row in TABLE if row.what == what).shown] == []
 
 
+async def test_a_gateway_forgets_the_groups_that_its_devices_left() -> None:
+    """Whoever makes groups and leaves them, one after the other, fills no memory of its gateway."""
+
+    class Groups:
+        copies: ClassVar[dict[str, object]] = {}
+
+        async def at_epoch(self, sg_id: str, epoch: int) -> None:
+            return None
+
+    groups: Any = Groups()
+    keys = GroupKeys(MagicMock(), groups, lambda pne: None, random_bytes)
+    for number in range(300):
+        keys.taken(GroupKeyRequest(SgId(f"sg-{number}"), 1, bytes(32)))
+        await asyncio.sleep(0.001)
+    assert len(keys._busy) <= LEFT_GROUPS + 1
+    assert len(keys._keyed) <= LEFT_GROUPS + 1
+    await keys.close()
+
+
 def test_who_went_over_a_share_is_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_PARTIES", 3)
     one = Exceeded()
@@ -154,3 +182,26 @@ def test_who_went_over_a_share_is_remembered_within_bounds(monkeypatch: pytest.M
     assert one.of(EntityId("pne-0")) is None
     one.note(EntityId("loud"), "requests", 11.0)
     assert one.of(EntityId("loud")) == Excess("requests", 1, 11.0)
+
+
+async def test_refusals_of_one_gateway_bury_those_of_no_other() -> None:
+    """A gateway that is refused for 1,000 devices, strangers at 1,000 hosts; and one device elsewhere."""
+    written: list[Outcome] = []
+
+    class Store:
+        async def record(self, outcomes: list[Outcome]) -> None:
+            written.extend(outcomes)
+
+    store: Any = Store()
+    refusals = Refusals(store, SystemClock())
+    for number in range(1000):
+        refusals.pne(EntityId(f"pne-{number}"), Result.AUTHENTICATION_FAILED, "wrong_hash", EntityId("greedy"))
+    refusals.pne(EntityId("lamp"), Result.AUTHENTICATION_FAILED, "wrong_hash", EntityId("honest"))
+    for number in range(2000):
+        refusals.peer(EntityId("gw"), "wrong_hash", Party(f"10.0.{number // 250}.{number % 250}", 1))
+    await refusals.flush()
+    by = Counter(one.via for one in written if one.via is not None)
+    assert by[EntityId("honest")] == 1
+    assert PACE[1] <= by[EntityId("greedy")] <= PACE[1] + 5
+    assert len(written) - by.total() <= STRANGERS_PACE[1] + 25
+    await refusals.close()

@@ -27,8 +27,8 @@ _log = logging.getLogger("cpns.gateway")
 
 BROADCAST_FROM: Final = 3
 """Members behind us from which on a Group Key is broadcast; fewer get it one by one."""
-
-
+LEFT_GROUPS: Final = 64
+"""Groups that our PNEs have left, of which we keep what we had a while."""
 GIVEN_SECONDS: Final = 1.0
 """How long a message to a member waits for the Group Key that opens it to be given out."""
 
@@ -136,9 +136,19 @@ class GroupKeys:
         if known is not None and known.epoch > epoch:
             return  # a newer one has come before it
         if known is None:
+            self._forget()
             known = self._keyed[sg_id] = _Keyed(epoch, key)
         known.epoch, known.key = epoch, key
         self._work.start(self._distribute(sg_id, epoch))
+
+    def _forget(self) -> None:
+        """Drop what we had of groups that our PNEs are out of, once that is most of what we have."""
+        if len(self._busy) <= 2 * len(self._groups.copies) + LEFT_GROUPS:
+            return
+        for sg_id, lock in list(self._busy.items()):
+            if sg_id not in self._groups.copies and not lock.locked():
+                del self._busy[sg_id]
+                self._keyed.pop(sg_id, None)
 
     async def _distribute(self, sg_id: SgId, epoch: int) -> None:
         """Begin to give the key of an epoch to its members behind us."""

@@ -275,6 +275,13 @@ TRAFFIC: Final = (
         ),
     ),
     Bound(
+        "refusals that are written to the audit log",
+        "service.refusals.PACE",
+        "service.refusals.STRANGERS_PACE",
+        ("service.refusals.Refusals._waiting",),
+        ("unit/test_bounds.py::test_refusals_of_one_gateway_bury_those_of_no_other",),
+    ),
+    Bound(
         "entities that went over a share, for the operator",
         "one",
         "shares.exceeded.MAX_PARTIES",
@@ -302,6 +309,57 @@ TRAFFIC: Final = (
     ),
 )
 
+_EPOCHS: Final = "unit/test_epoch_rules.py::"
+
+ROWS: Final = (
+    Bound(
+        "open invitations: 64 of one list, for 7 days",
+        "domain.invitation.OPEN_OF_OWNER",
+        ENTITIES,
+        (),
+        (_EPOCHS + "test_a_group_has_so_many_open_invitations_and_so_has_its_owner",),
+    ),
+    Bound(
+        "groups that a PNE owns",
+        "server.config.MAX_GROUPS",
+        ENTITIES,
+        (),
+        (_EPOCHS + "test_how_many_groups_one_makes_and_how_fast",),
+    ),
+    Bound(
+        "groups that a PNE makes in a minute",
+        "domain.pace.CREATIONS.times",
+        ENTITIES,
+        (),
+        (_EPOCHS + "test_how_many_groups_one_makes_and_how_fast",),
+    ),
+    Bound(
+        "times that a PNE joins a group in a minute",
+        "domain.pace.JOINS.times",
+        ENTITIES,
+        (),
+        (_EPOCHS + "test_who_joins_again_and_again_waits_and_may_always_leave",),
+    ),
+    Bound(
+        "epochs of a group, besides those that put somebody out",
+        "one for all that come and leave in that time",
+        "domain.epoch.GATHER_SECONDS",
+        ("server.group_epochs.GroupEpochs._waits",),
+        ("integration/test_group_epochs.py::test_who_comes_within_a_second_comes_with_one_epoch",),
+    ),
+    Bound("names on the list of a group", "one", "domain.group.MAX_LISTED"),
+    Bound("names on the list of a network", "one", "store.network_queries.MAX_LISTED"),
+    Bound("groups that one part of a discovery looks into", "one part at a time", "store.server_store.LOOKED_INTO"),
+    Bound(
+        "bytes of a page",
+        "one page for each request",
+        "wire.registry.PAGE_BYTES",
+        (),
+        ("integration/test_pages.py::test_members_with_the_longest_names_and_their_keys",),
+    ),
+    Bound("pages that one list may have, for who reads it", "service.pages.MAX_PAGES", "that, for each list"),
+)
+
 HELD: Final = (
     Bound(
         "what a server knows of its entities",
@@ -318,6 +376,12 @@ HELD: Final = (
             "session.table.Sessions._by_peer",
             "session.table.Sessions._reserved",
         ),
+    ),
+    Bound(
+        "what a server has told a PN GW of its members' groups",
+        "one of each, for `server.group_copies.REMEMBERED_SECONDS`",
+        GROUPS,
+        ("server.group_copies.GroupCopies._told", "server.group_copies.GroupCopies._waiting"),
     ),
     Bound("groups whose ownership is being passed on", "one task", GROUPS, ("server.groups.Groups._passing_on",)),
     Bound(
@@ -341,7 +405,9 @@ HELD: Final = (
         (
             "gateway.group_keys.GroupKeys._busy",
             "gateway.group_keys.GroupKeys._keyed",
+            "gateway.group_keys._Keyed.busy",
             "gateway.group_keys._Keyed.told",
+            "gateway.groups.Groups._named",
         ),
     ),
     Bound(
@@ -419,4 +485,4 @@ HELD: Final = (
     ),
 )
 
-TABLE: Final = (*REQUESTS, *RUNS, *TRAFFIC, *HELD)
+TABLE: Final = (*REQUESTS, *RUNS, *TRAFFIC, *ROWS, *HELD)
