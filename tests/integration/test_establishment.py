@@ -27,7 +27,7 @@ from cpns.wire import pn_messages as pm
 from cpns.wire import sg_messages as sg
 from tests.support import formula
 from tests.support.lossy import Datagram, Fates, flipped
-from tests.support.raw import Scripted, said
+from tests.support.raw import Scripted, ScriptedPne, said
 from tests.support.tap import Scene, TcpTap, bodies, body_of, one_body, scene
 from tests.support.world import SERVER, World, until, world
 
@@ -440,3 +440,18 @@ async def test_a_server_with_another_key_is_not_believed(here: World) -> None:
     await until(lambda: gateway.uplink.last_refusal == "wrong_hash")
     assert told
     assert gateway.uplink.standing is None
+
+
+@pytest.mark.req("AUTH-G1")
+async def test_a_setup_request_that_is_sent_again_is_the_same_setup(here: World) -> None:
+    """Also in a CoAP request of its own: one SETUP at the server, and each request is answered."""
+    on = await scene(here, batch_window=0.6)
+    pne = ScriptedPne("pne-1", await here.key(Kind.PNE, "pne-1"))
+    here.closes(pne)
+    link, request = await pne.link(on.pan.address), pne.begin()
+    here.passed.clear()
+    answers = await asyncio.gather(*(said(link, request, m.SetupResponse) for _ in range(3)))
+    assert answers[0].result == Result.SUCCESS
+    assert answers == [answers[0]] * 3
+    assert [one.what for one in here.passed if one.peer == SERVER].count("SETUP Request") == 1
+    assert len(on.gateway.pans[0].setup) == 0

@@ -34,8 +34,8 @@ from cpns.wire.registry import Suite
 
 _log = logging.getLogger("cpns.gateway")
 
-MAX_REPEATS: Final = 4
-"""Requests that wait for the end of one SETUP: the PNE may send its own again."""
+MAX_REPEATS: Final = 64
+"""Requests that wait for the end of a SETUP which another one began: a PNE may send its own again."""
 ROUND_PATIENCE: Final = 2.0
 """Seconds that a SETUP waits for members that are asked to set up again, to go to the server with them."""
 PRESSED_TIMEOUT: Final = 2.5
@@ -126,6 +126,7 @@ class Setup:
         self._entries: dict[tuple[Link, EntityId, bytes], Waiting] = {}
         self._changed = asyncio.Event()
         self._gathering = False
+        self._repeats = 0
         self._runs: dict[bytes, _Run] = {}
         self._work = Background()
         self._rounds = 0
@@ -144,7 +145,7 @@ class Setup:
         """Take one PNE's SETUP Request; return its SETUP Response when the server has decided.
 
         Returns:
-            None where it lost its place to others, or is there often enough: nothing is said then.
+            None where it lost its place to others, or repeats too much: nothing is said then.
 
         Raises:
             Refused: the PN is not ours; or the server is away, did not answer, or refused the request as a whole.
@@ -155,9 +156,14 @@ class Setup:
 
     async def end_of(self, waiting: Waiting) -> SetupResponse | None:
         """Wait for the end of a SETUP; return and raise as `request`."""
-        if waiting.asked > MAX_REPEATS:
+        again = waiting.asked > 1
+        if again and self._repeats >= MAX_REPEATS:
             return None
-        return await asyncio.shield(waiting.done)
+        self._repeats += again
+        try:
+            return await asyncio.shield(waiting.done)
+        finally:
+            self._repeats -= again
 
     def look_at(self, request: SetupRequest) -> None:
         """Raise `Refused`, UNKNOWN_PN, where the PN that it names is not ours."""
