@@ -36,6 +36,7 @@ SHARES: dict[str, tuple[str, str]] = {
     "list_is_full": ("names on a group's list", "its owner takes names from it"),
     "member_list_is_full": ("names on a network's list", "its owner takes names from it"),
     "too_many_runs": ("devices that set up at once", "look at its gateway: it asks for many that do not answer"),
+    "invitations_at_once": ("invitations at once", "each waits for people: let it invite fewer at a time"),
     "too_many_readings": (
         "readings a second",
         "it sends them again; let it send fewer, or give the server a higher --readings-rate",

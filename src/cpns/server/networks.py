@@ -69,8 +69,8 @@ class Networks:
         self._siblings.serve("pnes moved", self._moved_elsewhere)
         self._siblings.serve("presences", self._asked_where)
         self._telling = Background()
-        self._inviting = places(MAX_INVITATIONS, clock.monotonic, MAX_INVITATIONS_EACH)
-        self._asking = places(MAX_INVITATIONS, clock.monotonic, MAX_INVITATIONS_BEHIND)
+        self._inviting = places(MAX_INVITATIONS, clock.monotonic, MAX_INVITATIONS_EACH, "invitations_at_once")
+        self._asking = places(MAX_INVITATIONS, clock.monotonic, MAX_INVITATIONS_BEHIND, "invitations_at_once")
 
     async def close(self) -> None:
         """Stop telling."""

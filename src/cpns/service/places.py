@@ -50,20 +50,21 @@ async def place(room: Room, group: Hashable, *, known: bool = False, size: int =
         raise Refused(Result.TOO_MANY, "gave_way") from None
 
 
-def places(total: int, monotonic: Callable[[], float], most: int | None = None) -> Place:
+def places(total: int, monotonic: Callable[[], float], most: int | None = None, reason: str = "share_used_up") -> Place:
     """Return what gives places in a room of its own, to parties that need not have proved themselves.
 
     Args:
         total: places in all.
         monotonic: the clock.
         most: places of one party; None: all, as long as nobody else wants them.
+        reason: of the refusal of a party that has these.
     """
     room = Room(total, 0, monotonic)
 
     @contextlib.asynccontextmanager
     async def hold(party: Hashable, size: int = 1) -> AsyncIterator[Run]:
         if most is not None and room.share(party) + size > most:
-            raise Refused(Result.TOO_MANY, "share_used_up")
+            raise Refused(Result.TOO_MANY, reason)
         async with place(room, party, known=True, size=size) as run:
             yield run
 
