@@ -225,7 +225,7 @@ async def test_server_uplink(here: World, counted: Counter[str], caplog: pytest.
     assert counted["served"] > COUNT / 10
     assert counted["sealed"] > COUNT / 50
     await drained(lambda: idle(here.server._endpoint))
-    assert here.server._runs == 0
+    assert here.server.access.under_way == 0
     await until(lambda: len(here.server._endpoint._tokens.token_interface.connections) == 1)
     await works(here, on.gateway, pne)
     health.check()
@@ -305,7 +305,7 @@ async def test_inside_a_gateway_s_session(here: World, caplog: pytest.LogCapture
         answers = await asyncio.gather(*(gateway.setup(entry_of(pne.begin())) for pne in pnes))
         assert {answer.code for answer in answers} <= REFUSALS
     assert [session.peer_id for session in here.server.sessions] == ["evil"]
-    assert here.server._runs == 0
+    assert here.server.access.under_way == 0
     health.check()
 
 

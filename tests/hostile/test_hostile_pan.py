@@ -65,7 +65,7 @@ def assert_same_keys(server: Server, gateway: Gateway, pne: Pne) -> None:
 
 def assert_nothing_pending(server: Server, gateway: Gateway, pnes: list[Pne]) -> None:
     pan = gateway.pans[0]
-    assert server._runs == 0
+    assert server.access.under_way == 0
     assert server.sessions._reserved == set()
     assert (len(pan.setup), len(pan.hop)) == (0, 0)
     assert pan.hops._reserved == set()

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from cpns.errors import Refused, Result
+from cpns.errors import Result
 from cpns.service.authentication import Authentication
+from cpns.shares.room import NoPlace
 from cpns.wire import messages as m
 from tests.support.tap import Scene, scene
 from tests.support.world import World, until, world
@@ -26,18 +27,18 @@ class Full:
         self.asked = 0
         admits = Authentication.pnes
 
-        async def pnes(own: Authentication, request: Any, gateway: Any, ask: Any) -> Any:
+        async def pnes(own: Authentication, request: Any, gateway: Any, ask: Any, half_open: Any) -> Any:
             self.asked += 1
             if self.asked > times:
-                return await admits(own, request, gateway, ask)
+                return await admits(own, request, gateway, ask, half_open)
             if late:
 
                 async def refused(challenge: m.GatewayChallenge) -> m.GatewayProofs:
                     await ask(challenge)
-                    raise Refused(Result.TOO_MANY, "gave_way")
+                    raise NoPlace("gave_way")
 
-                return await admits(own, request, gateway, refused)
-            raise Refused(Result.TOO_MANY, "room_full")
+                return await admits(own, request, gateway, refused, half_open)
+            raise NoPlace("room_full")
 
         monkeypatch.setattr(Authentication, "pnes", pnes)
 

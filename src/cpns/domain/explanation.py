@@ -45,6 +45,12 @@ SHARES: dict[str, tuple[str, str]] = {
         "bytes of readings a day",
         "it sends them again; let it send less, or give the server a higher --readings-volume",
     ),
+    "unproven_pnes": (
+        "PNEs a second that prove nothing",
+        "strangers on its PAN, or the gateway itself, name devices that are not there: see the audit log",
+    ),
+    "room_full": ("SETUPs under way at the server", "it sends them again; look which gateways bring so many"),
+    "gave_way": ("SETUPs under way at the server", "it sends them again; look which gateways bring so many"),
 }
 """Reason of a refusal for going over a share to what that is a share of, and what to do."""
 

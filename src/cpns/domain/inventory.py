@@ -111,6 +111,14 @@ class Entity:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownHost:
+    """A host from which somebody proved itself, and when that was."""
+
+    host: str
+    proved_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How a procedure ended for one entity: a row of the audit log, and the newest state of the entity.
 

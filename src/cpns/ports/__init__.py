@@ -18,6 +18,7 @@ from cpns.domain.inventory import (
     HeldThrough,
     KeptPush,
     Kind,
+    KnownHost,
     NewEntity,
     Outcome,
     Provisioned,
@@ -166,6 +167,14 @@ class Store(GroupStore, Protocol):
         A refusal that is the same as the newest row of its entity is counted there. IDs that nobody provisioned are
         remembered, see `waiting`.
         """
+        ...
+
+    async def known_hosts(self, since: float, limit: int) -> list[KnownHost]:
+        """Return up to *limit* hosts that were kept since then, the newest of them, oldest first."""
+        ...
+
+    async def keep_host(self, host: KnownHost, since: float, limit: int) -> None:
+        """Keep a host in place of its older row; drop those from before *since*, and the oldest over *limit*."""
         ...
 
     async def establish(self, establishment: Establishment) -> Admitted:

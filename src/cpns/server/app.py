@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cpns.crypto.schedule import Profile
@@ -16,6 +16,7 @@ from cpns.domain.presence import Fact
 from cpns.errors import NoAnswer, NotFound, Refused, Result, Unavailable, UserError
 from cpns.ids import EntityId
 from cpns.ports import Clock, Randomness, Siblings, Store, Vault
+from cpns.server.access import Access
 from cpns.server.cm import ChangingMode
 from cpns.server.config import ServerConfig
 from cpns.server.gateways import Gateways
@@ -29,6 +30,7 @@ from cpns.server.revocations import LOOK_SECONDS, Revocations
 from cpns.service.authentication import Authentication, GatewayPeer
 from cpns.service.background import Background
 from cpns.service.cm import CmDevices
+from cpns.service.hosts import KnownHosts
 from cpns.service.keyring import Keyring
 from cpns.service.presence import Presences
 from cpns.service.pushes import Pushes
@@ -36,6 +38,7 @@ from cpns.service.readings import Readings
 from cpns.service.refusals import Refusals
 from cpns.service.siblings import Alone
 from cpns.session.table import Session, Sessions
+from cpns.shares.bounds import AT_SERVER
 from cpns.shares.exceeded import Exceeded
 from cpns.shares.noted import by
 from cpns.shares.party import Party
@@ -52,8 +55,6 @@ from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Presence
 
 _log = logging.getLogger("cpns.server")
 
-MAX_HALF_OPEN: Final = 256
-"""ACTIVATE and SETUP runs under way at once; one more is answered with 61, TOO_MANY."""
 SWEEP_SECONDS: Final = 2.0
 OWNER_LOOK_SECONDS: Final = 600.0
 RETRY_SECONDS: Final = 5.0
@@ -100,17 +101,10 @@ class Server:
         self.messages = GroupMessages(store, self.groups, *here, self.pnes, clock, self._siblings)
         self.pushes = Pushes(store, clock, random, self._push, self._siblings)
         self.refusals = Refusals(store, clock)
+        self._hosts = KnownHosts(store, clock)
         self._authentication = Authentication(
-            *(
-                config.server_id,
-                config.lowest_suite,
-                store,
-                Keyring(store, vault, random),
-                self.sessions,
-                clock,
-                random,
-            ),
-            *(config.policy, self._admitted, self.refusals),
+            *(config.server_id, config.lowest_suite, store, Keyring(store, vault, random), self.sessions, clock),
+            *(random, config.policy, self._admitted, self.refusals, self._hosts),
         )
         self.exceeded = Exceeded()
         self.overview = Overview(self.sessions, self.pnes, self.exceeded, clock, self._siblings)
@@ -122,11 +116,16 @@ class Server:
             *(self.refusals, self._authentication.is_revoked),
         )
         self.cm = ChangingMode(
-            *(cm_devices, store, *here, self.pnes, clock, config.cm_unused, self.end, self._siblings)
+            *(cm_devices, store, *here, self.pnes, clock, config.cm_unused, self.end, self._siblings, self._hosts)
         )
         of = (config.server_id, self.sessions, self._handle)
-        self._endpoint = Endpoint(*of, on_lost=self._gone, on_excess=self._went_over, watch=watch)
-        self._runs = 0
+        self._endpoint = Endpoint(*of, on_lost=self._gone, on_excess=self._went_over, watch=watch, requests=AT_SERVER)
+        self.access = Access(
+            *(self._authentication, self.cm, self.gateways, self.sessions, self._hosts, clock),
+            config.answer_timeout,
+            self._endpoint.name,
+            self.groups.copies.connected,
+        )
         self._work = Background()
         self._owners_looked_at = -OWNER_LOOK_SECONDS
         self._retried_at = 0.0
@@ -134,6 +133,7 @@ class Server:
 
     async def start(self) -> tuple[str, int]:
         """Listen; return the address. Raises `Unavailable` where it can't be had."""
+        await self._hosts.load()
         await self.pushes.load()
         await self.messages.load()
         await self.cm.load()
@@ -144,7 +144,9 @@ class Server:
             tls.load_cert_chain(self.config.tls_certificate, self.config.tls_key)
         try:
             address = await self._endpoint.listen(
-                self.config.host, self.config.port, tls, shared=self.config.workers > 1
+                *(self.config.host, self.config.port, tls),
+                shared=self.config.workers > 1,
+                is_known=self._hosts.__contains__,
             )
         except OSError as error:
             where = f"{self.config.host}:{self.config.port}"
@@ -181,29 +183,10 @@ class Server:
     async def _handle(self, inbound: Inbound) -> Answer | None:
         source = inbound.source
         if source is None:
-            return await self._activate(inbound) if inbound.path == CPNS_PATH else UNIFORM_REFUSAL
+            return await self.access.activate(inbound) if inbound.path == CPNS_PATH else UNIFORM_REFUSAL
         if source.profile in (Profile.GW_SERVER, Profile.CM_SERVER):
             return await self._from_gateway(source, inbound)
         return await self._from_pne(source, inbound)
-
-    async def _activate(self, inbound: Inbound) -> Answer:
-        request = codec.decode(inbound.payload, m.ActivateRequest)
-        self._endpoint.name(inbound.link, request.entity_id)
-        if request.proof is not None:
-            with self._half_open():
-                return Answer(Code.CHANGED, codec.encode(await self.cm.activate(request, inbound.link)))
-
-        async def ask(challenge: m.LinkChallengeFromServer | m.LinkChallengeFromGateway) -> m.Proof:
-            return await inbound.link.ask(challenge, m.Proof, timeout=self.config.answer_timeout)
-
-        with self._half_open():
-            peer, response = await self._authentication.gateway(request, ask, inbound.party)
-        if not self.gateways.add(peer, inbound.link):
-            self.sessions.remove(peer.session)
-            raise NoAnswer("connection_gone")
-        self.groups.copies.connected(peer.gateway_id)
-        _log.info("gateway %s is authenticated", peer.gateway_id, extra=by(peer.gateway_id))
-        return Answer(Code.CHANGED, codec.encode(response))
 
     async def _from_gateway(self, source: Session, inbound: Inbound) -> Answer:
         peer = self.gateways.peer(source, inbound.link) or await self.cm.begin(source, inbound.link)
@@ -234,11 +217,7 @@ class Server:
         return await self._on_membership(request, source, actor)
 
     async def _setup(self, request: m.GatewaySetupRequest, peer: GatewayPeer, link: Link) -> m.GatewaySetupResponse:
-        async def ask(challenge: m.GatewayChallenge) -> m.GatewayProofs:
-            return await link.ask(challenge, m.GatewayProofs, timeout=self.config.answer_timeout, session=peer.session)
-
-        with self._half_open():
-            response = await self._authentication.pnes(request, peer, ask)
+        response = await self.access.setup(request, peer, link)
         for entry in response.entries:
             if entry.result == Result.SUCCESS:
                 self._presences.heard(entry.entity_id)
@@ -319,16 +298,6 @@ class Server:
         """Give a PNE that can be reached what waits for it."""
         self.pushes.heard(pne)
         self.messages.heard(pne)
-
-    @contextlib.contextmanager
-    def _half_open(self) -> Iterator[None]:
-        if self._runs >= MAX_HALF_OPEN:
-            raise Refused(Result.TOO_MANY, "too_many_runs")
-        self._runs += 1
-        try:
-            yield
-        finally:
-            self._runs -= 1
 
     # outgoing
 
@@ -437,6 +406,8 @@ class Server:
                     await self._retry()
                 if now >= self._owners_looked_at + OWNER_LOOK_SECONDS:
                     self._owners_looked_at = now
+                    if self._siblings.others:
+                        await self._hosts.load()
                     await self.groups.replace_silent_owners(self.config.owner_away)
             except UserError as error:
                 _log.warning("will look again: %s", error)

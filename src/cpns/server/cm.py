@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from cpns.crypto.schedule import Profile
@@ -16,8 +17,10 @@ from cpns.server.pnes import Pnes
 from cpns.service.authentication import GatewayPeer
 from cpns.service.background import Background
 from cpns.service.cm import Activation, CmDevices
+from cpns.service.hosts import KnownHosts
 from cpns.session.table import Session, Sessions
 from cpns.shares.noted import by
+from cpns.shares.room import Room, Slot
 from cpns.transport.endpoint import Link
 from cpns.wire import cm_messages as cm
 from cpns.wire import codec
@@ -25,10 +28,20 @@ from cpns.wire.messages import ActivateRequest, CmActivateResponse
 
 _log = logging.getLogger("cpns.server")
 
+PENDING: Final = (4096, 512)
+"""Sessions that wait for their first message in all, and how many of these only known hosts may have."""
 EXPIRY_SECONDS: Final = 600.0
 """How often unused CM Devices are looked for."""
 
 End = Callable[[EntityId, Sequence[Network]], Awaitable[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """A session that waits for its first message, and its place."""
+
+    activation: Activation
+    slot: Slot
 
 
 class ChangingMode:
@@ -39,6 +52,7 @@ class ChangingMode:
         unused: seconds after which one that was never used is forgotten.
         end: ends the sessions of an entity that was revoked.
         siblings: the other processes of the server.
+        hosts: that are known.
     """
 
     def __init__(
@@ -52,6 +66,7 @@ class ChangingMode:
         unused: float,
         end: End,
         siblings: Siblings,
+        hosts: KnownHosts,
     ) -> None:
         self._devices = devices
         self._store = store
@@ -64,7 +79,9 @@ class ChangingMode:
         self._siblings = siblings
         siblings.serve("cm rotates", self._is_due)
         siblings.serve("cm rotated", self._is_done)
-        self._expected: dict[Link, Activation] = {}
+        self._hosts = hosts
+        self._pending = Room(*PENDING, clock.monotonic)
+        self._expected: dict[Link, _Expected] = {}
         self._due: dict[EntityId, set[EntityId]] = {}
         self._looked_at = -EXPIRY_SECONDS
         self._work = Background()
@@ -104,11 +121,34 @@ class ChangingMode:
 
     # activation
 
-    async def activate(self, request: ActivateRequest, link: Link) -> CmActivateResponse:
-        """Answer step 12. Until the first message under its session nothing changes; a connection waits for one."""
-        activation, response = await self._devices.activate(request, link.party(None))
-        self._forget(link)
-        self._expected[link] = activation
+    def expects(self, link: Link) -> bool:
+        """Whether *link* has a session that waits for its first message."""
+        return link in self._expected
+
+    def is_busy(self, host: str) -> bool:
+        """Whether *host* has such sessions, or had some that nobody used."""
+        return bool(self._pending.share(host) or self._pending.silence(host))
+
+    async def activate(self, request: ActivateRequest, link: Link, *, known: bool) -> CmActivateResponse:
+        """Answer step 12. Until the first message under its session nothing changes; a connection waits for one.
+
+        Args:
+            request: of the CM Device.
+            link: its connection, which is closed where its place goes to another host.
+            known: whether somebody proved itself from its host before.
+
+        Raises:
+            NoPlace: it got none.
+            Refused: it failed.
+        """
+        party = link.party(None)
+        slot = self._pending.enter(party.host, link.close, known=known)
+        try:
+            activation, response = await self._devices.activate(request, party)
+            self._expected[link] = _Expected(activation, slot)
+        finally:
+            if link not in self._expected:
+                self._pending.leave(slot, proved=False)
         if link.closed:  # while we worked: nobody will tell us of that any more
             self._forget(link)
         return response
@@ -119,11 +159,14 @@ class ChangingMode:
         Raises:
             Refused: it was revoked meanwhile.
         """
-        activation = self._expected.get(link)
-        if activation is None or activation.session is not source:
+        expected = self._expected.get(link)
+        if expected is None or expected.activation.session is not source:
             return None
         del self._expected[link]
-        peer, ended = await self._devices.begin(activation)
+        self._pending.leave(expected.slot, proved=True)
+        activation = expected.activation
+        known = self._hosts.proved(link.party(None).host, source.peer_id)
+        peer, ended = await self._devices.begin(activation, known)
         if not self._gateways.add(peer, link):
             self._sessions.remove(source)
             return None
@@ -143,13 +186,14 @@ class ChangingMode:
     def _forget(self, link: Link) -> None:
         older = self._expected.pop(link, None)
         if older is not None:
-            self._sessions.remove(older.session)
+            self._sessions.remove(older.activation.session)
+            self._pending.leave(older.slot, proved=False)
 
     async def sweep(self, half_open: float) -> None:
         """Forget what waited too long, and CM Devices that were never used."""
         now = self._clock.monotonic()
-        for link, activation in list(self._expected.items()):
-            if now - activation.since > half_open:
+        for link, expected in list(self._expected.items()):
+            if now - expected.activation.since > half_open:
                 self._forget(link)
         if now - self._looked_at > min(EXPIRY_SECONDS, self._unused):
             self._looked_at = now

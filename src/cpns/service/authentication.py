@@ -3,9 +3,11 @@
 State in flight lives in the coroutine that awaits the answer; what is not committed never happened.
 """
 
+import asyncio
 import base64
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,12 +23,15 @@ from cpns.ports import Clock, Randomness, Store
 from cpns.protocol.cm_assign.server import AwaitingCode, AwaitingId
 from cpns.protocol.link_auth import verifier
 from cpns.protocol.pne_auth import server as pne_auth
+from cpns.service.hosts import KnownHosts
 from cpns.service.keyring import Keyring, Opened
+from cpns.service.places import Run
 from cpns.service.refusals import Refusals
 from cpns.service.sessions import session_of
 from cpns.session.table import Session, Sessions
 from cpns.shares.noted import by
 from cpns.shares.party import Party
+from cpns.shares.room import NoPlace
 from cpns.wire import registry as r
 from cpns.wire.messages import (
     ActivateRequest,
@@ -48,6 +53,8 @@ KID_BYTES: Final = 4
 
 AskGateway = Callable[[LinkChallengeFromServer | LinkChallengeFromGateway], Awaitable[Proof]]
 AskPnes = Callable[[GatewayChallenge], Awaitable[GatewayProofs]]
+HalfOpen = AbstractAsyncContextManager[Run]
+"""The place of a run for as long as nobody has proven itself in it: where it gives way, nothing was committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,7 @@ class Authentication:
         policy: Policy,
         admitted: Callable[[Admitted, Mapping[EntityId, EntityId]], None],
         refusals: Refusals,
+        hosts: KnownHosts,
     ) -> None:
         self._own_id = own_id
         self._lowest_suite = lowest_suite
@@ -110,6 +118,7 @@ class Authentication:
         self._policy = policy
         self._admitted = admitted
         self._refusals = refusals
+        self._hosts = hosts
         self._process_key = Secret(random(r.KEY_BYTES))
         self._revoked: set[EntityId] = set()
 
@@ -127,33 +136,38 @@ class Authentication:
     # 7.5.5, profile gw-server
 
     async def gateway(
-        self, request: ActivateRequest, ask: AskGateway, party: Party
+        self, request: ActivateRequest, ask: AskGateway, party: Party, half_open: HalfOpen
     ) -> tuple[GatewayPeer, ActivateResponse]:
         """Authenticate a PN GW: M1 comes in, *ask* sends M2 and returns M3, M4 goes out when all is committed.
 
         *party* is who asks.
 
         Raises:
+            NoPlace: it got none, or had to give way.
             Refused: it failed; the cause is in the audit log.
         """
-        opened = (await self._keyring.open([request.entity_id], Kind.GATEWAY, None))[request.entity_id]
-        kid = self._kid(request.kid)
+        reason, kid = "", self._kid(request.kid)
         try:
-            state, challenge = verifier.challenge(
-                Profile.GW_SERVER,
-                request,
-                own_id=self._own_id,
-                key=opened.key,
-                lowest_suite=self._lowest_suite,
-                rand=rand_server(self._process_key, self._random(32), request.rand[: r.TXN_BYTES]),
-                kid=kid,
-                eph_seed=self._random(SEED_BYTES),
-            )
-            established, response = verifier.verify(state, await ask(challenge))
+            async with half_open as run:
+                opened = (await self._keyring.open([request.entity_id], Kind.GATEWAY, None))[request.entity_id]
+                reason = opened.reason
+                state, challenge = verifier.challenge(
+                    Profile.GW_SERVER,
+                    request,
+                    own_id=self._own_id,
+                    key=opened.key,
+                    lowest_suite=self._lowest_suite,
+                    rand=rand_server(self._process_key, self._random(32), request.rand[: r.TXN_BYTES]),
+                    kid=kid,
+                    eph_seed=self._random(SEED_BYTES),
+                )
+                established, response = verifier.verify(state, await ask(challenge))
+                run.proved = True
             if request.entity_id in self._revoked:
                 raise AuthenticationFailed("revoked")
             outcome = Outcome(self._clock.now(), "gateway_activated", request.entity_id, None, Result.SUCCESS)
-            await self._store.record([outcome])
+            known = self._hosts.proved(party.host, request.entity_id)
+            await asyncio.gather(self._store.record([outcome]), known)
             pns = await self._store.networks_of(request.entity_id)
             if request.entity_id in self._revoked:
                 raise AuthenticationFailed("revoked")
@@ -162,20 +176,25 @@ class Authentication:
             self._refusals.over(request.entity_id, party.host)
             prk = gateway_prk(established.keys.exporter(), opened.key)
             return GatewayPeer(request.entity_id, session, prk, pns), response
+        except NoPlace:
+            raise
         except Refused as error:
-            self._refusals.peer(request.entity_id, opened.reason or error.reason, party)
+            self._refusals.peer(request.entity_id, reason or error.reason, party)
             raise
         finally:
             self._sessions.release([kid])
 
     # 7.5.4, profile pne-server
 
-    async def pnes(self, request: GatewaySetupRequest, gateway: GatewayPeer, ask: AskPnes) -> GatewaySetupResponse:
+    async def pnes(
+        self, request: GatewaySetupRequest, gateway: GatewayPeer, ask: AskPnes, half_open: HalfOpen
+    ) -> GatewaySetupResponse:
         """Authenticate the PNEs of one SETUP Request; *ask* sends the AUTHENTICATE Request and returns its answer.
 
         A bad or silent PNE has its own result, and the others go on.
 
         Raises:
+            NoPlace: it got none, or had to give way.
             Refused: the request names a PN that this PN GW does not serve, or the PN GW broke the procedure.
         """
         pn_id = self._pn(request, gateway)
@@ -185,9 +204,9 @@ class Authentication:
         opened: dict[EntityId, Opened] = {}
         kids: list[bytes] = []
         try:
-            if screened.entries:
+            async with half_open as run:
                 ids = [entry.entity_id for entry in screened.entries]
-                opened = await self._keyring.open(ids, Kind.PNE, gateway.gateway_id)
+                opened = await self._keyring.open(ids, Kind.PNE, gateway.gateway_id) if ids else {}
                 kids.extend(self._kid(entry.kid) for entry in screened.entries)
                 state, challenge, bad = pne_auth.challenge(
                     screened,
@@ -202,8 +221,9 @@ class Authentication:
                 refused.update(bad)
                 if challenge is not None:
                     verdicts = pne_auth.verify(state, await ask(challenge))
+                run.proved = any(verdict.session for verdict in verdicts)
             return await self._conclude(request, gateway, pn_id, verdicts, opened, refused)
-        except NoAnswer:
+        except (NoAnswer, NoPlace):
             raise
         except Refused as error:
             self._refusals.peer(gateway.gateway_id, error.reason, gateway.gateway_id)

@@ -1,7 +1,8 @@
 """Changing-Mode devices at the server: assignment, activation, fresh keys (S2, PROTOCOL section 6)."""
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -246,8 +247,8 @@ class CmDevices:
         derived = cm.cm_device_key(stored, device.cm_device_id, device.gateway_id, self._own_id)
         return derived if first else stored
 
-    async def begin(self, activation: Activation) -> tuple[GatewayPeer, list[EntityId]]:
-        """The first message has opened: commit, and let the session replace an older one (CM-16).
+    async def begin(self, activation: Activation, beside: Awaitable[None]) -> tuple[GatewayPeer, list[EntityId]]:
+        """The first message has opened: commit, *beside* too, and let the session replace an older one (CM-16).
 
         Returns:
             The embedded PN GW, and CM Devices that ended with it.
@@ -257,7 +258,8 @@ class CmDevices:
         """
         session = activation.session
         try:
-            ended = await self._store.activate_cm(session.peer_id, activation.generation, self._clock.now())
+            begins = self._store.activate_cm(session.peer_id, activation.generation, self._clock.now())
+            ended, _ = await asyncio.gather(begins, beside)
             pns = await self._store.networks_of(session.peer_id)
             if self._is_barred(session.peer_id):  # revoked behind that commit: nothing was there to end
                 raise AuthenticationFailed("revoked")

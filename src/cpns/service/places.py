@@ -7,8 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from cpns.errors import Refused, Result
-from cpns.shares.room import Room
+from cpns.shares.room import NoPlace, Room
 
 
 @dataclass(slots=True)
@@ -33,7 +32,7 @@ async def place(room: Room, group: Hashable, *, known: bool = False, size: int =
     The block is cancelled where its place goes to another group, so it must hold nothing that is half done.
 
     Raises:
-        Refused: TOO_MANY; there is no place, or it went to another group.
+        NoPlace: there is none, or it went to another group.
     """
     run = Run()
     try:
@@ -47,7 +46,7 @@ async def place(room: Room, group: Hashable, *, known: bool = False, size: int =
     except TimeoutError:
         if not limit.expired():
             raise
-        raise Refused(Result.TOO_MANY, "gave_way") from None
+        raise NoPlace("gave_way") from None
 
 
 def places(total: int, monotonic: Callable[[], float], most: int | None = None, reason: str = "share_used_up") -> Place:
@@ -64,7 +63,7 @@ def places(total: int, monotonic: Callable[[], float], most: int | None = None, 
     @contextlib.asynccontextmanager
     async def hold(party: Hashable, size: int = 1) -> AsyncIterator[Run]:
         if most is not None and room.share(party) + size > most:
-            raise Refused(Result.TOO_MANY, reason)
+            raise NoPlace(reason)
         async with place(room, party, known=True, size=size) as run:
             yield run
 

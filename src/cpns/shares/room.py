@@ -10,6 +10,13 @@ from cpns.errors import Refused, Result
 from cpns.shares.silence import LONGEST_WAIT, Silence
 
 
+class NoPlace(Refused):
+    """There is no place, for whoever asks; it says nothing of who that is."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(Result.TOO_MANY, reason)
+
+
 class Slot:
     """One place that is held; `Room.leave` gives it back."""
 
@@ -80,10 +87,10 @@ class Room:
             size: of the place.
 
         Raises:
-            Refused: TOO_MANY; the group has its share, or is to wait after runs that it left unproved.
+            NoPlace: the group has its share, or is to wait after runs that it left unproved.
         """
         if not known and self.wait(group) > 0:
-            raise Refused(Result.TOO_MANY, "unanswered_runs")
+            raise NoPlace("unanswered_runs")
         own = self._known if known else self._unknown
         while own.size + size > own.total or len(self) + size > self._total:
             self._make_way(group, size, known=known)
@@ -118,7 +125,7 @@ class Room:
         found = [(rank, half) for half in halves if (rank := half.most()) is not None]
         asker = (self.share(group) + size, self.silence(group))
         if not found or max(rank for rank, _ in found) <= asker:
-            raise Refused(Result.TOO_MANY, "room_full")
+            raise NoPlace("room_full")
         _, half = max(found, key=lambda one: one[0])
         slot = half.newest(self.silence)
         slot.held = False

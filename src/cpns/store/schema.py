@@ -239,6 +239,14 @@ audit = Table(
     Index("audit_by_entity", "entity_id", "number"),
 )
 
+known_hosts = Table(
+    "known_hosts",
+    metadata,
+    Column("host", Text, primary_key=True),
+    Column("proved_at", Double, nullable=False),
+)
+"""Addresses from which somebody proved itself, and when last, give or take a day; not who."""
+
 meta = Table(
     "meta",
     metadata,

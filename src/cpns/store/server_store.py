@@ -28,6 +28,7 @@ from cpns.domain.inventory import (
     HeldThrough,
     KeptPush,
     Kind,
+    KnownHost,
     NewEntity,
     Outcome,
     Provisioned,
@@ -44,6 +45,7 @@ from cpns.store import (
     cm_queries,
     epoch_queries,
     group_queries,
+    host_queries,
     message_queries,
     network_queries,
     waiting_queries,
@@ -116,6 +118,14 @@ class ServerStore:
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         """See `cpns.ports.Store`."""
         await self._database.run(partial(_record, outcomes=outcomes))
+
+    async def known_hosts(self, since: float, limit: int) -> list[KnownHost]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(host_queries.newest, since=since, limit=limit), write=False)
+
+    async def keep_host(self, host: KnownHost, since: float, limit: int) -> None:
+        """See `cpns.ports.Store`."""
+        await self._database.run(partial(host_queries.keep, host=host, since=since, limit=limit))
 
     async def establish(self, establishment: Establishment) -> Admitted:
         """See `cpns.ports.Store`."""

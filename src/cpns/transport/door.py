@@ -13,9 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from cpns.errors import Refused
 from cpns.shares.party import UPLINK_PREFIX, host_of
-from cpns.shares.room import Room, Slot
+from cpns.shares.room import NoPlace, Room, Slot
 
 MAX_CONNECTIONS: Final = (4096, 512)
 """Connections in all, and how many of these only hosts may have that proved themselves before."""
@@ -113,7 +112,7 @@ class Door:
                 continue
             try:
                 self._let_in(accepted, host_of(address[0], UPLINK_PREFIX))
-            except Refused:
+            except NoPlace:
                 accepted.close()
 
     def _let_in(self, accepted: socket.socket, host: str) -> None:
@@ -143,7 +142,7 @@ class Door:
                 )
             finally:
                 self._handshakes.leave(slot, proved=False)
-        except Refused:
+        except NoPlace:
             accepted.close()
             place.leave()
         except OSError:

@@ -1,0 +1,173 @@
+"""Floods on the uplink, with a key and without: who comes honestly gets in meanwhile, and who is in goes on.
+
+The honest parties come from 127.0.0.1, those without a key from 127.9.x.y, each flood in a process of its own.
+"""
+
+import asyncio
+import contextlib
+import random
+import statistics
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cpns.domain.inventory import Kind
+from cpns.errors import Result
+from cpns.server import access
+from cpns.service.system import random_bytes
+from cpns.transport.errors import Code
+from cpns.wire import messages as m
+from tests.support.raw import Scripted, ScriptedGateway, ask
+from tests.support.siege.attackers import Attack, Attacker, activate
+from tests.support.siege.gateways import Attacking, BadGateway
+from tests.support.siege.site import Addresses
+from tests.support.tap import body_of
+from tests.support.world import World, until, world
+
+SOURCES = {"one port": (1, 1), "1,000 ports": (1, 1000), "200 hosts": (200, 1000)}
+GOALS = {"gateway": 2.0, "device": 1.0, "reading": 0.5}
+FLOOD_SECONDS = 60.0
+"""A flood ends with the test."""
+
+
+@pytest.fixture
+async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    monkeypatch.setattr("cpns.service.hosts.KNOWN_SECONDS", 0.0)  # no host is known: it is no help to the honest
+    async with world(tmp_path) as one:
+        await one.start_server()
+        yield one
+
+
+class Honest:
+    """Newcomers, and one that is there: of each kind half come within the goal, all in the end.
+
+    Half, as these tests share the machine with others; `make siege` looks at the slowest.
+    """
+
+    def __init__(self, here: World) -> None:
+        self.here = here
+        self._number = 0
+
+    async def quiet(self) -> None:
+        """Let a gateway and a device be there before the flood."""
+        self.gateway = await self.here.start_gateway("quiet")
+        self.steady = await self.here.joined_pne("steady", self.gateway)
+
+    async def come(self) -> None:
+        """Let newcomers come in the flood, and one that is there go on."""
+        took: dict[str, list[float]] = {"gateway": [], "device": [], "reading": []}
+        for number in range(5):
+            new = await self.here.start_gateway(f"gw-{number}", wait=False)
+            took["gateway"].append(await seconds(new.uplink.wait(30.0)))
+            pne = await self.here.start_pne(f"pne-{number}", self.gateway)
+            took["device"].append(await seconds(pne.wait_established()))
+            took["reading"].append(await seconds(self.steady.send(self.steady.next_reading({"n": number}))))
+        for what, goal in GOALS.items():
+            assert statistics.median(took[what]) <= goal, took
+
+
+async def seconds(work: Any) -> float:
+    """Return how long *work* takes."""
+    begun = time.monotonic()
+    async with asyncio.timeout(30.0):
+        await work
+    return time.monotonic() - begun
+
+
+@contextlib.asynccontextmanager
+async def flood(attack: Any, here: World) -> AsyncIterator[Honest]:
+    """Give honest parties that were here before *attack* began, once it is under way."""
+    honest = Honest(here)
+    await honest.quiet()
+    async with attack:
+        await until(lambda: here.server.access.under_way > 0, 20.0)
+        await asyncio.sleep(2.0)
+        yield honest
+
+
+async def slow_gateway(here: World) -> None:
+    """Let a gateway that takes 1.5 s for its answer authenticate itself."""
+    gateway = ScriptedGateway("slow", await here.key(Kind.GATEWAY, "slow"))
+    answers = gateway.script
+    assert answers is not None
+
+    async def slowly(*of: Any) -> Any:
+        await asyncio.sleep(1.5)
+        return await answers(*of)
+
+    gateway.script = slowly
+    here.closes(gateway)
+    async with asyncio.timeout(10.0):
+        await gateway.connect(here.address)
+
+
+@pytest.mark.req("AUTH-7.5.5")
+@pytest.mark.parametrize(
+    ("rate", "sources"), [(100, "one port"), (100, "1,000 ports"), (100, "200 hosts"), (300, "200 hosts")]
+)
+async def test_activations_without_a_proof_keep_nobody_out(here: World, rate: int, sources: str) -> None:
+    hosts, ports = SOURCES[sources]
+    attack = Attack("activate of new IDs", here.address, "stranger", rate, FLOOD_SECONDS, hosts, ports, tcp=True)
+    async with flood(Attacker(attack), here) as honest:
+        slow = asyncio.create_task(slow_gateway(here))
+        await honest.come()
+        await slow
+        assert here.server.access.under_way <= access.ACTIVATE_RUNS[0]
+
+
+@pytest.mark.parametrize("rate", [60, 120])
+async def test_a_gateway_that_never_answers_for_its_pnes_spends_its_own_share(here: World, rate: int) -> None:
+    key = (await here.key(Kind.GATEWAY, "bad")).reveal().hex()
+    bad = BadGateway("bad", key, here.address, rate, FLOOD_SECONDS, each=1, silent=True)
+    async with flood(Attacking(bad), here) as honest:
+        await until(lambda: here.server.access.under_way > 20, 20.0)
+        await honest.come()
+        pace, burst = access.UNPROVEN_PNES
+        assert here.server.access.under_way <= burst + 9 * pace
+
+
+@pytest.mark.parametrize("rate", [120, 240])
+async def test_a_gateway_that_makes_up_pnes_spends_its_own_share(here: World, rate: int) -> None:
+    """64 PNEs of suite 2 in each request, and a wrong hash for each of them."""
+    key = (await here.key(Kind.GATEWAY, "bad")).reveal().hex()
+    bad = Attacking(BadGateway("bad", key, here.address, rate, 6.0, each=64, silent=False))
+    async with flood(bad, here) as honest:
+        await honest.come()
+        told = await bad.told()
+    assert told.keys() <= {Code.CHANGED, Code.TOO_MANY_REQUESTS, Code.SERVICE_UNAVAILABLE}
+    pace, burst = access.UNPROVEN_PNES
+    assert 0 < told[Code.CHANGED] <= (burst + 12 * pace) / 64
+
+
+async def test_a_flood_is_told_the_same_whatever_the_id(here: World) -> None:
+    """1,000 IDs, half of them provisioned, in any order from strange addresses: one distribution of answers."""
+    ids = [f"gw-{random_bytes(6).hex()}" for _ in range(1000)]
+    for name in ids[:500]:
+        await here.provision(Kind.GATEWAY, name)
+    order = [(name, number < 500) for number, name in enumerate(ids)]
+    random.Random(14).shuffle(order)
+    told: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
+    stranger = Scripted("stranger")
+    here.closes(stranger)
+
+    async def answer(inbound: Any, body: Any) -> Any:
+        told[provisioned]["AUTHENTICATE Request"] += 1
+        return m.Proof(request.entity_id, random_bytes(16))
+
+    stranger.script = answer
+    async with Attacker(Attack("activate of new IDs", here.address, "x", 200, FLOOD_SECONDS, 20, 20, tcp=True)):
+        for number, (name, provisioned) in enumerate(order):
+            request = activate(0, name)
+            with Addresses().of_gateway(f"127.8.0.{number % 200 + 1}"):
+                link = await stranger.endpoint.connect(*here.address)
+            body = body_of((await ask(link, request)).payload)
+            told[provisioned][Result(body.result).name] += 1
+    assert told[True].keys() == told[False].keys() == {"AUTHENTICATE Request", "AUTHENTICATION_FAILED", "TOO_MANY"}
+    for what in told[True]:
+        known, unknown = told[True][what], told[False][what]
+        assert min(known, unknown) > 50
+        assert abs(known - unknown) < 4 * (known + unknown) ** 0.5, told
