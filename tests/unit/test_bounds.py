@@ -21,8 +21,9 @@ from cpns.service.refusals import PACE, STRANGERS_PACE, Refusals
 from cpns.service.system import SystemClock, random_bytes
 from cpns.shares import exceeded as module
 from cpns.shares.exceeded import Exceeded, Excess
+from cpns.shares.held import Bound
 from cpns.shares.party import Party
-from cpns.shares.table import TABLE, Bound
+from cpns.shares.table import TABLE
 from cpns.wire.group_messages import GroupKeyRequest
 
 ROOT = Path(__file__).parents[2]

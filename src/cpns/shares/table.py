@@ -5,34 +5,9 @@ number of its own, as something else bounds it. A test resolves each name, and f
 ours keeps and no row names: who adds one says here what bounds it.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
-ENTITIES: Final = "as many as the operator provisioned"
-MEMBERS: Final = "as many as are members of its networks"
-GROUPS: Final = "as many as its PNEs are in groups"
-OURS: Final = "set by our own configuration"
-ASKED: Final = "one for each request of ours that is under way; it ends with its answer or timeout"
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """One finite thing.
-
-    Attributes:
-        what: the thing.
-        one: what one party may have of it: a constant, or in words what else bounds it.
-        total: the same of all parties together.
-        kept: the attributes that hold it, ``room.file.Class.attribute``.
-        shown: tests that fill it, ``folder/file.py::name`` below `tests`.
-    """
-
-    what: str
-    one: str
-    total: str
-    kept: tuple[str, ...] = ()
-    shown: tuple[str, ...] = ()
-
+from cpns.shares.held import ASKED, ENTITIES, HELD, MEMBERS, Bound
 
 _TURNS: Final = "hostile/test_hostile_turns.py::"
 _STORE: Final = "unit/test_store_turns.py::"
@@ -393,131 +368,6 @@ ROWS: Final = (
         ("integration/test_pages.py::test_members_with_the_longest_names_and_their_keys",),
     ),
     Bound("pages that one list may have, for who reads it", "service.pages.MAX_PAGES", "that, for each list"),
-)
-
-HELD: Final = (
-    Bound(
-        "what a server knows of its entities",
-        "one of each",
-        ENTITIES,
-        (
-            "server.cm.ChangingMode._due",
-            "server.gateways.Gateways._connected",
-            "server.group_messages.GroupMessages._busy",
-            "service.authentication.Authentication._revoked",
-            "service.authentication.GatewayPeer.pns",
-            "service.presence.Presences._facts",
-            "session.table.Sessions._by_kid",
-            "session.table.Sessions._by_peer",
-            "session.table.Sessions._reserved",
-        ),
-    ),
-    Bound(
-        "what a server has told a PN GW of its members' groups",
-        "one of each, for `server.group_copies.REMEMBERED_SECONDS`",
-        GROUPS,
-        ("server.group_copies.GroupCopies._told", "server.group_copies.GroupCopies._waiting"),
-    ),
-    Bound("groups whose ownership is being passed on", "one task", GROUPS, ("server.groups.Groups._passing_on",)),
-    Bound(
-        "what a PN GW knows of its members",
-        "one of each",
-        MEMBERS,
-        (
-            "gateway.members.Members._members",
-            "gateway.members.Members.astray",
-            "gateway.members.Members.pns",
-            "gateway.members.Members.turned",
-            "gateway.networks.Networks._pending",
-            "gateway.networks._Pending.about",
-            "gateway.switching.Switching._given",
-        ),
-    ),
-    Bound(
-        "what a PN GW knows of the groups of its members",
-        "one of each",
-        GROUPS,
-        (
-            "gateway.group_keys.GroupKeys._busy",
-            "gateway.group_keys.GroupKeys._keyed",
-            "gateway.group_keys._Keyed.busy",
-            "gateway.group_keys._Keyed.told",
-            "gateway.groups.Groups._named",
-        ),
-    ),
-    Bound(
-        "copies of what the server has, and who fetches one",
-        "one of each",
-        GROUPS,
-        ("service.copies.Copies.of", "service.copies.Copies._orders", "service.copies.OneAtATime._turns"),
-    ),
-    Bound(
-        "what a PNE knows of its groups",
-        "one of each; epochs: pne.groups.EPOCHS_KEPT",
-        "pne.group_messages.MAX_HEARD",
-        (
-            "pne.group_messages.GroupMessages._heard",
-            "pne.group_messages.GroupMessages._sending",
-            "pne.group_views.View.places",
-            "pne.group_views.View.senders",
-            "pne.groups.Groups._asking",
-            "pne.groups.Groups._catching_up",
-            "pne.groups.Groups._coming",
-            "pne.groups.Groups._doubted",
-            "pne.groups.Groups._gkdks",
-            "pne.groups.Groups.keys",
-        ),
-    ),
-    Bound(
-        "keys of CM Devices that a node holds",
-        "one device alone has them",
-        "domain.cm.MAX_CM_DEVICES",
-        ("node.cm.Keys._keys", "node.cm.Keys._refused"),
-    ),
-    Bound(
-        "what our own configuration and sockets are",
-        OURS,
-        OURS,
-        (
-            "gateway.app.Gateway.bound",
-            "gateway.app.Gateway.pans",
-            "gateway.uplink.Uplink._servers",
-            "transport.door.Door._accepting",
-            "transport.door.Door._listeners",
-            "transport.endpoint.Endpoint._listeners",
-            "store.dialect.DriverSql._texts",
-        ),
-    ),
-    Bound(
-        "work that a request or our own clock began",
-        "one for each request that is worked on",
-        "shares.bounds.REQUESTS.running.total",
-        ("service.background.Background._tasks",),
-    ),
-    Bound(
-        "what an operator imports",
-        "one sheet",
-        "one sheet",
-        (
-            "service.provisioning._Known._by_id",
-            "service.provisioning._Known._keys",
-            "service.provisioning._Known._names",
-        ),
-    ),
-    Bound(
-        "what processes of one server ask each other",
-        "the processes trust each other, as they share key and store",
-        "transport.siblings.REMEMBERED",
-        (
-            "transport.siblings.NatsSiblings._alive",
-            "transport.siblings.NatsSiblings._handlers",
-            "transport.siblings.NatsSiblings._questions",
-            "transport.siblings.NatsSiblings._seen",
-            "transport.siblings.NatsSiblings._work",
-            "transport.siblings._Question.answers",
-            "transport.siblings._Question.waited_for",
-        ),
-    ),
 )
 
 TABLE: Final = (*REQUESTS, *RUNS, *TRAFFIC, *ROWS, *HELD)
