@@ -298,3 +298,42 @@ def test_a_device_is_set_and_lists_show_what_counts(site: Site) -> None:
     everything = json.loads(site.good("device", "list", "--all", "--output", "json"))["items"]
     assert [(one["id"], one["state"]) for one in everything] == [("lamp-1", "active"), ("lamp-2", "revoked")]
     assert "hub" in site.good("gateway", "list", "--all")
+
+
+MAC = "aa:bb:cc:dd:ee:01"
+KEYS = "".join(f"{number:02x}" for number in range(7, 39))
+SHEETS = {
+    "open quote": ('id,note,gateway,key\nlamp-1,"Kitchen,,\nlamp-2,Hall,,\nlamp-3,Attic,,\n', {2: "open_quote"}, 3),
+    "comma in note": ("id,note,gateway,key\nlamp-11,Kitchen, left,,\nlamp-12,Hall,,\n", {2: "bad_row"}, 2),
+    "unknown gateway": ("id,note,gateway,key\nlamp-21,Kitchen,hub-that-nobody-added,\n", {2: "unknown_gateway"}, 1),
+    "semicolons, upper case": ("ID;Note;Gateway\r\nlamp-31;Kitchen;\r\n", {}, 1),
+    "trailing empty columns": ("id,note,,\nlamp-51,Kitchen,,\n", {}, 1),
+    "one MAC, three spellings": (f"id\n{MAC}\nAA-BB-CC-DD-EE-01\naabbccddee01\n", {3: "id_twice", 4: "id_twice"}, 3),
+    "tabs": ("id\tnote\nlamp-91\tKitchen\n", {}, 1),
+    "space after the ID": ("id,note\nlamp-101,Kitchen\nlamp-101 ,Again\n", {3: "id_twice"}, 2),
+    "blank lines": ('id,note\n"lamp-111",Kitchen\n\n\nlamp-112,Hall\n', {}, 2),
+    "equal keys": (f"id,note,key\nlamp-121,A,{KEYS}\nlamp-122,B,{KEYS}\n", {3: "key_twice"}, 2),
+    "formula": ('id,note\nlamp-151,=HYPERLINK("x")\n', {}, 1),
+    "weak keys": (f"id,key\nlamp-123,{'00' * 32}\nlamp-124,{'ab' * 32}\n", {2: "weak_key", 3: "weak_key"}, 2),
+}
+
+
+@pytest.mark.parametrize("name", SHEETS)
+def test_sheets_that_others_had(site: Site, name: str) -> None:
+    text, bad, rows = SHEETS[name]
+    out = site.folder / "new.csv"
+    for call in (("--dry-run",), ("--out", out)):
+        code, said, _ = site.run("device", "import", site.sheet(text), *call, "--output", "json")
+        report = json.loads(said)
+        assert {row["line"]: row["code"] for row in report["bad"]} == bad
+        assert (report["rows"], code) == (rows, 1 if bad else 0)
+        assert report["imported"] == (rows if call[0] == "--out" and not bad else 0)
+    assert out.exists() is (not bad)
+    assert len(site.devices()) == (0 if bad else rows)
+
+
+def test_a_sheet_in_another_encoding_is_refused(site: Site) -> None:
+    sheet = site.folder / "latin1.csv"
+    sheet.write_bytes(b"id,note\nlamp-131,K\xfcche\n")
+    site.fails("bad_csv", "device", "import", sheet, "--out", site.folder / "new.csv")
+    assert not list(site.folder.glob("new*"))

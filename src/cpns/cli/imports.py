@@ -5,7 +5,7 @@ import io
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
@@ -17,6 +17,10 @@ from cpns.cli.options import Output
 from cpns.domain.inventory import Kind
 from cpns.domain.sheet import COLUMNS, SEPARATORS, Row, read_sheet, write_csv
 from cpns.errors import BadInput, Conflict, NotFound
+from cpns.store.files import read_bounded
+
+MAX_BYTES: Final = 256 << 20
+"""Of a file: two million devices with their keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def import_devices(data: Path, file: Path, how: How, passphrase_file: Path | Non
 
 def _read(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_bounded(file, MAX_BYTES)
     except FileNotFoundError as error:
         raise NotFound("file_missing", f"There is no file {file}.") from error
     except OSError as error:

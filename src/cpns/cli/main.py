@@ -1,12 +1,13 @@
 """The entry point: all nouns in one application, and how errors end."""
 
-import os
+import contextlib
 import sys
 from typing import Annotated, NoReturn
 
 import typer
 
-from cpns.cli import bench, cm, demo, device, explain, gateway, group, network, node, pne, pne_group, server
+from cpns.cli import bench, cm, demo, device, explain, gateway, group, network, node, pne, pne_group, server, streams
+from cpns.cli.words import text_alone
 from cpns.errors import CpnsError, Refused, UserError
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ pne.app.add_typer(pne_group.app)
 app.command()(explain.explain)
 app.command()(demo.demo)
 app.command()(bench.bench)
+text_alone(app)
 
 
 def _version(wanted: bool) -> None:
@@ -46,14 +48,20 @@ def options(
 def main() -> None:
     """Run the command of ``sys.argv``.
 
-    Exit codes: 0, 1 for an error (``error[code]: sentence`` on stderr), 2 for wrong usage, 130 for Ctrl-C.
+    Exit codes: 0, 1 for an error (``error[code]: sentence`` on stderr), 2 for wrong usage, 130 for Ctrl-C. Where nobody
+    reads standard output any more that is 1 too, without a word, as people end a pipe so.
     """
     try:
-        app()
+        streams.prepare()
+        try:
+            app()
+        except SystemExit:
+            sys.stdout.flush()
+            raise
     except CpnsError as error:
         _fail(*_told(error))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        streams.finish()
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -72,7 +80,9 @@ def _told(error: CpnsError) -> tuple[str, str]:
 
 
 def _fail(code: str, sentence: str) -> NoReturn:
-    print(f"error[{code}]: {sentence}", file=sys.stderr)
+    streams.finish()
+    with contextlib.suppress(OSError):
+        print(f"error[{code}]: {sentence}", file=sys.stderr, flush=True)
     sys.exit(1)
 
 

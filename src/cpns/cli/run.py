@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import time
+import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cpns.errors import BadInput
 from cpns.shares.noted import Line, Noted
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 Role = Callable[[asyncio.Event], Awaitable[int]]
 """Runs until the event is set, closes what it opened, and returns the exit code."""
+
+_log = logging.getLogger("cpns")
 
 MAX_TEXT: Final = 400
 """Characters of a line of the log; the rest is cut off."""
@@ -30,7 +33,7 @@ def run(role: Role) -> int:
     A second signal ends the process at once.
     """
     with asyncio.Runner(loop_factory=_new_loop) as runner:
-        return runner.run(_with_signals(role))
+        return runner.run(with_signals(role))
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -41,7 +44,8 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-async def _with_signals(role: Role) -> int:
+async def with_signals(role: Role) -> int:
+    """See `run`."""
     stop = asyncio.Event()
 
     def caught(number: int) -> None:
@@ -130,9 +134,11 @@ class Trace:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._file: TextIO = path.open("a", buffering=1, encoding="utf-8")
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise BadInput("file_not_written", f"{path} can't be written: {error.strerror}.") from error
+        self._path = path
+        weakref.finalize(self, os.close, self._file)
 
     def __call__(self, passed: "Passed") -> None:
         """Append a line for *passed*."""
@@ -143,7 +149,10 @@ class Trace:
             "what": passed.what,
             "session": passed.session,
         }
-        self._file.write(json.dumps(line) + "\n")
+        try:
+            os.write(self._file, json.dumps(line).encode() + b"\n")  # at once: several processes may append
+        except OSError as error:  # not the business of who sent the message
+            _log.warning("%s can't be written (%s): lines of the trace are lost", self._path, error.strerror)
 
 
 def trace_to(path: Path | None) -> Trace | None:

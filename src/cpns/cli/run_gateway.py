@@ -39,6 +39,8 @@ def run_gateway(config: GatewayConfig, eukey: Secret, control: Path | None) -> i
 
 def check_authority(tls_ca: Path | None) -> None:
     """Raise `BadInput`, ``bad_certificate``, where an uplink can't check certificates by the PEM file *tls_ca*."""
+    if tls_ca is not None and not tls_ca.is_file():  # a device may have no end
+        raise BadInput("bad_certificate", f"{tls_ca} can't be used (it is no file).")
     try:
         ssl.create_default_context(cafile=tls_ca)
     except OSError as error:

@@ -11,8 +11,8 @@ from typing import Any
 
 from cpns.cli import groups
 from cpns.cli.control import Action, Control
+from cpns.cli.events import Events
 from cpns.cli.options import Output
-from cpns.cli.output import plain
 from cpns.cli.run import log_to_stderr, run, trace_to
 from cpns.crypto.local_eukey import gateway_vault_key
 from cpns.domain.cm import CmKey
@@ -37,8 +37,6 @@ from cpns.wire.registry import Mode
 
 MODES = {"pne": Mode.PNE, "gateway": Mode.PN_GW, "both": Mode.BOTH}
 AUTO = "auto"
-ANSWER = "received"
-"""What a text that was pushed is answered with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +111,10 @@ class _Run:
         self._config = config
         self._habits = habits
         self._store = store
-        self._json = output is Output.JSON
+        self._events = Events(config.pne.pne_id, output)
+        self._tell = self._events.tell
         self._watch = trace_to(habits.trace)
-        self._inbox = Inbox(self._received)
+        self._inbox = Inbox(self._events.received)
         self._texts = groups.Texts()
         self._keys = None
         if habits.gateway_key is None:
@@ -155,7 +154,7 @@ class _Run:
         actions |= groups.of_pne(self._present, self._texts)
         door = None if habits.control is None else Control(habits.control, actions)
         await self._node.start()
-        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait())]
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait()), asyncio.create_task(self._events.lost())]
         if habits.source != "none":
             tasks.append(asyncio.create_task(self._send()))
         try:
@@ -236,11 +235,3 @@ class _Run:
     def _established(self, gateway: EntityId, pn: PnId) -> None:
         pne = self._config.pne.pne_id
         self._tell(f"{pne} established through {gateway} in {pn}", "established", gateway=gateway, pn=pn)
-
-    def _received(self, text: str) -> str:
-        self._tell(f"received {text}", "received", text=text)
-        return ANSWER
-
-    def _tell(self, line: str, event: str, **fields: object) -> None:
-        shown = {"event": event, "device": self._config.pne.pne_id, **fields}
-        print(json.dumps(shown) if self._json else plain(line), flush=True)

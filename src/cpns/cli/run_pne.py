@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from cpns.cli.control import Control
+from cpns.cli.events import Events
 from cpns.cli.groups import Texts, line_of
 from cpns.cli.members import of_pne
 from cpns.cli.options import Output
-from cpns.cli.output import plain
 from cpns.cli.run import log_to_stderr, run, trace_to
 from cpns.errors import NoAnswer, Refused, Unavailable
 from cpns.ids import EntityId, PnId
@@ -28,8 +28,6 @@ from cpns.wire.pn_messages import PnChangeNotify
 from cpns.wire.registry import Change
 from cpns.wire.sg_messages import SgChangeNotify, SgInvitation
 
-ANSWER = "received"
-"""What a text that was pushed is answered with."""
 AWAKE_SECONDS: Final = 0.5
 """What a device that sleeps between readings gives the server to send what it kept."""
 
@@ -75,21 +73,29 @@ class _Run:
     def __init__(self, config: PneConfig, habits: Habits, output: Output) -> None:
         self._id = config.pne_id
         self._habits = habits
-        self._json = output is Output.JSON
+        self._events = Events(config.pne_id, output)
+        self._tell = self._events.tell
         self._texts = Texts()
         self._pne = Pne(
-            *(config, SystemClock(), random_bytes, Inbox(self._received), trace_to(config.trace), self._established),
+            *(
+                config,
+                SystemClock(),
+                random_bytes,
+                Inbox(self._events.received),
+                trace_to(config.trace),
+                self._established,
+            ),
             on_change=self._changed,
             consent=self._consent,
         )
         self._refused = 0
-        self._unheard = asyncio.Event()
 
     async def until(self, stop: asyncio.Event) -> int:
         """Run until *stop* or the end of the source.
 
         Raises:
             BrokenPipeError: nobody reads our standard output any more.
+            Unavailable: ``no_network``, ``output_failed``.
         """
         try:
             await self._pne.start()
@@ -100,7 +106,7 @@ class _Run:
         tasks: list[asyncio.Task[object]] = [
             asyncio.create_task(self._pne.run()),
             asyncio.create_task(stop.wait()),
-            asyncio.create_task(self._unheard.wait()),
+            asyncio.create_task(self._events.lost()),
         ]
         if habits.source != "none":
             tasks.append(asyncio.create_task(self._send()))
@@ -117,8 +123,6 @@ class _Run:
             if door is not None:
                 await door.close()
             await self._pne.close()
-        if self._unheard.is_set():
-            raise BrokenPipeError
         return 1 if self._refused else 0
 
     async def _send(self) -> None:
@@ -199,16 +203,5 @@ class _Run:
         self._tell(f"{what}: {answer}", "asked", group=asked.sg_id, what=what, answer=answer)
         return self._habits.accept
 
-    def _received(self, text: str) -> str:
-        self._tell(f"received {text}", "received", text=text)
-        return ANSWER
-
     def _bad_line(self, number: int, why: str) -> None:
         print(f"error[bad_line]: Line {number} is no reading: {why}.", file=sys.stderr, flush=True)
-
-    def _tell(self, line: str, event: str, **fields: object) -> None:
-        shown = json.dumps({"event": event, "device": self._id, **fields}) if self._json else plain(line)
-        try:
-            print(shown, flush=True)
-        except BrokenPipeError:  # raised here, it would end in the PNE's own care for lost sockets
-            self._unheard.set()

@@ -60,6 +60,9 @@ def _check_processes(config: ServerConfig, folder: Folder) -> None:
 def _check_certificate(config: ServerConfig) -> None:
     if config.tls_certificate is None:
         return
+    for path in (config.tls_certificate, config.tls_key):
+        if path is not None and not path.is_file():  # a device may have no end
+            raise BadInput("bad_certificate", f"{path} can't be used (it is no file).")
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(config.tls_certificate, config.tls_key)
     except OSError as error:

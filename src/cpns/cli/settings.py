@@ -7,6 +7,9 @@ from typing import Any, Final
 import typer
 
 from cpns.errors import BadInput, NotFound
+from cpns.store.files import read_bounded
+
+MAX_BYTES: Final = 1 << 20
 
 OF_THE_FOLDER: Final = ("store",)
 """Keys of ``server.toml`` in a server's data folder that are no flags: all commands that work on it heed them."""
@@ -46,7 +49,7 @@ def _in_data(context: typer.Context) -> Path | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_bounded(path, MAX_BYTES).decode())
     except FileNotFoundError as error:
         raise NotFound("config_missing", f"There is no settings file {path}.") from error
     except OSError as error:

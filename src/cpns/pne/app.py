@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cpns.crypto.schedule import Profile
-from cpns.errors import Refused, Result
+from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.pne.cm import Changing
 from cpns.pne.config import PneConfig, Where
@@ -389,9 +389,11 @@ class Pne:
         if source.peer_id != self.config.server_id:
             return UNIFORM_REFUSAL
         if inbound.path == application.INBOX_PATH:
-            return Answer(
-                Code.CHANGED, application.encode_text(self._inbox.receive(application.decode_push(inbound.payload)))
-            )
+            push = application.decode_push(inbound.payload)
+            try:
+                return Answer(Code.CHANGED, application.encode_text(self._inbox.receive(push)))
+            except NoAnswer:  # nobody took it: the server keeps it, or tells its operator
+                return None
         raise Refused(Result.NOT_ALLOWED, "no_such_resource")
 
     async def _on_message(self, inbound: Inbound) -> Answer | None:

@@ -10,7 +10,7 @@ REMEMBERED: Final = 64
 """Pushes whose answers are kept, in case the server did not get one and sends the push again."""
 
 Take = Callable[[str], str]
-"""Takes a text; returns the text of the answer."""
+"""Takes a text; returns the text of the answer. Raises `NoAnswer` where it could not be taken."""
 
 
 class Inbox:

@@ -1,5 +1,6 @@
 """Small files that nobody else may read."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -59,6 +60,15 @@ def read_private(path: Path, code: str, if_missing: str) -> bytes:
         )
     if len(content) > _MOST_BYTES:
         raise BadInput(f"{code}_unreadable", f"{path} is longer than {_MOST_BYTES} bytes: name another file")
+    return content
+
+
+def read_bounded(path: Path, most_bytes: int) -> bytes:
+    """Return the content of *path*. Raises `OSError`, also where it is longer: a device may have no end."""
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
     return content
 
 
