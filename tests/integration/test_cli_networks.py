@@ -47,7 +47,8 @@ class Site(Parties):
 def site(tmp_path: Path) -> Iterator[Site]:
     one = Site(tmp_path)
     try:
-        one.provision("alice", "bob", "carol", "dave")
+        one.provision("bob", "carol", "dave")
+        one.prepare("device", "add", "alice", "--owner", "--data", one.path("server"), "--out", one.path("alice.key"))
         one.prepare("gateway", "add", "gw-2", "--data", one.path("server"), "--out", one.path("gw-2.key"))
         yield one
     finally:

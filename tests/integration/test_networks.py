@@ -24,6 +24,7 @@ from tests.support.world import SERVER, World, until, world
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[World]:
     async with world(tmp_path) as one:
+        one.may_own = {"alice", "bob"}
         yield one
 
 

@@ -70,6 +70,7 @@ class World:
         self.group_changes: dict[str, list[SgChangeNotify]] = {}
         self.said: dict[str, list[GroupText]] = {}
         self.accepting: set[str] = set()
+        self.may_own: set[str] = set()
         self.gateways: list[Gateway] = []
         self.pnes: list[Pne] = []
         self.kek = Secret(random_bytes(32))
@@ -96,8 +97,9 @@ class World:
         self.said, self.inboxes, self.accepting = other.said, other.inboxes, other.accepting
         self.group_changes, self.changes = other.group_changes, other.changes
 
-    async def provision(self, kind: Kind, name: str, via: str | None = None) -> Secret:
-        credential = await self.provisioning.add(kind, name, via, "", allow_unknown_gateway=True)
+    async def provision(self, kind: Kind, name: str, via: str | None = None, *, may_own: bool = False) -> Secret:
+        how = {"may_own": may_own or name in self.may_own, "allow_unknown_gateway": True}
+        credential = await self.provisioning.add(kind, name, via, "", **how)
         self.keys[name] = credential.eukey
         return credential.eukey
 

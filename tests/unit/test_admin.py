@@ -63,7 +63,7 @@ class Offline:
     async def network(self, pn_id: str, gateway: str, *devices: str, strangers: tuple[str, ...] = ()) -> None:
         """Make a PN of a gateway and devices that are made with it."""
         for kind, name in [(Kind.GATEWAY, gateway), *((Kind.PNE, device) for device in devices)]:
-            await self.provisioning.add(kind, name, None, "")
+            await self.provisioning.add(kind, name, None, "", may_own=kind is Kind.PNE)
         await self.establish(pn_id, gateway, *devices)
         await self.strangers(gateway, *strangers)
 

@@ -38,15 +38,23 @@ READING = StoredReading(7, bytes(12), EntityId("watch"), EntityId("hub"), "e2e",
 MEMBER = (PnId("pn-1"), Present(EntityId("watch"), pan_secure=False, since=110.0, guest=False))
 HEARD = Fact(Presence.CONNECTED, 194.0, Source.PNE)
 ASLEEP = Fact(Presence.ASLEEP, 150.0, Source.GATEWAY)
-FINE = Facts(200.0, True, WATCH, HUB, True, 10.0, True, READING, MEMBER, (), HEARD)
+FINE = Facts(200.0, True, WATCH, HUB, True, 10.0, True, READING, MEMBER, (), HEARD, owner=EntityId("watch"))
 WAITS = Waiting(EntityId("watch"), PnId("pn-1"), EntityId("hub"), known=True, since=120.0, last=180.0, attempts=3)
 
 
 def test_all_is_well() -> None:
     found = explain(FINE)
-    assert [one.good for one in found] == [True] * 7
-    assert [one.age for one in found] == [100.0, 10.0, 90.0, None, 10.0, 6.0, 5.0]
+    assert [one.good for one in found] == [True] * 8
+    assert [one.age for one in found] == [100.0, 10.0, 90.0, None, 10.0, 6.0, 5.0, None]
     assert not any(one.next_step for one in found)
+
+
+def test_who_stands_in_for_an_owner_and_how_one_is_named() -> None:
+    found = explain(dataclasses.replace(FINE, owner=None, stands_in=EntityId("lamp")))[-1]
+    assert (found.step, found.good) == ("owner", None)
+    assert "lamp came first" in found.what
+    assert "`cpns network set pn-1 --owner DEVICE`" in found.next_step
+    assert explain(dataclasses.replace(FINE, owner=None))[-1].what == "nobody owns it"
 
 
 @pytest.mark.parametrize("reason", NEXT)
@@ -96,13 +104,13 @@ async def test_it_is_told_of_a_live_device(tmp_path: Path) -> None:
         gateway = await one.start_gateway(answer_timeout=0.5)
         pne = await one.joined_pne("pne-1", gateway)
         await pne.send(pne.next_reading({"n": 1}))
-        assert [finding.good for finding in await admin.explain("pne-1")] == [True] * 7
+        assert [finding.good for finding in await admin.explain("pne-1")] == [*[True] * 7, None]
         await one.provision(Kind.PNE, "pne-2")
         one.keys["pne-2"] = Secret(random_bytes(32))
         await one.start_pne("pne-2", gateway, timer=0.5)
         await one.refusal("pne-2")
         found = await admin.explain("pne-2")
-        assert [finding.good for finding in found] == [True, False, None, True, False, False, None]
+        assert [finding.good for finding in found] == [True, False, None, True, False, False, None, None]
         assert "no_answer" in found[1].what  # its LocalEUKey copy does not open, so it says nothing
         with pytest.raises(NotFound):
             await admin.explain("pne-3")

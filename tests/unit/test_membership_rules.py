@@ -69,18 +69,20 @@ ADMISSION = {
 }
 
 _RIGHTS = """
-              operator  owner  gateway  member  guest  away  outsider  other-gateway
-    invite    yes       yes    open     open    no     no    no        no
-    approve   yes       yes    no       no      no     no    no        no
-    refuse    yes       yes    no       no      no     no    no        no
-    expel     yes       yes    yes      no      no     no    no        no
-    release   yes       yes    yes      no      no     no    no        no
+              operator  owner  first  gateway  member  guest  away  outsider  other-gateway
+    invite    yes       yes    yes    open     open    no     no    no        no
+    approve   yes       yes    yes    no       no      no     no    no        no
+    refuse    yes       yes    no     no       no      no     no    no        no
+    expel     yes       yes    yes    yes      no      no     no    no        no
+    release   yes       yes    no     yes      no      no     no    no        no
 """
-"""``open``: where the policy is open. ``away``: on the list as member, and not in the PN. Operator and owner alone
-write the member list: they bar whom they expel, and lift a bar when they invite."""
+"""``open``: where the policy is open. ``away``: on the list as member, and not in the PN. ``first``: the member that is
+in it longest, where there is no owner; it puts out one a minute. Operator and owner alone bar whom they expel, and lift
+a bar when they invite."""
 _ACTORS, *_ROWS = map(str.split, _RIGHTS.strip().splitlines())
 RIGHTS = {(action, who): right for action, *row in _ROWS for who, right in zip(_ACTORS, row, strict=True)}
 GOVERN = ("operator", "owner")
+MAY_OWN = (PNES[1], PNES[4])
 
 # --- the model
 
@@ -91,9 +93,10 @@ class Pn:
 
     gateway: EntityId
     policy: Policy
-    owner: EntityId | None
+    owner: EntityId | None = None
     version: int = 1
     alias: str | None = None
+    expelled_at: float = 0.0
     listed: dict[EntityId, Standing] = field(default_factory=dict)
     inside: dict[EntityId, tuple[bool, float]] = field(default_factory=dict)
 
@@ -109,6 +112,8 @@ class Pn:
             return "gateway" if actor.entity_id == self.gateway else "other-gateway"
         if actor.entity_id == self.owner:
             return "owner"
+        if self.owner is None and [actor.entity_id] == self.longest()[:1]:
+            return "first"
         member = self.listed.get(actor.entity_id) is Standing.MEMBER
         if actor.entity_id in self.inside:
             return "member" if member else "guest"
@@ -118,15 +123,19 @@ class Pn:
         right = RIGHTS[action, self.who(actor)]
         return right == "yes" or (right == "open" and self.policy is Policy.OPEN)
 
+    def longest(self) -> list[EntityId]:
+        """The members that are in it, the one that has been so longest first; of those that came at once, by ID."""
+        here = sorted((at, pne) for pne, (_, at) in self.inside.items())
+        return [pne for _, pne in here if self.listed.get(pne) is Standing.MEMBER]
+
     def put_out(self, *whom: EntityId, off_the_list: bool = False) -> None:
-        """They are in it no longer. An owner that is no member any more has an heir: the member that is in longest."""
+        """They are in it no longer. An owner that is no member any more has an heir, among those that may own."""
         for pne in whom:
             self.inside.pop(pne, None)
             if off_the_list:
                 self.listed.pop(pne, None)
         if self.owner is not None and self.listed.get(self.owner) is not Standing.MEMBER:
-            heirs = [(at, pne) for pne, (_, at) in self.inside.items() if self.listed.get(pne) is Standing.MEMBER]
-            self.owner = min(heirs)[1] if heirs else None  # of those that came at once, by ID
+            self.owner = next((pne for pne in self.longest() if pne in MAY_OWN), None)
 
 
 class Model:
@@ -147,7 +156,7 @@ class Model:
         if pn is not None and pn.gateway != gateway:
             return Result.UNKNOWN_PN
         founding = pn is None
-        pn = pn or Pn(gateway, policy, owner=next(iter(came), None))
+        pn = pn or Pn(gateway, policy)
         self.pns |= {pn_id: pn} if came else {}
         became: dict[EntityId, Admission] = {}
         others = [other for other in self.pns.values() if other is not pn]
@@ -159,13 +168,15 @@ class Model:
                 for other in others:
                     other.put_out(pne)
                 pn.inside[pne] = (secure, pn.inside[pne][1] if pne in pn.inside else at)
+        here = [pne for pne in came if pne in pn.inside and pn.listed.get(pne) is Standing.MEMBER]
+        pn.owner = pn.owner or next((pne for pne in here if pne in MAY_OWN), None)
         return became
 
     def invite(self, pn: Pn, actor: Actor, whom: Sequence[EntityId]) -> Result:
         governs = pn.who(actor) in GOVERN
         if not pn.may("invite", actor) or (not governs and Standing.BARRED in map(pn.listed.get, whom)):
             return Result.NOT_ALLOWED
-        if governs:
+        if governs or pn.who(actor) == "first":
             pn.listed.update({pne: Standing.INVITED for pne in whom if pn.listed.get(pne) is not Standing.MEMBER})
         return Result.SUCCESS
 
@@ -188,12 +199,16 @@ class Model:
         pn.put_out(pne, off_the_list=True)
         return Result.SUCCESS
 
-    def expel(self, pn: Pn, actor: Actor, whom: Sequence[EntityId]) -> Result:
+    def expel(self, pn: Pn, actor: Actor, whom: Sequence[EntityId], at: float) -> Result:
         if not pn.may("expel", actor) or actor.entity_id in whom:
             return Result.NOT_ALLOWED
         governs = pn.who(actor) in GOVERN
         if not {*whom} <= {*pn.inside, *(pn.listed if governs else ())}:
             return Result.NOT_A_MEMBER
+        if pn.who(actor) == "first":
+            if len(whom) > 1 or at < pn.expelled_at + 60:
+                return Result.TOO_MANY
+            pn.expelled_at = at
         if governs:
             pn.listed.update(dict.fromkeys(whom, Standing.BARRED))
         pn.put_out(*whom)
@@ -255,7 +270,7 @@ def ends(step: Callable[[], T]) -> T | Result:
 
 def new(entity_id: EntityId) -> NewEntity:
     kind = Kind.GATEWAY if entity_id in GATEWAYS else Kind.PNE
-    return NewEntity(entity_id, kind, None, "", b"sealed", entity_id.encode(), 1.0)
+    return NewEntity(entity_id, kind, None, "", b"sealed", entity_id.encode(), 1.0, entity_id in MAY_OWN)
 
 
 ANYBODY = [OPERATOR, *(Actor(Role.GATEWAY, one) for one in GATEWAYS), *(Actor(Role.PNE, one) for one in PNES)]
@@ -288,9 +303,9 @@ class Machine(RuleBasedStateMachine):
     def _seen(self, pn_id: PnId) -> Network | None:
         return next((one.network for one in self.seen.inventories if one.network.pn_id == pn_id), None)
 
-    def _settled(self, before: Model, refused: bool, idle: Collection[PnId] = ()) -> None:
+    def _settled(self, step: str, before: Model, refused: bool, idle: Collection[PnId] = ()) -> None:
         """See what the step made of the store; *idle*: PNs whose version may grow though nothing is told anew."""
-        self.now += 1
+        self.now += 10
         was, self.seen = self.seen, self.loop.run_until_complete(self.database.run(look, write=False))
         assert not refused or self.seen == was
         for pn_id, pn in self.model.pns.items():
@@ -298,7 +313,8 @@ class Machine(RuleBasedStateMachine):
             assert seen is not None
             grown = seen.version - (0 if old is None else old.version)
             changed = old is None or pn.told() != old.told()
-            assert grown == 1 if changed else grown in ((0, 1) if pn_id in idle else (0,))
+            owned = old is not None and step == "establish" and pn.owner != old.owner  # a change by itself
+            assert grown == 1 + owned if changed else grown in ((0, 1) if pn_id in idle else (0,))
             pn.version = seen.version
 
     def edit(self, action: str, pn_id: PnId, asker: Actor, about: Sequence[EntityId], **asked: Any) -> None:
@@ -312,7 +328,7 @@ class Machine(RuleBasedStateMachine):
             lambda: self.loop.run_until_complete(self.store.edit(pn_id, subjects, edit, self.now, asker.entity_id))
         )
         assert (edited if isinstance(edited, Result) else Result.SUCCESS) is expected
-        self._settled(before, refused=isinstance(edited, Result), idle=[pn_id])
+        self._settled(action, before, refused=isinstance(edited, Result), idle=[pn_id])
         if isinstance(edited, Result) or pn is None:
             return
         assert edited.before == was
@@ -345,7 +361,7 @@ class Machine(RuleBasedStateMachine):
         step = pick(STEPS)
         waited = [pn_id for pn_id, pn in self.model.pns.items() if Standing.PENDING in pn.listed.values()]
         pn_id = pick([*PNS, *self.model.pns, *self.model.pns, *(waited * 9 if step in ("approve", "refuse") else ())])
-        pn = self.model.pns.get(pn_id) or Pn(GATEWAYS[2], Policy.OPEN, None)
+        pn = self.model.pns.get(pn_id) or Pn(GATEWAYS[2], Policy.OPEN)
         waiting = [pne for pne, how in pn.listed.items() if how is Standing.PENDING]
         near = [*pn.inside, *PNES, *pn.inside, *pn.listed, *([pn.owner] * 3 if pn.owner else [])]
         whom = list(dict.fromkeys(pick(near) for _ in range(pick([1, 1, 2, 3]))))
@@ -356,8 +372,10 @@ class Machine(RuleBasedStateMachine):
             pnes = [pne for pne in [*waiting, *waiting, *PNES] if pne not in self.model.revoked]
             came = {pick(pnes): pick([True, False]) for _ in range(pick([1, 2, 3, 0]))} if pnes else {}
             self.establish(pn_id, pick([*GATEWAYS, *[pn.gateway] * 9]), pick(Policy), came)
-        elif step in ("invite", "expel"):
+        elif step == "invite":
             self.edit(step, pn_id, actor, whom, actor=actor, whom=whom)
+        elif step == "expel":
+            self.edit(step, pn_id, actor, whom, actor=actor, whom=whom, at=self.now)
         elif step in ("approve", "refuse"):
             pne = pick([*near, *waiting * 20])
             self.edit(step, pn_id, actor, [pne], actor=actor, pne=pne)
@@ -381,7 +399,7 @@ class Machine(RuleBasedStateMachine):
         arrived = tuple(Membership(pne, secure) for pne, secure in came.items())
         finished = Establishment(pn_id, via, None, policy, self.now, arrived, {})
         admitted = ends(lambda: self.loop.run_until_complete(self.store.establish(finished)))
-        self._settled(before, refused=isinstance(admitted, Result))
+        self._settled("establish", before, refused=isinstance(admitted, Result))
         if isinstance(admitted, Result):
             assert admitted is expected
             return
@@ -396,7 +414,7 @@ class Machine(RuleBasedStateMachine):
         before, first = deepcopy(self.model), pne not in self.model.revoked
         concerned = self.model.revoke(pne) if first else set()
         revocation = self.loop.run_until_complete(self.store.revoke(pne, self.now))
-        self._settled(before, refused=not first, idle=concerned)
+        self._settled("revoke", before, refused=not first, idle=concerned)
         assert revocation.first is first
         assert {network.pn_id: network for network in revocation.left} == {pn: self._seen(pn) for pn in concerned}
 
@@ -413,7 +431,8 @@ class Machine(RuleBasedStateMachine):
         for one in self.seen.inventories:
             network, pn = one.network, self.model.pns[one.network.pn_id]
             told = (pn.gateway, pn.alias, pn.owner, pn.policy, pn.version)
-            assert network == Network(network.pn_id, *told, created_at=network.created_at)
+            assert network == Network(network.pn_id, *told, network.created_at, pn.expelled_at)
+            assert one.first == (next(iter(pn.longest()), None) if pn.owner is None else None)
             here = [(pne, pn.listed.get(pne) is not Standing.MEMBER) for pne in sorted(pn.inside)]
             assert [(member.pne_id, member.guest) for member in one.members] == here
             assert one.listed == tuple(sorted(who for who in pn.listed.items() if who[0] not in pn.inside))
@@ -449,6 +468,7 @@ TestMembershipOnPostgres = OnPostgres.TestCase
 OWNER, SOMEONE, WAITS, MEMBER, BARRED = map(EntityId, ("owner", "someone", "waits", "another", "barred"))
 PLACES = {
     **dict.fromkeys([OWNER, EntityId("member"), MEMBER], Place(Standing.MEMBER, present=True)),
+    EntityId("first"): Place(Standing.MEMBER, present=True, first=True),
     EntityId("guest"): Place(None, present=True, home=True),
     EntityId("away"): Place(Standing.MEMBER),
     **dict.fromkeys([EntityId("outsider"), SOMEONE], Place()),
@@ -456,6 +476,7 @@ PLACES = {
     BARRED: Place(Standing.BARRED),
 }
 NETWORK = Network(PNS[0], GATEWAYS[0], None, OWNER, Policy.OPEN, 7, 1.0)
+NOBODY_S = replace(NETWORK, owner=None)
 ACTORS = {"gateway": Actor(Role.GATEWAY, GATEWAYS[0]), "other-gateway": Actor(Role.GATEWAY, GATEWAYS[1])}
 ACTORS |= {"operator": OPERATOR} | {str(pne): Actor(Role.PNE, pne) for pne in PLACES if pne in _ACTORS}
 
@@ -468,27 +489,33 @@ def test_admit_is_its_table() -> None:
 
 @pytest.mark.parametrize(("action", "who"), RIGHTS)
 def test_who_may_do_what(action: str, who: str) -> None:
-    governs, actor = who in GOVERN, ACTORS[who]
-    invited, barred = ({SOMEONE: Standing.INVITED}, {MEMBER: Standing.BARRED}) if governs else ({}, {})
+    actor, network = ACTORS[who], NOBODY_S if who == "first" else NETWORK
+    invited = {SOMEONE: Standing.INVITED} if who in (*GOVERN, "first") else {}
+    barred = {MEMBER: Standing.BARRED} if who in GOVERN else {}
+    expelled_at = 100.0 if who == "first" else None
     edits: dict[str, tuple[dict[str, Any], Edit]] = {
         "invite": ({"whom": [SOMEONE, MEMBER]}, Edit("invited", (SOMEONE,), invited)),
         "approve": ({"pne": WAITS}, Edit("approved", (WAITS,), {WAITS: Standing.MEMBER})),
         "refuse": ({"pne": WAITS}, Edit("barred", (WAITS,), {WAITS: Standing.BARRED})),
-        "expel": ({"whom": [MEMBER]}, Edit("expelled", (MEMBER,), barred, gone=(MEMBER,))),
+        "expel": (
+            {"whom": [MEMBER], "at": 100.0},
+            Edit("expelled", (MEMBER,), barred, gone=(MEMBER,), expelled_at=expelled_at),
+        ),
         "release": ({}, Edit("pn_released", released=True)),
     }
     asked, expected = edits[action]
     for policy in Policy:
         allowed = RIGHTS[action, who] == "yes" or (RIGHTS[action, who] == "open" and policy is Policy.OPEN)
         ended = ends(
-            partial(getattr(membership, action), replace(NETWORK, policy=policy), PLACES, actor=actor, **asked)
+            partial(getattr(membership, action), replace(network, policy=policy), PLACES, actor=actor, **asked)
         )
         assert ended == (expected if allowed else Result.NOT_ALLOWED), policy
 
 
 @pytest.mark.parametrize("who", ACTORS)
 def test_who_governs_alone_lifts_a_bar(who: str) -> None:
-    ended = ends(partial(membership.invite, NETWORK, PLACES, ACTORS[who], [SOMEONE, BARRED]))
+    network = NOBODY_S if who == "first" else NETWORK
+    ended = ends(partial(membership.invite, network, PLACES, ACTORS[who], [SOMEONE, BARRED]))
     invited = Edit("invited", (SOMEONE, BARRED), {SOMEONE: Standing.INVITED, BARRED: Standing.INVITED})
     assert ended == (invited if who in GOVERN else Result.NOT_ALLOWED)
 
@@ -506,6 +533,31 @@ async def test_a_full_member_list_still_bars_who_is_on_it(place: Location, monke
     await store.establish(Establishment(PNS[0], GATEWAYS[0], None, Policy.OPEN, 2.0, came, {}))
     with pytest.raises(Refused, match="member_list_is_full"):
         await store.edit(PNS[0], [SOMEONE], partial(membership.invite, actor=OPERATOR, whom=[SOMEONE]), 3.0, None)
-    expelled = await store.edit(PNS[0], PNES[:2], partial(membership.expel, actor=OPERATOR, whom=PNES[:2]), 3.0, None)
+    expelled = await store.edit(
+        PNS[0], PNES[:2], partial(membership.expel, actor=OPERATOR, whom=PNES[:2], at=3.0), 3.0, None
+    )
     assert expelled.edit.gone == tuple(PNES[:2])
     await store.close()
+
+
+def test_who_stands_in_puts_out_one_a_minute() -> None:
+    first = ACTORS["first"]
+    for whom, at, allowed in (([MEMBER], 159.0, False), ([MEMBER, OWNER], 160.0, False), ([MEMBER], 160.0, True)):
+        ended = ends(partial(membership.expel, replace(NOBODY_S, expelled_at=100.0), PLACES, first, whom, at))
+        assert ended == (Edit("expelled", (MEMBER,), gone=(MEMBER,), expelled_at=at) if allowed else Result.TOO_MANY)
+
+
+def test_who_came_first_has_no_right_beside_an_owner() -> None:
+    rules: list[Callable[..., Edit]] = [
+        partial(membership.expel, whom=[MEMBER], at=1.0),
+        partial(membership.approve, pne=WAITS),
+        membership.release,
+    ]
+    for one in rules:
+        assert ends(partial(one, NETWORK, PLACES, actor=ACTORS["first"])) is Result.NOT_ALLOWED
+
+
+def test_the_first_that_may_own_is_the_owner() -> None:
+    may_own = {MEMBER, WAITS}
+    assert membership.first_owner([OWNER, WAITS, MEMBER], may_own) == WAITS
+    assert membership.first_owner([OWNER], may_own) is None

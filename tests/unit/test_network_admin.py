@@ -89,6 +89,7 @@ async def test_a_network_is_told_with_who_is_in_it_and_on_its_list(home: Offline
     assert created == WHEN
     assert shown == {
         **{"id": "pn-1", "gateway": "gw-1", "alias": None, "owner": "pne-1", "policy": "approval", "version": 2},
+        "stands_in": None,
         "members": [member("pne-1"), member("pne-2")],
         "listed": {"pne-3": "pending"},
     }

@@ -54,7 +54,7 @@ async def edit(
 
 
 async def expel(store: ServerStore, *whom: EntityId, actor: Actor = OPERATOR, pn_id: PnId = PN1) -> Edited:
-    rule = partial(membership.expel, actor=actor, whom=whom)
+    rule = partial(membership.expel, actor=actor, whom=whom, at=500.0)
     return await edit(store, rule, *whom, pn_id=pn_id, by=actor.entity_id)
 
 
@@ -85,8 +85,8 @@ async def listed(store: ServerStore, pn_id: PnId = PN1) -> dict[EntityId, Standi
 
 
 async def events(store: ServerStore, name: str) -> list[tuple[str, EntityId | None, Result, str]]:
-    """Return what is in the audit log of one entity or PN, oldest first, without its provisioning."""
-    rows = [row for row in await store.audit(EntityId(name), 99) if row.event != "provisioned"]
+    """Return what is in the audit log of one entity or PN, oldest first, without its provisioning and what it owns."""
+    rows = [row for row in await store.audit(EntityId(name), 99) if row.event not in ("provisioned", "pn_owned")]
     return [(row.event, row.via, row.result, row.reason) for row in reversed(rows)]
 
 

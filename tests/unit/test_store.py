@@ -50,6 +50,7 @@ def new(entity_id: EntityId, kind: Kind = Kind.PNE, fingerprint: bytes | None = 
         sealed_key=b"sealed " + entity_id.encode(),
         fingerprint=fingerprint or entity_id.encode(),
         created_at=100.0,
+        may_own=kind is Kind.PNE,
     )
 
 
@@ -331,7 +332,7 @@ async def test_a_refusal_that_comes_again_is_counted_in_its_row(store: ServerSto
     await store.record([refused(pne(1), 4.0, "revoked"), refused(pne(1), 5.0)])
     await store.establish(establishment(PN1, GW1, pne(1), at=6.0))
     await store.record([refused(pne(1), 7.0), replace(refused(pne(1), 8.0), via=None)])
-    rows = await store.audit(pne(1), 9)
+    rows = [row for row in await store.audit(pne(1), 9) if row.event != "pn_owned"]
     assert [(row.at, row.reason, row.times) for row in rows] == [
         *((8.0, "wrong_hash", 1), (7.0, "wrong_hash", 1), (6.0, "", 1)),
         *((5.0, "wrong_hash", 1), (4.0, "revoked", 1), (3.0, "wrong_hash", 42), (100.0, "", 1)),
@@ -420,7 +421,8 @@ async def test_revoke_ends_the_membership_once(store: ServerStore) -> None:
     shown = await store.entity(pne(1))
     assert shown is not None
     assert (shown.state, shown.revoked_at, shown.pn_id, shown.last_at) == (State.REVOKED, 400.0, None, 200.0)
-    assert [outcome.event for outcome in await store.audit(pne(1), 9)] == ["revoked", "pne_established", "provisioned"]
+    events = ["revoked", "pne_established", "pn_owned", "provisioned"]
+    assert [outcome.event for outcome in await store.audit(pne(1), 9)] == events
     assert await store.networks() == [Inventory(left, (present(pne(2)),), ())]
     with pytest.raises(NotFound) as caught:
         await store.revoke(EntityId("stranger"), 400.0)

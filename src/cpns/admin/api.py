@@ -94,6 +94,7 @@ def _add_entities(router: APIRouter, admin: Admin) -> None:
             *(Kind.PNE, new.id, new.gateway, new.note),
             key=new.key,
             allow_unknown_gateway=new.allow_unknown_gateway,
+            may_own=new.owner,
             dry_run=dry_run,
         )
         return pm.Credential.of(made, dry_run=dry_run)

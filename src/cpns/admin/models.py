@@ -116,6 +116,7 @@ class Entity(BaseModel):
 
     Attributes:
         gateway: the only gateway through which a device is admitted, null for any.
+        owner: whether a device may own a network.
         connected: null where the server does not run.
         last_reason: what only the server knows, such as ``wrong_hash`` or ``revoked``.
     """
@@ -123,6 +124,7 @@ class Entity(BaseModel):
     id: str
     state: str
     gateway: str | None
+    owner: bool
     note: str
     created_at: str
     revoked_at: str | None
@@ -141,6 +143,7 @@ class Entity(BaseModel):
             id=entity.entity_id,
             state=entity.state.value,
             gateway=entity.only_via,
+            owner=entity.may_own,
             note=entity.note,
             created_at=rfc3339(entity.created_at),
             revoked_at=None if entity.revoked_at is None else rfc3339(entity.revoked_at),
@@ -245,6 +248,7 @@ class Network(BaseModel):
     """An entry of the PN Inventory.
 
     Attributes:
+        stands_in: the device that came first, where there is no owner.
         members: the devices that are in it now.
         listed: the others on its member list, and how they stand: member, invited, pending or barred.
     """
@@ -253,6 +257,7 @@ class Network(BaseModel):
     gateway: str
     alias: str | None
     owner: str | None
+    stands_in: str | None
     policy: str
     version: int
     created_at: str
@@ -268,6 +273,7 @@ class Network(BaseModel):
             gateway=one.gateway_id,
             alias=one.alias,
             owner=one.owner,
+            stands_in=found.first,
             policy=one.policy.value,
             version=one.version,
             created_at=rfc3339(one.created_at),

@@ -26,10 +26,12 @@ class NewDevice(NewGateway):
 
     Attributes:
         allow_unknown_gateway: whether that may be one that is not provisioned yet.
+        owner: whether it may own a network.
     """
 
     gateway: str | None = None
     allow_unknown_gateway: bool = False
+    owner: bool = False
 
 
 class GatewaySettings(Request):

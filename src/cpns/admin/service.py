@@ -135,12 +135,12 @@ class Admin:
         *,
         key: str | None = None,
         allow_unknown_gateway: bool = False,
+        may_own: bool = False,
         dry_run: bool = False,
     ) -> DeviceCredential:
         """Provision one entity; see `Provisioning.add`."""
-        return await self._provisioning.add(
-            *(kind, name, gateway, note), key=key, allow_unknown_gateway=allow_unknown_gateway, dry_run=dry_run
-        )
+        how = {"allow_unknown_gateway": allow_unknown_gateway, "may_own": may_own, "dry_run": dry_run}
+        return await self._provisioning.add(kind, name, gateway, note, key=key, **how)
 
     async def import_csv(
         self, text: str, *, dry_run: bool, new_only: bool, allow_unknown_gateway: bool

@@ -22,6 +22,7 @@ def add(
         str | None, typer.Option("--gateway", help="Admit it through this gateway alone.", show_default="any")
     ] = None,
     allow_unknown_gateway: UnknownGateway = False,
+    owner: Annotated[bool, typer.Option("--owner", help="It may own a network.")] = False,
     note: Note = "",
     out: Out = None,
     qr: Annotated[
@@ -32,11 +33,15 @@ def add(
 ) -> None:
     """Provision a device, and show its credential once: as text and as a QR code, or in a file.
 
-    Example: cpns device add pne-1 --gateway gw-1 --note "kitchen"
+    Who may own has all rights in the network that it is the first such member of: to invite, approve, expel and bar,
+    and to end it.
+
+    Example: cpns device add pne-1 --owner --gateway gw-1 --note "kitchen"
     """
     from cpns.cli import talk
 
-    new = {"id": id, "gateway": gateway, "note": note, "allow_unknown_gateway": allow_unknown_gateway}
+    new = {"id": id, "gateway": gateway, "owner": owner, "note": note}
+    new |= {"allow_unknown_gateway": allow_unknown_gateway}
     shown = sys.stdout.isatty() if qr is None else qr
     talk.add("devices", data, new, out, passphrase_file, output, qr=shown)
 
@@ -144,7 +149,7 @@ def refuse(id: Id, data: Data, network: Network = None, output: Print = Output.T
 
 @app.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(help="CSV with a header: id, and gateway, note, key as wanted.")],
+    file: Annotated[Path, typer.Argument(help="CSV with a header: id; gateway, note, owner (yes, no), key as wanted.")],
     data: Data,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is wrong with it.")] = False,
     new_only: Annotated[

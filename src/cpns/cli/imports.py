@@ -71,7 +71,7 @@ def _sheet(rows: list[tuple[str, Row, bytes]]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows((id, row.gateway or "", row.note or "", key.hex()) for id, row, key in rows)
+    writer.writerows((id, row.gateway or "", row.note or "", row.owner or "", key.hex()) for id, row, key in rows)
     return text.getvalue().encode()
 
 

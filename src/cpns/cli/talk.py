@@ -123,7 +123,8 @@ COLUMNS = ("id", "state", "connected", "last result", "reason", "via", "when", "
 def list_all(plural: str, data: Path, all: bool, output: Output) -> None:
     """Print the entities of a kind; with *all* revoked ones too."""
     found = current(get(data, f"/{plural}"), all)
-    o.show(found, output, COLUMNS, (_row(entity) for entity in found["items"]))
+    columns = (*COLUMNS, "may own") if plural == "devices" else COLUMNS
+    o.show(found, output, columns, (_row(entity)[: len(columns)] for entity in found["items"]))
 
 
 def current(found: dict[str, Any], all: bool) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def current(found: dict[str, Any], all: bool) -> dict[str, Any]:
 
 def _row(one: dict[str, Any]) -> tuple[object, ...]:
     last = (one["last_result"], one["last_reason"], one["last_via"], one["last_at"])
-    return (one["id"], one["state"], one["connected"], *last, one["pn_id"], one["note"])
+    return (one["id"], one["state"], one["connected"], *last, one["pn_id"], one["note"], one["owner"])
 
 
 def show(plural: str, data: Path, id: str, output: Output) -> None:
@@ -152,12 +153,13 @@ def show(plural: str, data: Path, id: str, output: Output) -> None:
         "via": entity["last_via"],
         "when": entity["last_at"],
         "pn": entity["pn_id"],
+        "may own": entity["owner"],
         "note": entity["note"],
         "created": entity["created_at"],
         "revoked": entity["revoked_at"],
     }
     if plural == "gateways":
-        del fields["gateway"]
+        del fields["gateway"], fields["may own"]
     o.print_fields(fields)
     print()
     print_audit(entity["audit"])
@@ -217,7 +219,10 @@ def show_network(data: Path, id: str, output: Output) -> None:
         o.print_json(pn)
         return
     names = ("id", "alias", "gateway", "owner", "policy", "version")
-    o.print_fields({name: pn[name] for name in names} | {"created": pn["created_at"]})
+    fields = {name: pn[name] for name in names} | {"created": pn["created_at"]}
+    if pn["stands_in"]:
+        fields["owner"] = f"none; {pn['stands_in']} came first and stands in"
+    o.print_fields(fields)
     print()
     rows = (
         (one["id"], "guest" if one["guest"] else "member", one["state"], age_of(one["at"]), one["source"], one["since"])

@@ -6,7 +6,7 @@ from cpns.domain.inventory import Entity, State, StoredReading
 from cpns.domain.network import Present, Waiting
 from cpns.domain.presence import Fact
 from cpns.errors import Result
-from cpns.ids import PnId
+from cpns.ids import EntityId, PnId
 from cpns.wire.registry import Presence, Source
 
 NEXT: dict[str, str] = {
@@ -70,6 +70,8 @@ class Facts:
         presence: how it can be reached now.
         texts: how many wait for it.
         excess: over which share it went last, how often in a row, and seconds since; `excess_of_gateway` likewise.
+        owner: of the PN that it is in.
+        stands_in: who came first there, where there is no owner.
     """
 
     now: float
@@ -86,6 +88,8 @@ class Facts:
     texts: int = 0
     excess: tuple[str, int, float] | None = None
     excess_of_gateway: tuple[str, int, float] | None = None
+    owner: EntityId | None = None
+    stands_in: EntityId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ class Finding:
 
 def explain(facts: Facts) -> list[Finding]:
     """Return the findings from the server outwards; the first that is not good is where to begin."""
-    steps = (_provisioned, _attempt, _network, _gateway, _session, _reach, _traffic)
+    steps = (_provisioned, _attempt, _network, _gateway, _session, _reach, _traffic, _owner)
     over = {"shares": facts.excess, "shares of gateway": facts.excess_of_gateway}
     return [*(step(facts) for step in steps), *(_over(name, one) for name, one in over.items() if one is not None)]
 
@@ -155,6 +159,18 @@ def _network(facts: Facts) -> Finding:
         one = facts.waiting[0]
         return Finding("network", False, f"waits for {one.pn_id}", facts.now - one.since, NEXT["pending_approval"])
     return Finding("network", None, "in none", next_step="it comes into that of its gateway when it establishes")
+
+
+def _owner(facts: Facts) -> Finding:
+    if facts.network is None:
+        return Finding("owner", None, "of no network")
+    if facts.owner is not None:
+        return Finding("owner", True, f"{facts.owner} owns it")
+    pn_id, _ = facts.network
+    what = "nobody owns it"
+    if facts.stands_in is not None:
+        what += f"; {facts.stands_in} came first: it invites, approves, puts out one a minute, and can't bar or release"
+    return Finding("owner", None, what, next_step=f"to name an owner: `cpns network set {pn_id} --owner DEVICE`")
 
 
 def _reach(facts: Facts) -> Finding:

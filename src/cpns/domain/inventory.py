@@ -56,6 +56,7 @@ class NewEntity:
 
     Attributes:
         fingerprint: 8 bytes of a hash of the key; no two entities may share one, which finds a copied key.
+        may_own: whether a PNE may own the PN that it is a member of.
     """
 
     entity_id: EntityId
@@ -65,10 +66,11 @@ class NewEntity:
     sealed_key: bytes
     fingerprint: bytes
     created_at: float
+    may_own: bool = False
 
     def as_provisioned(self) -> "Provisioned":
         """Return it as it is once it exists."""
-        mine = (self.entity_id, self.kind, State.ACTIVE, self.only_via, self.note, self.fingerprint)
+        mine = (self.entity_id, self.kind, State.ACTIVE, self.only_via, self.note, self.fingerprint, self.may_own)
         return Provisioned(*mine)
 
 
@@ -82,6 +84,7 @@ class Provisioned:
     only_via: EntityId | None
     note: str
     fingerprint: bytes
+    may_own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class Entity:
     last_via: EntityId | None
     last_at: float | None
     pn_id: PnId | None
+    may_own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

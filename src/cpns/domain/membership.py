@@ -3,18 +3,23 @@
 Each rule takes the PN and the places of the PNEs concerned, as they are inside the transaction that will change them,
 and returns the change or raises `Refused`.
 
-    right            operator  owner  PN GW of the PN  member         guest, others
-    invite           yes       yes    policy open      policy open    no
-    approve, refuse  yes       yes    no               no             no
-    expel            and bar   and bar  without a bar  no             no
-    release          yes       yes    yes              no             no
-    leave            -         itself -                itself         itself
-    hand to another PN GW  yes no     if that one agrees  no          no
+    right            operator  owner    who stands in  PN GW of the PN  member         guest, others
+    invite           yes       yes      who is not barred  policy open  policy open    no
+    approve          yes       yes      yes            no               no             no
+    refuse           yes       yes      no             no               no             no
+    expel            and bar   and bar  one a minute   without a bar    no             no
+    release          yes       yes      no             yes              no             no
+    leave            -         itself   itself         -                itself         itself
+    hand to another PN GW  yes no       no             if that one agrees  no          no
+
+Who may own is provisioned, or named by the operator. Where a PN has no owner, the member that has been in it longest
+stands in: being first proves nothing, so it can shut nobody out for good.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from cpns.domain.network import Admission, Edit, Network, Place, Policy, Standing
 from cpns.errors import Refused, Result
@@ -22,6 +27,9 @@ from cpns.ids import EntityId
 
 Places = Mapping[EntityId, Place]
 Rule = Callable[[Network, Places], Edit]
+
+EXPEL_SECONDS: Final = 60.0
+"""How often who stands in for the owner may put one out."""
 
 
 class Role(StrEnum):
@@ -64,33 +72,37 @@ def admit(policy: Policy, place: Place, *, founding: bool) -> Admission:
     return Admission(Result.POLICY, "not_on_the_member_list")
 
 
+def first_owner(came: Iterable[EntityId], may_own: Container[EntityId]) -> EntityId | None:
+    """Return who owns a PN without an owner when *came*, in this order, are members: the first that may own."""
+    return next((pne for pne in came if pne in may_own), None)
+
+
 def invite(network: Network, places: Places, actor: Actor, whom: Sequence[EntityId]) -> Edit:
-    """Put *whom* on the member list, so that they may come; who has the right lifts a bar too."""
-    strong = _governs(network, actor)
-    if not strong:
-        if network.policy is not Policy.OPEN or not _belongs(network, places, actor):
-            raise Refused(Result.NOT_ALLOWED, "may_not_invite")
-        if any(places[pne].standing is Standing.BARRED for pne in whom):
-            raise Refused(Result.NOT_ALLOWED, "barred")
+    """Put *whom* on the member list, so that they may come; who governs lifts a bar too."""
+    strong = _governs(network, actor) or _stands_in(network, places, actor)
+    if not strong and (network.policy is not Policy.OPEN or not _belongs(network, places, actor)):
+        raise Refused(Result.NOT_ALLOWED, "may_not_invite")
+    if not _governs(network, actor) and any(places[pne].standing is Standing.BARRED for pne in whom):
+        raise Refused(Result.NOT_ALLOWED, "barred")
     new = [pne for pne in whom if places[pne].standing is not Standing.MEMBER]
     return Edit("invited", tuple(new), standings=dict.fromkeys(new, Standing.INVITED) if strong else {})
 
 
 def approve(network: Network, places: Places, actor: Actor, pne: EntityId) -> Edit:
     """Let a waiting PNE in: at its next attempt it is a member."""
-    _waiting(network, places, actor, pne)
+    _waiting(places, pne, may=_governs(network, actor) or _stands_in(network, places, actor))
     return Edit("approved", (pne,), standings={pne: Standing.MEMBER})
 
 
 def refuse(network: Network, places: Places, actor: Actor, pne: EntityId) -> Edit:
     """Bar a waiting PNE, and put it out where it is in meanwhile, as guest."""
-    _waiting(network, places, actor, pne)
+    _waiting(places, pne, may=_governs(network, actor))
     gone = (pne,) if places[pne].present else ()
     return Edit("barred", (pne,), standings={pne: Standing.BARRED}, gone=gone)
 
 
-def _waiting(network: Network, places: Places, actor: Actor, pne: EntityId) -> None:
-    if not _governs(network, actor):
+def _waiting(places: Places, pne: EntityId, *, may: bool) -> None:
+    if not may:
         raise Refused(Result.NOT_ALLOWED, "may_not_approve")
     if places[pne].standing is not Standing.PENDING:
         raise Refused(Result.NOT_A_MEMBER, "not_waiting")
@@ -103,21 +115,25 @@ def leave(network: Network, places: Places, pne: EntityId) -> Edit:
     return Edit("left", (pne,), standings={pne: None}, gone=(pne,))
 
 
-def expel(network: Network, places: Places, actor: Actor, whom: Sequence[EntityId]) -> Edit:
+def expel(network: Network, places: Places, actor: Actor, whom: Sequence[EntityId], at: float) -> Edit:
     """End the membership of *whom*, and bar them where owner or operator says so.
 
-    The PN GW can put them out, as it can refuse service anyway; the member list is not its to write.
+    The PN GW can put them out, as it can refuse service anyway; the member list is not its to write. Nor is it that of
+    who stands in for an owner, which puts out one a minute.
     """
     governs = _governs(network, actor)
-    if not governs and not _serves(network, actor):
+    stands_in = _stands_in(network, places, actor)
+    if not governs and not stands_in and not _serves(network, actor):
         raise Refused(Result.NOT_ALLOWED, "may_not_expel")
     if actor.entity_id in whom:
         raise Refused(Result.NOT_ALLOWED, "leave_instead")
     if any(not places[pne].present and (places[pne].standing is None or not governs) for pne in whom):
         raise Refused(Result.NOT_A_MEMBER, "not_in_this_pn")
+    if stands_in and (len(whom) > 1 or at < network.expelled_at + EXPEL_SECONDS):
+        raise Refused(Result.TOO_MANY, "one_a_minute_while_there_is_no_owner")
     gone = tuple(pne for pne in whom if places[pne].present)
     standings: dict[EntityId, Standing | None] = dict.fromkeys(whom, Standing.BARRED) if governs else {}
-    return Edit("expelled", tuple(whom), standings=standings, gone=gone)
+    return Edit("expelled", tuple(whom), standings=standings, gone=gone, expelled_at=at if stands_in else None)
 
 
 def release(network: Network, places: Places, actor: Actor) -> Edit:
@@ -150,6 +166,13 @@ def settle(
 
 def _governs(network: Network, actor: Actor) -> bool:
     return actor.role is Role.OPERATOR or (actor.role is Role.PNE and actor.entity_id == network.owner is not None)
+
+
+def _stands_in(network: Network, places: Places, actor: Actor) -> bool:
+    """Whether *actor* came first into a PN that has no owner."""
+    if actor.role is not Role.PNE or actor.entity_id is None or network.owner is not None:
+        return False
+    return places[actor.entity_id].first
 
 
 def _serves(network: Network, actor: Actor) -> bool:

@@ -38,8 +38,10 @@ class Network:
     """A personal network.
 
     Attributes:
-        owner: the PNE that has the right to invite, approve, expel and release; None where nobody has but the operator.
+        owner: the PNE that has the right to invite, approve, expel, bar and release: one that is provisioned to own, or
+            that the operator named. None: who came first stands in, with fewer rights.
         version: grows with every change of what the PN Inventory tells of it.
+        expelled_at: when who stands in for the owner last put somebody out.
     """
 
     pn_id: PnId
@@ -49,6 +51,7 @@ class Network:
     policy: Policy
     version: int
     created_at: float
+    expelled_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +61,13 @@ class Place:
     Attributes:
         present: whether it is in this PN now.
         home: whether it stands as member on the list of another PN.
+        first: whether it is the member that has been in it longest, and it has no owner.
     """
 
     standing: Standing | None = None
     present: bool = False
     home: bool = False
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,7 @@ class Edit:
     owner: EntityId | None = None
     policy: Policy | None = None
     alias: str | None = None
+    expelled_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +174,13 @@ class Inventory:
     network: Network
     members: tuple[Present, ...]
     listed: tuple[tuple[EntityId, Standing], ...]
+
+    @property
+    def first(self) -> EntityId | None:
+        """The member that stands in for an owner: it has been in the PN longest. None where there is an owner."""
+        if self.network.owner is not None:
+            return None
+        return min(((one.since, one.pne_id) for one in self.members if not one.guest), default=(0.0, None))[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Final
 
 from cpns.errors import BadInput
 
-COLUMNS: Final = ("id", "gateway", "note", "key")
+COLUMNS: Final = ("id", "gateway", "note", "owner", "key")
 SEPARATORS: Final = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 _LINE_END = re.compile("\r\n|\n|\r")
@@ -38,6 +38,7 @@ class Row:
     Attributes:
         line: where it stands; the first is 1.
         key: 64 hex digits; empty where one is to be made.
+        owner: yes or no: whether it may own a network.
     """
 
     line: int
@@ -45,6 +46,7 @@ class Row:
     gateway: str | None = None
     note: str | None = None
     key: str | None = field(default=None, repr=False)
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class Networks:
 
     async def expel(self, pn_id: PnId, actor: Actor, whom: Sequence[EntityId]) -> None:
         """Put members out; when this returns their sessions are gone, here and at the PN GW if that can be reached."""
-        rule = partial(membership.expel, actor=actor, whom=whom)
+        rule = partial(membership.expel, actor=actor, whom=whom, at=self._clock.now())
         edited = await self._edit(pn_id, whom, rule, actor)
         await self._ended(edited, edited.edit.gone, Change.EXPELLED, tell_them=True)
 

@@ -16,6 +16,7 @@ from cpns.ports import Clock, Randomness, Store, Vault
 from cpns.service.keyring import EUKEY_PURPOSE
 
 MAX_NOTE_CHARS = 200
+YES_OR_NO = {"": False, "no": False, "yes": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class Provisioning:
         *,
         key: str | None = None,
         allow_unknown_gateway: bool = False,
+        may_own: bool = False,
         heard: bool = False,
         dry_run: bool = False,
     ) -> DeviceCredential:
@@ -131,6 +133,7 @@ class Provisioning:
             note: for the operator.
             key: 64 hex digits; None: one is made. The same entity with the same key, asked for again, is done.
             allow_unknown_gateway: whether *only_via* may be one that is not provisioned.
+            may_own: whether a PNE may own a PN.
             heard: the PNE says that ID by itself.
             dry_run: only check it.
 
@@ -140,7 +143,7 @@ class Provisioning:
             Conflict: the ID or the key exists.
         """
         entity = entity_id(name) if heard else spelled(name)
-        row = Row(0, entity, only_via or "", note, key)
+        row = Row(0, entity, only_via or "", note, key, "yes" if may_own else "no")
         known = await self._known([row], allow_unknown_gateway)
         credential, new = self._new(kind, row, known)
         known.check(new)
@@ -161,7 +164,8 @@ class Provisioning:
             raise BadInput("bad_id", f"{entity} is the server's own ID: each entity has one of its own.")
         sealed = self._vault.seal(EUKEY_PURPOSE, entity, eukey)
         note = checked_note(row.note or "")
-        new = NewEntity(entity, kind, via, note, sealed, fingerprint(eukey), self._clock.now())
+        owns = _may_own(row)
+        new = NewEntity(entity, kind, via, note, sealed, fingerprint(eukey), self._clock.now(), owns)
         return DeviceCredential(kind, entity, self._server_id, eukey), new
 
     async def import_csv(
@@ -300,6 +304,10 @@ class _Known:
             raise Conflict("differs", _differs(found, "gateway", via, row.gateway))
         if row.note is not None and row.note != found.note:
             raise Conflict("differs", _differs(found, "note", found.note, row.note))
+        if row.owner is not None and _may_own(row) != found.may_own:
+            raise Conflict(
+                "differs", f"{found.entity_id} exists, and may {'not ' * (not found.may_own)}own: mend the row."
+            )
         return True
 
 
@@ -323,6 +331,13 @@ def _spelled(row: Row) -> Row:
         return replace(row, id=spelled(row.id))
     except BadInput:
         return row
+
+
+def _may_own(row: Row) -> bool:
+    try:
+        return YES_OR_NO[(row.owner or "").casefold()]
+    except KeyError:
+        raise BadInput("bad_owner", f"Whether {row.id} may own a network is yes or no.") from None
 
 
 def _key(row: Row) -> bytes | None:

@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from cpns.domain.inventory import Establishment, Outcome
-from cpns.domain.membership import Rule, admit
+from cpns.domain.membership import Rule, admit, first_owner
 from cpns.domain.network import (
     Admission,
     Admitted,
@@ -45,10 +45,11 @@ _OF_GATEWAY = (
 )
 _OF_MEMBER = select(members.c.pn_id).where(members.c.pne_id == bindparam("pne_id"))
 _ADD = insert(networks)
+_CHANGING = ("gateway_id", "alias", "owner", "policy", "expelled_at")
 _CHANGE = (
     update(networks)
     .where(networks.c.pn_id == bindparam("id"))
-    .values({column: bindparam(f"new_{column}") for column in ("gateway_id", "alias", "owner", "policy", "version")})
+    .values({column: bindparam(f"new_{column}") for column in (*_CHANGING, "version")})
 )
 _COUNT = DriverSql(
     update(networks).where(networks.c.pn_id == bindparam("id")).values(version=bindparam("new_version")),
@@ -81,13 +82,15 @@ _LIST = select(standings.c.pn_id, standings.c.pne_id, standings.c.standing).orde
     standings.c.pn_id, standings.c.pne_id
 )
 _LIST_OF = _LIST.where(standings.c.pn_id == bindparam("pn_id"))
-_HEIR = (
+_FIRST = (
     select(members.c.pne_id)
     .join(standings, (standings.c.pne_id == members.c.pne_id) & (standings.c.pn_id == members.c.pn_id))
     .where(members.c.pn_id == bindparam("pn_id"), standings.c.standing == Standing.MEMBER.value)
     .order_by(members.c.since, members.c.pne_id)
     .limit(1)
 )
+_HEIR = _FIRST.join(entities, entities.c.entity_id == members.c.pne_id).where(entities.c.may_own)
+_MAY_OWN = select(entities.c.entity_id).where(entities.c.may_own)
 _STANDINGS_OF_PNE = select(standings.c.pn_id).where(standings.c.pne_id == bindparam("pne_id"))
 _OWNED = select(networks.c.pn_id).where(networks.c.owner == bindparam("pne_id"))
 
@@ -113,6 +116,11 @@ def _standings(count: int) -> DriverSql:
     return driver_select(_STANDING, standings.c.pne_id, count)
 
 
+@lru_cache(maxsize=128)
+def _may_own(count: int) -> DriverSql:
+    return driver_select(_MAY_OWN, entities.c.entity_id, count)
+
+
 def network(connection: Connection, pn_id: PnId) -> Network | None:
     """See `cpns.ports.Store.network`."""
     rows = _NETWORK.rows(connection, (pn_id,))
@@ -127,8 +135,9 @@ def _network(
     owner: EntityId | None,
     policy: str,
     version: int,
+    expelled_at: float,
 ) -> Network:
-    return Network(pn_id, gateway_id, alias, owner, Policy(policy), version, created_at)
+    return Network(pn_id, gateway_id, alias, owner, Policy(policy), version, created_at, expelled_at)
 
 
 def networks_of(connection: Connection, gateway_id: EntityId) -> list[PnId]:
@@ -223,7 +232,7 @@ def establish(connection: Connection, finished: Establishment) -> Admitted:
         if one.standing is not None and one.standing != places[pne].standing
     }
     if joined or any(places[pne].present for pne in changed):  # one that is in, and guest no longer
-        after = _counted(connection, before) if before is not None else _founded(connection, finished, joined[0])
+        after = _counted(connection, before) if before is not None else _founded(connection, finished, joined)
     rows = [
         (member.pne_id, finished.pn_id, member.pan_secure, finished.at)
         for member in let_in
@@ -240,19 +249,50 @@ def establish(connection: Connection, finished: Establishment) -> Admitted:
         connection.execute(_SECURE, turned)
     if after is not None:
         _put_standings(connection, finished.pn_id, changed, finished.at, finished.gateway_id)
+        came = [pne for pne, one in admissions.items() if one.standing is Standing.MEMBER]
+        if after.owner is None and came and before is not None:
+            after = _taken_over(connection, after, came, finished.at)
     left = _left(connection, finished.pn_id, [pne for pne in joined if pne in present], present)
     record(connection, [*_outcomes(finished, admissions)])
     groups = group_queries.ids_of_pnes(connection, [member.pne_id for member in let_in])
     return Admitted(after, admissions, joined, left, groups)
 
 
-def _founded(connection: Connection, finished: Establishment, owner: EntityId) -> Network:
+def _founded(connection: Connection, finished: Establishment, came: Sequence[EntityId]) -> Network:
+    owner = _first_owner(connection, finished.pn_id, came, finished.at)
     made = Network(
         finished.pn_id, finished.gateway_id, finished.alias, owner, finished.policy, version=1, created_at=finished.at
     )
     row = {name: getattr(made, name) for name in ("pn_id", "gateway_id", "alias", "owner", "version", "created_at")}
     connection.execute(_ADD, {**row, "policy": made.policy.value, "served_since": finished.at})
     return made
+
+
+def _taken_over(connection: Connection, before: Network, came: Sequence[EntityId], at: float) -> Network:
+    """Let the first of *came* that may own a PN own this one, which has no owner.
+
+    That is a change by itself: who follows the PN sees from its version that there is more to ask for than who came.
+    """
+    owner = _first_owner(connection, before.pn_id, came, at)
+    return before if owner is None else _bumped(connection, before, owner=owner)
+
+
+def _first_owner(connection: Connection, pn_id: PnId, came: Sequence[EntityId], at: float) -> EntityId | None:
+    may_own = {row[0] for row in _may_own(len(came)).rows(connection, tuple(came))}
+    owner = first_owner(came, may_own)
+    return None if owner is None else _noted(connection, pn_id, owner, at)
+
+
+def _heir(connection: Connection, pn_id: PnId, at: float) -> EntityId | None:
+    """Return who owns a PN whose owner is gone."""
+    heir: EntityId | None = connection.execute(_HEIR, {"pn_id": pn_id}).scalar_one_or_none()
+    return None if heir is None else _noted(connection, pn_id, heir, at)
+
+
+def _noted(connection: Connection, pn_id: PnId, owner: EntityId, at: float) -> EntityId:
+    """Write down that a PN is *owner*'s from now on; return it."""
+    record(connection, [Outcome(at, "pn_owned", owner, None, Result.SUCCESS, pn_id)])
+    return owner
 
 
 def _counted(connection: Connection, before: Network) -> Network:
@@ -262,7 +302,7 @@ def _counted(connection: Connection, before: Network) -> Network:
 
 
 def _bumped(connection: Connection, before: Network, **changes: object) -> Network:
-    values = {name: getattr(before, name) for name in ("gateway_id", "alias", "owner", "policy")} | changes
+    values = {name: getattr(before, name) for name in _CHANGING} | changes
     version = before.version + 1
     row = {f"new_{name}": value for name, value in values.items()} | {"new_version": version, "id": before.pn_id}
     row["new_policy"] = str(values["policy"])
@@ -316,6 +356,9 @@ def edit(
     if before is None:
         raise Refused(Result.UNKNOWN_PN, "no_such_pn")
     places, _ = _places(connection, pn_id, subjects)
+    if before.owner is None:
+        first = connection.execute(_FIRST, {"pn_id": pn_id}).scalar_one_or_none()
+        places |= {pne: replace(places[pne], first=True) for pne in places if pne == first}
     change = rule(before, places)
     after = before
     here: tuple[EntityId, ...] = ()
@@ -347,12 +390,10 @@ def _apply(
         raise Refused(Result.TOO_MANY, "member_list_is_full")
     _put_standings(connection, before.pn_id, change.standings, at, by)
     changes: dict[str, object] = {
-        name: getattr(change, name)
-        for name in ("gateway_id", "alias", "owner", "policy")
-        if getattr(change, name) is not None
+        name: getattr(change, name) for name in _CHANGING if getattr(change, name) is not None
     }
     if before.owner is not None and change.standings.get(before.owner, Standing.MEMBER) is not Standing.MEMBER:
-        changes["owner"] = connection.execute(_HEIR, {"pn_id": before.pn_id}).scalar_one_or_none()
+        changes["owner"] = _heir(connection, before.pn_id, at)
     if not changes and not change.gone and not change.standings:
         return before
     if change.gateway_id is not None:
@@ -371,7 +412,7 @@ def leave_all_but(connection: Connection, pne_id: EntityId, gateway_id: EntityId
     return tuple(found)
 
 
-def forget(connection: Connection, pne_id: EntityId) -> tuple[Network, ...]:
+def forget(connection: Connection, pne_id: EntityId, at: float) -> tuple[Network, ...]:
     """Take a PNE out of every PN and off every member list; return the PNs concerned, as they are now."""
     touched: dict[PnId, None] = {}  # as a set that keeps its order
     for statement in (_OF_MEMBER, _STANDINGS_OF_PNE, _OWNED):
@@ -383,6 +424,6 @@ def forget(connection: Connection, pne_id: EntityId) -> tuple[Network, ...]:
     for pn_id in touched:
         before = network(connection, pn_id)
         if before is not None:
-            heir = connection.execute(_HEIR, {"pn_id": pn_id}).scalar_one_or_none()
-            found.append(_bumped(connection, before, owner=heir if before.owner == pne_id else before.owner))
+            owner = _heir(connection, pn_id, at) if before.owner == pne_id else before.owner
+            found.append(_bumped(connection, before, owner=owner))
     return tuple(found)

@@ -38,6 +38,7 @@ entities = Table(
     Column("fingerprint", LargeBinary, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
+    Column("may_own", Boolean, nullable=False, server_default=false()),
     Index("entities_fingerprint", "fingerprint", unique=True),
 )
 
@@ -52,6 +53,7 @@ networks = Table(
     Column("policy", Text, nullable=False, server_default="open"),
     Column("version", BigInteger, nullable=False, server_default="1"),
     Column("served_since", Double, nullable=False, server_default="0"),
+    Column("expelled_at", Double, nullable=False, server_default="0"),
     Index("networks_by_gateway", "gateway_id"),
     Index("networks_by_owner", "owner"),
 )

@@ -43,7 +43,8 @@ _ADD_READING = DriverSql(insert_once(readings, ("pne_id", "reading_id")), _READI
 _CREDENTIALS = select(
     entities.c.entity_id, entities.c.kind, entities.c.state, entities.c.only_via, entities.c.sealed_key
 )
-_NAMES = select(*(entities.c[name] for name in ("entity_id", "kind", "state", "only_via", "note", "fingerprint")))
+_SHOWN = ("entity_id", "kind", "state", "only_via", "note", "fingerprint", "may_own")
+_NAMES = select(*(entities.c[name] for name in _SHOWN))
 _TAKEN = union(  # not one SELECT with OR: where a table has grown fast, PostgreSQL reads all of it for that
     _NAMES.where(entities.c.entity_id.in_(bindparam("ids", expanding=True))),
     _NAMES.where(entities.c.fingerprint.in_(bindparam("fingerprints", expanding=True))),
@@ -169,7 +170,7 @@ def revoke(connection: Connection, entity_id: EntityId, at: float) -> Revocation
     if state == State.REVOKED:
         return Revocation(first=False)
     connection.execute(_REVOKE, {"id": entity_id, "at": at})
-    left = network_queries.forget(connection, entity_id)
+    left = network_queries.forget(connection, entity_id, at)
     waiting_queries.drop_pushes(connection, entity_id)
     record(connection, [Outcome(at, "revoked", entity_id, None, Result.SUCCESS)])
     return Revocation(True, left)
@@ -229,6 +230,7 @@ def _entity(row: RowMapping) -> Entity:
     fields = dict(row)
     result = fields["last_result"]
     fields.update(
+        may_own=bool(fields["may_own"]),
         kind=_KINDS[fields["kind"]],
         state=_STATES[fields["state"]],
         last_result=None if result is None else Result(result),
@@ -247,4 +249,5 @@ def entity_row(e: NewEntity) -> dict[str, object]:
         "sealed_key": e.sealed_key,
         "fingerprint": e.fingerprint,
         "created_at": e.created_at,
+        "may_own": e.may_own,
     }
