@@ -98,8 +98,8 @@ class World:
         self.group_changes, self.changes = other.group_changes, other.changes
 
     async def provision(self, kind: Kind, name: str, via: str | None = None, *, may_own: bool = False) -> Secret:
-        how = {"may_own": may_own or name in self.may_own, "allow_unknown_gateway": True}
-        credential = await self.provisioning.add(kind, name, via, "", **how)
+        may_own = may_own or name in self.may_own
+        credential = await self.provisioning.add(kind, name, via, "", may_own=may_own, allow_unknown_gateway=True)
         self.keys[name] = credential.eukey
         return credential.eukey
 
