@@ -87,8 +87,8 @@ def test_every_reason_has_a_next_step(reason: str) -> None:
         ({"presence": Fact(Presence.AWAY, 150.0, Source.SERVER)}, 5, False, "away, says the server"),
         ({"presence": None}, 5, None, "does not run"),
         ({"last_reading": None}, 6, None, "none was ever received"),
-        ({"excess": ("too_many_readings", 3, 1.5)}, 7, False, "over its share of readings a second, 3 times"),
-        ({"excess_of_gateway": ("another", 1, 0.5)}, 7, False, "over its share of another, 1 times"),
+        ({"excess": ("too_many_readings", 3, 1.5)}, 8, False, "over its share of readings a second, 3 times"),
+        ({"excess_of_gateway": ("another", 1, 0.5)}, 8, False, "over its share of another, 1 times"),
     ],
 )
 def test_each_hop(change: dict[str, Any], step: int, good: bool | None, says: str) -> None:
