@@ -173,10 +173,21 @@ async def set_back(here: World, *, meanwhile: Callable[[], Any]) -> None:
 
 
 @pytest.mark.req("FN-7", "DEF-6")
+@pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["first", "after its devices are back"])
 @pytest.mark.parametrize("many", [0, 3], ids=["one by one", "by broadcast"])
-async def test_after_the_store_was_put_back_all_speak_and_hear_again(here: World, many: int) -> None:
-    """In an epoch whose number was given before, under another key; and with lower versions than they know."""
+async def test_after_the_store_was_put_back_all_speak_and_hear_again(here: World, many: int, seconds: float) -> None:
+    """In an epoch whose number was given before, under another key; and with lower versions than they know.
+
+    Whether their PN GW looks what became of its groups first, or is told of that by and by.
+    """
     gateway, ann, ben, sg_id = await two(here)
+    learn = gateway.groups.learn
+
+    async def learn_late(standing: Any) -> None:
+        await asyncio.sleep(seconds)
+        await learn(standing)
+
+    gateway.groups.learn = learn_late  # type: ignore[method-assign]
     others = [await here.joined_pne(f"pne-{number}", gateway, **FAST) for number in range(many)]
     for pne in others:
         await pne.groups.join(sg_id)

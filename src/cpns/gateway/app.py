@@ -235,6 +235,7 @@ class Gateway:
 
     async def _learn(self, standing: Standing) -> None:
         """Ask for the PN Inventory before anybody is served; then bring back whom the server has lost."""
+        self.group_keys.doubt(standing)
         away = await self.networks.learn(standing)
         self._work.start(self._recover(away))
         self._work.start(self._learn_groups(standing))
@@ -243,7 +244,7 @@ class Gateway:
         """Ask for what we missed of the service groups: nobody in the PN waits for that."""
         try:
             await self.groups.learn(standing)
-            await self.group_keys.learn(standing)
+            await self.group_keys.learn()
         except Refused as error:
             _log.info("the service groups are not known yet: %s", error, extra=by(self.config.server_id))
 
@@ -305,7 +306,7 @@ class Gateway:
     ) -> Answer:
         """Answer a member that its hop session (None on a Secure PAN) proved."""
         if isinstance(message, GroupKeyWanted):
-            return Answer(Code.CHANGED, codec.encode(self.group_keys.wanted(pne, message)))
+            return Answer(Code.CHANGED, codec.encode(await self.group_keys.wanted(pne, message)))
         if isinstance(message, GroupMessage):
             return Answer(Code.CHANGED, codec.encode(await self.messages.sent(pne, message)))
         return Answer(Code.CHANGED, codec.encode(await self._mediator.mediate(pne, link, session)))

@@ -9,7 +9,7 @@ from typing import Final
 
 from cpns.crypto.group import verify_key
 from cpns.crypto.secret import Secret
-from cpns.errors import Refused, Result
+from cpns.errors import NoAnswer, Refused, Result
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.groups import Groups
 from cpns.gateway.members import Way, give
@@ -19,6 +19,7 @@ from cpns.ports import Randomness
 from cpns.protocol.group_keying import tree as trees
 from cpns.protocol.group_keying.tree import Tree
 from cpns.service.background import Background
+from cpns.service.copies import OneAtATime
 from cpns.wire import codec
 from cpns.wire import group_messages as m
 from cpns.wire.registry import KEY_BYTES
@@ -54,6 +55,7 @@ class _Keyed:
     """The Group Key of one group, and how its members here are reached.
 
     Attributes:
+        life: of the session in which the server gave the key, see `GroupKeys.doubt`.
         giving: the newest epoch that is being given out.
         told: members that have the GKDK of the tree with that number.
         busy: members that are being given a key; one of them that is silent holds up no other.
@@ -61,6 +63,7 @@ class _Keyed:
 
     epoch: int
     key: Secret
+    life: int
     tree: Tree | None = None
     giving: _Giving | None = None
     told: dict[EntityId, int] = field(default_factory=dict)
@@ -89,15 +92,26 @@ class GroupKeys:
         self._sign_key = Secret(random(KEY_BYTES))
         self._keyed: dict[SgId, _Keyed] = {}
         self._busy: dict[SgId, asyncio.Lock] = {}
+        self._life = 0
+        self._standing: Standing | None = None
+        self._asks: OneAtATime[SgId] = OneAtATime(self._ask)
         self._work = Background()
 
     async def close(self) -> None:
         """Give no more."""
         await self._work.close()
 
+    def doubt(self, standing: Standing) -> None:
+        """A session with the server stands anew: it may live on an older copy of its store, with other keys.
+
+        Those that we have are asked for again, and until then no member that asks is given one.
+        """
+        self._life += 1
+        self._standing = standing
+
     def taken(self, message: m.GroupKeyRequest) -> m.GroupKeyResponse:
         """Take a Group Key from the server; its members get it after that."""
-        self._hold(message.sg_id, message.epoch, Secret(message.group_key))
+        self._hold(message.sg_id, message.epoch, Secret(message.group_key), self._life)
         return m.GroupKeyResponse(Result.SUCCESS)
 
     async def given_out(self, sg_id: SgId, epoch: int, pne: EntityId) -> None:
@@ -112,33 +126,45 @@ class GroupKeys:
                 if pne in known.busy:
                     await asyncio.wait([known.busy[pne]])
 
-    async def learn(self, standing: Standing) -> None:
-        """Ask the server for the keys that we lack, after our restart or a loss of the uplink."""
+    async def learn(self) -> None:
+        """Ask the server for the keys of all groups, after our restart or a loss of the uplink."""
         for sg_id in set(self._keyed).difference(self._groups.copies):
             del self._keyed[sg_id]
-        for sg_id, copy in list(self._groups.copies.items()):
-            known = self._keyed.get(sg_id)
-            if known is not None and known.epoch >= copy.epoch:
-                continue
-            with contextlib.suppress(Refused):
-                given = await standing.link.ask(
-                    m.GroupKeyWanted(sg_id),
-                    m.GroupKeyGiven,
-                    timeout=self._config.setup_timeout,
-                    session=standing.session,
-                )
-                if given.epoch is not None and given.group_key is not None:
-                    self._hold(sg_id, given.epoch, Secret(given.group_key))
+        for sg_id in list(self._groups.copies):
+            if not self._is_certain(sg_id):
+                with contextlib.suppress(Refused):
+                    await self._asks.fetch(sg_id)
 
-    def _hold(self, sg_id: SgId, epoch: int, key: Secret) -> None:
+    def _is_certain(self, sg_id: SgId) -> bool:
+        """Whether we have the key of the epoch of our copy, and the server gave it in its present life."""
+        known, copy = self._keyed.get(sg_id), self._groups.copies.get(sg_id)
+        return known is not None and copy is not None and known.life == self._life and known.epoch == copy.epoch
+
+    async def _ask(self, sg_id: SgId) -> None:
+        standing, life = self._standing, self._life
+        if standing is None:
+            raise NoAnswer("uplink_away")
+        given = await standing.link.ask(
+            m.GroupKeyWanted(sg_id), m.GroupKeyGiven, timeout=self._config.setup_timeout, session=standing.session
+        )
+        if given.epoch is None or given.group_key is None:
+            return
+        key, known = Secret(given.group_key), self._keyed.get(sg_id)
+        giving = None if known is None else known.giving
+        if known is not None and giving is not None and (giving.epoch, giving.key) == (given.epoch, key):
+            known.life = life  # it is the one that the members have
+        else:
+            self._hold(sg_id, given.epoch, key, life)
+
+    def _hold(self, sg_id: SgId, epoch: int, key: Secret, life: int) -> None:
         """Have a key from now on, for members that ask; give it to the others when the older ones are given out."""
         known = self._keyed.get(sg_id)
-        if known is not None and known.epoch > epoch:
+        if life != self._life or (known is not None and known.life == life and known.epoch > epoch):
             return  # a newer one has come before it
         if known is None:
             self._forget()
-            known = self._keyed[sg_id] = _Keyed(epoch, key)
-        known.epoch, known.key = epoch, key
+            known = self._keyed[sg_id] = _Keyed(epoch, key, life)
+        known.epoch, known.key, known.life = epoch, key, life
         self._work.start(self._distribute(sg_id, epoch))
 
     def _forget(self) -> None:
@@ -207,14 +233,18 @@ class GroupKeys:
     ) -> bool:
         return await give(self._way_to(pne), message, shape, self._config.answer_timeout, in_hop=in_hop)
 
-    def wanted(self, pne: EntityId, message: m.GroupKeyWanted) -> m.GroupKeyGiven:
-        """Give a member that missed it the key of the present epoch.
+    async def wanted(self, pne: EntityId, message: m.GroupKeyWanted) -> m.GroupKeyGiven:
+        """Give a member that missed it the key of the present epoch; one that we lack we ask for.
 
         Args:
             pne: that the hop session, or the Secure PAN, proved.
             message: names the group.
         """
+        copy = self._groups.copies.get(message.sg_id)
+        if copy is not None and pne in copy.members and not self._is_certain(message.sg_id):
+            with contextlib.suppress(Refused):
+                await self._asks.fetch(message.sg_id)
         known, copy = self._keyed.get(message.sg_id), self._groups.copies.get(message.sg_id)
-        if known is None or copy is None or copy.epoch != known.epoch or pne not in copy.members:
+        if known is None or copy is None or pne not in copy.members or not self._is_certain(message.sg_id):
             return m.GroupKeyGiven(Result.UNKNOWN_SG)
         return m.GroupKeyGiven(Result.SUCCESS, known.epoch, known.key.reveal())

@@ -61,7 +61,7 @@ class Groups:
         """Follow SGChangeNotify: ask for what is newer than our copy."""
         ended = notice.change == Change.RELEASED and self._copies.told_gone(notice.sg_id, notice.version)
         if not ended and notice.sg_id in self.copies:
-            self._named[notice.sg_id] = notice.epoch
+            self._named[notice.sg_id] = max(notice.epoch, self._named.get(notice.sg_id, 0))
         if not ended and self._uplink.standing is not None:  # else we ask for all when it is back
             self._work.start(self._renew(notice.sg_id))
 
