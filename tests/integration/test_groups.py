@@ -222,3 +222,18 @@ async def test_one_candidate_at_a_time(here: World) -> None:
     assert ended[0] == "ben"
     assert isinstance(ended[1], Refused)
     assert await owner(here, sg_id) == "ben"
+
+
+@pytest.mark.req("FN-7")
+async def test_a_device_is_in_as_many_groups_as_the_server_says(here: World) -> None:
+    await here.start_server(max_groups=2)
+    gateway = await here.start_gateway("gw-1")
+    ann, ben = [await here.joined_pne(name, gateway) for name in ("ann", "ben")]
+    for name in ("one", "two"):
+        await ben.groups.create(name, JoinPolicy.OPEN)
+    sg_id, _ = await ann.groups.create("three", JoinPolicy.OPEN)
+    assert await refused(ben.groups.join(sg_id)) is Result.TOO_MANY
+    assert await refused(ben.groups.create("four", JoinPolicy.OPEN)) is Result.TOO_MANY
+    here.accepting.add("ben")
+    assert await ann.groups.invite(sg_id, [BEN]) == {"ben": Result.TOO_MANY}
+    assert await members(here, sg_id) == {"ann"}

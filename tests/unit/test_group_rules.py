@@ -40,7 +40,7 @@ NAMES = ["walk", "Walk", "wa%k", "wa_k", "wa\\k", "Fit 100%"]
 SERVICES = [None, "fit", "Fit", "tv"]
 KEYWORDS = ["", "", "walk", "WALK", "%", "_", "\\", "fit", "TV", "a", "x"]
 MOST = 6
-MOST_OWNED, MOST_OPEN, MOST_OPEN_OF_OWNER = 3, 2, 3
+MOST_GROUPS, MOST_OPEN, MOST_OPEN_OF_OWNER = 3, 2, 3
 OPEN_FOR = 12.0
 MEMBER, INVITED, PENDING, BARRED = Standing.MEMBER, Standing.INVITED, Standing.PENDING, Standing.BARRED
 COMING, LEAVING = Standing.COMING, Standing.LEAVING
@@ -264,7 +264,7 @@ class Model:
         return ended
 
     def create(self, new: Group) -> No | None:
-        if sum(one.owner == new.owner for one in self.sgs.values()) >= MOST_OWNED:
+        if self.is_in_too_many(new.owner):
             return TOO_MANY_GROUPS
         if isinstance(did := self.pace(new.owner, None, 8, new.created_at), No):
             return did
@@ -279,12 +279,17 @@ class Model:
         self.log.append(Outcome(new.created_at, "sg_created", new.owner, None, Result.SUCCESS, new.sg_id))
         return None
 
+    def is_in_too_many(self, pne: EntityId) -> bool:
+        return sum(sg.raw(pne) in (MEMBER, COMING) for sg in self.sgs.values()) >= MOST_GROUPS
+
     def join(self, sg_id: SgId, pne: EntityId, at: float) -> Done | No:
         if (sg := self.sgs.get(sg_id)) is None:
             return UNKNOWN_SG
         ends = JOINING[sg.standing(pne, at), sg.policy]
         if isinstance(ends, No):
             return ends
+        if ends is MEMBER and sg.raw(pne) is not LEAVING and self.is_in_too_many(pne):
+            return TOO_MANY_GROUPS
         if isinstance(did := self.pace(pne, sg_id, 3, at), No):
             return did
         ended = self.write(sg, "sg_joined" if ends is MEMBER else "sg_waits", pne, at, {pne: ends})
@@ -301,6 +306,8 @@ class Model:
         if not governs and set(whom) & set(sg.who_is(BARRED)):
             return WAS_BARRED
         come = {pne: MEMBER if governs and sg.raw(pne) is PENDING else INVITED for pne in whom}
+        if actor is not None and any(how is MEMBER and self.is_in_too_many(pne) for pne, how in come.items()):
+            return TOO_MANY_GROUPS
         return self.write(sg, "sg_invited", actor, at, {pne: how for pne, how in come.items() if not sg.is_in(pne)})
 
     def leave(self, sg_id: SgId, pne: EntityId, at: float) -> Done | No:
@@ -473,13 +480,13 @@ def in_the_store(store: ServerStore, step: Step) -> Coroutine[Any, Any, object]:
     """Return a step of `Model` as the store takes it."""
 
     def changing(decide: GroupRule, by: EntityId | None) -> Coroutine[Any, Any, object]:
-        return store.change_group(step[1], decide, at, by)
+        return store.change_group(step[1], decide, at, by, MOST_GROUPS)
 
     name, *args = step
     at = step[-1]
     match name:
         case "create":
-            return store.create_group(args[0], MOST_OWNED)
+            return store.create_group(args[0], MOST_GROUPS)
         case "begin":
             return store.begin_epoch(*args)
         case "expire":
@@ -1184,6 +1191,23 @@ async def test_whose_groups(store: ServerStore) -> None:
     assert await ids(OWNER) == ["sg-0", "sg-1"]
     assert await ids(FIRST, OWNER, STRANGER, SECOND) == ["sg-0", "sg-1", "sg-2"]
     assert await ids(GUEST, WAITER, OUTCAST, GHOSTS[0]) == []
+
+
+async def test_in_how_many_groups_one_is(store: ServerStore) -> None:
+    """Who is in as many comes into no other, by itself, by its owner, by making it; one that it leaves makes room."""
+    for number in range(MOST_GROUPS):
+        await store.create_group(new(f"sg-{number}", f"group {number}", owner=FIRST), MOST_GROUPS)
+    await store.create_group(new("sg-open", "open"), MOST_GROUPS)
+    await store.create_group(new("sg-approval", "approval", policy=APPROVAL), MOST_GROUPS)
+    await in_the_store(store, ("join", "sg-approval", FIRST, 30.0))  # to wait is not to be in it
+    for step in (("join", "sg-open", FIRST, 31.0), ("invite", "sg-approval", OWNER, [FIRST], 31.0)):
+        await unchanged(store, step, TOO_MANY_GROUPS)
+    with pytest.raises(Refused, match="too_many_groups"):
+        await store.create_group(new("sg-more", "more", owner=FIRST), MOST_GROUPS)
+    await in_the_store(store, ("leave", "sg-0", FIRST, 32.0))
+    await in_the_store(store, ("join", "sg-open", FIRST, 33.0))
+    await in_the_store(store, ("invite", "sg-approval", None, [FIRST], 34.0))  # the operator is not bound by that
+    assert await store.groups_of([FIRST], "", 9) == ["sg-1", "sg-2", "sg-approval", "sg-open"]  # who is in more stays
 
 
 async def test_whose_groups_come_in_pages(store: ServerStore) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cpns.cli.options import Data, Output, PassphraseFile, Print, address, config, flag
+from cpns.domain.group import MAX_GROUPS
 from cpns.domain.network import Policy
 
 NewPolicy = Annotated[
@@ -33,6 +34,9 @@ ReadingsRate = Annotated[
 ]
 ReadingsVolume = Annotated[
     float, flag("server", "--readings-volume", "Megabytes a day that the readings of one device may take.", min=1)
+]
+MaxGroups = Annotated[
+    int, flag("server", "--max-groups", "Service groups that one device may be in; who is in more stays.", min=1)
 ]
 Nats = Annotated[
     str | None,
@@ -100,6 +104,7 @@ def run(
     session_age: SessionAge = 86400.0,
     cm_unused: CmUnused = 30.0,
     owner_away: OwnerAway = 30.0,
+    max_groups: MaxGroups = MAX_GROUPS,
     readings_rate: ReadingsRate = 20.0,
     readings_volume: ReadingsVolume = 64.0,
     nats: Nats = None,
@@ -127,6 +132,7 @@ def run(
         *(data, host, port, tls_certificate, tls_key, lowest_suite, policy, answer_timeout, half_open, session_age),
         cm_unused=cm_unused * 86400.0,
         owner_away=owner_away * 86400.0,
+        max_groups=max_groups,
         readings_rate=readings_rate,
         readings_volume=readings_volume * 1e6,
         nats=nats,

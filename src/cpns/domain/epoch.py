@@ -53,6 +53,11 @@ def seen(places: Places, at: float) -> dict[EntityId, Listed]:
     }
 
 
+def is_in(place: Listed | None) -> bool:
+    """Whether a place is that of somebody who is in the group, comes, or has not left yet."""
+    return place is not None and place.standing in (*RUNNING, *_WAITING)
+
+
 def running(listed: Iterable[Listed]) -> tuple[EntityId, ...]:
     """Return who is in the running epoch."""
     return tuple(one.pne_id for one in listed if one.standing in RUNNING)

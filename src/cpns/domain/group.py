@@ -22,6 +22,8 @@ from cpns.domain.network import Policy
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
 
+MAX_GROUPS: Final = 64
+"""Groups that one PNE is in, unless the server says otherwise: a page of a list of them."""
 MAX_LISTED: Final = 4096
 """Places on the list of one group."""
 KEEP_SECONDS: Final = 86400

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from cpns.domain.group import ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup, MakeGroupKey
+from cpns.domain.group import MAX_GROUPS, ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup, MakeGroupKey
 from cpns.ids import EntityId, SgId
 
 
@@ -61,15 +61,18 @@ class GroupStore(Protocol):
         """Commit a new group with its owner as first member.
 
         Raises:
-            Refused: EXISTS: its name is taken. TOO_MANY: its owner owns *most* groups, or makes them too fast.
+            Refused: EXISTS: its name is taken. TOO_MANY: its owner is in *most* groups, or makes them too fast.
         """
         ...
 
-    async def change_group(self, sg_id: SgId, rule: GroupRule, at: float, by: EntityId | None) -> ChangedGroup:
+    async def change_group(
+        self, sg_id: SgId, rule: GroupRule, at: float, by: EntityId | None, most: int = MAX_GROUPS
+    ) -> ChangedGroup:
         """Commit what *rule* makes of the group and its list; see `edit`.
 
         Raises:
-            Refused: UNKNOWN_SG, TOO_MANY, or what *rule* raised.
+            Refused: UNKNOWN_SG, TOO_MANY (who would come in is in *most* groups, or the list is full), or what *rule*
+                raised.
         """
         ...
 

@@ -2,13 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
+from cpns.domain.group import MAX_GROUPS
 from cpns.domain.network import Policy
 from cpns.ids import EntityId
-
-MAX_GROUPS: Final = 64
-"""Service groups of one PNE, unless the operator says otherwise; so a PNE reads its groups in one page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +23,7 @@ class ServerConfig:
         owner_away: seconds that the owner of a service group may be away before another member follows it.
         readings_rate: readings a second that are taken of one device, on average; ten seconds' worth at once.
         readings_volume: bytes a day that the readings of one device may take in the store.
-        max_groups: service groups that one PNE may own.
+        max_groups: service groups that one PNE may be in; who is in more stays.
         nats: ``nats://host:port``, where the processes of one server reach each other; None: it is one process.
         workers: processes to run.
         first: whether this one has the admin socket.

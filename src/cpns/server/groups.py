@@ -10,12 +10,20 @@ from typing import Any, Final, TypeVar
 
 from cpns.crypto.secret import Secret
 from cpns.domain import group as rules
-from cpns.domain.group import KEEP_SECONDS, ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup, Standing
+from cpns.domain.group import (
+    KEEP_SECONDS,
+    MAX_GROUPS,
+    ChangedGroup,
+    Group,
+    GroupInventory,
+    GroupRule,
+    KeyedGroup,
+    Standing,
+)
 from cpns.domain.network import Policy
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.ports import Clock, Randomness, Siblings, Store, Vault
-from cpns.server.config import MAX_GROUPS
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.server.group_copies import GroupCopies
 from cpns.server.group_epochs import SWEPT_AT_ONCE, GroupEpochs
@@ -191,7 +199,7 @@ class Groups:
         from now on is said under that.
         """
         rule = partial(rules.expel, actor=actor, whom=whom)
-        changed = await self._store.change_group(sg_id, rule, self._clock.now(), actor)
+        changed = await self._store.change_group(sg_id, rule, self._clock.now(), actor, self._most)
         await self.told((changed,))
 
     async def delete(self, sg_id: SgId, actor: EntityId | None) -> None:
@@ -251,7 +259,7 @@ class Groups:
     # what follows from it
 
     async def _change(self, sg_id: SgId, rule: GroupRule, by: EntityId | None) -> ChangedGroup:
-        changed = await self._store.change_group(sg_id, rule, self._clock.now(), by)
+        changed = await self._store.change_group(sg_id, rule, self._clock.now(), by, self._most)
         self.tell((changed,))
         return changed
 

@@ -2,11 +2,14 @@
 `domain.invitation` for the rules; these are functions of a connection and values.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, bindparam, delete, func, select
 
 from cpns.domain import invitation
 from cpns.domain.group import Standing
 from cpns.domain.pace import Limit, Pace, paced
+from cpns.errors import Refused, Result
 from cpns.ids import EntityId
 from cpns.store.dialect import insert_or_update
 from cpns.store.schema import group_places, groups, networks, paces, standings
@@ -34,6 +37,25 @@ _IN_NETWORKS = (
         standings.c.at > bindparam("since"),
     )
 )
+_IS_IN = (
+    select(func.count())
+    .select_from(group_places)
+    .where(
+        group_places.c.pne_id == bindparam("pne"),
+        group_places.c.standing.in_([Standing.MEMBER.value, Standing.COMING.value]),
+    )
+)
+
+
+def check_groups(connection: Connection, pnes: Sequence[EntityId], most: int) -> None:
+    """Check that each of *pnes* may come into one group more; who is in more than *most* stays in those.
+
+    Raises:
+        Refused: TOO_MANY.
+    """
+    for pne in pnes:
+        if connection.execute(_IS_IN, {"pne": pne}).scalar_one() >= most:
+            raise Refused(Result.TOO_MANY, "too_many_groups")
 
 
 def keep_pace(connection: Connection, pne_id: EntityId, what: str, limit: Limit, at: float) -> None:

@@ -15,7 +15,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
-    func,
     insert,
     literal_column,
     or_,
@@ -27,6 +26,7 @@ from cpns.domain import epoch as epochs
 from cpns.domain import group as rules
 from cpns.domain import pace
 from cpns.domain.group import (
+    MAX_GROUPS,
     MAX_LISTED,
     ChangedGroup,
     Group,
@@ -111,7 +111,6 @@ _HEARD_MEMBERS = select(group_places.c.pne_id).where(
     group_places.c.standing == Standing.MEMBER.value,
     exists().where(audit.c.entity_id == group_places.c.pne_id, _heard),
 )
-_OWNED = select(func.count()).select_from(groups).where(groups.c.owner == bindparam("owner"))
 _ADD = insert(groups)
 _CHANGING = ("owner", "policy", "keep", "version", "epoch", "begun", "due")
 _CHANGE = (
@@ -207,8 +206,7 @@ def discoverable(connection: Connection, pne_id: EntityId, service: str | None, 
 
 def create(connection: Connection, new: Group, most: int) -> None:
     """See `cpns.ports.Store.create_group`."""
-    if connection.execute(_OWNED, {"owner": new.owner}).scalar_one() >= most:
-        raise Refused(Result.TOO_MANY, "too_many_groups")
+    bound_queries.check_groups(connection, [new.owner], most)
     bound_queries.keep_pace(connection, new.owner, "create", pace.CREATIONS, new.created_at)
     if connection.execute(_NAMED, {"name": new.name}).one_or_none() is not None:
         raise Refused(Result.EXISTS, "name_is_taken")
@@ -219,17 +217,24 @@ def create(connection: Connection, new: Group, most: int) -> None:
     record(connection, [Outcome(new.created_at, "sg_created", new.owner, None, Result.SUCCESS, new.sg_id)])
 
 
-def change(connection: Connection, sg_id: SgId, rule: GroupRule, at: float, by: EntityId | None) -> ChangedGroup:
+def change(
+    connection: Connection, sg_id: SgId, rule: GroupRule, at: float, by: EntityId | None, most: int = MAX_GROUPS
+) -> ChangedGroup:
     """See `cpns.ports.Store.change_group`."""
     row = connection.execute(_ONE, {"id": sg_id}).one_or_none()
     if row is None:
         raise Refused(Result.UNKNOWN_SG, "no_such_group")
-    return _apply(connection, _group(row), rule, at, by)
+    return _apply(connection, _group(row), rule, at, by, most)
 
 
-def _apply(connection: Connection, before: Group, rule: GroupRule, at: float, by: EntityId | None) -> ChangedGroup:
+def _apply(
+    connection: Connection, before: Group, rule: GroupRule, at: float, by: EntityId | None, most: int = MAX_GROUPS
+) -> ChangedGroup:
     places = _places(connection, before.sg_id)
     decided = rule(before, epochs.seen(places, at))
+    if by is not None:
+        come = [pne for pne, how in decided.standings.items() if how is Standing.MEMBER]
+        bound_queries.check_groups(connection, [pne for pne in come if not epochs.is_in(places.get(pne))], most)
     if decided.joiner is not None:
         bound_queries.keep_pace(connection, decided.joiner, f"join {before.sg_id}", pace.JOINS, at)
     return _write(connection, before, places, decided, at, by)

@@ -264,9 +264,12 @@ class ServerStore:
         """See `cpns.ports.Store`."""
         await self._database.run(partial(group_queries.create, new=new, most=most))
 
-    async def change_group(self, sg_id: SgId, rule: GroupRule, at: float, by: EntityId | None) -> ChangedGroup:
+    async def change_group(
+        self, sg_id: SgId, rule: GroupRule, at: float, by: EntityId | None, most: int = rules.MAX_GROUPS
+    ) -> ChangedGroup:
         """See `cpns.ports.Store`."""
-        return await self._database.run(partial(group_queries.change, sg_id=sg_id, rule=rule, at=at, by=by))
+        change = partial(group_queries.change, sg_id=sg_id, rule=rule, at=at, by=by, most=most)
+        return await self._database.run(change)
 
     async def groups_named(self, sg_ids: Sequence[SgId]) -> list[Group]:
         """See `cpns.ports.Store`."""
