@@ -38,10 +38,17 @@ async def two(here: World) -> tuple[Gateway, Pne, Pne, SgId]:
     ann, ben = [await here.joined_pne(name, gateway, **FAST) for name in ("ann", "ben")]
     sg_id, _ = await ann.groups.create("family", JoinPolicy.OPEN)
     await ben.groups.join(sg_id)
-    await all_have(here, sg_id, ann, ben)
+    await settled(here, sg_id, ann, ben)
     for pne in (ann, ben):
         await until(lambda pne=pne: set(pne.groups.views[sg_id].places) == {"ann", "ben"})  # type: ignore[misc]
     return gateway, ann, ben, sg_id
+
+
+async def settled(here: World, sg_id: SgId, *pnes: Pne) -> bytes:
+    """Wait until nobody comes or leaves any more, and all have the key of that epoch."""
+    while (found := await here.store.group(sg_id)) is not None and found.group.due is not None:
+        await asyncio.sleep(0.02)
+    return await all_have(here, sg_id, *pnes)
 
 
 def held_back(owner: Any, name: str, whose: Callable[[Any, Any], bool]) -> asyncio.Event:
@@ -84,12 +91,12 @@ async def test_news_that_is_late_puts_nobody_out(here: World) -> None:
     _, ann, ben, sg_id = await two(here)
     await ben.groups.leave(sg_id)
     await ben.groups.join(sg_id)
-    key = await all_have(here, sg_id, ann, ben)
+    key = await settled(here, sg_id, ann, ben)
     told = len(here.group_changes["ben"])
     await tell(here, BEN, sg.SgChangeNotify(sg_id, (BEN,), ben.groups.views[sg_id].version, Change.LEFT, 1))
     await asyncio.sleep(0.2)
     assert sg_id in ben.groups.views
-    assert await all_have(here, sg_id, ann, ben) == key
+    assert await settled(here, sg_id, ann, ben) == key
     assert all(BEN not in one.members or one.change != Change.LEFT for one in here.group_changes["ben"][told:])
 
 
@@ -191,7 +198,7 @@ async def test_after_the_store_was_put_back_all_speak_and_hear_again(here: World
     for pne in others:
         await pne.groups.join(sg_id)
     everybody = [ann, ben, *others]
-    await all_have(here, sg_id, *everybody)
+    await settled(here, sg_id, *everybody)
     await ann.messages.send(sg_id, "before")
     cat = await here.joined_pne("cat", gateway, **FAST)
 
@@ -199,7 +206,7 @@ async def test_after_the_store_was_put_back_all_speak_and_hear_again(here: World
         await asyncio.gather(*(asyncio.wait_for(back(here, one), 20) for one in [*everybody, cat]))
         for leaves in (False, True) * 3:
             await patiently(cat, sg_id, leaves=leaves)
-        await all_have(here, sg_id, *everybody)
+        await settled(here, sg_id, *everybody)
 
     first = await epoch(here, sg_id)
     await set_back(here, meanwhile=meanwhile)
@@ -207,7 +214,7 @@ async def test_after_the_store_was_put_back_all_speak_and_hear_again(here: World
     assert await epoch(here, sg_id) == first
     await asyncio.wait_for(ben.messages.send(sg_id, "after"), 20)
     await patiently(cat, sg_id, leaves=False)  # an epoch that there was before, with another key
-    await all_have(here, sg_id, *everybody, cat)
+    await settled(here, sg_id, *everybody, cat)
     await asyncio.wait_for(ann.messages.send(sg_id, "with cat"), 20)
     await until(lambda: [one.text for one in here.said["ben"]] == ["before", "with cat"], 20)
     await until(lambda: "after" in [one.text for one in here.said["ann"]], 20)
