@@ -330,8 +330,8 @@ ROWS: Final = (
         (_EPOCHS + "test_a_group_has_so_many_open_invitations_and_so_has_its_owner",),
     ),
     Bound(
-        "groups that a PNE owns",
-        "server.config.MAX_GROUPS",
+        "groups that a PNE is in, its own among them",
+        "domain.group.MAX_GROUPS",
         ENTITIES,
         (),
         (_EPOCHS + "test_how_many_groups_one_makes_and_how_fast",),
