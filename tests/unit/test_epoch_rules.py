@@ -10,7 +10,6 @@ from cpns.domain import epoch as epochs
 from cpns.domain import group as rules
 from cpns.domain.group import Group, GroupChange, GroupRule, Listed, Standing
 from cpns.domain.inventory import Kind, NewEntity
-from cpns.domain.invitation import INVITATION_SECONDS, OPEN_OF_LIST, OPEN_OF_OWNER
 from cpns.domain.network import Policy
 from cpns.domain.pace import CREATIONS, JOINS, Limit, Pace, paced
 from cpns.errors import Refused, Result
@@ -178,58 +177,7 @@ async def test_an_epoch_begins_once_whoever_begins_it(store: ServerStore) -> Non
     assert await store.begin_epoch(SgId("sg-9"), 11.0) is None
 
 
-# --- bounds
-
-
-@pytest.mark.req("DEF-5")
-async def test_a_group_has_so_many_open_invitations_and_so_has_its_owner(store: ServerStore) -> None:
-    async def invites(sg_id: SgId, count: int, prefix: str, at: float = 10.0, by: EntityId | None = OWNER) -> None:
-        whom = [EntityId(f"{prefix}-{number}") for number in range(count)]
-        await do(store, partial(rules.invite, actor=by, whom=whom), at, by, sg_id)
-
-    await invites(SG, OPEN_OF_LIST, "a")
-    await invites(SG, OPEN_OF_LIST, "a")  # the same, once more
-    for count in (1, OPEN_OF_LIST):
-        with pytest.raises(Refused, match="too_many_invitations") as refused:
-            await invites(SG, count, "b")
-        assert refused.value.result is Result.TOO_MANY
-    await invites(SG, 3, "c", by=None)  # the operator is not bounded by it
-    others = [SgId(f"sg-{number}") for number in range(2, 7)]
-    for number, other in enumerate(others):
-        await store.create_group(Group(other, other, None, OWNER, Policy.OPEN, 1, 1, 10.0), 9)
-        if number < OPEN_OF_OWNER // OPEN_OF_LIST - 2:
-            await invites(other, OPEN_OF_LIST, "d")
-    await invites(others[2], OPEN_OF_LIST - 3, "e")
-    with pytest.raises(Refused, match="too_many_invitations"):
-        await invites(others[3], 1, "f")
-    await invites(SG, OPEN_OF_LIST, "g", at=10.0 + INVITATION_SECONDS)  # the others have ended by then
-
-
-@pytest.mark.req("DEF-5")
-async def test_an_invitation_ends(store: ServerStore) -> None:
-    await do(store, partial(rules.settle, policy=Policy.CLOSED), 9.0, None)
-    for at, whom in ((10.0, [ANN, BEN]), (20.0, [BEN, CAT])):
-        await do(store, partial(rules.invite, actor=OWNER, whom=whom), at, OWNER)
-    late = 10.0 + INVITATION_SECONDS
-    with pytest.raises(Refused, match="not_on_the_list"):
-        await do(store, partial(rules.join, pne=ANN), late, ANN)  # before it was swept away
-    (ended,) = await store.expire_group_invitations(late, 99)
-    assert ended.change.subjects == (ANN,)  # BEN was invited again
-    assert await store.expire_group_invitations(late, 99) == []
-    await do(store, partial(rules.join, pne=BEN), late, BEN)
-    found = await store.group(SG)
-    assert found is not None
-    assert {one.pne_id: one.standing for one in found.listed} == {OWNER: MEMBER, BEN: MEMBER, CAT: INVITED}
-
-
-@pytest.mark.req("DEF-5")
-async def test_who_is_revoked_has_invited_in_vain(store: ServerStore) -> None:
-    await do(store, partial(rules.join, pne=ANN), 10.0, ANN)
-    await do(store, partial(rules.invite, actor=OWNER, whom=[BEN, CAT]), 11.0, OWNER)
-    await store.revoke(OWNER, 12.0)
-    found = await store.group(SG)
-    assert found is not None
-    assert (found.group.owner, [one.pne_id for one in found.listed]) == (ANN, [ANN])
+# --- paces and bounds
 
 
 @pytest.mark.req("DEF-5")

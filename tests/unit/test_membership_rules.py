@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import Connection, select
 
-from cpns.domain import membership
+from cpns.domain import invitation, membership
 from cpns.domain.inventory import Entity, Establishment, Kind, Membership, NewEntity
 from cpns.domain.membership import OPERATOR, Actor, Role
 from cpns.domain.network import Admission, Edit, Inventory, Network, Place, Policy, Standing, Waiting
@@ -83,6 +83,7 @@ _ACTORS, *_ROWS = map(str.split, _RIGHTS.strip().splitlines())
 RIGHTS = {(action, who): right for action, *row in _ROWS for who, right in zip(_ACTORS, row, strict=True)}
 GOVERN = ("operator", "owner")
 MAY_OWN = (PNES[1], PNES[4])
+MOST_OPEN, MOST_OPEN_OF_OWNER = 2, 3
 
 # --- the model
 
@@ -104,6 +105,9 @@ class Pn:
         """What the PN Inventory tells; that somebody waits is no change of the PN."""
         listed = {pne: how for pne, how in self.listed.items() if how is not Standing.PENDING}
         return self.gateway, self.policy, self.owner, self.alias, listed, set(self.inside)
+
+    def invited(self) -> int:
+        return [*self.listed.values()].count(Standing.INVITED)
 
     def who(self, actor: Actor) -> str:
         if actor == OPERATOR or actor.entity_id is None:
@@ -176,7 +180,13 @@ class Model:
         governs = pn.who(actor) in GOVERN
         if not pn.may("invite", actor) or (not governs and Standing.BARRED in map(pn.listed.get, whom)):
             return Result.NOT_ALLOWED
-        if governs or pn.who(actor) == "first":
+        writes = governs or pn.who(actor) == "first"
+        new = [pne for pne in whom if pn.listed.get(pne) not in (Standing.MEMBER, Standing.INVITED)]
+        if writes and new and actor != OPERATOR:
+            of_all = sum(one.invited() for one in self.pns.values() if one.owner == pn.owner) + len(new)
+            if pn.invited() + len(new) > MOST_OPEN or (pn.owner is not None and of_all > MOST_OPEN_OF_OWNER):
+                return Result.TOO_MANY
+        if writes:
             pn.listed.update({pne: Standing.INVITED for pne in whom if pn.listed.get(pne) is not Standing.MEMBER})
         return Result.SUCCESS
 
@@ -237,6 +247,8 @@ class Model:
         self.revoked.add(pne)
         concerned = {pn_id for pn_id, pn in self.pns.items() if pne in pn.inside or pne in pn.listed}
         for pn in self.pns.values():
+            if pn.owner == pne:  # whom it invited comes no more
+                pn.listed = {one: how for one, how in pn.listed.items() if how is not Standing.INVITED}
             pn.put_out(pne, off_the_list=True)
         return concerned
 
@@ -285,6 +297,9 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(invitation, "OPEN_OF_LIST", MOST_OPEN)
+        self.patch.setattr(invitation, "OPEN_OF_OWNER", MOST_OPEN_OF_OWNER)
         self.closing = contextlib.ExitStack()
         self.loop = asyncio.new_event_loop()
         self.database = Database(self.closing.enter_context(fresh(self.kind)))
@@ -299,6 +314,7 @@ class Machine(RuleBasedStateMachine):
         self.loop.run_until_complete(self.store.close())
         self.loop.close()
         self.closing.close()
+        self.patch.undo()
 
     def _seen(self, pn_id: PnId) -> Network | None:
         return next((one.network for one in self.seen.inventories if one.network.pn_id == pn_id), None)

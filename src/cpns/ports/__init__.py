@@ -201,6 +201,10 @@ class Store(GroupStore, Protocol):
         """
         ...
 
+    async def expire_invitations(self, at: float, limit: int) -> list[Network]:
+        """End up to *limit* invitations into PNs that are over; return those PNs as they are now."""
+        ...
+
     async def network(self, pn_id: PnId) -> Network | None:
         """Return one PN, or None."""
         ...

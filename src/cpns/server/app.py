@@ -401,6 +401,7 @@ class Server:
             try:
                 await self.cm.sweep(self.config.half_open)
                 await self.groups.sweep()
+                await self.networks.sweep()
                 if now >= self._retried_at + RETRY_SECONDS:
                     self._retried_at = now
                     await self._retry()

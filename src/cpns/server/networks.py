@@ -32,6 +32,8 @@ _log = logging.getLogger("cpns.server")
 INVITE_TIMEOUT: Final = 20.0
 """Seconds that a PN GW has to ask invited PNEs and to bring those that accept."""
 SWITCH_TIMEOUT: Final = 5.0
+EXPIRY_LOOK_SECONDS: Final = 60.0
+EXPIRED_AT_ONCE: Final = 256
 MAX_INVITATIONS: Final = 256
 """INVITE Requests under way at once; each waits for people."""
 MAX_INVITATIONS_EACH: Final = 4
@@ -71,6 +73,7 @@ class Networks:
         self._telling = Background()
         self._inviting = places(MAX_INVITATIONS, clock.monotonic, MAX_INVITATIONS_EACH, "invitations_at_once")
         self._asking = places(MAX_INVITATIONS, clock.monotonic, MAX_INVITATIONS_BEHIND, "invitations_at_once")
+        self._expired_at = -EXPIRY_LOOK_SECONDS
 
     async def close(self) -> None:
         """Stop telling."""
@@ -80,6 +83,14 @@ class Networks:
         own = () if actor.role is not Role.PNE or actor.entity_id is None else (actor.entity_id,)
         concerned = tuple(dict.fromkeys([*subjects, *own]))
         return await self._store.edit(pn_id, concerned, rule, self._clock.now(), actor.entity_id)
+
+    async def sweep(self) -> None:
+        """End invitations that are over."""
+        if self._clock.monotonic() < self._expired_at + EXPIRY_LOOK_SECONDS:
+            return
+        self._expired_at = self._clock.monotonic()
+        for network in await self._store.expire_invitations(self._clock.now(), EXPIRED_AT_ONCE):
+            self._tell_soon(network, network.gateway_id, Change.SETTLED, ())
 
     # what may be asked for
 

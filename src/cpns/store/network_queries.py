@@ -12,6 +12,7 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from cpns.domain.inventory import Establishment, Outcome
+from cpns.domain.invitation import ended_before, is_over
 from cpns.domain.membership import Rule, admit, first_owner
 from cpns.domain.network import (
     Admission,
@@ -27,7 +28,7 @@ from cpns.domain.network import (
 )
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
-from cpns.store import group_queries
+from cpns.store import bound_queries, group_queries
 from cpns.store.audit_queries import record
 from cpns.store.dialect import DriverSql, driver_select, insert_or_update
 from cpns.store.schema import entities, members, networks, standings
@@ -69,7 +70,18 @@ _LISTED = select(func.count()).select_from(standings).where(standings.c.pn_id ==
 _PRESENT = select(members.c.pne_id, members.c.pn_id, members.c.pan_secure)
 _BINDING = select(entities.c.entity_id, entities.c.only_via)
 _ELSEWHERE: Final = Admission(Result.AUTHENTICATION_FAILED, "not_admitted_through_this_gateway")
-_STANDING = select(standings.c.pne_id, standings.c.pn_id, standings.c.standing)
+_STANDING = select(standings.c.pne_id, standings.c.pn_id, standings.c.standing, standings.c.at)
+_open = (standings.c.standing == Standing.INVITED.value) & (standings.c.at > bindparam("since"))
+_OPEN = select(func.count()).select_from(standings).where(standings.c.pn_id == bindparam("pn_id"), _open)
+_OVER = (
+    select(standings.c.pn_id, standings.c.pne_id)
+    .where(standings.c.standing == Standing.INVITED.value, standings.c.at <= bindparam("before"))
+    .order_by(standings.c.at, standings.c.pne_id)
+    .limit(bindparam("limit"))
+)
+_INVITED_BY_NOBODY = delete(standings).where(
+    standings.c.pn_id == bindparam("pn_id"), standings.c.standing == Standing.INVITED.value
+)
 _MEMBERS = (
     select(members.c.pn_id, members.c.pne_id, members.c.pan_secure, members.c.since, standings.c.standing)
     .outerjoin(standings, (standings.c.pne_id == members.c.pne_id) & (standings.c.pn_id == members.c.pn_id))
@@ -189,9 +201,12 @@ def _inventory(one: Network, present: list[Present], listed: list[tuple[EntityId
 
 
 def _places(
-    connection: Connection, pn_id: PnId, ids: Sequence[EntityId]
+    connection: Connection, pn_id: PnId, ids: Sequence[EntityId], at: float
 ) -> tuple[dict[EntityId, Place], dict[EntityId, tuple[PnId, bool]]]:
-    """Return the place of each of *ids* as *pn_id* sees it, and where each is present now, with its pan_secure."""
+    """Return the place of each of *ids* as *pn_id* sees it, and where each is present now, with its pan_secure.
+
+    Whose invitation is over by *at* has none.
+    """
     if not ids:
         return {}, {}
     present: dict[EntityId, tuple[PnId, bool]] = {
@@ -199,9 +214,10 @@ def _places(
     }
     here: dict[EntityId, Standing] = {}
     home: set[EntityId] = set()
-    for pne, pn, standing in _standings(len(ids)).rows(connection, tuple(ids)):
+    for pne, pn, standing, since in _standings(len(ids)).rows(connection, tuple(ids)):
         if pn == pn_id:
-            here[pne] = Standing(standing)
+            if standing != Standing.INVITED or not is_over(since, at):
+                here[pne] = Standing(standing)
         elif standing == Standing.MEMBER:
             home.add(pne)
     places = {
@@ -216,7 +232,7 @@ def establish(connection: Connection, finished: Establishment) -> Admitted:
     before = network(connection, finished.pn_id)
     if before is not None and before.gateway_id != finished.gateway_id:
         raise Refused(Result.UNKNOWN_PN, "pn_of_another_gateway")
-    places, present = _places(connection, finished.pn_id, [member.pne_id for member in finished.members])
+    places, present = _places(connection, finished.pn_id, [member.pne_id for member in finished.members], finished.at)
     policy = finished.policy if before is None else before.policy
     bound = _bound_elsewhere(connection, list(places), finished.gateway_id)
     admissions = {
@@ -355,7 +371,7 @@ def edit(
     before = network(connection, pn_id)
     if before is None:
         raise Refused(Result.UNKNOWN_PN, "no_such_pn")
-    places, _ = _places(connection, pn_id, subjects)
+    places, _ = _places(connection, pn_id, subjects, at)
     if before.owner is None:
         first = connection.execute(_FIRST, {"pn_id": pn_id}).scalar_one_or_none()
         places |= {pne: replace(places[pne], first=True) for pne in places if pne == first}
@@ -388,6 +404,11 @@ def _apply(
     added = sum(how is not None and places[pne].standing is None for pne, how in change.standings.items())
     if added and connection.execute(_LISTED, {"pn_id": before.pn_id}).scalar_one() + added > MAX_LISTED:
         raise Refused(Result.TOO_MANY, "member_list_is_full")
+    invited = [pne for pne, how in change.standings.items() if how is Standing.INVITED]
+    new = sum(places[pne].standing is not Standing.INVITED for pne in invited)
+    if new and by is not None:
+        is_open = connection.execute(_OPEN, {"pn_id": before.pn_id, "since": ended_before(at)}).scalar_one()
+        bound_queries.check_invitations(connection, before.owner, is_open + new, new, at)
     _put_standings(connection, before.pn_id, change.standings, at, by)
     changes: dict[str, object] = {
         name: getattr(change, name) for name in _CHANGING if getattr(change, name) is not None
@@ -423,7 +444,23 @@ def forget(connection: Connection, pne_id: EntityId, at: float) -> tuple[Network
     found = []
     for pn_id in touched:
         before = network(connection, pn_id)
+        if before is not None and before.owner == pne_id:
+            connection.execute(_INVITED_BY_NOBODY, {"pn_id": pn_id})
         if before is not None:
             owner = _heir(connection, pn_id, at) if before.owner == pne_id else before.owner
             found.append(_bumped(connection, before, owner=owner))
     return tuple(found)
+
+
+def expire_invitations(connection: Connection, at: float, limit: int) -> list[Network]:
+    """See `cpns.ports.Store.expire_invitations`."""
+    over = connection.execute(_OVER, {"before": ended_before(at), "limit": limit}).all()
+    found = []
+    for pn_id in dict.fromkeys(pn_id for pn_id, _ in over):
+        ended = [EntityId(pne) for of, pne in over if of == pn_id]
+        connection.execute(_DROP_STANDING, [{"pne": pne, "pn": pn_id} for pne in ended])
+        record(connection, [Outcome(at, "invitation_ended", pne, None, Result.SUCCESS, pn_id) for pne in ended])
+        before = network(connection, pn_id)
+        if before is not None:
+            found.append(_bumped(connection, before))
+    return found

@@ -139,6 +139,10 @@ class ServerStore:
             partial(network_queries.edit, pn_id=pn_id, subjects=subjects, rule=rule, at=at, by=by)
         )
 
+    async def expire_invitations(self, at: float, limit: int) -> list[Network]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(network_queries.expire_invitations, at=at, limit=limit))
+
     async def network(self, pn_id: PnId) -> Network | None:
         """See `cpns.ports.Store`."""
         return await self._database.run(partial(network_queries.network, pn_id=pn_id), write=False)
