@@ -11,7 +11,8 @@ import pytest
 from cpns.crypto.secret import Secret
 from cpns.domain import epoch as epochs
 from cpns.domain import pace
-from cpns.domain.group import Standing
+from cpns.domain.group import Group, Standing
+from cpns.domain.network import Policy
 from cpns.errors import AuthenticationFailed, Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.pne.app import Pne
@@ -22,7 +23,7 @@ from cpns.wire.registry import Change, JoinPolicy, Place
 from tests.support.groups import FAST, all_have, epoch, group_of, keys, listed, until_epoch
 from tests.support.hostile_gateway import HostileGateway, Way
 from tests.support.processes import processes
-from tests.support.world import World, until, world
+from tests.support.world import CLOCK, World, push_of, until, world
 
 MALLORY = EntityId("mallory")
 SLOW: Any = 3.0
@@ -222,7 +223,7 @@ async def test_what_is_said_when_others_come_is_for_who_was_in_it(here: World) -
     await pnes[0].messages.send(sg_id, "between two epochs")
     older = pnes[1].groups.keys[sg_id][before]
     sender = await pnes[1].messages._registered()
-    late = sender.seal(sg_id, before, older, _push("said late"), signed=True)
+    late = sender.seal(sg_id, before, older, push_of("said late"), signed=True)
     answer = await gateway.messages.sent(EntityId("pne-1"), late)
     assert answer.result == Result.SUCCESS
     await until(lambda: [one.text for one in here.said["far"]] == ["between two epochs", "said late"])
@@ -231,16 +232,10 @@ async def test_what_is_said_when_others_come_is_for_who_was_in_it(here: World) -
     assert here.said["newcomer"] == []
     assert before not in keys(newcomer, sg_id)
     assert await here.store.awaiting_group_messages() == []
-    later = sender.seal(sg_id, before, older, _push("said too late"), signed=True)
+    later = sender.seal(sg_id, before, older, push_of("said too late"), signed=True)
     await asyncio.sleep(epochs.OLDER_SECONDS)
     answer = await gateway.messages.sent(EntityId("pne-1"), later)
     assert (answer.result, answer.epoch) == (Result.KEY_EXPIRED, before + 1)
-
-
-def _push(text: str) -> bytes:
-    from tests.support.world import push_of
-
-    return push_of(text)
 
 
 @pytest.mark.req("FN-7", "DEF-4", "DEF-6")
@@ -372,3 +367,72 @@ async def test_a_list_tells_of_who_comes_or_goes_when_it_is_in_or_out(
     await joining
     await until(lambda: set(pnes[0].groups.views[sg_id].places) == {"pne-0", "pne-1", "late"})
     assert gateway.groups.copies[sg_id].epoch == await epoch(here, sg_id)
+
+
+@pytest.mark.req("DEF-4", "SES-2")
+async def test_a_device_that_sets_up_again_and_again_has_its_gateway_told_once(here: World) -> None:
+    """Of each group that it is in, one after the other; and again of what has changed."""
+    await here.start_server()
+    gateway: HostileGateway = await here.start_gateway("gw-1", kind=HostileGateway)
+    owner = await here.joined_pne("owner", gateway, **FAST)
+    ids = [SgId(f"sg-{number}") for number in range(20)]
+    for number, sg_id in enumerate(ids):
+        at = CLOCK.now() - 6000 + 60 * number
+        new = Group(sg_id, sg_id, None, EntityId("owner"), Policy.OPEN, 1, 1, at)
+        await here.store.create_group(new, len(ids))
+
+    def told() -> list[SgId]:
+        notices = [body for way, _, body in gateway.log if way is Way.FROM_SERVER]
+        return [one.sg_id for one in notices if isinstance(one, sg.SgChangeNotify)]
+
+    async def sets_up_again() -> None:
+        owner.suspect(owner._way.session, lost=True)
+        await owner.wait_established()
+
+    await sets_up_again()
+    await until(lambda: len(told()) >= len(ids))
+    for _ in range(5):
+        await sets_up_again()
+    await asyncio.sleep(0.5)
+    assert sorted(told()) == sorted(ids)
+    await here.server.groups.settle(ids[3], None, 60)
+    await until(lambda: told().count(ids[3]) == 2)
+    await until(lambda: set(gateway.groups.copies) == set(ids))
+
+
+@pytest.mark.req("DEF-5", "FN-7")
+async def test_who_makes_groups_as_fast_as_it_can_is_told_to_wait(here: World) -> None:
+    await here.start_server()
+    gateway = await here.start_gateway("gw-1")
+    mallory, ann = [await here.joined_pne(name, gateway, **PATIENT) for name in ("mallory", "ann")]
+    ended = []
+    for number in range(12):
+        try:
+            await mallory.groups.create(f"name-{number}", JoinPolicy.OPEN)
+            ended.append(Result.SUCCESS)
+        except Refused as error:
+            ended.append(error.result)
+    assert ended == [Result.SUCCESS] * pace.CREATIONS.times + [Result.TOO_MANY] * (12 - pace.CREATIONS.times)
+    await ann.groups.create("name-11", JoinPolicy.OPEN)
+
+
+@pytest.mark.req("DEF-5", "FN-7")
+async def test_who_invites_names_without_end_is_told_to_stop(here: World) -> None:
+    """With one answer for who is unknown and who is away; a group that is made with too many of them is made."""
+    await here.start_server()
+    gateway = await here.start_gateway("gw-1")
+    mallory = await here.joined_pne("mallory", gateway, **PATIENT)
+    await here.provision(here.kinds.PNE, "away")
+    sg_id, _ = await mallory.groups.create("names", JoinPolicy.OPEN)
+    whom = [EntityId("away"), *(EntityId(f"nobody-{number}") for number in range(63))]
+    assert set((await mallory.groups.invite(sg_id, whom)).values()) == {Result.OUT_OF_REACH}
+    with pytest.raises(Refused) as refused:
+        await mallory.groups.invite(sg_id, [EntityId("nobody-64")])
+    assert refused.value.result is Result.TOO_MANY
+    assert len(await listed(here, sg_id)) == 65
+    made = []
+    for number in range(4):
+        some = [EntityId(f"no-{number}-{one}") for one in range(64)]
+        made.append(await mallory.groups.create(f"more-{number}", JoinPolicy.OPEN, invite=some))
+    assert [set(results.values()) for _, results in made] == [{Result.OUT_OF_REACH}] * 3 + [{Result.TOO_MANY}]
+    assert len(await listed(here, made[3][0])) == 1

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 
+from cpns.admin.group_models import Group as ShownGroup
 from cpns.domain import group as rules
 from cpns.domain import membership
 from cpns.domain.group import Group, GroupRule, Standing
@@ -152,3 +153,18 @@ async def test_who_is_revoked_has_invited_into_its_network_in_vain(store: Server
     found = await store.inventory(PN)
     assert found is not None
     assert (found.network.owner, found.listed) == (BEN, ())
+
+
+@pytest.mark.req("DEF-4", "DEF-5")
+async def test_an_operator_sees_who_comes_and_goes_and_when_invitations_end(store: ServerStore) -> None:
+    for pne, at in ((ANN, 10.0), (BEN, 10.2)):
+        await do(store, partial(rules.join, pne=pne), at, pne)
+    await do(store, partial(rules.leave, pne=ANN), 10.3, ANN)
+    await do(store, partial(rules.invite, actor=OWNER, whom=[CAT]), 10.4, OWNER)
+    found = await store.group(SG)
+    assert found is not None
+    shown = ShownGroup.of(found)
+    assert set(shown.members) == {OWNER}
+    assert shown.listed == {ANN: "leaving", BEN: "coming", CAT: "invited"}
+    assert shown.invited_until == {CAT: "1970-01-08T00:00:10.400Z"}
+    assert shown.invitations_left == OPEN_OF_LIST - 1

@@ -5,7 +5,8 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from cpns.admin.models import rfc3339
-from cpns.domain.group import GroupInventory
+from cpns.domain.group import GroupInventory, Standing
+from cpns.domain.invitation import INVITATION_SECONDS, OPEN_OF_LIST
 from cpns.domain.network import Policy
 from cpns.wire.registry import MAX_KEEP
 
@@ -32,7 +33,9 @@ class Group(BaseModel):
 
     Attributes:
         members: the devices in it, and since when.
-        listed: the others on its list, and how they stand: invited, pending or barred.
+        listed: the others on its list: coming or leaving with the next epoch, invited, pending or barred.
+        invited_until: when the invitations end that are open.
+        invitations_left: how many more its owner and members may make, as far as this group goes.
     """
 
     id: str
@@ -47,11 +50,18 @@ class Group(BaseModel):
     created_at: str
     members: dict[str, str]
     listed: dict[str, str]
+    invited_until: dict[str, str]
+    invitations_left: int
 
     @classmethod
     def of(cls, found: GroupInventory) -> Self:
         """Return *found* as it leaves."""
         one, inside = found.group, set(found.members)
+        ends = {
+            place.pne_id: place.since + INVITATION_SECONDS
+            for place in found.listed
+            if place.standing is Standing.INVITED
+        }
         return cls(
             id=one.sg_id,
             name=one.name,
@@ -65,6 +75,8 @@ class Group(BaseModel):
             created_at=rfc3339(one.created_at),
             members={place.pne_id: rfc3339(place.since) for place in found.listed if place.pne_id in inside},
             listed={place.pne_id: place.standing.value for place in found.listed if place.pne_id not in inside},
+            invited_until={pne: rfc3339(at) for pne, at in ends.items()},
+            invitations_left=max(0, OPEN_OF_LIST - len(ends)),
         )
 
 

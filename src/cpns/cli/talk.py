@@ -311,12 +311,15 @@ def show_group(data: Path, id: str, output: Output) -> None:
         return
     names = ("id", "name", "service", "owner", "policy", "version", "epoch")
     said = {"senders": "vouched for by gateways" if one["vouched"] else "sign", "messages kept, s": one["keep"]}
+    said |= {"invitations left": one["invitations_left"]}
     o.print_fields({name: one[name] for name in names} | said | {"created": one["created_at"]})
     print()
     o.print_table(("device", "in since"), one["members"].items())
     if one["listed"]:
         print("\nOn its list, and not in it:")
-        o.print_table(("device", "standing"), one["listed"].items())
+        until = one["invited_until"]
+        rows = ((device, standing, until.get(device, "")) for device, standing in one["listed"].items())
+        o.print_table(("device", "standing", "until"), rows)
 
 
 # CM Devices
