@@ -29,7 +29,10 @@ async def store(place: Location) -> AsyncIterator[ServerStore]:
     one = ServerStore.open(place)
     kinds = {**dict.fromkeys(PNES, Kind.PNE), GATEWAY: Kind.GATEWAY}
     await one.add_entities(
-        [NewEntity(who, kind, None, "", b"sealed", who.encode(), 1.0) for who, kind in kinds.items()]
+        [
+            NewEntity(who, kind, None, "", b"sealed", who.encode(), 1.0, may_own=kind is Kind.PNE)
+            for who, kind in kinds.items()
+        ]
     )
     await one.create_group(Group(SG, "walk", None, OWNER, Policy.OPEN, 1, 1, 1.0), 9)
     await comes(one, OWNER, 2.0)
@@ -38,7 +41,7 @@ async def store(place: Location) -> AsyncIterator[ServerStore]:
 
 
 async def comes(store: ServerStore, pne: EntityId, at: float) -> Result:
-    arrived = Establishment(PN, GATEWAY, None, Policy.OPEN, at, (Membership(pne, True),), {}, ())
+    arrived = Establishment(PN, GATEWAY, None, Policy.OPEN, at, (Membership(pne, True),), {})
     return (await store.establish(arrived)).admissions[pne].result
 
 

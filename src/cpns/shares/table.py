@@ -327,7 +327,10 @@ ROWS: Final = (
         "domain.invitation.OPEN_OF_OWNER",
         ENTITIES,
         (),
-        (_EPOCHS + "test_a_group_has_so_many_open_invitations_and_so_has_its_owner",),
+        (
+            "unit/test_invitations.py::test_a_group_has_so_many_open_invitations_and_so_has_its_owner",
+            "integration/test_group_epochs.py::test_who_invites_names_without_end_is_told_to_stop",
+        ),
     ),
     Bound(
         "groups that a PNE is in, its own among them",
