@@ -13,7 +13,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.support.siege.attackers import Attacker
 from tests.support.siege.measure import HOME, NEXT_DOOR, Noticed, Siege, percentile, worst
 from tests.support.siege.rows import GOALS, Row, rows
 from tests.support.siege.site import besieged
@@ -74,8 +73,7 @@ async def main(length: float, words: list[str]) -> list[str]:
             table.add_row("none", *cells(quiet))
             for one in chosen:
                 console.print(f"{one.title} ...")
-                attackers = [Attacker(attack) for attack in one.attacks(site, length + 60)]
-                noticed = await siege.measure(attackers, length)
+                noticed = await siege.measure(one.attacks(site, length + 60), length)
                 table.add_row(one.title, *cells(noticed))
                 failures += missed(noticed, quiet, one)
     console.print(table)

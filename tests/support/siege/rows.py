@@ -1,10 +1,12 @@
 """The attacks of the table, and what the honest parties may notice of them."""
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from tests.support.siege.attackers import Attack
-from tests.support.siege.site import GATEWAYS, Site
+from tests.support.siege.attackers import Attack, Attacker
+from tests.support.siege.insiders import Insider, InsiderProcess
+from tests.support.siege.site import EVIL, GATEWAYS, Site
 
 GOALS = {"elsewhere": 1.0, "here": 10.0, "gateway": 2.0, "slow": 15.0}
 """Seconds that a newcomer may take; established devices keep p99 under 50 ms, or three times the quiet one."""
@@ -12,24 +14,79 @@ RATES = (100, 1000)
 SOURCES = {"one port": (1, 1), "1,000 ports": (1, 1000), "200 hosts": (200, 1000)}
 
 
+Attacks = Callable[[Site, float], list[AbstractAsyncContextManager[object]]]
+"""Takes the site and the seconds that it lasts."""
+
+INSIDE_DEVICES = {
+    "readings of 4 kB": 180,
+    "status of 1,024 characters": 200,
+    "SG-CREATE": 90,
+    "SG-INVITE of 64 names": 20,
+    "SG-INVENTORY": 100,
+    "SG-DISCOVERY": 100,
+    "SG-LEAVE and SG-JOIN": 30,
+    "INVENTORY": 200,
+    "INVITE of 64 names": 200,
+}
+INSIDE_GATEWAYS = {
+    "SETUP, AUTHENTICATE never answered": 60,
+    "SETUP of 64, wrong hashes": 120,
+    "SETUP of 64, never answered": 60,
+    "CM-ASSIGN": 150,
+    "INVENTORY": 200,
+    "SG-INVENTORY": 100,
+}
+"""Messages a second that were found to starve others; each is tried at twice that rate too."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One attack of the table."""
 
     title: str
-    attacks: Callable[[Site, float], list[Attack]]
+    attacks: Attacks
 
 
-def _on_pan(what: str, entity: str, rate: float, hosts: int, ports: int) -> Callable[[Site, float], list[Attack]]:
-    return lambda site, seconds: [Attack(what, site.pans[GATEWAYS[0]], entity, rate, seconds, hosts, ports)]
+def _on_pan(what: str, entity: str, rate: float, hosts: int, ports: int) -> Attacks:
+    return lambda site, seconds: [Attacker(Attack(what, site.pans[GATEWAYS[0]], entity, rate, seconds, hosts, ports))]
 
 
-def _on_uplink(what: str, entity: str, rate: float, hosts: int, ports: int) -> Callable[[Site, float], list[Attack]]:
-    return lambda site, seconds: [Attack(what, site.uplink, entity, rate, seconds, hosts, ports, tcp=True)]
+def _on_uplink(what: str, entity: str, rate: float, hosts: int, ports: int) -> Attacks:
+    return lambda site, seconds: [Attacker(Attack(what, site.uplink, entity, rate, seconds, hosts, ports, tcp=True))]
+
+
+def _inside(what: str, rate: float, gateway: str | None) -> Attacks:
+    """Return the attack of a device behind *gateway*, or of a gateway itself (None)."""
+
+    def attacks(site: Site, seconds: float) -> list[AbstractAsyncContextManager[object]]:
+        name = "mallory" if gateway is not None else "evil-2"
+        target = site.uplink if gateway is None else site.pans[gateway]
+        insider = Insider(what, name, target, rate, seconds, is_gateway=gateway is None)
+        return [InsiderProcess(insider, site.keys[name])]
+
+    return attacks
 
 
 def rows() -> list[Row]:
-    """Return all rows, each attack at each rate from each kind of source."""
+    """Return all rows."""
+    return [*outside(), *inside()]
+
+
+def inside() -> list[Row]:
+    """Return what parties with a key do: a device behind an honest gateway or its own, and a gateway."""
+    found = []
+    for times in (1, 2):
+        for what, rate in INSIDE_DEVICES.items():
+            for gateway in (GATEWAYS[0], EVIL):
+                title = f"device behind {gateway}: {what}, {rate * times}/s"
+                found.append(Row(title, _inside(what, rate * times, gateway)))
+        for what, rate in INSIDE_GATEWAYS.items():
+            found.append(Row(f"gateway: {what}, {rate * times}/s", _inside(what, rate * times, None)))
+    return found
+
+
+def outside() -> list[Row]:
+    """Return what strangers do, each attack at each rate from each kind of source."""
     found = []
     for rate in RATES:
         for source, (hosts, ports) in SOURCES.items():

@@ -42,6 +42,9 @@ SLOW = 1.5
 """Seconds that a slow device takes for each of its answers."""
 PATIENCE = 30.0
 GATEWAYS = ("home", "next-door")
+"""The honest ones: the one whose PAN is attacked, and the one that is left alone."""
+EVIL = "evil"
+"""A gateway that carries on whatever its devices do."""
 
 
 class Addresses:
@@ -81,7 +84,7 @@ class Site:
     def __init__(self, folder: Path, more: tuple[str, ...] = ()) -> None:
         self.parties = Parties(folder)
         self.folder = folder
-        self.pans = {name: ("127.0.0.1", free_port(socket.SOCK_DGRAM)) for name in GATEWAYS}
+        self.pans = {name: ("127.0.0.1", free_port(socket.SOCK_DGRAM)) for name in (*GATEWAYS, EVIL)}
         self.uplink = ("127.0.0.1", self.parties.server_port)
         self.processes: dict[str, Process] = {}
         self.keys: dict[str, Secret] = {}
@@ -105,7 +108,7 @@ class Site:
     def _prepare(self) -> None:
         data = ("--data", self.parties.path("server"))
         self.parties.prepare("server", "init", *data, "--id", SERVER)
-        for name in GATEWAYS:
+        for name in (*GATEWAYS, EVIL):
             self.parties.prepare("gateway", "add", name, *data, "--out", self.parties.path(f"{name}.key"))
 
     async def _provision(self, newcomers: int) -> None:
@@ -114,11 +117,10 @@ class Site:
         vault = FileVault(kek, random_bytes)
         provisioning = Provisioning(SERVER, store, vault, CLOCK, random_bytes, NoSessions())
         names = [f"steady-{name}-{number}" for name in GATEWAYS for number in range(ESTABLISHED)]
-        names += [f"new-{number}" for number in range(newcomers)]
+        names += ["mallory", *(f"new-{number}" for number in range(newcomers))]
         for name in names:
             self.keys[name] = (await provisioning.add(Kind.PNE, name, None, "")).eukey
-        for number in range(newcomers):
-            name = f"gw-{number}"
+        for name in ("evil-2", *(f"gw-{number}" for number in range(newcomers))):
             self.keys[name] = (await provisioning.add(Kind.GATEWAY, name, None, "")).eukey
         await store.close()
 
@@ -128,7 +130,7 @@ class Site:
             *("--listen", f"127.0.0.1:{self.uplink[1]}", *self._more),
         )
         self.processes["server"].wait_line("listening at")
-        for name in GATEWAYS:
+        for name in (*GATEWAYS, EVIL):
             self.processes[name] = self.parties.start(
                 *("gateway", "run", "--key", self.parties.path(f"{name}.key")),
                 *("--server", f"127.0.0.1:{self.uplink[1]}", "--pan", f"127.0.0.1:{self.pans[name][1]}"),
