@@ -178,7 +178,6 @@ class Server:
     def _went_over(self, party: Party, what: str) -> None:
         if party.entity is not None:
             self.exceeded.note(party.entity, what, self._clock.monotonic())
-            _log.warning("%s goes over its share: %s; it is told to wait", party.entity, what, extra=by(party, what))
 
     async def _handle(self, inbound: Inbound) -> Answer | None:
         source = inbound.source

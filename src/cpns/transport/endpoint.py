@@ -436,7 +436,7 @@ class Endpoint:
             return 0.0
         session.confirmed = True
         if turn.refused:
-            self._on_excess(link.party(session), "too_many_requests")
+            self._went_over(link.party(session), "too_many_requests")
             self._refuse(turn, response_of(BUSY, session, request_id))
             return 0.0
         path = path_of(inner)
@@ -469,11 +469,15 @@ class Endpoint:
             return await self._handler(inbound)
         except CpnsError as error:
             if inbound.source is not None and isinstance(error, Refused) and error.result is Result.TOO_MANY:
-                self._on_excess(inbound.party, error.reason)
+                self._went_over(inbound.party, error.reason)
             return to_answer(error, protected=inbound.source is not None)
         except Exception as error:
             _log.error("a handler failed", exc_info=True, extra=by(inbound.party))
             return to_answer(error, protected=inbound.source is not None)
+
+    def _went_over(self, party: Party, what: str) -> None:
+        _log.warning("%s goes over its share: %s; it is told to wait", party.entity, what, extra=by(party, what))
+        self._on_excess(party, what)
 
     async def _relayed(self, relayed: Arrived, link: Link, to: str) -> None:
         request = relayed.request
