@@ -60,6 +60,7 @@ chaos: $(VENV)/.dev     ## kill -9 of server processes, PostgreSQL and NATS unde
 
 siege: $(VENV)/.dev     ## what attackers do to the others: a table, N=10 seconds for each row
 	@$(BIN)/python -m tests.support.siege $(or $(N),10) $(ARGS)
+	@$(BIN)/python -m tests.support.siege.uniform
 
 fmt: $(VENV)/.dev       ## format, and mend what the linter can mend
 	$(BIN)/ruff format .
