@@ -1,11 +1,12 @@
 """Every command of `cpns`, found by walking its tree, and how one is run in this process with any streams."""
 
 import asyncio
+import contextlib
 import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from unittest import mock
@@ -134,3 +135,21 @@ async def _briefly(role: Role) -> int:
     stop = asyncio.Event()
     asyncio.get_running_loop().call_later(BRIEFLY, stop.set)
     return await role(stop)
+
+
+@contextlib.contextmanager
+def full() -> Iterator[IO[str]]:
+    """Give a stream on a full disk."""
+    with open("/dev/full", "w") as stream:
+        yield stream
+        with contextlib.suppress(OSError):
+            stream.flush()
+
+
+@contextlib.contextmanager
+def unread() -> Iterator[IO[str]]:
+    """Give a pipe that nobody reads."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with open(theirs, "w") as stream:
+        yield stream

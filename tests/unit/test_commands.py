@@ -11,11 +11,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
 
-from tests.support.commands import OWN_PARTIES, Ended, Places, commands, is_path, is_word
+from tests.support.commands import OWN_PARTIES, Ended, Places, commands, full, is_path, is_word, unread
 
 ALL = commands()
 HERE = [(path, command) for path, command in ALL if path not in OWN_PARTIES]
@@ -74,22 +73,6 @@ def test_names_of_files_are_bytes(places: Places) -> None:
             rule(words, places.run(words))
             tried += 1
     assert tried >= 80  # a walk that finds nothing is no test
-
-
-@contextlib.contextmanager
-def full() -> Iterator[IO[str]]:
-    with open("/dev/full", "w") as stream:
-        yield stream
-        with contextlib.suppress(OSError):
-            stream.flush()
-
-
-@contextlib.contextmanager
-def unread() -> Iterator[IO[str]]:
-    ours, theirs = os.pipe()
-    os.close(ours)
-    with open(theirs, "w") as stream:
-        yield stream
 
 
 def test_a_full_standard_output_is_an_error_of_its_own(places: Places) -> None:
