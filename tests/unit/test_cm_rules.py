@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from cpns.crypto.secret import Secret
-from cpns.domain import cm
+from cpns.domain import cm, pace
 from cpns.domain.cm import CmCredential, CmDevice, HeldCmKey, NewCmDevice
 from cpns.domain.inventory import Credential, Kind, NewEntity, Outcome, Revocation, State
 from cpns.domain.network import Policy
@@ -575,6 +575,13 @@ def test_which_end_with_a_key_that_the_pne_agreed_on_itself() -> None:
 # --- the store
 
 
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits, where a test does not ask for it."""
+    monkeypatch.setattr(pace, "CM_OF_PNE", ())
+    monkeypatch.setattr(pace, "CM_OF_GATEWAY", ())
+
+
 @pytest.fixture
 async def store(place: Location) -> AsyncIterator[ServerStore]:
     store = ServerStore.open(place)
@@ -1056,3 +1063,27 @@ async def test_a_seed_that_served_another_is_refused(store: ServerStore) -> None
     await assigned(store, "cm-1")
     with pytest.raises(Refused, match="key_seed_used_twice"):
         await store.assign_cm(new("cm-2", PNES[1], seed="cm-1"))
+
+
+async def test_who_is_assigned_them_again_and_again_waits(store: ServerStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute after a burst, and a day after many; so does a PN GW, for whichever PNE. Others do not."""
+    monkeypatch.setattr(pace, "CM_OF_PNE", (pace.Limit(2, 60.0), pace.Limit(3, 86400.0)))
+    monkeypatch.setattr(pace, "CM_OF_GATEWAY", (pace.Limit(4, 60.0),))
+    for number, at in enumerate((10.0, 11.0)):
+        await store.assign_cm(new(f"cm-{number}", at=at))
+    for at in (11.1, 70.0):
+        with pytest.raises(Refused, match="too_often"):
+            await store.assign_cm(new("cm-9", at=at))
+    await store.assign_cm(new("cm-2", at=72.0))
+    with pytest.raises(Refused, match="too_often"):
+        await store.assign_cm(new("cm-9", at=200.0))
+    await store.assign_cm(new("cm-9", at=72.0 + 86400.0))
+
+
+async def test_what_others_took_the_place_of_is_forgotten_in_the_end(store: ServerStore) -> None:
+    for number in range(6):
+        device = await assigned(store, f"cm-{number}")
+        assert device
+    assert len(await shown(store)) == 6
+    await store.expire_cm(1e9, 2e9)
+    assert [one.state for one in (await shown(store)).values()] == [State.ACTIVE] * 4

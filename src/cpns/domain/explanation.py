@@ -32,7 +32,7 @@ SHARES: dict[str, tuple[str, str]] = {
     "too_many_requests": ("requests at once", "it asks more than is answered: look at what it runs"),
     "too_many_invitations": ("open invitations", "some have to be answered first; each ends after a week"),
     "too_many_groups": ("groups", "let it leave one"),
-    "too_often": ("groups that it makes, or joins again and again", "it waits a minute"),
+    "too_often": ("groups that it makes or joins, or CM Devices, again and again", "it waits a minute, or a day"),
     "list_is_full": ("names on a group's list", "its owner takes names from it"),
     "member_list_is_full": ("names on a network's list", "its owner takes names from it"),
     "too_many_runs": ("devices that set up at once", "look at its gateway: it asks for many that do not answer"),

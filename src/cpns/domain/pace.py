@@ -20,7 +20,11 @@ JOINS: Final = Limit(3, 60.0)
 """Of one PNE to one group: each costs all its members an epoch and two messages."""
 CREATIONS: Final = Limit(8, 60.0)
 """Groups that one PNE makes."""
-LONGEST_SECONDS: Final = max(one.seconds for one in (JOINS, CREATIONS))
+CM_OF_PNE: Final = (Limit(16, 60.0), Limit(64, 86400.0))
+"""CM Devices that one PNE is assigned."""
+CM_OF_GATEWAY: Final = (Limit(64, 60.0), Limit(1024, 86400.0))
+"""CM Devices that one PN GW mediates: it can make any PNE behind it ask."""
+LONGEST_SECONDS: Final = max(one.seconds for one in (JOINS, CREATIONS, *CM_OF_PNE, *CM_OF_GATEWAY))
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,7 +269,10 @@ class Store(GroupStore, Protocol):
         ...
 
     async def expire_cm(self, before: float, at: float) -> list[EntityId]:
-        """Forget those that were assigned before a time and never used; return them."""
+        """Forget those that were assigned before a time and never used, and return them.
+
+        Those that others took the place of before that time, and that serve no PN, are forgotten too.
+        """
         ...
 
     async def rekey_cm(self, cm_device_id: EntityId, pne_id: EntityId, generation: int, sealed_next: bytes) -> None:

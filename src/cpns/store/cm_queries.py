@@ -6,16 +6,16 @@ What may be is decided by the rules of `cpns.domain.cm`, on rows read in the tra
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, insert, or_, select, update
 
-from cpns.domain import cm
+from cpns.domain import cm, pace
 from cpns.domain.cm import CmCredential, CmDevice, NewCmDevice
 from cpns.domain.inventory import Kind, NewEntity, Outcome, Revocation, State
 from cpns.errors import NotFound, Refused, Result
 from cpns.ids import EntityId
-from cpns.store import server_queries
+from cpns.store import bound_queries, server_queries
 from cpns.store.audit_queries import record
-from cpns.store.schema import cm_devices, entities
+from cpns.store.schema import cm_devices, entities, networks
 
 _SHOWN = (
     cm_devices.c.cm_device_id,
@@ -48,6 +48,12 @@ _UNUSED = _ALL.where(
     cm_devices.c.activated_at.is_(None),
     entities.c.created_at < bindparam("before"),
     entities.c.state == State.ACTIVE.value,
+)
+_SUPERSEDED = _ALL.where(
+    cm_devices.c.reassign,
+    entities.c.state == State.REVOKED.value,
+    entities.c.revoked_at < bindparam("before"),
+    ~exists().where(networks.c.gateway_id == cm_devices.c.cm_device_id),
 )
 _ADD = insert(cm_devices)
 _ADD_ENTITY = insert(entities)
@@ -106,6 +112,9 @@ def check_assignable(connection: Connection, pne_id: EntityId, gateway_id: Entit
 def assign(connection: Connection, new: NewCmDevice) -> list[EntityId]:
     """See `cpns.ports.Store.assign_cm`."""
     older = check_assignable(connection, new.pne_id, new.gateway_id)
+    for who, limits in ((new.pne_id, pace.CM_OF_PNE), (new.gateway_id, pace.CM_OF_GATEWAY)):
+        for limit in limits:
+            bound_queries.keep_pace(connection, who, f"cm {limit.seconds:.0f}", limit, new.at)
     used = [one.cm_device_id for one in older if one.activated_at is not None]
     for one in older:
         if one.cm_device_id in used:
@@ -135,6 +144,8 @@ def release(connection: Connection, cm_device_id: EntityId, gateway_id: EntityId
 def expire(connection: Connection, before: float, at: float) -> list[EntityId]:
     """See `cpns.ports.Store.expire_cm`."""
     unused = [_device(*row) for row in connection.execute(_UNUSED, {"before": before})]
+    for row in connection.execute(_SUPERSEDED, {"before": before}).all():
+        _drop(connection, row[0])
     for device in unused:
         _drop(connection, device.cm_device_id)
         record(connection, [Outcome(at, "cm_expired", device.cm_device_id, device.gateway_id, Result.KEY_EXPIRED)])
@@ -142,7 +153,7 @@ def expire(connection: Connection, before: float, at: float) -> list[EntityId]:
 
 
 def _drop(connection: Connection, cm_device_id: EntityId) -> None:
-    """Forget one that was never used: nothing else names it."""
+    """Forget one: nothing else names it."""
     for statement in _DROP:
         connection.execute(statement, {"id": cm_device_id})
 
