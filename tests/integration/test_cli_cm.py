@@ -70,7 +70,8 @@ def test_from_the_first_key_to_the_revocation(site: Site) -> None:
     until(lambda: state(site, "tablet", mode="pne", through="gw-1"), "it is behind its gateway again")
     before = len(acknowledged(tablet))
     until(lambda: len(acknowledged(tablet)) > before + 3, "its readings go on")
-    (found,) = site.ask("cm", "list")["items"]
+    assert site.ask("cm", "list") == {"items": []}
+    (found,) = site.ask("cm", "list", "--all")["items"]
     assert found["state"] == "revoked"
     assert tablet.end() == 0
 
