@@ -162,6 +162,7 @@ class NatsSiblings:
         task = asyncio.get_running_loop().create_task(self._quietly(work))
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+        task.add_done_callback(lambda _: work.close())  # it may have ended before it began
 
     async def _quietly(self, work: Any) -> None:
         try:
