@@ -149,7 +149,7 @@ class Load:
         establish = setup._establish
 
         async def noted(pn_id, batch):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-            self._batches.append(len(batch))
+            self._batches.append(len(batch.askers))
             return await establish(pn_id, batch)
 
         setup._establish = noted  # type: ignore[method-assign]

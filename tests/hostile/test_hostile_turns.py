@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import socket
 import time
 from collections import Counter
@@ -324,7 +323,7 @@ async def test_a_handler_and_what_it_starts_know_whose_work_they_are(peers: Peer
     gateway, device = peers.session("gw"), peers.session("device", "gw")
     link = await peers.connect(address, gateway)
     await took(link, device)
-    known = {dataclasses.replace(party, port=0) for party in peers.parties if party is not None}
+    known = {party._replace(port=0) for party in peers.parties if party is not None}
     assert known == {
         Party("127.0.0.1", 0, EntityId("gw")),
         Party("127.0.0.1", 0, EntityId("device"), EntityId("gw")),

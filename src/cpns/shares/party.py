@@ -2,8 +2,7 @@
 
 import ipaddress
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cpns.ids import EntityId
 
@@ -13,8 +12,7 @@ UPLINK_PREFIX: Final = 64
 """On the uplink one customer commonly has a /64 of IPv6."""
 
 
-@dataclass(frozen=True, slots=True)
-class Party:
+class Party(NamedTuple):
     """One peer.
 
     Attributes:

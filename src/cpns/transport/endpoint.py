@@ -28,7 +28,7 @@ from cpns.transport import multicast, oscore, pan, uplink
 from cpns.transport.coap import name_of, path_of, request_of, response_of
 from cpns.transport.door import IsKnown
 from cpns.transport.errors import BUSY, HELD, UNIFORM_REFUSAL, Answer, read, to_answer
-from cpns.transport.intake import Arrived, Intake, arrived, session_of
+from cpns.transport.intake import Arrived, Intake, arrived
 from cpns.transport.relay import Relay, Sealed
 from cpns.transport.stack import PAN_TUNING, Exchange, Tokens
 from cpns.wire import codec
@@ -415,20 +415,22 @@ class Endpoint:
 
     def _open(self, turn: Turn[Arrived], link: Link) -> float:
         request, to = turn.item.request, turn.item.to
-        session = session_of(request, self._sessions)  # it may have ended meanwhile
+        session = turn.item.session
+        if session is not None:
+            session = self._sessions.of_kid(session.own_kid)  # it may have ended meanwhile
         if turn.refused and (to is not None or session is None):
             self._refuse(turn, None if isinstance(request.remote, pan.PanAddress) else response_of(BUSY))
             return 0.0
         if to is not None:
             self._intake.work(turn, self._relayed(turn.item, link, to))
             return costs.RELAYED
-        if request.opt.oscore is None:
+        if session is None:
+            if request.opt.oscore is not None:
+                self._refuse(turn, response_of(UNIFORM_REFUSAL))
+                return 0.0
             path = path_of(request)
             self._intake.work(turn, self._answered(turn.item, Inbound(None, link, path, request.payload)))
             return costs.handled(path, request.payload)
-        if session is None:
-            self._refuse(turn, response_of(UNIFORM_REFUSAL))
-            return 0.0
         try:
             inner, request_id = oscore.unprotect_request(session, request)
         except AuthenticationFailed:
@@ -450,8 +452,10 @@ class Endpoint:
     def _respond(self, to: Arrived, response: Message | None) -> None:
         if response is not None:
             response.transport_tuning = PAN_TUNING
-            with contextlib.suppress(ConnectionError):
+            try:
                 to.tokens.respond(to.request, response)
+            except ConnectionError:
+                return
 
     async def _answered(self, request: Arrived, inbound: Inbound, request_id: Any = None) -> None:
         acting.set(inbound.party)

@@ -43,14 +43,9 @@ def arrived(tokens: Tokens, request: Message, own_id: EntityId, sessions: Sessio
     host = request.opt.uri_host
     if host is not None and host != own_id:
         return Arrived(tokens, request, host, None)
-    return Arrived(tokens, request, None, session_of(request, sessions))
-
-
-def session_of(request: Message, sessions: Sessions) -> Session | None:
-    """Return the session that *request* says protects it, or None."""
     option = request.opt.oscore
     kid = None if option is None else oscore.key_id(option)
-    return None if kid is None else sessions.of_kid(kid)
+    return Arrived(tokens, request, None, None if kid is None else sessions.of_kid(kid))
 
 
 def _waits_beside(item: Arrived) -> tuple[Hashable, Hashable, bool]:
@@ -99,7 +94,8 @@ class Intake:
             self._turns.put(uplink, session, item, cost, stranger=stranger)
         else:
             self._go(turn)
-        self._schedule()
+        if turn is None or self._units < UNITS_AT_ONCE / 2:  # else there is enough left for the next look
+            self._schedule()
 
     def work(self, turn: Turn[Arrived], work: Coroutine[Any, Any, None]) -> None:
         """Run *work* as the work of *turn*."""
