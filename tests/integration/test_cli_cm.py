@@ -1,5 +1,6 @@
 """The commands about Changing-Mode devices, against processes of their own: server, gateway, device."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,10 +90,12 @@ def test_a_gateway_that_set_some_up_is_revoked(site: Site) -> None:
     known = site.control("node", "status", "car")["cm_device"]
     exposed = site.ask("gateway", "revoke", "gw-1", "--dry-run")
     assert {one["device"]: one["known_to_gateway"] for one in exposed["cm_devices"]} == {"tablet": False, "car": True}
+    car.process.send_signal(signal.SIGSTOP)  # else it may go direct, and take a fresh key, before the command begins
     printed = site.call("gateway", "revoke", "gw-1", "--data", site.path("server"), "--yes")
     assert "knows the keys of 1 CM Devices that it set up" in printed
     assert "cpns cm rotate --gateway gw-1" in printed
     assert [one["id"] for one in site.ask("cm", "rotate", "--gateway", "gw-1")["items"]] == [known]
+    car.process.send_signal(signal.SIGCONT)
     until(lambda: state(site, "car", mode="both", through=known), "no gateway carries it: it goes direct")
     until(lambda: site.ask("cm", "show", "car")["known_to_gateway"] is False, "and takes the fresh key")
     assert car.end() == 0
