@@ -52,7 +52,7 @@ def test_a_running_server_is_loaded_until_ctrl_c_and_left_in_order(tmp_path: Pat
         assert "latency           p50" in load.out.read_text()
         assert "revoking bench-" in load.err.read_text()
         for noun, count in (("gateway", 1), ("device", 2)):
-            made = data_of(noun, "list", "--data", data)["items"]
+            made = data_of(noun, "list", "--all", "--data", data)["items"]
             assert [one["state"] for one in made] == ["revoked"] * count
             assert all(one["id"].startswith("bench-") for one in made)
     finally:
