@@ -443,6 +443,27 @@ async def test_rotation_by_the_operator(here: World) -> None:
     assert (found.generation, found.rotation_due) == (3, False)
 
 
+@pytest.mark.req("CM-18")
+async def test_a_rotation_waits_until_the_fresh_key_is_in_use(here: World) -> None:
+    """To the server the key after it is not the next one yet: who asks for that must not lose its CM Device."""
+    await here.start_server()
+    external = await here.start_gateway("gw-1")
+    tablet = await device(here, external, kept=True, prefer=Prefer.DIRECT, look=LOOK)
+    await settled(tablet)
+    await here.stop(tablet)
+    again = await device(here, external, kept=True)
+    await until(lambda: own_id(again))
+    own = own_id(again)
+    for _ in range(2):
+        await admin_of(here).cm.rotate([own])
+        await until(lambda: again.keys is not None and again.keys.to_try().generation == 2, 10)
+    await asyncio.sleep(0.7)
+    assert own_id(again) == own
+    await again.change(Mode.BOTH)
+    await until(lambda: again.keys is not None and again.keys.to_try().generation == 3, 10)
+    assert (await only(here)).cm_device_id == own
+
+
 @pytest.mark.req("CM-17")
 async def test_what_a_gateway_that_is_revoked_has_set_up(here: World) -> None:
     """Those that took a fresh key since are named too, and not offered: it knows their keys no more."""

@@ -281,6 +281,10 @@ class Node:
             pause = PAUSES[0]
             while self.keys is not None and (key := self.keys.newest) is not None and self.pne is not None:
                 await self.pne.wait_established()
+                if not self.keys.settled:  # to the server the generation after this one is not the next yet
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, PAUSES[1])
+                    continue
                 try:
                     fresh = await self.pne.cm.rekey(key)
                 except Refused as error:

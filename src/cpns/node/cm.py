@@ -43,6 +43,11 @@ class Keys:
         """The newest key, or None."""
         return self._keys[0] if self._keys else None
 
+    @property
+    def settled(self) -> bool:
+        """Whether the newest key is in use: an older one is kept only until then."""
+        return len(self._keys) < 2
+
     async def begin(self, key: CmKey) -> None:
         """Take a newly assigned ID and key; older ones are forgotten."""
         await self.forget()
