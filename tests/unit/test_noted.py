@@ -204,3 +204,14 @@ def test_closing_tells_what_was_counted(time: Time) -> None:
     time.now += 6
     handler.close()
     assert kept.lines == ["again", "again (2 times in 6 s)"]
+
+
+def test_each_change_of_a_state_is_written(log: tuple[logging.Logger, list[str]]) -> None:
+    """Who looks at the log sees that an uplink is back, though the same line stood there a moment ago."""
+    logger, lines = log
+    uplink = by("server.example", state="uplink")
+    for _ in range(2):
+        logger.info("uplink stands", extra=uplink)
+        logger.info("no uplink", extra=uplink)
+    logger.info("no uplink", extra=uplink)
+    assert lines == ["uplink stands", "no uplink", "uplink stands", "no uplink"]

@@ -88,7 +88,8 @@ class NotedHandler(logging.Handler):
             text += f" {place_of(record.exc_info[1])}"
         shown = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text[:MAX_TEXT])
         said = _Said(record.name, record.levelno, shown if len(text) <= MAX_TEXT else f"{shown}...")
-        topic = (record.name, record.msg, getattr(record, "about", ""))
+        wording = getattr(record, "state", "") or (record.name, record.msg)
+        topic = (wording, getattr(record, "about", ""))
         self._noted.note(getattr(record, "party", record.name), topic, said, proven=getattr(record, "proven", True))
         if self._monotonic() - self._looked_at >= 1.0:
             self._looked_at = self._monotonic()

@@ -116,7 +116,7 @@ class Uplink:
                     hint = what_to_do(self._config.tls, reason)
                     told = f"{reason}: {hint}" if hint else reason
                     said = "no uplink to %s: %s; trying on"
-                    _log.warning(said, self._config.server_id, told, extra=by(self._config.server_id))
+                    _log.warning(said, self._config.server_id, told, extra=by(self._config.server_id, state="uplink"))
                 self.last_refusal = reason
                 self._servers.rotate(-1)
             finally:
@@ -166,7 +166,7 @@ class Uplink:
         self._standing = standing
         self._stands.set()
         self.last_refusal = ""
-        _log.info("uplink to %s stands", config.server_id, extra=by(config.server_id))
+        _log.info("uplink to %s stands", config.server_id, extra=by(config.server_id, state="uplink"))
 
     def challenged(self, inbound: Inbound) -> Answer:
         """See `Claim.challenged`."""

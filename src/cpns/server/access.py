@@ -125,7 +125,7 @@ class Access:
             self._sessions.remove(peer.session)
             raise NoAnswer("connection_gone")
         self._connected(peer.gateway_id)
-        _log.info("gateway %s is authenticated", peer.gateway_id, extra=by(peer.gateway_id))
+        _log.info("gateway %s is authenticated", peer.gateway_id, extra=by(peer.gateway_id, state="uplink"))
         return response
 
     def _keep_pace(self, host: str) -> None:

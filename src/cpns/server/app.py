@@ -384,7 +384,7 @@ class Server:
         for session in self.sessions:
             if session.via == peer.gateway_id:
                 self._presences.lost(session.peer_id)
-        _log.info("gateway %s is gone", peer.gateway_id, extra=by(peer.gateway_id))
+        _log.info("gateway %s is gone", peer.gateway_id, extra=by(peer.gateway_id, state="uplink"))
 
     async def _sweep(self) -> None:
         while True:

@@ -165,13 +165,13 @@ class Noted(Generic[W]):
         self._write(line)
 
 
-def by(party: Party | str, about: str = "") -> dict[str, object]:
+def by(party: Party | str, about: str = "", state: str = "") -> dict[str, object]:
     """Return what a line of the log says of who caused it: ``_log.info(..., extra=by(inbound.party))``.
 
     Args:
         party: a name alone is that of an entity that has proven itself.
         about: where lines of one wording have several topics, which of them it is.
+        state: where lines of several wordings tell of one state, its name: each change of it is news.
     """
-    if isinstance(party, str):
-        return {"party": party, "about": about, "proven": True}
-    return {"party": party.entity or party.host, "about": about, "proven": party.entity is not None}
+    name, proven = (party, True) if isinstance(party, str) else (party.entity or party.host, party.entity is not None)
+    return {"party": name, "about": about, "state": state, "proven": proven}

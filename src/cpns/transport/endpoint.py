@@ -50,11 +50,10 @@ UPLINK_RATE: Final = (20000.0, 40000.0)
 
 
 class _MayBeForgedError(Exception):
-    """An answer that does not fit, and that others than the peer could have sent: dropped, and the next is awaited."""
+    """An answer that does not fit, and that others than the peer could have sent: dropped, and the next is awaited.
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    Its text is the reason.
+    """
 
 
 class Hinted(NoAnswer):
@@ -197,7 +196,7 @@ class Link:
                     try:
                         return self._judge(reply, session, request_id, accept)
                     except _MayBeForgedError as dropped:
-                        why = dropped.reason
+                        why = str(dropped)
         except TimeoutError:
             raise (NoAnswer(why) if hint is None else Hinted(hint)) from None
         except ConnectionError as error:
