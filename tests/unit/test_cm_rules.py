@@ -161,6 +161,9 @@ class Model:
 
     def expire_cm(self, before: float, at: float) -> list[EntityId]:
         expired = [one for one in self.in_order() if one.waits and one.new.at < before]
+        superseded = [one for one in self.in_order() if one.reassign and one.gone is not None and one.gone < before]
+        for one in superseded:
+            del self.devices[one.new.cm_device_id]
         for one in expired:
             del self.devices[one.new.cm_device_id]
             self._log(at, "cm_expired", one.new.cm_device_id, one.new.gateway_id, Result.KEY_EXPIRED)
@@ -431,8 +434,9 @@ class Machine(RuleBasedStateMachine):
         here = {one.cm_device_id: one for one in now.devices}
         for before in was.devices:
             after = here.get(before.cm_device_id)
-            if before.state is State.REVOKED:  # it never comes back, nor is it forgotten
-                assert after is not None
+            if before.state is State.REVOKED:  # it never comes back
+                if after is None:
+                    continue  # superseded, and forgotten: the model says when
                 assert replace(after, reassign=before.reassign) == before
             if after is None:
                 assert before.activated_at is None
