@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiocoap import Message
 
 from cpns.domain.membership import OPERATOR
 from cpns.domain.network import Inventory, Policy, Standing
@@ -16,8 +17,9 @@ from cpns.pne.app import Pne
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
 from cpns.wire.registry import Change, Presence, Procedure, SetupType, Source
+from tests.support.lossy import Datagram, Fates
 from tests.support.raw import ScriptedGateway, ScriptedPne, ask, entry_of, result_of
-from tests.support.tap import bodies, one_body, scene
+from tests.support.tap import bodies, body_of, one_body, scene
 from tests.support.world import SERVER, World, until, world
 
 
@@ -142,6 +144,27 @@ async def test_type_2_all_in_reach(here: World) -> None:
         await asyncio.wait_for(pnes[name].wait_established(), 5)
     assert await members(here) == {"alice", "bob", "carol"}
     assert pnes["dave"].joined is None
+
+
+@pytest.mark.req("AUTH-0", "FN-8")
+@pytest.mark.parametrize("secure", [False, True], ids=["pan", "secure pan"])
+async def test_who_does_not_come_is_told_however_late_the_last_answer_is(here: World, secure: bool) -> None:
+    """The PN GW has its end of the session first: a word that overtakes its answer finds nobody, and is said again."""
+    on = await scene(here, secure=secure)
+    last_answer = m.SetupResponse if secure else m.ActivateResponse
+
+    def late(datagram: Datagram) -> Fates:
+        body = body_of(Message.decode(datagram.data).payload)
+        return [(0.4 if isinstance(body, last_answer) and not datagram.up else 0.0, datagram.data)]
+
+    on.pan.policy = late
+    await here.start_pne("dave", on.pan.address, waits=True, pan_secure=secure)
+    await until(lambda: on.gateway.pans[0].reach.link(EntityId("dave"), here.now()))
+    await here.joined_pne(
+        "alice", on.pan.address, setup_type=SetupType.LISTED, invite=tuple(ids("dave")), pan_secure=secure
+    )
+    declined = await until(lambda: [one for one in here.changes["alice"] if one.change == Change.DECLINED])
+    assert [one.members for one in declined] == [("dave",)]
 
 
 @pytest.mark.req("AUTH-0")

@@ -347,13 +347,15 @@ class Gateway:
         return response
 
     async def _tell_declined(self, originator: EntityId, pn_id: PnId, declined: "asyncio.Task[list[EntityId]]") -> None:
-        """Tell an originating PNE who was asked and does not come, once it has a session to be told in."""
+        """Tell an originating PNE who was asked and does not come, as soon as it can hear it.
+
+        We have our end of its session before it has its own, so the first words may find nobody.
+        """
         about = tuple(await declined)[: registry.MAX_MEMBERS]
         until = self._clock.monotonic() + HOP_PATIENCE
         while about and self._clock.monotonic() < until:
-            if self.members.way_to(originator) is not None:
-                version = self.networks.version(pn_id)
-                await self.networks.tell(originator, PnChangeNotify(pn_id, about, version, Change.DECLINED))
+            notice = PnChangeNotify(pn_id, about, self.networks.version(pn_id), Change.DECLINED)
+            if await self.networks.tell(originator, notice):
                 return
             await asyncio.sleep(SWEEP_SECONDS / 10)
 

@@ -16,6 +16,7 @@ from cpns.service.background import Background
 from cpns.service.copies import Copies
 from cpns.service.pages import all_pages, one_version
 from cpns.shares.noted import by
+from cpns.transport.errors import Code
 from cpns.wire import codec
 from cpns.wire.messages import GatewaySetupResponse
 from cpns.wire.pn_messages import (
@@ -30,7 +31,7 @@ from cpns.wire.pn_messages import (
     ReleaseResponse,
     StatusEntry,
 )
-from cpns.wire.registry import MAX_BATCH, MAX_MEMBERS, Change, Presence, Source
+from cpns.wire.registry import CPNS_PATH, MAX_BATCH, MAX_MEMBERS, Change, Presence, Source
 
 _log = logging.getLogger("cpns.gateway")
 
@@ -278,14 +279,22 @@ class Networks:
         for start in range(0, len(told), TOLD_AT_ONCE):
             await asyncio.gather(*(self.tell(pne, one) for pne, one in told[start : start + TOLD_AT_ONCE]))
 
-    async def tell(self, pne: EntityId, notice: PnChangeNotify) -> None:
-        """Tell one PNE, in its hop session or on its Secure PAN; one that can't be reached asks when it is back."""
+    async def tell(self, pne: EntityId, notice: PnChangeNotify) -> bool:
+        """Tell one PNE, in its hop session or on its Secure PAN; return whether it took it.
+
+        One that can't be reached asks when it is back.
+        """
         way = self._way_to(pne)
         if way is None:
-            return
+            return False
         link, session = way
-        with contextlib.suppress(NoAnswer):
-            await link.tell(notice, timeout=self._config.answer_timeout, session=session)
+        try:
+            answer = await link.exchange(
+                CPNS_PATH, codec.encode(notice), timeout=self._config.answer_timeout, session=session
+            )
+        except NoAnswer:
+            return False
+        return answer.code == Code.CHANGED
 
     async def report(self) -> None:
         """Tell the server who fell silent, and who is heard again."""
