@@ -14,7 +14,7 @@ from cpns.errors import BadInput
 from cpns.gateway.app import Gateway
 from cpns.gateway.claim import EukeyClaim
 from cpns.gateway.config import GatewayConfig
-from cpns.service.system import SystemClock, random_bytes
+from cpns.service.system import SystemClock, random_bytes, settle_collector
 from cpns.store.gateway_store import GatewayStore
 from cpns.store.vault import FileVault
 
@@ -68,6 +68,7 @@ async def _serve(
         pans = await gateway.start()
         if door is not None:
             await door.start()
+        settle_collector()
         print(f"cpns gateway {config.gateway_id} at {', '.join(pans)}", flush=True)
         await stop.wait()
         _log.info("closing")

@@ -28,7 +28,7 @@ def random_bytes(size: int) -> bytes:
 
 
 def settle_collector() -> None:
-    """Tell the collector that a server is up: what there is now is no garbage, and hardly any will be in cycles.
+    """Tell the collector that a server or PN GW is up: there is no garbage yet, and hardly any will be in cycles.
 
     Looking for some in the modules and the web framework would halt all devices.
     """

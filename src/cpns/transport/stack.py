@@ -13,6 +13,7 @@ from typing import Any, Final
 from aiocoap import Message
 from aiocoap.messagemanager import MessageManager
 from aiocoap.numbers.constants import TransportTuning
+from aiocoap.numbers.types import CON
 from aiocoap.tokenmanager import TokenManager
 
 from cpns.shares.remembered import Remembered
@@ -149,11 +150,36 @@ class Tokens(TokenManager):  # type: ignore[misc]
 
 
 class BoundedMessages(MessageManager):  # type: ignore[misc]
-    """aiocoap's message layer with a bound on what a flood can make it remember."""
+    """aiocoap's message layer with a bound on what a flood can make it remember.
+
+    Of an answer it remembers the bytes, and when to forget them. A message, its options and a timer for each of
+    thousands would halt the loop whenever Python looks for cycles.
+    """
 
     def __init__(self, tokens: Tokens) -> None:
         super().__init__(tokens)
-        self._recent_messages = Remembered(MAX_REMEMBERED, lambda key: key[0].source[0])
+        self._recent_messages: Any = Remembered(MAX_REMEMBERED, lambda key: key[0].source[0])
+
+    def _deduplicate_message(self, message: Message) -> bool:
+        """Whether *message* came before; then say again what was said, if it wants an answer."""
+        key, now = (message.remote, message.mid), self.loop.time()
+        while self._recent_messages and (oldest := next(iter(self._recent_messages.items())))[1][0] <= now:
+            self._recent_messages.pop(oldest[0])
+        if key not in self._recent_messages:
+            self._recent_messages[key] = (now + message.transport_tuning.EXCHANGE_LIFETIME, None)
+            return False
+        _, said = self._recent_messages[key]
+        if said is not None and message.mtype is CON:
+            message.remote.send(said)
+        return True
+
+    def _send_initially(self, message: Message, messageerror_monitor: Callable[[], None] | None = None) -> None:
+        said = message.encode()
+        if message.mtype is CON:
+            self._add_exchange(message, messageerror_monitor)
+        elif (key := (message.remote, message.mid)) in self._recent_messages:
+            self._recent_messages[key] = (self._recent_messages[key][0], said)
+        message.remote.send(said)
 
     def withdraw(self, message: Message) -> None:
         """Repeat *message* no more, whether it was sent or waits in line.
