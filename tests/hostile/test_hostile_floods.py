@@ -23,7 +23,7 @@ from cpns.transport.errors import Code
 from cpns.wire import messages as m
 from tests.support.raw import Scripted, ScriptedGateway, ask
 from tests.support.siege.attackers import Attack, Attacker, activate
-from tests.support.siege.gateways import Attacking, BadGateway
+from tests.support.siege.insiders import Insider, InsiderProcess
 from tests.support.siege.site import Addresses
 from tests.support.tap import body_of
 from tests.support.world import World, until, world
@@ -121,9 +121,8 @@ async def test_activations_without_a_proof_keep_nobody_out(here: World, rate: in
 
 @pytest.mark.parametrize("rate", [60, 120])
 async def test_a_gateway_that_never_answers_for_its_pnes_spends_its_own_share(here: World, rate: int) -> None:
-    key = (await here.key(Kind.GATEWAY, "bad")).reveal().hex()
-    bad = BadGateway("bad", key, here.address, rate, FLOOD_SECONDS, each=1, silent=True)
-    async with flood(Attacking(bad), here) as honest:
+    bad = Insider("SETUP, AUTHENTICATE never answered", "bad", here.address, rate, FLOOD_SECONDS, is_gateway=True)
+    async with flood(InsiderProcess(bad, await here.key(Kind.GATEWAY, "bad")), here) as honest:
         await until(lambda: here.server.access.under_way > 20, 20.0)
         await honest.come()
         pace, burst = access.UNPROVEN_PNES
@@ -133,8 +132,8 @@ async def test_a_gateway_that_never_answers_for_its_pnes_spends_its_own_share(he
 @pytest.mark.parametrize("rate", [120, 240])
 async def test_a_gateway_that_makes_up_pnes_spends_its_own_share(here: World, rate: int) -> None:
     """64 PNEs of suite 2 in each request, and a wrong hash for each of them."""
-    key = (await here.key(Kind.GATEWAY, "bad")).reveal().hex()
-    bad = Attacking(BadGateway("bad", key, here.address, rate, 6.0, each=64, silent=False))
+    insider = Insider("SETUP of 64, wrong hashes", "bad", here.address, rate, 6.0, is_gateway=True)
+    bad = InsiderProcess(insider, await here.key(Kind.GATEWAY, "bad"))
     async with flood(bad, here) as honest:
         await honest.come()
         told = await bad.told()

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from cpns.service.system import settle_collector
 from tests.support.siege.measure import HOME, NEXT_DOOR, Noticed, Siege, percentile, worst
 from tests.support.siege.rows import GOALS, Row, rows
 from tests.support.siege.site import besieged
@@ -69,6 +70,7 @@ async def main(length: float, words: list[str]) -> list[str]:
         newcomers = int(NEWCOMERS_A_SECOND * (length + 1)) * (len(chosen) + 1)
         async with besieged(Path(folder), newcomers) as site:
             siege = Siege(site)
+            settle_collector()  # a pause of this process is none of the parties'
             quiet = await siege.measure([], length)
             table.add_row("none", *cells(quiet))
             for one in chosen:

@@ -10,6 +10,7 @@ import itertools
 import json
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,12 +27,13 @@ from cpns.pne.config import PneConfig, Where
 from cpns.pne.inbox import Inbox
 from cpns.service.system import random_bytes
 from cpns.transport import oscore
+from cpns.transport.errors import Answer
 from cpns.wire import application, codec, registry
 from cpns.wire import cm_messages as cm
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
 from cpns.wire import sg_messages as sg
-from cpns.wire.registry import JoinPolicy
+from cpns.wire.registry import JoinPolicy, Mode
 from tests.support.raw import ScriptedGateway, entry_of, guesses
 from tests.support.siege.attackers import SLICE, Attacker, setup
 from tests.support.world import CLOCK, SERVER
@@ -117,6 +119,9 @@ DEVICES: dict[str, Callable[[Device, int], None]] = {
     "SG-LEAVE and SG-JOIN": lambda device, number: device.ask(
         sg.SgLeaveRequest(GROUP[0]) if number % 2 else sg.SgJoinRequest(GROUP[0])
     ),
+    "Gateway Change": lambda device, number: device.ask(
+        pm.GatewayChangeRequest(EntityId("mallory"), Mode.BOTH, device.pn_id)
+    ),
     "INVENTORY": lambda device, number: device.ask(pm.InventoryRequest()),
     "INVITE of 64 names": lambda device, number: device.ask(pm.InviteRequest(device.pn_id, _names(number))),
 }
@@ -131,7 +136,7 @@ async def _a_group(pne: Pne) -> SgId:
     return next(iter(pne.groups.views))
 
 
-async def _device(insider: Insider, key: Secret) -> int:
+async def _device(insider: Insider, key: Secret) -> None:
     config = PneConfig(EntityId(insider.name), SERVER, key, Where((insider.target,)), suite=2)
     pne = Pne(config, CLOCK, random_bytes, Inbox(lambda text: text))
     with patch.object(pne_app, "own_side", AsyncMock(return_value=ADDRESS)):
@@ -142,12 +147,11 @@ async def _device(insider: Insider, key: Secret) -> int:
         GROUP.append(await _a_group(pne))
     device = Device(pne, insider.target)
     does = DEVICES[insider.what]
-    sent = await _at_rate(insider, lambda number: does(device, number))
+    await _at_rate(insider, lambda number: does(device, number))
     running.cancel()
-    return sent
 
 
-async def _at_rate(insider: Insider, does: Callable[[int], None]) -> int:
+async def _at_rate(insider: Insider, does: Callable[[int], None]) -> None:
     print("at it", flush=True)
     loop = asyncio.get_running_loop()
     begun = loop.time()
@@ -158,14 +162,13 @@ async def _at_rate(insider: Insider, does: Callable[[int], None]) -> int:
                 does(sent)
             sent += 1
         await asyncio.sleep(SLICE)
-    return sent
 
 
 def _entries(number: int, count: int) -> tuple[m.SetupEntry, ...]:
     return tuple(entry_of(setup(number, f"made-up-{number}-{one}")) for one in range(count))
 
 
-GATEWAYS: dict[str, tuple[bool, Callable[["Gateway", int], Coroutine[Any, Any, Any]]]] = {
+GATEWAYS: dict[str, tuple[bool, Callable[["Gateway", int], Coroutine[Any, Any, Answer]]]] = {
     "SETUP, AUTHENTICATE never answered": (False, lambda gateway, number: gateway.setup(*_entries(number, 1))),
     "SETUP of 64, wrong hashes": (True, lambda gateway, number: gateway.setup(*_entries(number, BATCH))),
     "SETUP of 64, never answered": (False, lambda gateway, number: gateway.setup(*_entries(number, BATCH))),
@@ -173,6 +176,7 @@ GATEWAYS: dict[str, tuple[bool, Callable[["Gateway", int], Coroutine[Any, Any, A
         True,
         lambda gateway, number: gateway.ask(cm.CmAssignRequest(EntityId("steady-home-0"), random_bytes(8))),
     ),
+    "PN GW switching": (True, lambda gateway, number: gateway.ask(gateway.takes(number))),
     "INVENTORY": (True, lambda gateway, number: gateway.ask(pm.InventoryRequest())),
     "SG-INVENTORY": (True, lambda gateway, number: gateway.ask(sg.SgInventoryRequest())),
 }
@@ -182,21 +186,27 @@ GATEWAYS: dict[str, tuple[bool, Callable[["Gateway", int], Coroutine[Any, Any, A
 class Gateway(ScriptedGateway):
     """A PN GW that asks what it likes."""
 
-    async def ask(self, message: codec.Message) -> None:
-        """Ask in its session, and look at no answer."""
-        await self.to_server.exchange(registry.CPNS_PATH, codec.encode(message), timeout=5, session=self.session)
+    async def ask(self, message: codec.Message) -> Answer:
+        """Ask in its session."""
+        return await self.to_server.exchange(registry.CPNS_PATH, codec.encode(message), timeout=5, session=self.session)
+
+    def takes(self, number: int) -> pm.PnGwSwitchingRequest:
+        """Return the request to serve a network that is none of ours."""
+        return pm.PnGwSwitchingRequest(PnId(f"made-up-{number}"), self.name)
 
 
-async def _gateway(insider: Insider, key: Secret) -> int:
+async def _gateway(insider: Insider, key: Secret) -> Counter[int]:
+    """Attack; return how often it was told which code."""
     gateway = Gateway(insider.name, key)
     answers, does = GATEWAYS[insider.what]
     gateway.answer_with = guesses if answers else lambda challenge: None
     await gateway.connect(insider.target)
     under_way: set[asyncio.Task[None]] = set()
+    told: Counter[int] = Counter()
 
     async def one(number: int) -> None:
         with contextlib.suppress(CpnsError):
-            await does(gateway, number)
+            told[(await does(gateway, number)).code] += 1
 
     def start(number: int) -> None:
         if len(under_way) < 5000:
@@ -204,11 +214,11 @@ async def _gateway(insider: Insider, key: Secret) -> int:
             under_way.add(task)
             task.add_done_callback(under_way.discard)
 
-    sent = await _at_rate(insider, start)
-    for task in under_way:
+    await _at_rate(insider, start)
+    for task in list(under_way):
         task.cancel()
     await gateway.close()
-    return sent
+    return told
 
 
 class InsiderProcess(Attacker):
@@ -232,6 +242,13 @@ class InsiderProcess(Attacker):
             await self._process.stdout.readline()
         return self
 
+    async def told(self) -> dict[int, int]:
+        """Wait for its end; return how often a gateway was told which code."""
+        if self._process is None:
+            return {}
+        out, _ = await self._process.communicate()
+        return {int(code): times for code, times in json.loads(out or b"{}").items()}
+
 
 async def main() -> None:
     """Be the insider that standard input tells."""
@@ -239,7 +256,10 @@ async def main() -> None:
     given = json.loads(sys.stdin.readline())
     insider = Insider(**{**given["insider"], "target": tuple(given["insider"]["target"])})
     key = Secret(bytes.fromhex(given["key"]))
-    print(await (_gateway if insider.is_gateway else _device)(insider, key))
+    if insider.is_gateway:
+        print(json.dumps(await _gateway(insider, key)))
+    else:
+        await _device(insider, key)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ INSIDE_DEVICES = {
     "SG-INVENTORY": 100,
     "SG-DISCOVERY": 100,
     "SG-LEAVE and SG-JOIN": 30,
+    "Gateway Change": 100,
     "INVENTORY": 200,
     "INVITE of 64 names": 200,
 }
@@ -33,6 +34,7 @@ INSIDE_GATEWAYS = {
     "SETUP of 64, wrong hashes": 120,
     "SETUP of 64, never answered": 60,
     "CM-ASSIGN": 150,
+    "PN GW switching": 100,
     "INVENTORY": 200,
     "SG-INVENTORY": 100,
 }
