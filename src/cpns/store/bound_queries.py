@@ -3,8 +3,9 @@
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, select
+from sqlalchemy import Connection, Select, Table, bindparam, delete, func, select
 
 from cpns.domain import invitation
 from cpns.domain.group import Standing
@@ -19,24 +20,22 @@ _PACE = select(paces.c.times, paces.c.since).where(
 )
 _PUT_PACE = insert_or_update(paces, "pne_id", "what")
 _FORGET = delete(paces).where(paces.c.since < bindparam("before"))
-_IN_GROUPS = (
-    select(func.count())
-    .select_from(group_places.join(groups, groups.c.sg_id == group_places.c.sg_id))
-    .where(
-        groups.c.owner == bindparam("owner"),
-        group_places.c.standing == Standing.INVITED.value,
-        group_places.c.at > bindparam("since"),
+
+
+def _invited(places: Table, lists: Table, key: str) -> Select[Any]:
+    """Return the statement that counts the open invitations on all lists of one owner."""
+    return (
+        select(func.count())
+        .select_from(places.join(lists, lists.c[key] == places.c[key]))
+        .where(
+            lists.c.owner == bindparam("owner"),
+            places.c.standing == Standing.INVITED.value,
+            places.c.at > bindparam("since"),
+        )
     )
-)
-_IN_NETWORKS = (
-    select(func.count())
-    .select_from(standings.join(networks, networks.c.pn_id == standings.c.pn_id))
-    .where(
-        networks.c.owner == bindparam("owner"),
-        standings.c.standing == Standing.INVITED.value,
-        standings.c.at > bindparam("since"),
-    )
-)
+
+
+_INVITED = (_invited(group_places, groups, "sg_id"), _invited(standings, networks, "pn_id"))
 _IS_IN = (
     select(func.count())
     .select_from(group_places)
@@ -84,5 +83,5 @@ def check_invitations(connection: Connection, owner: EntityId | None, of_list: i
         Refused: TOO_MANY.
     """
     wanted = {"owner": owner, "since": invitation.ended_before(at)}
-    of_owner = sum(connection.execute(one, wanted).scalar_one() for one in (_IN_GROUPS, _IN_NETWORKS)) if owner else 0
+    of_owner = sum(connection.execute(one, wanted).scalar_one() for one in _INVITED) if owner else 0
     invitation.check_open(of_list, of_owner + new if owner else 0)

@@ -1,4 +1,4 @@
-"""Print the table of the siege; see the package.
+"""Print the table of the siege; see the package. A run of all rows writes docs/performance.md.
 
 Args on the command line: seconds for each row (default 10), then words that a row must hold to be run.
 """
@@ -13,6 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench import report
+from cpns.loadgen.machine import here_and_now, placed
 from cpns.service.system import settle_collector
 from tests.support.siege.measure import HOME, NEXT_DOOR, Noticed, Siege, percentile, worst
 from tests.support.siege.rows import GOALS, Row, rows
@@ -55,6 +57,33 @@ def missed(noticed: Noticed, quiet: Noticed, row: Row) -> list[str]:
     return [f"{row.title}: {name} {seconds(took)}" for name, (took, goal) in found.items() if took > goal]
 
 
+def worst_of(found: list[Noticed]) -> Noticed:
+    """Return what was noticed under several attacks, as if it had been one; readings are those of the worst of them."""
+    readings = {
+        name: max((one.readings[name] for one in found), key=lambda some: percentile(some, 0.99))
+        for name in (NEXT_DOOR, HOME)
+    }
+    return Noticed(
+        [took for one in found for took in one.elsewhere],
+        [took for one in found for took in one.here],
+        [took for one in found for took in one.gateways],
+        [took for one in found for took in one.slow],
+        readings,
+        found[-1].memory,
+    )
+
+
+def write(length: float, quiet: Noticed, noticed: dict[str, list[Noticed]], failures: list[str]) -> None:
+    """Write docs/performance.md: a line for each attack, the worst of all rates and sources."""
+    head = ["attack (times that it was tried)", "new device elsewhere", "same PAN", "new gateway", "slow device"]
+    head += ["readings elsewhere, p50 / p99", "readings same PAN, p50 / p99", "MiB server / gateway"]
+    lines = [["none", *cells(quiet)]]
+    lines += [[f"{what} ({len(found)})", *cells(worst_of(found))] for what, found in noticed.items()]
+    missed = "\n".join(f"- {one}" for one in failures) or "- none"
+    where = f"{placed(here_and_now())}; {length:.0f} s each; the worst, of how many."
+    report.put(report.PAGE, "siege", f"{where}\n\n{report.table(head, lines)}\n\nGoals missed:\n\n{missed}")
+
+
 async def main(length: float, words: list[str]) -> list[str]:
     """Besiege; print the table; return the goals that were missed."""
     logging.disable(logging.WARNING)  # newcomers in vain say so each time
@@ -64,7 +93,8 @@ async def main(length: float, words: list[str]) -> list[str]:
         table.add_column(name)
     table.add_column("readings same PAN")
     table.add_column("MiB server / gateway")
-    failures = []
+    failures: list[str] = []
+    by_attack: dict[str, list[Noticed]] = {}
     with tempfile.TemporaryDirectory(prefix="cpns-siege-") as folder:
         chosen = [one for one in rows() if all(word in one.title for word in words)]
         newcomers = int(NEWCOMERS_A_SECOND * (length + 1)) * (len(chosen) + 1)
@@ -78,7 +108,10 @@ async def main(length: float, words: list[str]) -> list[str]:
                 noticed = await siege.measure(one.attacks(site, length + 60), length)
                 table.add_row(one.title, *cells(noticed))
                 failures += missed(noticed, quiet, one)
+                by_attack.setdefault(one.attack, []).append(noticed)
     console.print(table)
+    if not words:
+        write(length, quiet, by_attack, failures)
     return failures
 
 

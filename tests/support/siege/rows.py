@@ -1,5 +1,6 @@
 """The attacks of the table, and what the honest parties may notice of them."""
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -47,6 +48,11 @@ class Row:
 
     title: str
     attacks: Attacks
+
+    @property
+    def attack(self) -> str:
+        """The attack, whatever its rate and source."""
+        return re.sub(r", \d+/s.*| behind [\w-]+", "", self.title)
 
 
 def _on_pan(what: str, entity: str, rate: float, hosts: int, ports: int) -> Attacks:
