@@ -561,7 +561,7 @@ async def test_without_a_server_the_client_has_the_api_in_this_process(
     def open_vault() -> Vault:
         nonlocal opened
         opened += 1
-        return FileVault(Secret(bytes(32)), random_bytes)
+        return FileVault(Secret(folder.kek.read_bytes()), random_bytes)
 
     async with open_client(folder.path, open_vault) as client:
         assert (await told(await client.get("/status")))["running"] is False
@@ -575,9 +575,11 @@ async def test_without_a_server_the_client_has_the_api_in_this_process(
 
 
 async def test_a_lazy_vault_is_the_vault() -> None:
-    vault = LazyVault(lambda: FileVault(Secret(bytes(32)), random_bytes))
+    checked: list[Vault] = []
+    vault = LazyVault(lambda: FileVault(Secret(bytes(32)), random_bytes), checked.append)
     sealed = vault.seal("eukey", "pne-1", Secret(b"key"))
     assert vault.open("eukey", "pne-1", sealed) == Secret(b"key")
+    assert len(checked) == 1
 
 
 async def test_the_socket_is_for_its_owner_and_goes_with_the_server(live: Live, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from cpns.admin.problems import to_error
 from cpns.crypto.secret import Secret
 from cpns.errors import Unavailable
 from cpns.ports import Vault
+from cpns.service import origin
 
 START_PATIENCE: Final = 5.0
 """Seconds to wait for the socket of a server that is just starting."""
@@ -21,15 +23,23 @@ OpenVault = Callable[[], Vault]
 
 
 class LazyVault:
-    """`cpns.ports.Vault` that is opened at its first use: who only looks at lists is not asked for a passphrase."""
+    """`cpns.ports.Vault` that is opened at its first use: who only looks at lists is not asked for a passphrase.
 
-    def __init__(self, open_vault: OpenVault) -> None:
+    Args:
+        open_vault: opens it.
+        check: raises where it is not the vault of the store.
+    """
+
+    def __init__(self, open_vault: OpenVault, check: Callable[[Vault], None]) -> None:
         self._open_vault = open_vault
+        self._check = check
         self._vault: Vault | None = None
 
     def _opened(self) -> Vault:
         if self._vault is None:
-            self._vault = self._open_vault()
+            vault = self._open_vault()
+            self._check(vault)
+            self._vault = vault
         return self._vault
 
     def seal(self, purpose: str, owner: str, key: Secret) -> bytes:
@@ -93,13 +103,12 @@ async def _in_process(folder: Folder, open_vault: OpenVault) -> AsyncIterator[ht
     from cpns.admin.service import Admin
     from cpns.service.provisioning import NoSessions, Provisioning
     from cpns.service.system import SystemClock, random_bytes
-    from cpns.store.server_store import ServerStore
 
     server_id = folder.server_id()
-    store = ServerStore.open(folder.store())
+    store = folder.open_store()
     try:
         clock = SystemClock()
-        vault = LazyVault(open_vault)
+        vault = LazyVault(open_vault, partial(origin.check, server_id, await store.origin(), await store.some_key()))
         provisioning = Provisioning(server_id, store, vault, clock, random_bytes, NoSessions())
         app = create_app(Admin(server_id, store, provisioning, None, clock))
         async with _client(httpx.ASGITransport(app, raise_app_exceptions=False)) as client:

@@ -19,15 +19,21 @@ import stat
 import time
 import tomllib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cpns.crypto.secret import Secret
 from cpns.errors import BadInput, Conflict, NotFound, UserError
 from cpns.ids import EntityId, entity_id
 from cpns.ports import Randomness
+from cpns.service import origin
+from cpns.service.system import SystemClock
 from cpns.store.files import create_private
-from cpns.store.vault import create_kek_file, create_passphrase_kek
+from cpns.store.vault import create_kek_file, create_passphrase_kek, open_vault
+
+if TYPE_CHECKING:
+    from cpns.store.server_store import ServerStore
 
 COMMAND_PATIENCE: Final = 5.0
 """Seconds that a starting server waits for a command that works on the folder."""
@@ -74,14 +80,17 @@ class Folder:
         self._make()
         if any(path.exists() for path in (self.settings, self.kek, self.file)):
             raise Conflict("exists", f"{self.path} holds a server already: give another --data, or use that one.")
-        if store is not None:
-            await _check_unused(store)
-        if passphrase is None:
-            create_kek_file(self.kek, random)
-        else:
-            create_passphrase_kek(self.kek, passphrase, random)
-        if store is None:
-            await ServerStore.open(self.file).close()
+        opened = ServerStore.open(self.file if store is None else store)
+        try:
+            if await opened.origin() is not None or await opened.audit(None, 1):
+                raise Conflict("store_in_use", "That database holds the store of a server already: make another one.")
+            if passphrase is None:
+                create_kek_file(self.kek, random)
+            else:
+                create_passphrase_kek(self.kek, passphrase, random)
+            await origin.claim(opened, server, open_vault(self.kek, random, passphrase), SystemClock(), random)
+        finally:
+            await opened.close()
         line = "" if store is None else f"store = {json.dumps(store)}\n"
         create_private(self.settings, _TOML.format(id=json.dumps(server), store=line).encode())
         return server
@@ -125,6 +134,20 @@ class Folder:
         if not isinstance(found, str | Path):
             raise BadInput("bad_settings", f'{self.settings} names no store: it needs store = "postgresql://...".')
         return found
+
+    def open_store(self) -> "ServerStore":
+        """Open the store of the server that was set up here. Blocks.
+
+        Raises:
+            NotFound: ``no_server``; ``store_empty``: it was lost.
+            BadInput: ``bad_settings``, or as `ServerStore.open`.
+            Unavailable: as `ServerStore.open`.
+        """
+        from cpns.store.server_store import ServerStore
+
+        store = self.store()
+        made = (self.kek if self.kek.exists() else self.settings).stat().st_mtime
+        return ServerStore.open(store, datetime.fromtimestamp(made, UTC).date().isoformat())
 
     def _read_settings(self) -> dict[str, Any]:
         try:
@@ -179,18 +202,6 @@ class Folder:
             yield descriptor
         finally:
             os.close(descriptor)
-
-
-async def _check_unused(url: str) -> None:
-    """Raise `Conflict` where a server has put anything into the store at *url*; bring it to this version's schema."""
-    from cpns.store.server_store import ServerStore
-
-    store = ServerStore.open(url)
-    try:
-        if await store.audit(None, 1):
-            raise Conflict("store_in_use", "That database holds the store of a server already: make another one.")
-    finally:
-        await store.close()
 
 
 def _lock(descriptor: int, how: int) -> bool:

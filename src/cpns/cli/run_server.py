@@ -18,10 +18,10 @@ from cpns.errors import BadInput
 from cpns.ports import Siblings
 from cpns.server.app import Server
 from cpns.server.config import ServerConfig
+from cpns.service import origin
 from cpns.service.provisioning import Provisioning
 from cpns.service.siblings import Alone
 from cpns.service.system import SystemClock, random_bytes, settle_collector
-from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
 
 _log = logging.getLogger("cpns.server")
@@ -75,8 +75,9 @@ async def _serve(
     config: ServerConfig, folder: Folder, vault: FileVault, ready: Callable[[str], None], stop: asyncio.Event
 ) -> int:
     clock = SystemClock()
-    store = ServerStore.open(folder.store())
+    store = folder.open_store()
     try:
+        await origin.claim(store, config.server_id, vault, clock, random_bytes)
         async with _siblings(config, vault) as siblings:
             server = Server(config, store, vault, clock, random_bytes, trace_to(config.trace), siblings)
             provisioning = Provisioning(config.server_id, store, vault, clock, random_bytes, server)

@@ -51,6 +51,20 @@ class Credential:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Which server a store is of.
+
+    Attributes:
+        set_up_at: seconds since the epoch.
+        sealed: a random value that its vault alone opens.
+    """
+
+    server_id: EntityId
+    set_up_at: float
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class NewEntity:
     """An entity to be provisioned.
 

@@ -20,6 +20,7 @@ from cpns.domain.inventory import (
     Kind,
     KnownHost,
     NewEntity,
+    Origin,
     Outcome,
     Provisioned,
     Revocation,
@@ -114,6 +115,18 @@ class Store(GroupStore, Protocol):
     One exception: where PostgreSQL is lost in the middle of a commit, nobody knows. That is told as a failure too; who
     then repeats it finds what was written, if it was.
     """
+
+    async def origin(self) -> Origin | None:
+        """Return which server the store is of. None: an older cpns made it."""
+        ...
+
+    async def keep_origin(self, origin: Origin) -> None:
+        """Write down which server the store is of; what is there is left."""
+        ...
+
+    async def some_key(self) -> tuple[EntityId, bytes] | None:
+        """Return an entity and its sealed EUKey, where there is one."""
+        ...
 
     async def credentials(self, ids: Sequence[EntityId]) -> Mapping[EntityId, Credential]:
         """Return the credentials of those of *ids* that exist, revoked ones included."""

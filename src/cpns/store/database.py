@@ -30,7 +30,7 @@ from typing import Any, Final, Generic, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from cpns.errors import Unavailable
+from cpns.errors import NotFound, Unavailable
 from cpns.shares.party import acting
 from cpns.shares.turns import QUANTUM, UNLIMITED, Turns
 from cpns.store import migrate
@@ -69,14 +69,19 @@ class Database:
 
     Args:
         place: a SQLite file, made when missing (mode 0600); or ``postgresql://...``, a database that exists.
+        set_up: the day on which a server was set up there; then an empty store is none of its.
 
     Raises:
+        NotFound: code ``store_empty``.
         Unavailable: code ``store_unavailable`` or ``store_too_new``.
         BadInput: code ``bad_store`` or ``password_in_url``.
     """
 
-    def __init__(self, place: Path | str) -> None:
+    def __init__(self, place: Path | str, set_up: str | None = None) -> None:
         self._backend = backend_of(place)
+        self._set_up = set_up
+        if isinstance(place, Path) and (not place.exists() or place.stat().st_size == 0):
+            self._is_empty()  # before SQLite throws away the log beside it, which may hold all data
         self._closed = False
         self._queue: list[_Queued[Any]] = []
         self._many: Counter[tuple[Hashable, Hashable]] = Counter()  # of each party, in that queue
@@ -130,6 +135,8 @@ class Database:
             try:
                 with connection.begin():
                     connection.exec_driver_sql(self._backend.begin_to_write)  # of two that start together one migrates
+                    if not migrate.has_begun(connection):
+                        self._is_empty()
                     migrate.upgrade(connection)
             except BaseException:
                 connection.close()
@@ -138,6 +145,14 @@ class Database:
             self._engine.dispose()
             raise
         return connection
+
+    def _is_empty(self) -> None:
+        if self._set_up is not None:
+            raise NotFound(
+                "store_empty",
+                f"The store {self._backend.name} is empty, but this server was set up on {self._set_up}: put the store "
+                "back from a copy. For a new server give another --data.",
+            )
 
     async def _work(self) -> None:
         """Settle what is queued, group after group, until nothing is."""

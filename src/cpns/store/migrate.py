@@ -3,7 +3,7 @@
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Text
+from sqlalchemy import Connection, Text, inspect
 from sqlalchemy.dialects.postgresql.base import PGTypeCompiler
 from sqlalchemy.ext.compiler import compiles
 
@@ -15,6 +15,11 @@ def _ordered_by_code_point(type_: Text, compiler: PGTypeCompiler, **options: obj
     """Make columns of text that sort as Python and SQLite do, whatever the language of the database."""
     name: str = compiler.visit_TEXT(type_, **options)
     return f'{name} COLLATE "C"' if "type_expression" in options else name  # of a column, not of a cast
+
+
+def has_begun(connection: Connection) -> bool:
+    """Whether any migration was ever run on *connection*'s database."""
+    return inspect(connection).has_table("alembic_version")
 
 
 def upgrade(connection: Connection) -> None:

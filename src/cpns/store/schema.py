@@ -26,6 +26,14 @@ metadata = MetaData()
 
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only in an INTEGER column
 
+origin = Table(
+    "origin",
+    metadata,
+    Column("server_id", Text, primary_key=True),
+    Column("set_up_at", Double, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
 entities = Table(
     "entities",
     metadata,

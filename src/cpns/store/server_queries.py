@@ -15,6 +15,7 @@ from cpns.domain.inventory import (
     Entity,
     Kind,
     NewEntity,
+    Origin,
     Outcome,
     Provisioned,
     Revocation,
@@ -24,7 +25,7 @@ from cpns.domain.inventory import (
 from cpns.domain.network import Network
 from cpns.errors import Conflict, NotFound, Result
 from cpns.ids import EntityId, sameness, spellings
-from cpns.store import network_queries, waiting_queries
+from cpns.store import network_queries, schema, waiting_queries
 from cpns.store.audit_queries import PROCEDURES, record
 from cpns.store.dialect import DriverSql, insert_once
 from cpns.store.schema import audit, entities, members, networks, readings
@@ -40,6 +41,12 @@ _STATES = {state.value: state for state in State}
 _READING_COLUMNS = ("pne_id", "reading_id", "gateway_id", "verified", "received_at", "body")
 _ADD_READING = DriverSql(insert_once(readings, ("pne_id", "reading_id")), _READING_COLUMNS)
 
+_ORIGIN = select(schema.origin)
+_SOME_KEY = (
+    select(entities.c.entity_id, entities.c.sealed_key)
+    .where(entities.c.kind.in_(bindparam("kinds", expanding=True)))
+    .limit(1)
+)
 _SHOWN = ("entity_id", "kind", "state", "only_via", "note", "fingerprint", "may_own")
 _NAMES = select(*(entities.c[name] for name in _SHOWN))
 _TAKEN = union(  # not one SELECT with OR: where a table has grown fast, PostgreSQL reads all of it for that
@@ -97,6 +104,27 @@ _LAST_OF_PNE = (
     select(readings).where(readings.c.pne_id == bindparam("pne_id")).order_by(readings.c.number.desc()).limit(1)
 )
 _LAST_READING = select(func.coalesce(func.max(readings.c.number), 0))
+
+
+def origin(connection: Connection) -> Origin | None:
+    """See `cpns.ports.Store.origin`."""
+    row = connection.execute(_ORIGIN).one_or_none()
+    return None if row is None else Origin(*row)
+
+
+def keep_origin(connection: Connection, origin: Origin) -> None:
+    """See `cpns.ports.Store.keep_origin`."""
+    if connection.execute(_ORIGIN).one_or_none() is None:
+        connection.execute(
+            insert(schema.origin),
+            {"server_id": origin.server_id, "set_up_at": origin.set_up_at, "sealed": origin.sealed},
+        )
+
+
+def some_key(connection: Connection) -> tuple[EntityId, bytes] | None:
+    """See `cpns.ports.Store.some_key`."""
+    row = connection.execute(_SOME_KEY, {"kinds": [Kind.PNE.value, Kind.GATEWAY.value]}).one_or_none()
+    return None if row is None else (EntityId(row[0]), row[1])
 
 
 @lru_cache(maxsize=128)

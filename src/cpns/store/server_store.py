@@ -30,6 +30,7 @@ from cpns.domain.inventory import (
     Kind,
     KnownHost,
     NewEntity,
+    Origin,
     Outcome,
     Provisioned,
     Revocation,
@@ -80,9 +81,21 @@ class ServerStore:
         self._database = database
 
     @classmethod
-    def open(cls, place: Path | str) -> Self:
+    def open(cls, place: Path | str, set_up: str | None = None) -> Self:
         """Open the store at *place*, a file or ``postgresql://...``. Blocks; raises as `Database` does."""
-        return cls(Database(place))
+        return cls(Database(place, set_up))
+
+    async def origin(self) -> Origin | None:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(q.origin, write=False)
+
+    async def keep_origin(self, origin: Origin) -> None:
+        """See `cpns.ports.Store`."""
+        await self._database.run(partial(q.keep_origin, origin=origin))
+
+    async def some_key(self) -> tuple[EntityId, bytes] | None:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(q.some_key, write=False)
 
     async def credentials(self, ids: Sequence[EntityId]) -> Mapping[EntityId, Credential]:
         """See `cpns.ports.Store`."""
