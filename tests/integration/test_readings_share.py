@@ -77,7 +77,7 @@ async def test_an_older_device_that_repeats_soon_loses_nothing(here: World, monk
     asked = 0
     add = here.store.add_reading
 
-    async def counted(*what: Any) -> bool:
+    async def counted(*what: Any) -> str:
         nonlocal asked
         asked += 1
         return await add(*what)
@@ -163,10 +163,10 @@ class Store:
         self.bytes = 0
         self.rows = 0
 
-    async def add_reading(self, pne: str, via: str, number: bytes, body: str, how: str, at: float) -> bool:
+    async def add_reading(self, pne: str, via: str, number: bytes, body: str, how: str, at: float) -> str:
         self.bytes += len(body.encode())
         self.rows += 1
-        return True
+        return body
 
 
 async def test_a_flood_of_a_day_is_bounded_by_rate_and_volume() -> None:

@@ -59,7 +59,7 @@ class Outbox:
         It survives a loss of the PN GW or the server: it is sent again, and stored once.
 
         Raises:
-            Refused: the server does not take it, with the reason.
+            Refused: the server does not take it, with the reason; EXISTS: it has another reading with that ID.
         """
         payload = application.encode_reading(reading)
         silences = 0
@@ -84,9 +84,9 @@ class Outbox:
             if answer.code == Code.UNAUTHORIZED:  # the session does not hold where we are
                 self._way.suspect(used, lost=True)
             elif answer.code != Code.SERVICE_UNAVAILABLE:
-                raise Refused(
-                    Result.BAD_REQUEST, f"server_refused_with_{codec.decode(answer.payload, ErrorBody).result}"
-                )
+                result = codec.decode(answer.payload, ErrorBody).result
+                why = "reading_id_taken" if result == Result.EXISTS else f"server_refused_with_{result}"
+                raise Refused(Result.told(result, Result.BAD_REQUEST), why)
             elif answer.max_age is not None:  # more than our share: the same reading is taken then
                 wait = min(answer.max_age, LONGEST_WAIT)
                 if wait > 1:

@@ -364,8 +364,8 @@ class Store(GroupStore, Protocol):
 
     async def add_reading(
         self, pne_id: EntityId, gateway_id: EntityId, reading_id: bytes, body: str, verified: str, at: float
-    ) -> bool:
-        """Store a reading once; False when (*pne_id*, *reading_id*) was stored before."""
+    ) -> str:
+        """Store a reading once; return the body that (*pne_id*, *reading_id*) has: *body*, or the one stored before."""
         ...
 
     async def readings(self, after: int, limit: int, pne_id: EntityId | None = None) -> list[StoredReading]:

@@ -3,16 +3,20 @@
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator
 from typing import Final
 
 from cpns.domain.inventory import StoredReading
-from cpns.errors import Later
+from cpns.errors import Later, Refused, Result
 from cpns.ids import EntityId
 from cpns.ports import Clock, Store
 from cpns.session.table import Session
+from cpns.shares.noted import by
 from cpns.shares.rate import RateLimit
 from cpns.wire.application import decode_reading
+
+_log = logging.getLogger("cpns.server")
 
 _PAGE = 200
 
@@ -50,6 +54,7 @@ class Readings:
         Raises:
             Later: it is more than the device's share; nothing was read or written for it.
             WireError: it is no reading.
+            Refused: EXISTS: its ID has another body, which stays.
         """
         pne = session.peer_id
         if not self._rate.allows(pne):
@@ -59,8 +64,12 @@ class Readings:
         size = min(len(body.encode()), self._most)
         if not self._volume.allows(pne, size):
             raise Later("too_much_in_readings", self._volume.wait(pne, size))
-        via = session.via if session.via is not None else session.peer_id
-        await self._store.add_reading(session.peer_id, via, reading.reading_id, body, "e2e", self._clock.now())
+        via = session.via if session.via is not None else pne
+        stored = await self._store.add_reading(pne, via, reading.reading_id, body, "e2e", self._clock.now())
+        if stored != body and not _is_same(stored, body):
+            said = "PNE %s gave a second reading the ID %s: it is refused, the first one stays"
+            _log.warning(said, pne, reading.reading_id.hex(), extra=by(pne))
+            raise Refused(Result.EXISTS, "reading_id_taken")
         committed, self._committed = self._committed, asyncio.Event()
         committed.set()
 
@@ -76,3 +85,9 @@ class Readings:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._look_every):
                         await committed.wait()
+
+
+def _is_same(stored: str, body: str) -> bool:
+    """Whether two bodies say the same: a device that makes its CBOR anew may give the keys in another order."""
+    one, other = (json.dumps(json.loads(text), sort_keys=True) for text in (stored, body))
+    return one == other

@@ -40,6 +40,9 @@ _STATES = {state.value: state for state in State}
 
 _READING_COLUMNS = ("pne_id", "reading_id", "gateway_id", "verified", "received_at", "body")
 _ADD_READING = DriverSql(insert_once(readings, ("pne_id", "reading_id")), _READING_COLUMNS)
+_BODY_OF_READING = select(readings.c.body).where(
+    readings.c.pne_id == bindparam("pne_id"), readings.c.reading_id == bindparam("reading_id")
+)
 
 _ORIGIN = select(schema.origin)
 _SOME_KEY = (
@@ -231,9 +234,13 @@ def settle(
     return network_queries.leave_all_but(connection, entity_id, via)
 
 
-def add_reading(connection: Connection, row: tuple[EntityId, bytes, EntityId, str, float, str]) -> bool:
+def add_reading(connection: Connection, row: tuple[EntityId, bytes, EntityId, str, float, str]) -> str:
     """Add *row*, in the order of `_READING_COLUMNS`; see `cpns.ports.Store.add_reading`."""
-    return _ADD_READING.run(connection, row) == 1
+    pne_id, reading_id, *_, body = row
+    if _ADD_READING.run(connection, row) == 1:
+        return body
+    first: str = connection.execute(_BODY_OF_READING, {"pne_id": pne_id, "reading_id": reading_id}).scalar_one()
+    return first
 
 
 def readings_after(connection: Connection, after: int, limit: int, pne_id: EntityId | None) -> list[StoredReading]:

@@ -354,11 +354,11 @@ class ServerStore:
 
     async def add_reading(
         self, pne_id: EntityId, gateway_id: EntityId, reading_id: bytes, body: str, verified: str, at: float
-    ) -> bool:
+    ) -> str:
         """See `cpns.ports.Store`."""
         row = (pne_id, reading_id, gateway_id, verified, at, body)
 
-        def add(connection: Connection) -> bool:
+        def add(connection: Connection) -> str:
             return q.add_reading(connection, row)
 
         return await self._database.run(add)

@@ -32,7 +32,8 @@ class Reading:
     """One reading of a PNE.
 
     Attributes:
-        reading_id: 12 bytes that the PNE never gives to another reading; a repetition is stored once.
+        reading_id: 12 bytes that the PNE never gives to another reading. A repetition is stored once; another body
+            under the same ID is refused.
         body: a JSON object.
     """
 
