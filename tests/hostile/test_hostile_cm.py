@@ -334,8 +334,8 @@ class Case:
     suite: int = Suite.X25519
 
 
-def asked(name: str, audit: str = "wrong_code", own: int = Suite.X25519, **fields: Any) -> Case:
-    return Case(name, m.ActivateRequest, lambda _, body: altered(body, **fields), TOLD_21, audit, own)
+def asked(name: str, audit: str = "wrong_code", own: int = Suite.X25519, refused: str = TOLD_21, **fields: Any) -> Case:
+    return Case(name, m.ActivateRequest, lambda _, body: altered(body, **fields), refused, audit, own)
 
 
 def told(name: str, refused: str = "wrong_hash", own: int = Suite.X25519, **fields: Any) -> Case:
@@ -365,7 +365,7 @@ CASES = [
     asked("eph_I left out", eph=None),
     asked("ML-KEM key", eph=flip, **MLKEM),
     asked("code_I", proof=flip),
-    asked("code_I left out", "not_a_gateway", proof=None),  # then it is taken for a PN GW with an EUKey
+    asked("code_I left out", "not_a_gateway", refused="refused_with_21", proof=None),  # taken for a PN GW with an EUKey
     told("another server", "response_names_another_server", server_id=EntityId("other.example")),
     told("rand_R", rand=flip),
     told("kid_R", kid=flip),

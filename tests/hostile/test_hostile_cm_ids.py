@@ -16,7 +16,7 @@ from cpns.crypto.schedule import Profile, Schedule, Transcript
 from cpns.crypto.secret import Secret
 from cpns.domain.cm import MAX_CM_DEVICES, CmKey
 from cpns.domain.inventory import Kind, State
-from cpns.errors import AuthenticationFailed, NoAnswer, Result
+from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.gateway.uplink import Standing
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
@@ -99,7 +99,7 @@ async def test_keys_of_one_kind_do_not_serve_as_the_other(here: World) -> None:
     _, _, key = await assigned(here)
     posing = ScriptedGateway(key.cm_device_id, key.key)
     here.closes(posing)
-    with pytest.raises(AssertionError, match="UNAUTHORIZED"):
+    with pytest.raises(Refused, match="refused_with_21"):
         await posing.connect(here.address)
     for name, kind in (("gw-2", Kind.GATEWAY), ("alice", Kind.PNE)):
         await Direct(here, CmKey(EntityId(name), 0, await here.key(kind, name))).is_refused()

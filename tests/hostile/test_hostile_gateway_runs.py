@@ -394,14 +394,14 @@ async def test_the_local_eukey_of_another(here: World) -> None:
     on.gateway.pans[0].hops.remove(hop)
     for name, binding in (("alice", joined.session.th0), ("alice", held.th0), ("mallory", held.th0)):
         mallory.name = EntityId(name)
-        with pytest.raises(Refused, match=r"4\.01"):
+        with pytest.raises(Refused, match="refused_with_21"):
             await mallory.activate(on.pan.address, joined.local_eukey, binding, "gw-1")
         await asyncio.sleep(1.01)  # who leaves a run unproved waits that long for the next
     assert not [hop for hop in on.gateway.pans[0].hops if hop.peer_id == "mallory"]
     mallory.name = EntityId("mallory")
     await mallory.activate(on.pan.address, joined.local_eukey, joined.session.th0, "gw-1")
     assert on.gateway.members.get(ALICE) == held
-    assert len(bodies(on.on_pan(), m.ActivateResponse)) == 2
+    assert sum(one.result == 0 for one in bodies(on.on_pan(), m.ActivateResponse)) == 2
 
 
 async def test_one_key_in_both_roles_can_not_be_provisioned(here: World) -> None:

@@ -2,18 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Kind, State
-from cpns.errors import NoAnswer, Refused, Result, Unavailable
-from cpns.ids import EntityId
+from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result, Unavailable
+from cpns.ids import EntityId, PnId
 from cpns.service.system import random_bytes
 from cpns.transport.errors import Code
 from cpns.wire import messages as m
-from tests.support.raw import ScriptedGateway, ScriptedPne, entry_of, result_of
+from tests.support.raw import ScriptedGateway, ScriptedPne, ask, entry_of, result_of
 from tests.support.tap import body_of, one_body, scene
 from tests.support.world import World, until, world
 
@@ -107,6 +108,34 @@ async def test_two_that_claim_one_id_at_once(here: World) -> None:
     assert held.local_eukey == joined.local_eukey
 
 
+@pytest.mark.req("AUTH-G6")
+async def test_a_setup_is_refused_in_one_form(here: World) -> None:
+    """By its Response, be it for a wrong key or for a PN that another PN GW serves."""
+    on = await scene(here)
+    stranger = await scripted(here, "stranger", Secret(random_bytes(32)))
+    stranger.answer_with = stranger.guess
+    wrong = await stranger.setup(on.pan.address)
+    elsewhere = await stranger.setup(on.pan.address, replace(stranger.begin(), pn_id=PnId("pn-elsewhere")))
+    assert wrong.result == elsewhere.result == Result.AUTHENTICATION_FAILED
+    assert elsewhere.pn_id == "pn-elsewhere"
+
+
+@pytest.mark.req("AUTH-G6")
+async def test_a_setup_that_nobody_decides_on_is_told_so(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server refuses what its PN GW does, not the PNE: that hears 51, and comes again."""
+
+    async def refuse(*_: object) -> None:
+        raise AuthenticationFailed("not_today")
+
+    on = await scene(here)
+    pne = await scripted(here, "pne-1")
+    with monkeypatch.context() as patched:
+        patched.setattr(here.server.access, "setup", refuse)
+        answer = await ask(await pne.link(on.pan.address), pne.begin())
+    assert result_of(answer) == ("5.04", Result.NO_ANSWER)
+    await pne.join(on.pan.address)
+
+
 @pytest.mark.req("AUTH-S3", "AUTH-7.5.5")
 @pytest.mark.parametrize("suite", [1, 2])
 async def test_a_suite_below_the_lowest_is_refused(here: World, suite: int) -> None:
@@ -114,7 +143,7 @@ async def test_a_suite_below_the_lowest_is_refused(here: World, suite: int) -> N
     await here.start_server(lowest_suite=suite + 1)
     low = ScriptedGateway("gw-low", await here.key(Kind.GATEWAY, "gw-low"))
     here.closes(low)
-    with pytest.raises(AssertionError, match=r"UNAUTHORIZED.*21"):
+    with pytest.raises(Refused, match="refused_with_21"):
         await low.connect(here.address)
     assert (await here.refusal("gw-low")).reason == "suite_too_low"
     gateway = await here.start_gateway(suite=suite + 1)

@@ -21,6 +21,7 @@ from cpns.errors import NoAnswer, Result
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.transport.endpoint import Inbound
+from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.wire import codec
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
@@ -141,6 +142,7 @@ async def test_no_entity_passes_for_one_of_another_kind(here: World) -> None:
     gateway = await here.start_gateway("a-pne", wait=False)
     assert (await here.refusal("a-pne")).reason == "not_a_gateway"
     assert gateway.uplink.standing is None
+    await here.stop(gateway)  # it would take the turns of its host, which is that of the honest one
     honest = await here.start_gateway("gw-1", answer_timeout=0.3)
     await here.start_pne("gw-1", honest, timer=1.0)
     assert (await here.refusal("gw-1")).reason == "not_a_pne"
@@ -416,10 +418,31 @@ async def test_a_gateway_with_another_key_is_refused(here: World) -> None:
     gateway = await here.start_gateway(wait=False, server_host=tap.host, server_port=tap.port)
     row = await here.refusal("gw-1")
     assert (row.result, row.reason) == (Result.AUTHENTICATION_FAILED, "wrong_hash")
-    (refused, *_) = await until(lambda: [one for one in tap.seen if type(one.body) is m.ErrorBody])
-    assert (str(refused.message.code)[:4], refused.body.result) == ("4.01", Result.AUTHENTICATION_FAILED)
+    (refused, *_) = await until(lambda: [one for one in tap.seen if type(one.body) is m.ActivateResponse])
+    assert (int(refused.message.code), refused.body) == (Code.CHANGED, m.ActivateResponse(21))
     assert gateway.uplink.standing is None
     assert here.server.sessions.with_peer(EntityId("gw-1")) is None
+
+
+@pytest.mark.req("AUTH-7.5.5")
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        pytest.param(UNIFORM_REFUSAL, "peer_answered_authentication_failed", id="of the commit before"),
+        pytest.param(Answer(Code.CHANGED, codec.encode(m.ActivateResponse(21))), "refused_with_21", id="of this one"),
+    ],
+)
+async def test_a_gateway_takes_a_refusal_in_either_form(here: World, refusal: Answer, reason: str) -> None:
+    async def refuse(inbound: Inbound, body: m.ActivateRequest) -> Answer:
+        return refusal
+
+    await here.start_server()
+    other = Scripted(SERVER, refuse)
+    host, port = await other.endpoint.listen("127.0.0.1", 0)
+    here.closes(other)
+    gateway = await here.start_gateway(wait=False, server_host=host, server_port=port)
+    assert await until(lambda: gateway.uplink.last_refusal) == reason
+    assert gateway.uplink.standing is None
 
 
 @pytest.mark.req("AUTH-7.5.5")

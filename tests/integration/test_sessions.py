@@ -108,7 +108,8 @@ async def test_a_session_serves_its_own_pair_alone(here: World) -> None:
     entry = m.SetupEntry(1, pne.config.pne_id, bytes(16), b"k", True, False, 1)
     setup = m.GatewaySetupRequest(bytes(8), False, (entry,))
     assert result_of(await ask(pne._way.link, setup, session=end)) == ("4.00", Result.UNKNOWN_MESSAGE)
-    assert result_of(await ask(pne._way.link, reading, path="readings", session=hop)) == REFUSED
+    answer = await ask(pne._way.link, reading, path="readings", session=hop)
+    assert result_of(answer) == ("4.03", Result.NOT_ALLOWED)
     assert await stored(here) == []
 
 
@@ -296,7 +297,7 @@ def snapshot(on: Scene, pne: Pne) -> tuple[object, ...]:
 @pytest.mark.req("SES-6")
 @pytest.mark.parametrize("source", ["own address", "another address"])
 async def test_nothing_unprotected_passes_once_the_hop_stands(here: World, source: str) -> None:
-    """Unprotected ACTIVATE and presence in the PNE's name: 4.01, and nothing changes at any party.
+    """Unprotected ACTIVATE and presence in the PNE's name: refused, and nothing changes at any party.
 
     From another address ACTIVATE runs to its end as with any ID: what stands, only the PNE's own address is told.
     """
@@ -320,9 +321,32 @@ async def test_nothing_unprotected_passes_once_the_hop_stands(here: World, sourc
         (b"", "presence"),
         (application.encode_text("connected"), "status"),
     ):
-        assert result_of(await ask(link, message, path=path)) == REFUSED
+        code = "2.04" if isinstance(message, m.ActivateRequest) else "4.01"  # a Response says it, or an error
+        assert result_of(await ask(link, message, path=path)) == (code, Result.AUTHENTICATION_FAILED)
     assert snapshot(on, pne) == before
     await pne._present_again()
+
+
+@pytest.mark.req("SES-2")
+async def test_a_resource_that_is_not_there_is_told_so_in_each_session(here: World) -> None:
+    """4.03 with 22, at every party alike: the session stands, and whoever asked need not set up again."""
+    on = await scene(here)
+    (pne,) = await on.pnes(["pne-1"])
+    up, sessions = on.gateway.uplink.standing, here.server.sessions
+    assert up is not None
+    ways = {
+        "PNE to server": (pne._way.link, pne._way.session),
+        "PNE to PN GW": pne._hop(),
+        "PN GW to server": (up.link, up.session),
+        "server to PN GW": (here.server.gateways.link(GATEWAY), sessions.with_peer(GATEWAY)),
+        "server to PNE": here.server.pnes.here(pne.config.pne_id),
+    }
+    for name, way in ways.items():
+        assert way is not None, name
+        link, session = way
+        assert link is not None, name
+        answer = await ask(link, b"", path="nowhere", session=session)
+        assert result_of(answer) == ("4.03", Result.NOT_ALLOWED), name
 
 
 @pytest.mark.req("SES-6")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cpns.crypto.schedule import Profile
-from cpns.errors import AuthenticationFailed, Refused, Result, Unavailable
+from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result, Unavailable
 from cpns.gateway.claim import Claim
 from cpns.gateway.cm import Mediator
 from cpns.gateway.config import GatewayConfig, PanConfig
@@ -197,7 +197,7 @@ class Gateway:
 
     async def _from_server(self, inbound: Inbound) -> Answer | None:
         if inbound.path != registry.CPNS_PATH:
-            return UNIFORM_REFUSAL
+            raise Refused(Result.NOT_ALLOWED, "no_such_resource")
         if inbound.source is None:
             return self.uplink.challenged(inbound)
         message = codec.decode(inbound.payload, *_FROM_SERVER)
@@ -295,11 +295,12 @@ class Gateway:
             self.members.heard(source.peer_id, inbound.link, self._clock.monotonic())
             self._ask_back(pan, source.peer_id)
             return Answer(Code.CHANGED)
-        if inbound.path == registry.CPNS_PATH:
-            wanted = codec.decode(inbound.payload, *_OF_MEMBER, limit=registry.MAX_PAN_BODY)
-            if wanted.entity_id == source.peer_id:
-                return await self._asked_by_member(source.peer_id, wanted, inbound.link, source)
-        return UNIFORM_REFUSAL
+        if inbound.path != registry.CPNS_PATH:
+            raise Refused(Result.NOT_ALLOWED, "no_such_resource")
+        wanted = codec.decode(inbound.payload, *_OF_MEMBER, limit=registry.MAX_PAN_BODY)
+        if wanted.entity_id != source.peer_id:
+            return UNIFORM_REFUSAL
+        return await self._asked_by_member(source.peer_id, wanted, inbound.link, source)
 
     async def _asked_by_member(
         self, pne: EntityId, message: "_OfMember", link: Link, session: Session | None
@@ -339,6 +340,22 @@ class Gateway:
         )
 
     async def _setup(self, pan: _Pan, request: SetupRequest, link: Link) -> SetupResponse | None:
+        """Take a SETUP Request; return its answer.
+
+        Raises:
+            NoAnswer: nobody decided on it.
+            Refused: TOO_MANY: as many invitations are under way as may be.
+        """
+        try:
+            return await self._decided(pan, request, link)
+        except Refused as error:
+            if error.result is Result.TOO_MANY:
+                raise
+            if error.result is Result.UNKNOWN_PN and request.pn_id is not None:
+                return SetupResponse(Result.AUTHENTICATION_FAILED, request.pn_id)
+            raise NoAnswer(error.reason) from error
+
+    async def _decided(self, pan: _Pan, request: SetupRequest, link: Link) -> SetupResponse | None:
         if request.setup_type in (None, SetupType.GATEWAY_ONLY):
             return await pan.setup.request(request, link)
         response, declined = await pan.invitations.establish(request, link)

@@ -1,6 +1,6 @@
 """How a PN GW proves to the server who it is: by its EUKey (7.5.5), or, in a CM Device, by its CM Device Key (S2)."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from cpns.crypto.ephemeral import SEED_BYTES
 from cpns.crypto.schedule import Profile
@@ -78,7 +78,7 @@ class EukeyClaim:
     def _finish(self, answer: Answer) -> Established:
         response = read(answer, ActivateResponse)
         if not isinstance(self._run, claimant.AwaitingProof):
-            raise AuthenticationFailed("response_before_challenge")
+            raise AuthenticationFailed(f"refused_with_{response.result}")
         return claimant.finish(self._run, response)
 
     def challenged(self, inbound: Inbound) -> Answer:
@@ -135,7 +135,10 @@ class CmClaim:
             eph_seed=self._random(SEED_BYTES),
         )
         try:
-            response = await link.ask(request, CmActivateResponse, timeout=self._config.answer_timeout)
+            response = await link.ask(request, *_ANSWERS_TO_CODE, timeout=self._config.answer_timeout)
+            if isinstance(response, ActivateResponse):
+                told = Result.told(response.result or Result.AUTHENTICATION_FAILED, Result.AUTHENTICATION_FAILED)
+                raise Refused(told, f"refused_with_{response.result}")
             established = device.finish(state, response)
         except AuthenticationFailed:
             raise  # not our server: it may be that somebody is in between
@@ -154,3 +157,10 @@ class CmClaim:
         """See `Claim`."""
         if self._used is not None:
             await self._keys.proven(self._used)
+
+
+_ANSWERS_TO_CODE: Final[tuple[type[CmActivateResponse | ActivateResponse], ...]] = (
+    CmActivateResponse,
+    ActivateResponse,
+)
+"""The second one refuses: it comes where the code was lost on the way, and the server took us for another PN GW."""

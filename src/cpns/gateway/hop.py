@@ -19,7 +19,7 @@ from cpns.shares.room import Room
 from cpns.transport.endpoint import Link
 from cpns.transport.errors import Answer, Code
 from cpns.wire import application, codec, registry
-from cpns.wire.messages import ActivateRequest, Proof
+from cpns.wire.messages import ActivateRequest, ActivateResponse, Proof
 
 KID_BYTES: Final = 2
 STRANGERS_RUNS: Final = 64
@@ -64,14 +64,24 @@ class Hop:
         they name a member or not.
 
         Raises:
-            Refused: a session stands, the PNE does not prove that it has our LocalEUKey, or too many ask (TOO_MANY).
+            Refused: TOO_MANY ask.
         """
+        try:
+            response = await self._with_a_place(request, link)
+        except Refused as error:
+            if error.result is Result.TOO_MANY:
+                raise
+            response = verifier.refuse(error)
+        return Answer(Code.CHANGED, codec.encode(response))
+
+    async def _with_a_place(self, request: ActivateRequest, link: Link) -> ActivateResponse:
+        """Run it in a place of its share. Raises `Refused`: also where a session stands, or the PNE proves nothing."""
         pne, member = request.entity_id, self._members.get(request.entity_id)
         if member is None or member.proved_at != link:
             async with place(self._strangers, link.party(None).host) as run:
-                answer = await self._verified(request, link, None if self.stands(pne) else member)
+                response = await self._verified(request, link, None if self.stands(pne) else member)
                 run.proved = True
-                return answer
+                return response
         if self.stands(pne):
             raise AuthenticationFailed("hop_session_stands")
         if self._own[pne] >= OWN_RUNS:
@@ -82,7 +92,7 @@ class Hop:
         finally:
             self._own -= Counter([pne])
 
-    async def _verified(self, request: ActivateRequest, link: Link, member: Member | None) -> Answer:
+    async def _verified(self, request: ActivateRequest, link: Link, member: Member | None) -> ActivateResponse:
         key, binding = Secret(self._random(registry.KEY_BYTES)), self._random(32)  # a stranger's: fails at M3
         if member is not None and member.hop_key is not None:
             key, binding = member.hop_key, member.th0
@@ -107,7 +117,7 @@ class Hop:
             self._members.hopped(request.entity_id, self._pan, link, self._clock.monotonic())
         finally:
             self._hops.release([kid])
-        return Answer(Code.CHANGED, codec.encode(response))
+        return response
 
     async def ping(self, session: Session, link: Link) -> bool:
         """Ask the PNE of a hop session at *link* whether it is there."""

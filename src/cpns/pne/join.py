@@ -236,7 +236,7 @@ class Join:
     def _activated(self, answer: Answer) -> Established:
         response = read(answer, ActivateResponse, limit=registry.MAX_PAN_BODY)
         if not isinstance(self._hop, claimant.AwaitingProof):
-            raise AuthenticationFailed("response_before_challenge")
+            raise AuthenticationFailed(f"refused_with_{response.result}")
         return claimant.finish(self._hop, response)
 
     def challenged(self, message: Challenge | LinkChallengeFromGateway, inbound: Inbound) -> Answer | None:

@@ -7,9 +7,10 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from cpns.errors import NoAnswer
+from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId
 from cpns.ports import Clock
+from cpns.protocol.link_auth import verifier
 from cpns.server.cm import ChangingMode
 from cpns.server.gateways import Gateways
 from cpns.service.authentication import Authentication, GatewayPeer
@@ -92,7 +93,12 @@ class Access:
     # connections
 
     async def activate(self, inbound: Inbound) -> Answer:
-        """Answer ACTIVATE, of a PN GW or a CM Device. Raises `NoPlace`, or `Refused`: it failed."""
+        """Answer ACTIVATE, of a PN GW or a CM Device.
+
+        Raises:
+            NoPlace: it got none.
+            Refused: it is no ACTIVATE; or that of a CM Device failed, whose Response has no form without a code.
+        """
         link, party = inbound.link, inbound.party
         if link in self._open or self._cm.expects(link):
             link.close()  # an honest one has one run on its connection
@@ -119,7 +125,12 @@ class Access:
             return await link.ask(challenge, m.Proof, timeout=PROOF_SECONDS)
 
         half_open = place(self._runs, party.host, known=party.host in self._hosts)
-        peer, response = await self._authentication.gateway(request, ask, party, half_open)
+        try:
+            peer, response = await self._authentication.gateway(request, ask, party, half_open)
+        except Refused as error:
+            if error.result is Result.TOO_MANY:
+                raise
+            return verifier.refuse(error)
         self._of_host.give_back(party.host, 1)
         if not self._gateways.add(peer, link):
             self._sessions.remove(peer.session)

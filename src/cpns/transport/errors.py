@@ -20,7 +20,6 @@ class Code(IntEnum):
     BAD_REQUEST = 0x80  # 4.00
     UNAUTHORIZED = 0x81  # 4.01
     FORBIDDEN = 0x83  # 4.03
-    NOT_FOUND = 0x84  # 4.04
     TOO_MANY_REQUESTS = 0x9D  # 4.29
     INTERNAL_SERVER_ERROR = 0xA0  # 5.00
     SERVICE_UNAVAILABLE = 0xA3  # 5.03

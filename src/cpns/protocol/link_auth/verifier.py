@@ -3,6 +3,7 @@
 (the caller reads the claimed ID off M1 and fetches that one key)
 challenge -> AwaitingProof    sends AUTHENTICATE Request   (M1 -> M2)
 verify    -> Established      sends ACTIVATE Response      (M3 -> M4)
+refuse                        sends ACTIVATE Response, where the run failed
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from cpns.crypto.ephemeral import Responder
 from cpns.crypto.schedule import Profile, Proofs, Schedule, Transcript
 from cpns.crypto.secret import Secret
-from cpns.errors import AuthenticationFailed, Refused, Result
+from cpns.errors import AuthenticationFailed, Refused, Result, uniform
 from cpns.ids import EntityId
 from cpns.protocol.established import Established
 from cpns.wire.messages import (
@@ -94,3 +95,8 @@ def verify(state: AwaitingProof, proof: Proof) -> tuple[Established, ActivateRes
         state.th0,
     )
     return established, ActivateResponse(Result.SUCCESS, hash_r)
+
+
+def refuse(error: Refused) -> ActivateResponse:
+    """Return M4 of a run that ended in *error*: no more than a stranger may hear."""
+    return ActivateResponse(uniform(error.result))
