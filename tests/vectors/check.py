@@ -1,8 +1,8 @@
 """Check a file of known answers against the code: ``make vectors FILE=path``.
 
-Two forms of file: cases with ``inputs`` and ``outputs`` (key schedule), and cases with ``type``, ``body`` and
-``encoded`` (wire). A case is recognised by the inputs it has, not by its name. Prints a line per case; exit status 1
-when any value differs.
+Two forms of file: cases with ``inputs`` and ``outputs`` (key schedules, groups, credentials), and cases with ``type``,
+``body`` and ``encoded`` (wire). A case is recognised by the inputs it has, not by its name. Prints a line per case;
+exit status 1 when any value differs.
 """
 
 import json
@@ -14,12 +14,18 @@ from typing import Any
 from cpns.crypto import cm, ephemeral, group, local_eukey
 from cpns.crypto.schedule import Profile, Schedule, Transcript
 from cpns.crypto.secret import Secret
-from cpns.wire import codec
+from cpns.domain.credential import DeviceCredential, parse_credential
+from cpns.domain.inventory import Kind
+from cpns.ids import EntityId, SgId
+from cpns.protocol.group_keying import member, tree
+from cpns.protocol.group_messaging import receiver
+from cpns.protocol.group_messaging.sender import Sender
+from cpns.wire import application, codec
 
 Case = dict[str, Any]
 _HEX = frozenset(
     "key rand_i kid_i eph_i rand_r kid_r eph_r binding local_eukey private_i ss exporter_gw_server eukey_gw th0 "
-    "key_seed rand_s rand_g exporter_pne_server rand_c gkek group_key".split()
+    "key_seed rand_s rand_g exporter_pne_server rand_c gkek group_key sign_key start message_id".split()
 )
 
 
@@ -48,8 +54,8 @@ def _transcript(i: Case, profile: str, initiator: str, **more: Any) -> Transcrip
 
 def _shared(i: Case) -> bytes:
     given: bytes | None = i.get("ss")
-    if i["suite"] == 2 and "private_i" in i:
-        own = ephemeral.initiate(2, i["private_i"] + bytes(64))
+    if "private_i" in i:
+        own = ephemeral.initiate(i["suite"], i["private_i"].ljust(ephemeral.SEED_BYTES, b"\0"))
         if own.public != i["eph_i"]:
             raise ValueError("eph_i is not the public key of private_i")
         computed = ephemeral.agree_as_initiator(own, i["eph_r"])
@@ -163,16 +169,72 @@ def _group_sender(i: Case) -> Case:
     return {"sender_key": group.sender_key(Secret(i["group_key"]), i["sg"], i["epoch"], i["sender"]).reveal()}
 
 
+def _broadcast(i: Case) -> Case:
+    leaves = tuple((EntityId(f"pne-{leaf}"), leaf) for leaf in i["leaves"])
+    own = tree.Tree(SgId(i["sg"]), EntityId(i["gw"]), i["tree"], Secret(i["gkek"]), i["depth"], 8, leaves)
+    message = tree.broadcast(own, i["epoch"], Secret(i["group_key"]), Secret(i["sign_key"]))
+    verify_key = group.verify_key(Secret(i["sign_key"]))
+    for pne, _ in leaves:
+        gkdk = tree.gkdk(own, pne, verify_key)
+        if member.open_broadcast(member.take(gkdk, own.gateway_id), message) != Secret(i["group_key"]):
+            raise ValueError("what was broadcast does not open")
+    wrapped = [(one.node, one.wrapped) for one in message.entries]
+    return {
+        "verify_key": verify_key,
+        "cover": [node for node, _ in wrapped],
+        "wrapped": [one.hex() for _, one in wrapped],
+        "signed": group.broadcast_input(i["sg"], i["gw"], i["epoch"], i["tree"], wrapped),
+        "signature": message.signature,
+        "body": codec.encode(message),
+        "gkdk": codec.encode(gkdk),
+    }
+
+
+def _group_message(i: Case) -> Case:
+    sg, epoch, pne = SgId(i["sg"]), i["epoch"], EntityId(i["sender"])
+    key, signed = Secret(i["group_key"]), i["sign_key"]
+    plaintext = application.encode_push(application.Push(i["message_id"], i["text"]))
+    sender = Sender(pne, i["run"], i["start"], Secret(signed or bytes(32)), {sg: i["count"] - 1})
+    message = sender.seal(sg, epoch, key, plaintext, signed=signed is not None)
+    if receiver.open_message(message, key) != plaintext:
+        raise ValueError("what was sealed does not open")
+    computed: Case = {
+        "seq": message.seq,
+        "plaintext": plaintext,
+        "sender_key": group.sender_key(key, sg, epoch, pne).reveal(),
+        "aad": group.message_context(sg, epoch, pne, message.seq),
+        "sealed": message.sealed,
+        "body": codec.encode(message),
+    }
+    if signed is not None:
+        computed["verify_key"] = group.verify_key(sender.sign_key)
+        computed["signed"] = group.message_input(sg, epoch, pne, message.seq, message.sealed)
+        computed["signature"] = message.signature
+        receiver.check_signature(message, computed["verify_key"])
+    return computed
+
+
+def _credential(i: Case) -> Case:
+    given = DeviceCredential(Kind(i["role"]), EntityId(i["id"]), EntityId(i["server"]), Secret(i["key"]))
+    line = given.line().reveal().decode()
+    if parse_credential(line, given.kind) != given:
+        raise ValueError("the line is not read as it was written")
+    return {"line": line, "check": line.rpartition("/")[2]}
+
+
 _KINDS: tuple[tuple[str, Callable[[Case], Case]], ...] = (
     ("profile", _exchange),
     ("exporter_gw_server", _gateway_copy),
     ("key_seed", _cm_assign),
     ("exporter_pne_server", _cm_rekey),
     ("cm_id", _cm_activate),
+    ("role", _credential),
+    ("leaves", _broadcast),
+    ("message_id", _group_message),
     ("gkek", _group_node),
     ("sender", _group_sender),
 )
-"""The input that only one kind of case has, and what computes its outputs; the first that fits."""
+"""The input that tells a kind of case, and what computes its outputs; the first that fits."""
 
 
 def check_schedule(case: Case) -> list[str]:

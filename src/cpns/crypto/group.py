@@ -37,7 +37,8 @@ def sender_key(group_key: Secret, sg_id: str, epoch: int, sender: EntityId) -> S
     return Secret(p.expand(prk, p.enc("cpns1 sg sender", sg_id, epoch, sender), 32))
 
 
-def _message_context(sg_id: str, epoch: int, sender: EntityId, seq: bytes) -> bytes:
+def message_context(sg_id: str, epoch: int, sender: EntityId, seq: bytes) -> bytes:
+    """Return the associated data of a sealed message."""
     return p.enc("cpns1 sg message", sg_id, epoch, sender, seq)
 
 
@@ -48,7 +49,7 @@ def seal_message(group_key: Secret, sg_id: str, epoch: int, sender: EntityId, se
         seq: the sender's 96-bit sequence number, 12 bytes, which is the nonce: it gives none twice.
     """
     key = sender_key(group_key, sg_id, epoch, sender)
-    return p.Box(key.reveal()).seal(seq, plaintext, _message_context(sg_id, epoch, sender, seq))[len(seq) :]
+    return p.Box(key.reveal()).seal(seq, plaintext, message_context(sg_id, epoch, sender, seq))[len(seq) :]
 
 
 def open_message(group_key: Secret, sg_id: str, epoch: int, sender: EntityId, seq: bytes, sealed: bytes) -> bytes:
@@ -58,7 +59,7 @@ def open_message(group_key: Secret, sg_id: str, epoch: int, sender: EntityId, se
         AuthenticationFailed: another group, epoch, sender or number, or changed bytes.
     """
     key = sender_key(group_key, sg_id, epoch, sender)
-    return p.Box(key.reveal()).unseal(seq + sealed, _message_context(sg_id, epoch, sender, seq))
+    return p.Box(key.reveal()).unseal(seq + sealed, message_context(sg_id, epoch, sender, seq))
 
 
 def message_input(sg_id: str, epoch: int, sender: EntityId, seq: bytes, sealed: bytes) -> bytes:
