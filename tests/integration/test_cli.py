@@ -248,6 +248,26 @@ def test_wrong_usage_ends_with_2(tmp_path: Path) -> None:
 # a server that does not run
 
 
+def test_lists_in_the_environment_have_commas(tmp_path: Path) -> None:
+    """As one variable has to hold them all; a flag may hold several too."""
+    key = tmp_path / "absent.key"
+    for env, flags in (({"CPNS_PNE_GATEWAY": "[::1]:1,b:2"}, ()), ({}, ("--gateway", "a:1, [::1]:2"))):
+        fails("key_file_missing", "pne", "run", "--key", key, *flags, env=env)
+    assert "no HOST:PORT" in misused("pne", "run", "--key", key, "--gateway", "a:1,b:x")
+
+
+def test_without_a_home_a_folder_has_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run as a user ID that has no line in passwd, and no HOME."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    for command in (("device", "list"), ("server", "run"), ("server", "init"), ("server", "tail")):
+        assert "give --data" in misused(*command)
+
+
 def test_init_makes_a_private_folder_once(tmp_path: Path) -> None:
     data = tmp_path / "srv"
     said = good("server", "init", "--data", data, "--id", "server.test", run=cpns)

@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import ipaddress
+import socket
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from cpns.errors import NoAnswer
+from tests.support.parties import free_port
 from tests.support.world import world
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -75,6 +77,23 @@ async def test_a_gateway_says_what_to_do_where_one_end_alone_has_tls(
         with pytest.raises(NoAnswer, match="uplink_away"):
             await w.start_gateway(tls=gateway)
     assert what_to_do in no_uplink(caplog)
+
+
+async def test_a_gateway_says_where_each_of_its_servers_is_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All in one line, and again each time that all were tried: the log counts what is said again."""
+    monkeypatch.setattr("cpns.gateway.uplink.BACKOFF", (0.05, 0.1))
+    ports = [free_port(socket.SOCK_STREAM), free_port(socket.SOCK_STREAM)]
+    async with world(tmp_path) as w:
+        await w.start_server()
+        w.address = ("127.0.0.1", ports[0])
+        with pytest.raises(NoAnswer, match="uplink_away"):
+            await w.start_gateway(more_servers=(("::1", ports[1]),))
+    lines = no_uplink(caplog).splitlines()
+    assert len(lines) > 2
+    for line in lines:
+        assert f"at 127.0.0.1:{ports[0]}: ConnectionRefusedError; at [::1]:{ports[1]}: ConnectionRefusedError" in line
 
 
 def no_uplink(caplog: pytest.LogCaptureFixture) -> str:

@@ -408,6 +408,9 @@ async def test_followers_end_with_the_server(live: Live) -> None:
 
 async def test_following_nobody_is_an_error(live: Live) -> None:
     await problem(await live.client.get("/readings?follow=true&device=nobody"), 404, "unknown_entity")
+    newest = (await told(await live.client.get("/status")))["last_reading"]
+    beyond = await live.client.get(f"/readings?follow=true&after={newest + 1}")
+    await problem(beyond, 404, "no_such_reading")
 
 
 # a running server

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Kind, NewEntity
 from cpns.errors import AuthenticationFailed, BadInput, Conflict, NotFound, UserError
 from cpns.ids import EntityId
+from cpns.store.files import read_private
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import (
     FileVault,
@@ -214,3 +217,43 @@ def test_a_key_file_half_written_is_taken_back(path: Path, monkeypatch: pytest.M
         write_key_file(path, "x")
     assert caught.value.code == "file_not_written"
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "read_only", "good"),
+    [(0o400, False, True), (0o440, False, False), (0o440, True, True), (0o444, True, False), (0o640, True, False)],
+)
+def test_a_secret_that_is_mounted_read_only_may_be_open_to_its_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, read_only: bool, good: bool
+) -> None:
+    """As an orchestrator mounts it for a group; where it can be changed, chmod helps, and so does mode 0400."""
+    path = tmp_path / "gw.key"
+    path.write_text("a credential")
+    path.chmod(mode)
+    flags = os.ST_RDONLY if read_only else 0
+    real = os.fstatvfs
+    monkeypatch.setattr(
+        os, "fstatvfs", lambda descriptor: os.statvfs_result((*tuple(real(descriptor))[:8], flags, 255))
+    )
+    if good:
+        assert read_private(path, "key_file", "") == b"a credential"
+        return
+    with pytest.raises(BadInput) as caught:
+        read_private(path, "key_file", "")
+    assert caught.value.code == "key_file_readable_by_others"
+    assert "mode 0400" in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a mount")
+def test_it_is_read_from_a_real_mount(tmp_path: Path) -> None:
+    script = """
+set -e
+mount -t tmpfs none "$1"; echo -n secret > "$1/key"; chmod 0440 "$1/key"; mount -o remount,ro "$1"
+exec "$2" -c 'import sys; from pathlib import Path; from cpns.store.files import read_private
+print(read_private(Path(sys.argv[1]), "key_file", ""))' "$1/key"
+"""
+    command = ["unshare", "-m", "bash", "-c", script, "bash", str(tmp_path), sys.executable]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("this machine lets nobody mount")
+    assert done.stdout == "b'secret'\n", done.stderr

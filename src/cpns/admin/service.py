@@ -272,12 +272,15 @@ class Admin:
             device: of this one alone.
 
         Raises:
-            NotFound: ``unknown_entity``.
+            NotFound: ``unknown_entity``; ``no_such_reading``: none has that number yet.
             Unavailable: ``server_not_running``.
         """
         server = self._running()
         pne_id = await self._device(device)
-        start = await self._store.last_reading_number() if after is None else after
+        newest = await self._store.last_reading_number()
+        start = newest if after is None else after
+        if start > newest:
+            raise NotFound("no_such_reading", f"The newest reading is {newest}: is this the store that you mean?")
         return self._until_closing(server.readings.follow(start, pne_id), limit)
 
     async def _until_closing(

@@ -18,6 +18,7 @@ from cpns.cli.options import (
     Print,
     Yes,
     address,
+    addresses,
     config,
     flag,
 )
@@ -189,7 +190,7 @@ def run(
         raise typer.BadParameter("give at least one --pan or --secure-pan", param_hint="--pan")
     if tls_ca is not None and not tls:
         raise typer.BadParameter("give --tls too", param_hint="--tls-ca")
-    (host, port), *more_servers = [address(one, "--server") for one in server.split(",")]
+    (host, port), *more_servers = addresses([server], "--server")
     credential = credential_of(key, Kind.GATEWAY)
     settings = GatewayConfig(
         credential.entity_id,

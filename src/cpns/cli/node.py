@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cpns.cli.options import Output, Print, address, config, flag
+from cpns.cli.options import Output, Print, address, addresses, config, flag
 from cpns.cli.pne import Source
 from cpns.node.config import Prefer
 
@@ -119,7 +119,7 @@ def run(
 
     own = credential_of(pne_key, Kind.PNE)
     serves = None if gateway_key is None else credential_of(gateway_key, Kind.GATEWAY)
-    where = Where(tuple(address(text, "--gateway") for text in gateway or ()))
+    where = Where(addresses(gateway, "--gateway"))
     settings = NodeConfig(
         PneConfig(
             *(own.entity_id, own.server_id, own.eukey, where, suite, timer, request_timeout, presence),

@@ -1,6 +1,7 @@
 """Flags that several commands share, and how their values are read."""
 
 import os
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -39,7 +40,10 @@ def config(role: str) -> Any:  # noqa: ANN401  # as typer.Option
 def server_folder() -> Path:
     """Return the data folder of a server where none is named."""
     base = os.environ.get("XDG_DATA_HOME", "")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "cpns" / "server"
+    try:
+        return (Path(base) if base else Path.home() / ".local" / "share") / "cpns" / "server"
+    except RuntimeError as error:
+        raise typer.BadParameter("there is no home folder: give --data.", param_hint="--data") from error
 
 
 Data = Annotated[
@@ -103,6 +107,11 @@ def address(text: str, option: str) -> tuple[str, int]:
     if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise typer.BadParameter(f"{text!r} is no HOST:PORT.", param_hint=option)
     return host, int(port)
+
+
+def addresses(texts: Sequence[str] | None, option: str) -> tuple[tuple[str, int], ...]:
+    """Return the addresses in *texts*, of which each may hold several with commas between. Raises as `address`."""
+    return tuple(address(one.strip(), option) for text in texts or () for one in text.split(","))
 
 
 def at(host: str, port: int) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cpns.cli.options import Devices, Output, PneControl, Print, address, config, flag
+from cpns.cli.options import Devices, Output, PneControl, Print, addresses, config, flag
 
 app = typer.Typer(name="pne", help="Run a device (PNE), and what a running one can be asked.", no_args_is_help=True)
 
@@ -100,7 +100,7 @@ def run(
     from cpns.pne.config import PneConfig, Where
     from cpns.wire.registry import SetupType
 
-    where = tuple(address(text, "--gateway") for text in gateway or ())
+    where = addresses(gateway, "--gateway")
     credential = credential_of(key, Kind.PNE)
     settings = PneConfig(
         credential.entity_id,

@@ -82,6 +82,8 @@ class Uplink:
         self._stands = asyncio.Event()
         self._lost = asyncio.Event()
         self.last_refusal = ""
+        self._tried: dict[str, str] = {}
+        """Why there was no uplink at which server, since all of them were told."""
 
     @property
     def standing(self) -> Standing | None:
@@ -111,14 +113,7 @@ class Uplink:
                 pause = BACKOFF[0]
                 await self._watch()
             except (OSError, Refused) as error:
-                reason = error.reason if isinstance(error, Refused) else type(error).__name__
-                if reason != self.last_refusal:
-                    hint = what_to_do(self._config.tls, reason)
-                    told = f"{reason}: {hint}" if hint else reason
-                    said = "no uplink to %s: %s; trying on"
-                    _log.warning(said, self._config.server_id, told, extra=by(self._config.server_id, state="uplink"))
-                self.last_refusal = reason
-                self._servers.rotate(-1)
+                self._failed(error.reason if isinstance(error, Refused) else type(error).__name__)
             finally:
                 self._drop()
             if self._renewing:
@@ -126,6 +121,21 @@ class Uplink:
                 continue
             await asyncio.sleep(pause * jitter.uniform(0.5, 1.0))  # noqa: S311  # spreads load, hides nothing
             pause = min(pause * 2, BACKOFF[1])
+
+    def _failed(self, reason: str) -> None:
+        """There is no uplink at the first of the servers: try the next one; say so when all were tried."""
+        self.last_refusal = reason
+        host, port = self._servers[0]
+        hint = what_to_do(self._config.tls, reason)
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._tried[where] = f"{reason}: {hint}" if hint else reason
+        self._servers.rotate(-1)
+        if len(self._tried) < len(self._servers):
+            return
+        told = "; ".join(f"at {where}: {why}" for where, why in sorted(self._tried.items()))
+        self._tried.clear()
+        said = "no uplink to %s %s; trying on"
+        _log.warning(said, self._config.server_id, told, extra=by(self._config.server_id, state="uplink"))
 
     def lost(self, link: Link) -> None:
         """The connection is gone."""
@@ -166,6 +176,7 @@ class Uplink:
         self._standing = standing
         self._stands.set()
         self.last_refusal = ""
+        self._tried.clear()
         _log.info("uplink to %s stands", config.server_id, extra=by(config.server_id, state="uplink"))
 
     def challenged(self, inbound: Inbound) -> Answer:

@@ -41,19 +41,24 @@ def read_private(path: Path, code: str, if_missing: str) -> bytes:
     Raises:
         NotFound: code ``{code}_missing``, with the sentence *if_missing*.
         BadInput: code ``{code}_readable_by_others``: group or others have a permission, or it is another user's;
-            ``{code}_unreadable``: it can't be read, or is too long.
+            ``{code}_unreadable``: it can't be read, or is too long. A secret that is mounted read-only may be root's,
+            and open to the group (mode 0440), as whoever mounts it says who is in that group.
     """
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())  # of what was opened, whatever the path names by now
+            mounted = _mounted_secret(status, os.fstatvfs(file.fileno()))
             content = file.read(_MOST_BYTES + 1)
     except FileNotFoundError as error:
         raise NotFound(f"{code}_missing", if_missing) from error
     except OSError as error:
         raise BadInput(f"{code}_unreadable", f"{path} can't be read: {error.strerror}") from error
-    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise BadInput(f"{code}_readable_by_others", f"{path} is open to other users: run chmod 600 {path}")
-    if status.st_uid != os.geteuid():
+    if not mounted and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise BadInput(
+            f"{code}_readable_by_others",
+            f"{path} is open to other users: run chmod 600 {path}, or mount it as a secret, mode 0400",
+        )
+    if not mounted and status.st_uid != os.geteuid():
         raise BadInput(
             f"{code}_readable_by_others",
             f"{path} belongs to another user: give it to the one that runs cpns (chown), then run chmod 600 {path}",
@@ -61,6 +66,14 @@ def read_private(path: Path, code: str, if_missing: str) -> bytes:
     if len(content) > _MOST_BYTES:
         raise BadInput(f"{code}_unreadable", f"{path} is longer than {_MOST_BYTES} bytes: name another file")
     return content
+
+
+def _mounted_secret(status: os.stat_result, mount: os.statvfs_result) -> bool:
+    return (
+        bool(mount.f_flag & os.ST_RDONLY)
+        and stat.S_IMODE(status.st_mode) in (0o400, 0o440)
+        and status.st_uid in (0, os.geteuid())
+    )
 
 
 def read_bounded(path: Path, most_bytes: int) -> bytes:
