@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support import versions
-from tests.support.parties import Process
+from tests.support.parties import Process, until
 from tests.support.versions import HERE, MIXES, Mix, Outcome, Version, check_readings
 
 if not versions.in_history():
@@ -30,6 +31,31 @@ def test_a_mix_of_old_and_new(mix: Mix, tmp_path: Path) -> None:
     outcome = versions.run(mix, tmp_path, versions.both())
     assert outcome.failure is None, outcome.failure
     assert list(outcome.seconds) == list(versions.STEPS)
+
+
+@pytest.mark.parametrize(
+    ("server", "gateway", "reason"),
+    [("new", "old", "refused_with_21"), ("old", "new", "peer_answered_authentication_failed")],
+    ids=["new server", "old server"],
+)
+def test_a_refusal_is_understood_in_either_form(server: str, gateway: str, reason: str, tmp_path: Path) -> None:
+    """A gateway with another key than the server has: it says why, and tries on."""
+    of, commands = versions.both(), []
+    for one in ("own", "other"):
+        data = ("--data", str(tmp_path / one))
+        commands += [["server", "init", *data, "--id", "server.example"]]
+        commands += [["gateway", "add", "gw-1", *data, "--out", str(tmp_path / f"{one}.key")]]
+    of[server].python_with("-c", versions.PROVISION, json.dumps(commands)).output()
+    started = [of[server].start("server", "run", "--data", str(tmp_path / "own"), "--listen", "127.0.0.1:0")]
+    try:
+        address = started[0].wait_line("listening at").rsplit(" ", 1)[-1]
+        key, place = ("--key", str(tmp_path / "other.key")), ("--pan", "127.0.0.1:0", "--no-announce")
+        started.append(of[gateway].start("gateway", "run", *key, "--server", address, *place))
+        until(lambda: any(f": {reason}; trying on" in line for line in started[1].err), reason)
+        assert [process.end() for process in started] == [0, 0]
+    finally:
+        for process in started:
+            process.end(signal.SIGKILL)
 
 
 @pytest.mark.parametrize("name", ["old", "new"])
