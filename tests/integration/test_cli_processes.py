@@ -104,6 +104,22 @@ def test_workers_serve_as_one(site: Site) -> None:
     assert not any(one.is_running() for one in workers)
 
 
+@pytest.mark.timeout(120)
+def test_workers_end_with_their_parent(site: Site) -> None:
+    """Also where nobody could tell them: a server that is started anew finds address and folder free."""
+    site.set_up()
+    server = site.workers(2)
+    workers = psutil.Process(server.process.pid).children()
+    second = site.start("server", "run", *site.data, *site.listen, "--nats", site.nats.url)
+    second.wait_line(f"(process {server.process.pid})")
+    assert second.process.wait(30) == 1
+    server.process.kill()
+    _, left = psutil.wait_procs(workers, timeout=20)
+    assert not left
+    again = site.workers(2)
+    assert again.end() == 0
+
+
 def said(site: Site, name: str) -> bool:
     one = site.start("device", "send", f"pne-{name}", "again", *site.data, "--output", "json")
     return one.process.wait(30) == 0

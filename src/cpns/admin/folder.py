@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 COMMAND_PATIENCE: Final = 5.0
 """Seconds that a starting server waits for a command that works on the folder."""
 
+_MAX_PID: Final = 16
+"""Characters that the number of a process takes at most."""
+
 _TOML = """\
 # Settings of this server. A key is a flag of `cpns server run` with underscores; a flag or CPNS_SERVER_* goes before.
 id = {id}
@@ -172,12 +175,16 @@ class Folder:
             deadline = time.monotonic() + COMMAND_PATIENCE
             while not _lock(descriptor, fcntl.LOCK_EX):
                 if not _lock(descriptor, fcntl.LOCK_SH) or time.monotonic() > deadline:
+                    holder = os.pread(descriptor, _MAX_PID, 0).decode("ascii", "replace").strip()
+                    which = f" (process {holder})" if holder.isdigit() else ""
                     raise Conflict(
                         "server_running",
-                        f"A server runs on {self.path} already: stop that one, or give another --data.",
+                        f"A server runs on {self.path} already{which}: stop that one, or give another --data.",
                     )
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
                 time.sleep(0.05)  # a command holds it, not a server
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
             yield
 
     @contextlib.contextmanager

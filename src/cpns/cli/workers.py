@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import Final
@@ -59,6 +60,8 @@ class _Workers:
         self._numbers: dict[int, int] = {}
         self._ending = False
         self._ready = False
+        self._parent_lives, self._lives = os.pipe()
+        """What the workers read from, and what the parent alone holds open: its end is theirs, also after a SIGKILL."""
 
     def run(self) -> int:
         for caught in (signal.SIGTERM, signal.SIGINT):
@@ -100,6 +103,10 @@ class _Workers:
         for process in self._numbers:
             os.kill(process, signal.SIGTERM)
 
+    def _end_with_parent(self) -> None:
+        os.read(self._parent_lives, 1)  # nobody writes: it returns when the parent is gone
+        os.kill(os.getpid(), signal.SIGTERM)
+
     def _fork(self, number: int, told: int | None) -> None:
         process = os.fork()
         if process:
@@ -111,6 +118,8 @@ class _Workers:
         try:
             for caught in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(caught, signal.SIG_DFL)
+            os.close(self._lives)
+            threading.Thread(target=self._end_with_parent, daemon=True).start()
 
             def ready(address: str) -> None:
                 if told is not None:
