@@ -97,6 +97,20 @@ def test_each_hop(change: dict[str, Any], step: int, good: bool | None, says: st
     assert says in finding.what
 
 
+@pytest.mark.parametrize("created", [100.0, 199.0], ids=["before the server started", "after it"])
+@pytest.mark.parametrize("attempt", [None, 90.0], ids=["never tried", "tried before it was provisioned"])
+def test_nothing_is_older_than_the_device(created: float, attempt: float | None) -> None:
+    """Whoever never came has no age but its own: what the server did before is no news of it."""
+    ended = None if attempt is None else Result.AUTHENTICATION_FAILED
+    device = dataclasses.replace(WATCH, created_at=created, last_result=ended, last_reason="unknown", last_at=attempt)
+    away = Fact(Presence.AWAY, 150.0, Source.SERVER)
+    nothing = {"gateway": None, "session_age": None, "last_reading": None, "network": None, "owner": None}
+    found = explain(dataclasses.replace(FINE, device=device, presence=away, texts=1, **nothing))
+    assert [one.age for one in found if one.age is not None] == [200.0 - created]
+    assert (found[1].good, found[5].good) == (None, False)
+    assert found[5].what == "was never here; 1 texts wait for it"
+
+
 async def test_it_is_told_of_a_live_device(tmp_path: Path) -> None:
     async with world(tmp_path) as one:
         server = await one.start_server()

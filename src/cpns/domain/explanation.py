@@ -139,9 +139,10 @@ def _provisioned(facts: Facts) -> Finding:
 
 def _attempt(facts: Facts) -> Finding:
     device = facts.device
-    if device.last_result is None or device.last_at is None:
+    if device.last_result is None or device.last_at is None or not _tried(device):
         step = "start it, and check that it reaches a gateway of this server"
-        return Finding("newest attempt", None, "none was ever seen here", next_step=step)
+        since = "was ever seen here" if device.last_at is None else "since it was provisioned"
+        return Finding("newest attempt", None, f"none {since}", next_step=step)
     age = facts.now - device.last_at
     via = f"through {device.last_via}"
     if device.last_result is Result.SUCCESS:
@@ -149,6 +150,11 @@ def _attempt(facts: Facts) -> Finding:
     reason = device.last_reason or ""
     what = f"{device.last_result.name.lower()} ({int(device.last_result)}) {via}: {reason}"
     return Finding("newest attempt", False, what, age, NEXT.get(reason, "see the server's log at that time"))
+
+
+def _tried(device: Entity) -> bool:
+    """Whether it was seen since it was provisioned; an ID may have been tried before."""
+    return device.last_at is not None and device.last_at >= device.created_at
 
 
 def _network(facts: Facts) -> Finding:
@@ -177,13 +183,15 @@ def _reach(facts: Facts) -> Finding:
     waits = f"; {facts.texts} texts wait for it" if facts.texts else ""
     if facts.presence is None:
         return Finding("reach", None, f"the server does not run{waits}")
+    if not _tried(facts.device) or facts.presence.at < facts.device.created_at:  # the server's start is no news of it
+        return Finding("reach", False, f"was never here{waits}", next_step=_KEEP)
     name = facts.presence.presence.name.lower()
     what = f"{name}, says {_SAYS[facts.presence.source]}{waits}"
     good = {Presence.ASLEEP: None, Presence.AWAY: False}.get(facts.presence.presence, True)
-    step = "" if good else "texts: `cpns device send --keep SECONDS` keeps them until it is back"
-    return Finding("reach", good, what, facts.now - facts.presence.at, step)
+    return Finding("reach", good, what, facts.now - facts.presence.at, "" if good else _KEEP)
 
 
+_KEEP = "texts: `cpns device send --keep SECONDS` keeps them until it is back"
 _SAYS = {Source.SERVER: "the server", Source.GATEWAY: "its gateway", Source.PNE: "the device itself"}
 
 
