@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from cpns.cli.options import at
-from cpns.errors import Unavailable
 from cpns.server.config import ServerConfig
+from cpns.transport.address import not_had
 
 _log = logging.getLogger("cpns.server")
 
@@ -29,7 +28,7 @@ def run(config: ServerConfig, serve: Serve) -> int:
     The kernel spreads connections over those that listen at the same address. The first has the admin socket.
 
     Raises:
-        Unavailable: ``address_taken``.
+        Unavailable: ``address_taken``, ``bad_address``.
     """
     with _reserved(config) as place:
         config = dataclasses.replace(config, port=place.getsockname()[1])
@@ -46,10 +45,7 @@ def _reserved(config: ServerConfig) -> socket.socket:
         place.bind((config.host, config.port))
     except OSError as error:
         place.close()
-        where = at(config.host, config.port)
-        raise Unavailable(
-            "address_taken", f"Can't listen at {where} ({error.strerror}): stop what does, or give --listen."
-        ) from error
+        raise not_had(config.host, config.port, error, "--listen") from error
     return place
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cpns.crypto.schedule import Profile
-from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result, Unavailable
+from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.gateway.claim import Claim
 from cpns.gateway.cm import Mediator
 from cpns.gateway.config import GatewayConfig, PanConfig
@@ -32,6 +32,7 @@ from cpns.shares.noted import by
 from cpns.shares.rate import RateLimit
 from cpns.transport import discovery, multicast
 from cpns.transport import relay as relays
+from cpns.transport.address import not_had
 from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.relay import Carrier, HoldLimits, Relay
@@ -158,10 +159,7 @@ class Gateway:
             try:
                 bound.append(await pan.endpoint.open_pan(pan.config.host, pan.config.port))
             except OSError as error:
-                where = f"{pan.config.host}:{pan.config.port}"
-                raise Unavailable(
-                    "address_taken", f"Can't open the PAN at {where} ({error.strerror}): give another --pan."
-                ) from error
+                raise not_had(pan.config.host, pan.config.port, error, "--pan") from error
         self.bound = bound
         self._work.start(self.uplink.stay())
         self._work.start(self._sweep())

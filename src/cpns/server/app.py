@@ -42,6 +42,7 @@ from cpns.shares.bounds import AT_SERVER
 from cpns.shares.exceeded import Exceeded
 from cpns.shares.noted import by
 from cpns.shares.party import Party
+from cpns.transport.address import not_had
 from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
@@ -149,10 +150,7 @@ class Server:
                 is_known=self._hosts.__contains__,
             )
         except OSError as error:
-            where = f"{self.config.host}:{self.config.port}"
-            raise Unavailable(
-                "address_taken", f"Can't listen at {where} ({error.strerror}): stop what does, or give --listen."
-            ) from error
+            raise not_had(self.config.host, self.config.port, error, "--listen") from error
         self._sweeper = asyncio.create_task(self._sweep())
         if self._siblings.others:
             self._work.start(self._revocations.watch())

@@ -15,6 +15,7 @@ from aiocoap.util import hostportjoin
 
 from cpns.shares.party import PAN_PREFIX, host_of
 from cpns.shares.rate import RateLimit
+from cpns.transport.address import try_udp
 from cpns.transport.stack import PAN_TUNING, BoundedMessages, Tokens
 from cpns.wire.registry import MAX_PAN_BODY
 
@@ -172,6 +173,7 @@ async def open_pan(tokens: Tokens, host: str, port: int, limit: RateLimit) -> Pa
     """
     messages = BoundedMessages(tokens)
     interface = _Interface(messages, tokens.log, tokens.loop)
+    await try_udp(host, port)
     _, opened = await tokens.loop.create_datagram_endpoint(lambda: PanSocket(interface, limit), local_addr=(host, port))
     interface._pool = opened
     messages.message_interface = interface
