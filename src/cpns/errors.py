@@ -53,6 +53,10 @@ class Result(IntEnum):
 _SAID_WITHOUT_SESSION = frozenset({Result.SUCCESS, Result.AUTHENTICATION_FAILED, Result.NO_ANSWER, Result.TOO_MANY})
 
 
+TOLD_TO_THE_PROVEN = (Result.PENDING_APPROVAL, Result.POLICY)
+"""What a PNE that has proven itself is told besides, by a MAC that looks like random bytes to all others."""
+
+
 def uniform(result: Result) -> Result:
     """What an unauthenticated peer is told instead of *result*: 21, 51 or 61, nothing finer (PROTOCOL section 8)."""
     return result if result in _SAID_WITHOUT_SESSION else Result.AUTHENTICATION_FAILED

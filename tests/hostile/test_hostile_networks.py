@@ -1,6 +1,7 @@
 """Lies about personal networks: by a registered gateway, by a member, by whoever is on an open PAN."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from cpns.domain.membership import OPERATOR
 from cpns.domain.network import Policy
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId
+from cpns.protocol.pne_auth import pne as pne_auth
 from cpns.service.system import random_bytes
 from cpns.wire import codec
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
 from cpns.wire.registry import Change, Presence
 from tests.hostile.test_uniform import masked, pretender
+from tests.support.costs import count_primitives
 from tests.support.lossy import Datagram, Fates
 from tests.support.raw import ScriptedGateway, ScriptedPne, ask, entry_of, result_of
 from tests.support.tap import body_of, scene
@@ -45,13 +48,110 @@ async def outcome(gateway: ScriptedGateway, pne: ScriptedPne) -> tuple[int, int,
         (entry,) = challenge.entries
         c = challenge
         assert c.pn_id is not None
-        told = m.Challenge(gateway.name, c.server_id, c.pn_id, c.rand, entry.kid, None, entry.wrapped)
+        told = m.Challenge(gateway.name, c.server_id, c.pn_id, c.rand, entry.kid, entry.eph or c.eph, entry.wrapped)
         proof = pne.answer(told) or pne.guess(told)
         return m.GatewayProofs(challenge.txn, (m.ProofEntry(pne.name, proof.proof),))
 
     gateway.answer_with = forward
     answer = await gateway.setup(entry_of(pne.begin()))
+    gateway.outcomes.append(body_of(answer.payload))
     return answer.code, len(answer.payload), masked(body_of(answer.payload))
+
+
+def told(pne: ScriptedPne, proof: bytes, result: int = Result.AUTHENTICATION_FAILED) -> str:
+    """Return what *pne* makes of a refusal with *proof* in label 14, whichever message brings it."""
+    assert pne.state.transcript.pn_id is not None
+    reasons = set()
+    for shape in (m.SetupResponse, m.PnEstablishmentNotify):
+        with pytest.raises(Refused) as refused:
+            pne_auth.finish(pne.state, shape(result, pne.state.transcript.pn_id, proof))
+        reasons.add(refused.value.reason)
+    (reason,) = reasons
+    return reason
+
+
+@pytest.mark.req("AUTH-S3", "FN-8")
+@pytest.mark.parametrize("suite", [1, 2, 3])
+async def test_why_one_is_not_let_in_is_for_that_one_alone(
+    here: World, suite: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each refused entry has 16 bytes, made with the same work. Whoever waits, or meets policy, reads its own in its
+    own run; nobody can move, change or repeat it, and all others have none.
+    """
+    monkeypatch.setattr("cpns.server.networks.INVITE_TIMEOUT", 0.1)
+    await here.start_server()
+    gateway = await liar(here)
+    calls: Counter[str] = Counter()
+    names = ("pne-first", "pne-waits", "pne-close", "pne-barrd", "pne-wrong", "pne-unkno")
+    pnes = {name: ScriptedPne(name, await here.key(Kind.PNE, name), suite=suite) for name in names[:5]}
+    for pne in pnes.values():
+        here.closes(pne)
+    await outcome(gateway, pnes["pne-first"])
+    (pn,) = await here.store.networks()
+    for rule in (here.server.networks.invite, here.server.networks.expel):
+        await rule(pn.network.pn_id, OPERATOR, [EntityId("pne-barrd")])
+    pnes |= {name: pretender(name, suite) for name in names[4:]}
+    count_primitives(monkeypatch, calls)
+    policies = {"pne-waits": Policy.APPROVAL, "pne-first": Policy.APPROVAL}
+    macs, said = {}, {}
+    for name in names:
+        policy = policies.get(name, Policy.CLOSED)
+        await here.server.networks.settle(pn.network.pn_id, policy=policy, alias=None, owner=None)
+        calls.clear()
+        await outcome(gateway, pnes[name])
+        macs[name] = calls["mac16"] - (name in names[:4])  # the PNE's own is counted too
+        said[name] = gateway.outcomes[-1].entries[0].proof
+    assert len(set(said.values())) == len(names)
+    assert {len(one) for one in said.values()} == {16}
+    reasons = {name: told(pnes[name], said[name]) for name in names[1:4]}
+    assert reasons == {
+        "pne-waits": "pending_approval",
+        "pne-close": "policy",
+        "pne-barrd": "refused_with_21",
+    }
+    waits, closed = pnes["pne-waits"], pnes["pne-close"]
+    assert told(waits, said["pne-close"]) == told(closed, said["pne-waits"]) == "refused_with_21"
+    for bit in range(128):
+        assert told(waits, flipped(said["pne-waits"], bit)) == "refused_with_21"
+    for result in (1, 20, 54, 60, 70):  # the result beside it is nobody's word
+        assert told(waits, said["pne-waits"], result) == "pending_approval"
+    assert told(waits, said["pne-waits"], 0) == "wrong_hash"
+    await here.server.networks.settle(pn.network.pn_id, policy=Policy.APPROVAL, alias=None, owner=None)
+    await outcome(gateway, waits)
+    assert told(waits, said["pne-waits"]) == "refused_with_21"  # of another run
+    assert told(waits, gateway.outcomes[-1].entries[0].proof) == "pending_approval"
+    assert len(set(macs.values())) == 1, macs
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    """Return *data* with one bit changed."""
+    return (int.from_bytes(data, "big") ^ (1 << bit)).to_bytes(len(data), "big")
+
+
+async def test_the_order_of_the_answer_tells_nothing(here: World) -> None:
+    """Entries come back in the order of the request, whatever became of each."""
+    await here.start_server(policy=Policy.APPROVAL)
+    gateway = await liar(here)
+    first = ScriptedPne("pne-a", await here.key(Kind.PNE, "pne-a"))
+    await outcome(gateway, first)
+    here.closes(first)
+    right = {name: ScriptedPne(name, await here.key(Kind.PNE, name)) for name in ("pne-b", "pne-d")}
+    pnes = [right["pne-b"], pretender("pne-c"), right["pne-d"], pretender("pne-e")]
+    for pne in pnes:
+        here.closes(pne)
+
+    def forward(challenge: m.GatewayChallenge) -> m.GatewayProofs:
+        c, proofs = challenge, []
+        for pne, entry in zip(pnes, c.entries, strict=True):
+            assert c.pn_id is not None
+            one = m.Challenge(gateway.name, c.server_id, c.pn_id, c.rand, entry.kid, None, entry.wrapped)
+            proofs.append(m.ProofEntry(pne.name, (pne.answer(one) or pne.guess(one)).proof))
+        return m.GatewayProofs(c.txn, tuple(proofs))
+
+    gateway.answer_with = forward
+    answer = body_of((await gateway.setup(*(entry_of(pne.begin()) for pne in pnes))).payload)
+    assert [entry.entity_id for entry in answer.entries] == [pne.name for pne in pnes]
+    assert {entry.result for entry in answer.entries} == {Result.AUTHENTICATION_FAILED}
 
 
 @pytest.mark.req("AUTH-S3", "FN-8")

@@ -377,7 +377,7 @@ def test_settings_come_from_flag_environment_file_and_default_in_this_order(alon
 
 def settled(*arguments: str | Path, env: dict[str, str] | None = None) -> str:
     """Return where a server would listen: it can't, as there is no such address."""
-    return fails("address_taken", *arguments, env=env)
+    return fails("bad_address", *arguments, env=env)
 
 
 def test_bad_settings(alone: Path, tmp_path: Path) -> None:
@@ -486,14 +486,16 @@ def test_a_live_device_is_cut_off_at_once(site: Site) -> None:
 
 def test_lines_from_stdin_are_all_acknowledged(site: Site) -> None:
     run = ("pne", "run", "--key", site.key("pne-4"), "--gateway", site.pan, "--source", "-")
-    lines = ['{"n": 1}', "no json", "", "[2]", '{"n": NaN}', '{"n": 2, "text": "grün"}', '{"n": 3}']
+    lines = ['{"n": 1}', "no json", "", "[2]", '{"n": NaN}', '{"n": 2, "text": "grün"}', '{"n": 3}', '{"n": 4, "n": 5}']
     done = cpns(*run, stdin="\n".join(lines))
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     said = done.stdout.splitlines()
     assert "established through gw-1 in pn-" in said[0]
-    assert said[1:] == ['acknowledged {"n": 1}', 'acknowledged {"n": 2, "text": "grün"}', 'acknowledged {"n": 3}']
+    assert (done.stdout + done.stderr).count("established") == 1
+    acknowledged = ['acknowledged {"n": 1}', 'acknowledged {"n": 2, "text": "grün"}', 'acknowledged {"n": 3}']
+    assert said[1:] == [*acknowledged, "3 acknowledged, 4 refused"]
     bad = [line for line in done.stderr.splitlines() if line.startswith("error[bad_line]")]
-    assert [line.split(" is ")[0] for line in bad] == [f"error[bad_line]: Line {number}" for number in (2, 4, 5)]
+    assert [line.split(" is ")[0] for line in bad] == [f"error[bad_line]: Line {number}" for number in (2, 4, 5, 8)]
     printed = cpns(*site.ask("server", "tail", "--device", "pne-4", "--since", "all", "--count", "3")).stdout
     assert [line[line.index("{") :] for line in printed.splitlines()] == [
         '{"n": 1}',

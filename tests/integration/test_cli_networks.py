@@ -104,6 +104,7 @@ def test_who_waits_is_shown_and_let_in(site: Site) -> None:
     bob = site.device("bob")
     pending = until(lambda: site.ask("device", "pending")["items"], "bob waits")
     assert (pending[0]["id"], pending[0]["known"], pending[0]["via"]) == ("bob", True, "gw-1")
+    assert json.loads(bob.wait_line('"not_let_in"'))["reason"] == "pending_approval"
     assert "cpns device approve bob" in site.call("device", "pending", "--data", site.path("server"))
     told = site.ask("explain", "bob")["items"]
     assert any("approve" in one["next_step"] for one in told)

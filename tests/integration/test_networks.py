@@ -14,6 +14,8 @@ from cpns.errors import Refused, Result
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId, PnId
 from cpns.pne.app import Pne
+from cpns.protocol.pne_auth import pne as pne_auth
+from cpns.protocol.pne_auth.pne import NotLetIn
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
 from cpns.wire.registry import Change, Presence, Procedure, SetupType, Source
@@ -217,6 +219,27 @@ async def test_a_pne_that_wants_another_network_does_not_get_this_one(here: Worl
 
 
 @pytest.mark.req("AUTH-0", "FN-8")
+@pytest.mark.parametrize("suite", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("policy", "told"), [(Policy.APPROVAL, Result.PENDING_APPROVAL), (Policy.CLOSED, Result.POLICY)]
+)
+async def test_who_is_not_let_in_is_told_why(here: World, policy: Policy, told: Result, suite: int) -> None:
+    """At once, by the server itself; it goes on trying at its pace, and comes in when it may."""
+    await here.start_server()
+    gateway = await here.start_gateway(suite=suite)
+    await here.joined_pne("alice", gateway, suite=suite)
+    pn_id = (await the_network(here)).network.pn_id
+    await here.server.networks.settle(pn_id, policy=policy, alias=None, owner=None)
+    bob = await here.start_pne("bob", gateway, suite=suite, timer=1.0)
+    (refusal, *_) = await until(lambda: here.not_let_in["bob"])
+    assert (refusal.result, refusal.gateway_id, refusal.pn_id) == (told, "gw-1", pn_id)
+    await here.server.networks.settle(pn_id, policy=Policy.OPEN, alias=None, owner=None)
+    async with asyncio.timeout(20):
+        await bob.wait_established()
+    assert here.not_let_in["alice"] == []
+
+
+@pytest.mark.req("AUTH-0", "FN-8")
 async def test_who_is_not_on_the_list_waits_for_approval(here: World) -> None:
     """Nothing on the wire tells a waiting PNE from one with a wrong key; approved, it is in at its next attempt."""
     await here.start_server(policy=Policy.APPROVAL)
@@ -225,7 +248,9 @@ async def test_who_is_not_on_the_list_waits_for_approval(here: World) -> None:
     bob = ScriptedPne("bob", await here.key(here.kinds.PNE, "bob"))
     here.closes(bob)
     response = await bob.setup(here.pan(gateway))
-    assert (response.result, response.proof) == (Result.AUTHENTICATION_FAILED, None)
+    assert response.result == Result.AUTHENTICATION_FAILED
+    with pytest.raises(NotLetIn, match="pending_approval"):
+        pne_auth.finish(bob.state, response)
     assert (await here.refusal("bob")).reason == "pending_approval"
     has_nothing_left(here, gateway, "bob")
     (one,) = await here.store.waiting()
@@ -309,7 +334,7 @@ async def test_a_gateway_alone_admits_nobody(here: World) -> None:
     assert result_of(await liar.setup(entry_of(alice.begin()), pn_id=pn_id)) == ("4.03", Result.UNKNOWN_PN)
     expel = await ask(liar.to_server, pm.ExpelRequest(pn_id, tuple(ids("host"))), session=liar.session)
     release = await ask(liar.to_server, pm.ReleaseRequest(pn_id), session=liar.session)
-    assert [result_of(answer)[1] for answer in (expel, release)] == [Result.NOT_ALLOWED, Result.NOT_ALLOWED]
+    assert [result_of(answer)[1] for answer in (expel, release)] == [Result.UNKNOWN_PN, Result.UNKNOWN_PN]
     assert await members(here) == {"host"}
 
 

@@ -175,7 +175,7 @@ class ScriptedPne(Scripted):
 class ScriptedGateway(Scripted):
     """A PN GW that authenticates itself with the real procedure, then says to the server what the test wants.
 
-    AUTHENTICATE Requests go to `challenges`; `answer_with` makes the AUTHENTICATE Response.
+    AUTHENTICATE Requests go to `challenges`; `answer_with` makes the AUTHENTICATE Response. `outcomes` is for tests.
     """
 
     def __init__(self, name: str, key: Secret) -> None:
@@ -183,6 +183,7 @@ class ScriptedGateway(Scripted):
         self.name = EntityId(name)
         self.key = key
         self.challenges: list[m.GatewayChallenge] = []
+        self.outcomes: list[Any] = []
         self.answer_with: Callable[[m.GatewayChallenge], Any] = guesses
         self.to_server: Link
         self.session: Session

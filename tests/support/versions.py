@@ -166,6 +166,7 @@ class Site:
         self._tail = self._keep(self._server.start(*tail))
         gateways = [self._start_gateway(*one, address) for one in (("gw-1", "home"), ("gw-2", "office"))]
         pans = [one.wait_line(" at 127.0.0.1").rsplit(" ", 1)[-1] for one in gateways]
+        self._pan = pans[0]
         self._ann, self._ben = (self._start_pne(*one) for one in zip(("ann", "ben"), pans, strict=True))
         self._ann.wait_line('"gateway": "gw-1"')
         self._ben.wait_line('"gateway": "gw-2"')
@@ -187,6 +188,17 @@ class Site:
         made = self._call(self._pne, *("pne", "group", "create", "family", "--invite", "ben"), *self._control("ann"))
         assert made["results"] == {"ben": "success"}, made
         self._tell_group("ann", self._ben, "dinner is ready")
+
+    def approval(self) -> None:
+        """Who waits is told so where all three parties can, and comes in when it is approved."""
+        self._call(self._server, "network", "set", "home", "--policy", "approval", *self._data)
+        cat = self._start_pne("cat", self._pan)
+        until(lambda: self._call(self._server, "device", "pending", *self._data)["items"], "cat waits")
+        if {self._pne.name, self._gateway.name, self._server.name} == {HERE.name}:
+            cat.wait_line('"pending_approval"')
+        self._call(self._server, "device", "approve", "cat", *self._data)
+        cat.wait_line('"established"')
+        self._roles.insert(0, cat)
 
     def switch(self) -> None:
         """The network goes to the other gateway, and all goes on there."""
@@ -230,7 +242,11 @@ class Site:
 
     def _provision(self) -> None:
         commands = [["server", "init", *self._data, "--id", "server.example"]]
-        for kind, name in (("gateway", "gw-1"), ("gateway", "gw-2"), ("device", "ann"), ("device", "ben")):
+        for kind, name in (
+            ("gateway", "gw-1"),
+            ("gateway", "gw-2"),
+            *(("device", name) for name in ("ann", "ben", "cat")),
+        ):
             commands.append([kind, "add", name, *self._data, "--out", self._path(f"{name}.key")])
         self._keep(self._server.python_with("-c", PROVISION, json.dumps(commands))).output()
 
@@ -281,6 +297,7 @@ STEPS: dict[str, Callable[[Site], None]] = {
     f"{READINGS} readings": Site.readings,
     "text": Site.text,
     "group message": Site.group_message,
+    "approval": Site.approval,
     "switch": Site.switch,
     "end": Site.end,
 }

@@ -19,6 +19,7 @@ from cpns.pne.group_messages import GroupText
 from cpns.pne.groups import Asked
 from cpns.pne.inbox import Inbox
 from cpns.ports import Randomness, Siblings
+from cpns.protocol.pne_auth.pne import NotLetIn
 from cpns.server.app import Server
 from cpns.server.config import ServerConfig
 from cpns.service.provisioning import Provisioning
@@ -69,6 +70,7 @@ class World:
         self.asked: dict[str, list[Asked]] = {}
         self.group_changes: dict[str, list[SgChangeNotify]] = {}
         self.said: dict[str, list[GroupText]] = {}
+        self.not_let_in: dict[str, list[NotLetIn]] = {}
         self.accepting: set[str] = set()
         self.may_own: set[str] = set()
         self.gateways: list[Gateway] = []
@@ -184,7 +186,9 @@ class World:
             else:
                 changes.append(notice)
 
-        pne = Pne(config, CLOCK, random, Inbox(inbox), self.passed.append, on_change=changed, consent=consent)
+        refusals = self.not_let_in.setdefault(name, [])
+        how = (config, CLOCK, random, Inbox(inbox), self.passed.append)
+        pne = Pne(*how, on_change=changed, consent=consent, on_not_let_in=refusals.append)
         await pne.start()
         self._closers.append((pne, pne.close))
         self.pnes.append(pne)

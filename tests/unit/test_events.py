@@ -11,9 +11,10 @@ from cpns.cli import streams
 from cpns.cli.events import ANSWER, Events
 from cpns.cli.options import Output
 from cpns.domain.inventory import Kind
-from cpns.errors import NoAnswer, Unavailable
-from cpns.ids import EntityId
+from cpns.errors import NoAnswer, Result, Unavailable
+from cpns.ids import EntityId, PnId
 from cpns.pne.inbox import Inbox
+from cpns.protocol.pne_auth.pne import NotLetIn
 from tests.support.commands import full, unread
 from tests.support.world import until
 from tests.unit.test_admin import Live, live, problem, told
@@ -62,3 +63,24 @@ async def test_a_text_that_nobody_took_stays_kept(live: Live, monkeypatch: pytes
     printing = True
     await until(lambda: not live.world.server.pushes.waits_for(EntityId("pne-9")), 15)
     assert (await told(await live.client.post(where, json={"text": "three"})))["answer"] == "got three"
+
+
+def test_why_it_is_not_let_in_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Until that changes; a device asks again and again."""
+    events, gateway, pn = Events(PNE, Output.TABLE), EntityId("gw-1"), PnId("pn-1")
+    waits, closed = (NotLetIn(result, gateway, pn) for result in (Result.PENDING_APPROVAL, Result.POLICY))
+    for refusal in (waits, waits, closed, closed, waits):
+        events.not_let_in(refusal)
+    events.established(gateway, pn)
+    events.not_let_in(waits)
+    waiting = "pne-1 waits until the owner of pn-1, or the operator, approves it"
+    assert capsys.readouterr().out.splitlines() == [
+        waiting,
+        "pne-1 is not let in: pn-1 is closed; its owner, or the operator, may invite it",
+        waiting,
+        "pne-1 established through gw-1 in pn-1",
+        waiting,
+    ]
+    Events(PNE, Output.JSON).not_let_in(closed)
+    said = {"event": "not_let_in", "device": "pne-1", "reason": "policy", "gateway": "gw-1", "pn": "pn-1"}
+    assert json.loads(capsys.readouterr().out) == said

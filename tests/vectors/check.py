@@ -16,6 +16,7 @@ from cpns.crypto.schedule import Profile, Schedule, Transcript
 from cpns.crypto.secret import Secret
 from cpns.domain.credential import DeviceCredential, parse_credential
 from cpns.domain.inventory import Kind
+from cpns.errors import TOLD_TO_THE_PROVEN
 from cpns.ids import EntityId, SgId
 from cpns.protocol.group_keying import member, tree
 from cpns.protocol.group_messaging import receiver
@@ -108,6 +109,7 @@ def _exchange(i: Case) -> Case:
         "th1": proofs.th1,
         "hash_i": hash_i,
         "hash_r": hash_r,
+        **{f"hash_refused_{result}": proofs.hash_refused(hash_i, result) for result in TOLD_TO_THE_PROVEN},
     }
 
 

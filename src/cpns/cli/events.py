@@ -5,8 +5,9 @@ import json
 
 from cpns.cli.options import Output
 from cpns.cli.output import plain
-from cpns.errors import NoAnswer, UserError
-from cpns.ids import EntityId
+from cpns.errors import NoAnswer, Result, UserError
+from cpns.ids import EntityId, PnId
+from cpns.protocol.pne_auth.pne import NotLetIn
 
 ANSWER = "received"
 """What a text that was pushed is answered with."""
@@ -24,6 +25,7 @@ class Events:
         self._json = output is Output.JSON
         self._error: BrokenPipeError | UserError | None = None
         self._lost = asyncio.Event()
+        self._refusal: tuple[PnId, Result] | None = None
 
     def tell(self, line: str, event: str, **fields: object) -> None:
         """Print *line*, or the event as JSON."""
@@ -53,5 +55,26 @@ class Events:
             Unavailable: ``output_failed``.
         """
         await self._lost.wait()
+        self.check()
+
+    def check(self) -> None:
+        """Raise as `lost`, where something could not be printed."""
         if self._error is not None:
             raise self._error
+
+    def established(self, gateway: EntityId, pn: PnId) -> None:
+        """Print that the device's sessions stand."""
+        self._refusal = None
+        line = f"{self._device} established through {gateway} in {pn}"
+        self.tell(line, "established", gateway=gateway, pn=pn)
+
+    def not_let_in(self, refusal: NotLetIn) -> None:
+        """Print what a device waits for, which has proven itself and is not let in; once, until that changes."""
+        if self._refusal == (refusal.pn_id, refusal.result):
+            return
+        self._refusal = refusal.pn_id, refusal.result
+        if refusal.result is Result.PENDING_APPROVAL:
+            line = f"{self._device} waits until the owner of {refusal.pn_id}, or the operator, approves it"
+        else:
+            line = f"{self._device} is not let in: {refusal.pn_id} is closed; its owner, or the operator, may invite it"
+        self.tell(line, "not_let_in", reason=refusal.reason, gateway=refusal.gateway_id, pn=refusal.pn_id)

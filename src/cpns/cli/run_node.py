@@ -1,8 +1,6 @@
 """``cpns node run``."""
 
 import asyncio
-import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,19 +11,19 @@ from cpns.cli import groups
 from cpns.cli.control import Action, Control
 from cpns.cli.events import Events
 from cpns.cli.options import Output
+from cpns.cli.readings import Readings
 from cpns.cli.run import log_to_stderr, run, trace_to
 from cpns.crypto.local_eukey import gateway_vault_key
 from cpns.domain.cm import CmKey
 from cpns.domain.credential import DeviceCredential
-from cpns.errors import BadInput
+from cpns.errors import BadInput, Refused
 from cpns.gateway.app import Gateway
 from cpns.gateway.claim import CmClaim, EukeyClaim
 from cpns.gateway.config import GatewayConfig, PanConfig
-from cpns.ids import EntityId, PnId
+from cpns.ids import EntityId
 from cpns.node.app import Node
 from cpns.node.cm import Keys
 from cpns.node.config import NodeConfig, Prefer
-from cpns.pne import sources
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
 from cpns.pne.group_messages import GroupText
@@ -116,6 +114,7 @@ class _Run:
         self._watch = trace_to(habits.trace)
         self._inbox = Inbox(self._events.received)
         self._texts = groups.Texts()
+        self._readings = Readings(habits.source, habits.interval, self._events)
         self._keys = None
         if habits.gateway_key is None:
             self._keys = Keys(store, FileVault(self._vault_key(config.pne.pne_id), random_bytes))
@@ -128,7 +127,8 @@ class _Run:
     def _pne(self, config: PneConfig) -> Pne:
         return Pne(
             *(config, SystemClock(), random_bytes, self._inbox, self._watch),
-            on_established=self._established,
+            on_established=self._events.established,
+            on_not_let_in=self._events.not_let_in,
             on_change=self._said,
             becomes=self._node.becomes,
             rotate=lambda device: self._node.take_fresh_key(),
@@ -155,7 +155,7 @@ class _Run:
         door = None if habits.control is None else Control(habits.control, actions)
         await self._node.start()
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait()), asyncio.create_task(self._events.lost())]
-        if habits.source != "none":
+        if self._readings.wanted:
             tasks.append(asyncio.create_task(self._send()))
         try:
             if door is not None:
@@ -169,17 +169,16 @@ class _Run:
             if door is not None:
                 await door.close()
             await self._node.close()
-        return 0
+        return self._readings.end()
 
     async def _send(self) -> None:
-        host = self._habits.source == "host"
-        bodies = sources.host(self._habits.interval) if host else sources.lines(sys.stdin.fileno(), self._bad_line)
-        async for body in bodies:
-            await self._node.send(body)
-            self._tell(f"acknowledged {json.dumps(body)}", "acknowledged", body=body)
-
-    def _bad_line(self, number: int, why: str) -> None:
-        print(f"error[bad_line]: Line {number} is no reading: {why}.", file=sys.stderr, flush=True)
+        async for body in self._readings.bodies():
+            try:
+                await self._node.send(body)
+            except Refused as error:
+                self._readings.refused(body, error)
+                continue
+            self._readings.acknowledged(body)
 
     # commands
 
@@ -231,7 +230,3 @@ class _Run:
         device = key.cm_device_id
         line = f"{self._config.pne.pne_id} has the CM Device ID {device} and its key of generation {key.generation}"
         self._tell(line, "key", cm_device=device, generation=key.generation)
-
-    def _established(self, gateway: EntityId, pn: PnId) -> None:
-        pne = self._config.pne.pne_id
-        self._tell(f"{pne} established through {gateway} in {pn}", "established", gateway=gateway, pn=pn)

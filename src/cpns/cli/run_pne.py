@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,10 +11,9 @@ from cpns.cli.events import Events
 from cpns.cli.groups import Texts, line_of
 from cpns.cli.members import of_pne
 from cpns.cli.options import Output
+from cpns.cli.readings import Readings
 from cpns.cli.run import log_to_stderr, run, trace_to
 from cpns.errors import NoAnswer, Refused, Unavailable
-from cpns.ids import EntityId, PnId
-from cpns.pne import sources
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
 from cpns.pne.group_messages import GroupText
@@ -71,7 +68,6 @@ class _Run:
     """One PNE, its source and its events."""
 
     def __init__(self, config: PneConfig, habits: Habits, output: Output) -> None:
-        self._id = config.pne_id
         self._habits = habits
         self._events = Events(config.pne_id, output)
         self._tell = self._events.tell
@@ -83,12 +79,13 @@ class _Run:
                 random_bytes,
                 Inbox(self._events.received),
                 trace_to(config.trace),
-                self._established,
+                self._events.established,
             ),
             on_change=self._changed,
             consent=self._consent,
+            on_not_let_in=self._events.not_let_in,
         )
-        self._refused = 0
+        self._readings = Readings(habits.source, habits.interval, self._events)
 
     async def until(self, stop: asyncio.Event) -> int:
         """Run until *stop* or the end of the source.
@@ -108,7 +105,7 @@ class _Run:
             asyncio.create_task(stop.wait()),
             asyncio.create_task(self._events.lost()),
         ]
-        if habits.source != "none":
+        if self._readings.wanted:
             tasks.append(asyncio.create_task(self._send()))
         try:
             if door is not None:
@@ -123,32 +120,25 @@ class _Run:
             if door is not None:
                 await door.close()
             await self._pne.close()
-        return 1 if self._refused else 0
+        return self._readings.end()
 
     async def _send(self) -> None:
         """Send one after the other; the next is taken when the server has acknowledged the one before."""
-        host = self._habits.source == "host"
-        bodies = sources.host(self._habits.interval) if host else sources.lines(sys.stdin.fileno(), self._bad_line)
-        sleeps = host and self._habits.sleepy
-        async for body in bodies:
+        sleeps = self._habits.source == "host" and self._habits.sleepy
+        async for body in self._readings.bodies():
             if sleeps:
                 await self._pne.wake()
             reading = self._pne.next_reading(body)
             try:
                 await self._pne.send(reading)
             except Refused as error:
-                self._refused += 1
-                print(f"error[{error.reason}]: The server does not take {json.dumps(body)}.", file=sys.stderr)
+                self._readings.refused(body, error)
                 continue
-            text = json.dumps(body, ensure_ascii=False)
-            self._tell(f"acknowledged {text}", "acknowledged", id=reading.reading_id.hex(), body=body)
+            self._readings.acknowledged(body, id=reading.reading_id.hex())
             if sleeps:
                 await asyncio.sleep(AWAKE_SECONDS)
                 with contextlib.suppress(NoAnswer):
                     await self._pne.sleep()
-
-    def _established(self, gateway: EntityId, pn: PnId) -> None:
-        self._tell(f"{self._id} established through {gateway} in {pn}", "established", gateway=gateway, pn=pn)
 
     def _changed(self, notice: PnChangeNotify | SgChangeNotify | GroupText) -> None:
         if isinstance(notice, GroupText):
@@ -202,6 +192,3 @@ class _Run:
             what = f"asked to own the group {asked.sg_id}"
         self._tell(f"{what}: {answer}", "asked", group=asked.sg_id, what=what, answer=answer)
         return self._habits.accept
-
-    def _bad_line(self, number: int, why: str) -> None:
-        print(f"error[bad_line]: Line {number} is no reading: {why}.", file=sys.stderr, flush=True)

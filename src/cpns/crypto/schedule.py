@@ -4,6 +4,7 @@ Initiator I proves first, responder R last; both hold K. hash_I is the seeds' ha
 their session key (AUTH-P3, AUTH-P7, AUTH-S3, AUTH-S4).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -155,6 +156,16 @@ class Proofs:
         key = self._ck.expand(_CONFIRM_R)
         return p.mac16(key, p.enc("cpns1 hash R", *self._rands, self.th1, hash_i))
 
+    def hash_refused(self, hash_i: bytes, result: int) -> bytes:
+        """Return what tells the initiator of *hash_i*, and nobody else, that it is refused with *result*: 16 bytes."""
+        key = self._ck.expand(_CONFIRM_REFUSED)
+        return p.mac16(key, p.enc("cpns1 hash refused", *self._rands, self.th1, hash_i, result))
+
+    def told_by(self, hash_refused: bytes, hash_i: bytes, results: Iterable[int]) -> int | None:
+        """Return which of *results* the responder says with *hash_refused*; None: none of them."""
+        found = [one for one in results if p.equal(self.hash_refused(hash_i, one), hash_refused)]
+        return found[0] if found else None
+
     def verify_i(self, hash_i: bytes) -> None:
         """Check hash_I in constant time.
 
@@ -180,6 +191,7 @@ class Proofs:
 
 _CONFIRM_I = p.enc("cpns1 confirm I")
 _CONFIRM_R = p.enc("cpns1 confirm R")
+_CONFIRM_REFUSED = p.enc("cpns1 confirm refused")
 _ES = p.Keyed(b"cpns1 es")
 _DERIVED = p.head("cpns1 derived")
 _SK = p.head("cpns1 sk")

@@ -25,7 +25,7 @@ from cpns.pne.requests import Requests
 from cpns.pne.roam import Roaming
 from cpns.pne.way import ToServer
 from cpns.ports import Clock, Randomness
-from cpns.protocol.pne_auth.pne import Joined
+from cpns.protocol.pne_auth.pne import Joined, NotLetIn
 from cpns.service.background import Background
 from cpns.session.table import Session, Sessions
 from cpns.shares.noted import by
@@ -61,6 +61,7 @@ class Pne:
         inbox: takes what the server sends to ``/inbox``.
         watch: is told of every message sent.
         on_established: is told of PN GW and PN each time the sessions stand.
+        on_not_let_in: is told each time the server says why it does not let us in.
         on_change: is told of what changes in the PN, and in service groups, and of what is said to these.
         consent: decides on invitations; by default it goes nowhere.
         becomes: decides on requests to become a PN GW.
@@ -79,6 +80,7 @@ class Pne:
         consent: Consent = never,
         becomes: Becomes = is_no_gateway,
         rotate: Callable[[EntityId], None] = lambda device: None,
+        on_not_let_in: Callable[[NotLetIn], None] = lambda refusal: None,
     ) -> None:
         self.config = config
         self._log = logging.LoggerAdapter(logging.getLogger("cpns.pne"), by(config.pne_id))
@@ -89,7 +91,7 @@ class Pne:
         self._on_change = on_change
         self._becomes = becomes
         self.sessions = Sessions()
-        self._join = Join(config, lambda: self._finder.where.pan_secure, self.sessions, clock, random)
+        self._join = Join(config, lambda: self._finder.where.pan_secure, self.sessions, clock, random, on_not_let_in)
         self._joining = asyncio.Lock()
         self._presence = Presence(config, self.sessions, self._join, self._joining)
         self._endpoint = Endpoint(config.pne_id, self.sessions, self._handle, watch=watch)
@@ -221,7 +223,6 @@ class Pne:
         self._ready.set()
         await self._status("connected")
         self.groups.resume()
-        self._log.info("%s: established through %s in %s", self.config.pne_id, joined.gateway_id, joined.pn_id)
         self._on_established(joined.gateway_id, joined.pn_id)
 
     async def _stay(self) -> None:

@@ -60,6 +60,8 @@ class Join:
     Args:
         pan_secure: tells what the PNE believes of the PAN where it looks.
         sessions: where the sessions with server and PN GW go.
+        not_let_in: is told at once where the server says so; the run waits on as after any refusal, so that its pace
+            tells nobody.
     """
 
     def __init__(
@@ -69,12 +71,14 @@ class Join:
         sessions: Sessions,
         clock: Clock,
         random: Randomness,
+        not_let_in: Callable[[pne_auth.NotLetIn], None],
     ) -> None:
         self._config = config
         self._pan_secure = pan_secure
         self._sessions = sessions
         self._clock = clock
         self._random = random
+        self._not_let_in = not_let_in
         self._setup: pne_auth.AwaitingChallenge | pne_auth.AwaitingOutcome | None = None
         self._hop: claimant.AwaitingChallenge | claimant.AwaitingProof | None = None
         self._link: Link | None = None
@@ -168,10 +172,19 @@ class Join:
         if inbound.link != self._link or self._notified.done() or not isinstance(state, pne_auth.AwaitingOutcome):
             return False
         try:
-            self._notified.set_result(pne_auth.finish(state, notice))
+            self._notified.set_result(self._finished(state, notice))
         except Refused as error:
             self.last_refusal = error.reason
         return True
+
+    def _finished(
+        self, state: pne_auth.AwaitingOutcome, outcome: SetupResponse | PnEstablishmentNotify
+    ) -> pne_auth.Joined:
+        try:
+            return pne_auth.finish(state, outcome)
+        except pne_auth.NotLetIn as error:
+            self._not_let_in(error)
+            raise
 
     async def _within(self, seconds: float, *tasks: "asyncio.Task[object]") -> None:
         """Wait for one of *tasks*, and raise where none is done after *seconds*."""
@@ -186,7 +199,7 @@ class Join:
             response = read(answer, SetupResponse, limit=registry.MAX_PAN_BODY)
             if not isinstance(self._setup, pne_auth.AwaitingOutcome):
                 raise AuthenticationFailed(f"refused_with_{response.result}")
-            return pne_auth.finish(self._setup, response)
+            return self._finished(self._setup, response)
         except Refused as error:
             self.last_refusal = error.reason
             raise

@@ -91,6 +91,19 @@ def _read(descriptor: int, put: Callable[[bytes | None], None]) -> None:
         return  # the loop is closed: nobody reads on
 
 
+class _TwiceError(ValueError):
+    """One object has a key twice: which value is meant can't be told."""
+
+
+def _object(pairs: list[tuple[str, Json]]) -> Body:
+    found: Body = {}
+    for key, value in pairs:
+        if key in found:
+            raise _TwiceError(f"it has the key {json.dumps(key)} twice")
+        found[key] = value
+    return found
+
+
 def parse(line: bytes) -> Body:
     """Return the body of a reading in *line*.
 
@@ -100,7 +113,9 @@ def parse(line: bytes) -> Body:
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")
     try:
-        body = json.loads(line)
+        body = json.loads(line, object_pairs_hook=_object)
+    except _TwiceError:
+        raise
     except (ValueError, RecursionError) as error:
         raise ValueError("no JSON") from error
     if not isinstance(body, dict):

@@ -16,7 +16,7 @@ from cpns.crypto.local_eukey import gateway_prk, rand_server
 from cpns.crypto.schedule import Profile
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Establishment, Kind, Membership, Outcome
-from cpns.domain.network import Admitted, Policy
+from cpns.domain.network import Admission, Admitted, Policy
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, Randomness, Store
@@ -274,23 +274,36 @@ class Authentication:
             members = tuple(Membership(pne, v.entry.pan_secure) for pne, v in proven.items())
             place = (pn_id, via, request.alias, self._policy, self._clock.now())
             found = await self._store.establish(Establishment(*place, members, moved_from))
-        entries = [OutcomeEntry(entity, result) for entity, (result, _) in reasons.items()]
         for pne, verdict in proven.items():
             admission = found.admissions[pne]
-            if admission.result is not Result.SUCCESS or verdict.session is None:
+            if admission.result is not Result.SUCCESS:
                 said = "PNE %s through %s is not let in: %s"
                 _log.warning(said, pne, via, admission.reason, extra=by(via, pne))
-                entries.append(OutcomeEntry(pne, Result.AUTHENTICATION_FAILED))  # what a wrong hash gets too
                 continue
-            entries.append(OutcomeEntry(pne, Result.SUCCESS, verdict.hash_server, admission.guest or None))
             self._refusals.over(pne, via)
-            if pne not in self._revoked:
+            if pne not in self._revoked and verdict.session is not None:
                 self._sessions.add(session_of(verdict.session, self._clock.monotonic(), via))
         self._admitted(found, moved_from)
+        ended = {verdict.entry.entity_id: verdict for verdict in verdicts}
+        results = {pne: result for pne, (result, _) in reasons.items()}
+        entries = tuple(
+            self._entry(pne, ended.get(pne), found.admissions.get(pne) or Admission(results[pne]))
+            for pne in dict.fromkeys(entry.entity_id for entry in request.entries)
+        )
         version = None
         if found.network is not None and any(entry.result == Result.SUCCESS for entry in entries):
             version = found.network.version  # else who is not let in would not look like a wrong key
-        return GatewaySetupResponse(request.txn, pn_id, tuple(entries), version)
+        return GatewaySetupResponse(request.txn, pn_id, entries, version)
+
+    def _entry(self, pne: EntityId, verdict: pne_auth.Verdict | None, ended: Admission) -> OutcomeEntry:
+        """Return what is answered for one PNE; who proved itself, and is not let in, looks like a wrong hash."""
+        drawn = self._random(r.PROOF_BYTES)
+        refusal = drawn if verdict is None else verdict.refusal(ended.result, drawn)
+        if verdict is None or verdict.session is None:
+            return OutcomeEntry(pne, ended.result, refusal)
+        if ended.result is not Result.SUCCESS:
+            return OutcomeEntry(pne, Result.AUTHENTICATION_FAILED, refusal)
+        return OutcomeEntry(pne, Result.SUCCESS, verdict.hash_server, ended.guest or None)
 
     def _elsewhere(self, pnes: Iterable[EntityId], via: EntityId) -> dict[EntityId, EntityId]:
         """Return the PN GW of each of *pnes* that has a session through another one than *via*: the newest wins."""

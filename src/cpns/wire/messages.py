@@ -93,7 +93,10 @@ class InvitationRefused:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeEntry:
-    """One PNE in the server's SETUP Response: result, and hash_server where it is 0 (AUTH-S4); `guest` if it is one."""
+    """One PNE in the server's SETUP Response; `guest` if it is one.
+
+    With result 0 the proof is hash_server (AUTH-S4), else what may tell that PNE why; see `Proofs.hash_refused`.
+    """
 
     entity_id: EntityId
     result: int

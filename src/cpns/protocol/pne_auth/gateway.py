@@ -168,7 +168,8 @@ def conclude(
             response = SetupResponse(Result.SUCCESS, message.pn_id, entry.proof)
             ended[entry.entity_id] = Concluded(response, assigned[entry.entity_id])
         else:
-            ended[entry.entity_id] = Concluded(SetupResponse(_told(entry.result), message.pn_id), None)
+            proof = None if entry.result == Result.SUCCESS else entry.proof  # for that PNE: it may say why
+            ended[entry.entity_id] = Concluded(SetupResponse(_told(entry.result), message.pn_id, proof), None)
     for pne in state.entries:
         ended.setdefault(pne, Concluded(SetupResponse(Result.AUTHENTICATION_FAILED, message.pn_id), None))
     return ended

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from cpns.crypto.ephemeral import Ephemeral, agree_as_initiator, initiate
 from cpns.crypto.schedule import Profile, Proofs, Schedule, Transcript
 from cpns.crypto.secret import Secret
-from cpns.errors import AuthenticationFailed, Result
+from cpns.errors import TOLD_TO_THE_PROVEN, AuthenticationFailed, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.protocol.established import Established
 from cpns.wire.messages import (
@@ -67,6 +67,20 @@ class Joined:
     pn_id: PnId
     pan_secure: bool
     local_eukey: Secret | None
+
+
+class NotLetIn(Refused):
+    """The server itself says to a PNE that has proven itself that it waits for approval, or that policy is against it.
+
+    Attributes:
+        gateway_id: the PN GW that it came through.
+        pn_id: the PN that it is not let into.
+    """
+
+    def __init__(self, result: Result, gateway_id: EntityId, pn_id: PnId) -> None:
+        super().__init__(result, result.name.lower())
+        self.gateway_id = gateway_id
+        self.pn_id = pn_id
 
 
 def begin(
@@ -155,11 +169,12 @@ def finish(state: AwaitingOutcome, outcome: SetupResponse | PnEstablishmentNotif
     """Take hash_server, from the SETUP Response or, at an invited PNE, the PNEstablishmentNotify.
 
     Raises:
-        AuthenticationFailed: refused, another PN, or a wrong hash_server.
+        NotLetIn: the server says so, which only this PNE can read.
+        AuthenticationFailed: refused by whomever, another PN, or a wrong hash_server.
     """
     transcript = state.transcript
     if outcome.result != 0 or outcome.proof is None:
-        raise AuthenticationFailed(f"refused_with_{outcome.result}")
+        raise _refusal(state, outcome)
     if outcome.pn_id != transcript.pn_id or transcript.gw is None:
         raise AuthenticationFailed("outcome_names_another_pn")
     state.proofs.verify_r(state.hash_pne, outcome.proof)
@@ -173,3 +188,13 @@ def finish(state: AwaitingOutcome, outcome: SetupResponse | PnEstablishmentNotif
         state.th0,
     )
     return Joined(session, transcript.gw, outcome.pn_id, transcript.pan_secure, state.local_eukey)
+
+
+def _refusal(state: AwaitingOutcome, outcome: SetupResponse | PnEstablishmentNotify) -> Refused:
+    """Return what a refusal says: who waits, or meets policy, is told by a MAC, whatever the result beside it."""
+    gateway_id, pn_id = state.transcript.gw, state.transcript.pn_id
+    if outcome.result != 0 and outcome.proof is not None and gateway_id is not None and pn_id is not None:
+        told = state.proofs.told_by(outcome.proof, state.hash_pne, TOLD_TO_THE_PROVEN)
+        if told is not None:
+            return NotLetIn(Result(told), gateway_id, pn_id)
+    return AuthenticationFailed(f"refused_with_{outcome.result}")

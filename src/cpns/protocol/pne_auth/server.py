@@ -14,7 +14,7 @@ from cpns.crypto.ephemeral import Responder
 from cpns.crypto.local_eukey import GatewayWrap
 from cpns.crypto.schedule import Profile, Proofs, Schedule
 from cpns.crypto.secret import Secret
-from cpns.errors import AuthenticationFailed, Refused, Result
+from cpns.errors import TOLD_TO_THE_PROVEN, AuthenticationFailed, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.protocol.established import Established
 from cpns.protocol.pne_auth.transcript import transcript_of
@@ -25,6 +25,7 @@ from cpns.wire.messages import (
     GatewaySetupRequest,
     SetupEntry,
 )
+from cpns.wire.registry import PROOF_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,27 @@ class Verdict:
 
     Attributes:
         reason: for the audit log where the result is not 0.
+        hash_pne: as it came; zeros where none did.
     """
 
     entry: SetupEntry
     result: Result
     reason: str
+    proofs: Proofs = field(repr=False)
+    hash_pne: bytes = bytes(PROOF_BYTES)
     session: Established | None = None
     hash_server: bytes | None = None
+
+    def refusal(self, result: Result, drawn: bytes) -> bytes:
+        """Return what stands in label 14 of a refused entry, which nobody but its PNE can tell from random bytes.
+
+        Args:
+            result: how it ended.
+            drawn: 16 fresh random bytes, for who did not prove itself, and for results that a PNE is not told; the
+                work is the same for all.
+        """
+        told = self.proofs.hash_refused(self.hash_pne, result)
+        return told if self.session is not None and result in TOLD_TO_THE_PROVEN else drawn
 
 
 def screen(request: GatewaySetupRequest, lowest_suite: int) -> Screened:
@@ -165,13 +180,13 @@ def verify(state: AwaitingProofs, message: GatewayProofs) -> list[Verdict]:
     for item in state.pending:
         answer = answers.get(item.entry.entity_id)
         if answer is None or answer.proof is None:
-            verdicts.append(Verdict(item.entry, Result.NO_ANSWER, "no_answer"))
+            verdicts.append(Verdict(item.entry, Result.NO_ANSWER, "no_answer", item.proofs))
             continue
         hash_server = item.proofs.hash_r(answer.proof)
         try:
             item.proofs.verify_i(answer.proof)
         except AuthenticationFailed as error:
-            verdicts.append(Verdict(item.entry, error.result, error.reason))
+            verdicts.append(Verdict(item.entry, error.result, error.reason, item.proofs, answer.proof))
             continue
         session = Established(
             Profile.PNE_SERVER,
@@ -182,5 +197,7 @@ def verify(state: AwaitingProofs, message: GatewayProofs) -> list[Verdict]:
             item.proofs.session_keys(answer.proof, hash_server),
             item.th0,
         )
-        verdicts.append(Verdict(item.entry, Result.SUCCESS, "", session, hash_server))
+        verdicts.append(
+            Verdict(item.entry, Result.SUCCESS, "", item.proofs, answer.proof, session=session, hash_server=hash_server)
+        )
     return verdicts
