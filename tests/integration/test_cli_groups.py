@@ -57,7 +57,7 @@ def test_a_group_across_two_networks(site: Groups) -> None:
     cat.wait_line("invited by ann into the group family")
     (found,) = site.of("ben", "find", "FAM")["items"]
     assert (found["id"], found["owner"], found["policy"]) == (made["id"], "ann", "open")
-    assert site.of("ben", "join", "family") == {"result": "success"}
+    assert site.of("ben", "join", "family") == {"result": "success", "id": made["id"], "owner": "ann"}
     ann.wait_line('"change": "joined"')
     (listed,) = site.ask("group", "list")["items"]
     assert (listed["name"], listed["owner"], set(listed["members"])) == ("family", "ann", {"ann", "ben", "cat"})

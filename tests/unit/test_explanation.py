@@ -104,7 +104,13 @@ def test_nothing_is_older_than_the_device(created: float, attempt: float | None)
     ended = None if attempt is None else Result.AUTHENTICATION_FAILED
     device = dataclasses.replace(WATCH, created_at=created, last_result=ended, last_reason="unknown", last_at=attempt)
     away = Fact(Presence.AWAY, 150.0, Source.SERVER)
-    nothing = {"gateway": None, "session_age": None, "last_reading": None, "network": None, "owner": None}
+    nothing: dict[str, Any] = {
+        "gateway": None,
+        "session_age": None,
+        "last_reading": None,
+        "network": None,
+        "owner": None,
+    }
     found = explain(dataclasses.replace(FINE, device=device, presence=away, texts=1, **nothing))
     assert [one.age for one in found if one.age is not None] == [200.0 - created]
     assert (found[1].good, found[5].good) == (None, False)

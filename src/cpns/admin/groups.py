@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from cpns.admin.networks import device_ids, telling
-from cpns.domain.group import GroupInventory
+from cpns.domain.group import GroupInventory, Named, chosen
 from cpns.domain.network import Policy
 from cpns.errors import NotFound, Result
 from cpns.ids import EntityId, SgId
@@ -27,16 +27,20 @@ class GroupAdmin:
         return await self._store.groups()
 
     async def one(self, name: str) -> GroupInventory:
-        """Return one group, by its ID or name.
+        """Return one group, by its ID, or by its name where only one has it.
 
         Raises:
             NotFound: ``unknown_group``.
+            Conflict: ``ambiguous_group``.
         """
         found = await self._store.group(SgId(name))
-        named = [one for one in await self._store.groups() if one.group.name == name] if found is None else [found]
-        if not named:
+        if found is not None:
+            return found
+        known = {one.group.sg_id: one for one in await self._store.groups()}
+        meant = chosen(name, (Named(sg_id, one.group.name, one.group.owner) for sg_id, one in known.items()))
+        if meant is None:
             raise NotFound("unknown_group", f"There is no group {name[:80]}: see `cpns group list`.")
-        return named[0]
+        return known[meant.sg_id]
 
     async def invite(self, name: str, devices: Sequence[str]) -> dict[EntityId, Result]:
         """Put devices on the list, and have those that can be reached asked; who waits is let in."""

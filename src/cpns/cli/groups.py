@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from cpns.cli.control import Action
+from cpns.domain.group import Named, chosen, is_sg_id
 from cpns.domain.network import Policy
 from cpns.errors import NotFound, Unavailable
 from cpns.ids import SgId, entity_id
@@ -72,7 +73,7 @@ def of_pne(pne: Callable[[], Pne], texts: Texts) -> dict[str, Action]:
     async def heard(given: dict[str, Any]) -> dict[str, Any]:
         return await texts.after(given["after"])
 
-    names = ("create", "find", "list", "join", "invite", "leave", "expel", "owner", "delete", "send")
+    names = ("which", "create", "find", "list", "join", "invite", "leave", "expel", "owner", "delete", "send")
     return {f"group {name}": action(name) for name in names} | {"group heard": heard}
 
 
@@ -81,15 +82,31 @@ class _Groups:
         self._pne = pne
         self._groups: Groups = pne.groups
 
-    async def _named(self, given: dict[str, Any]) -> SgId:
+    async def _meant(self, given: dict[str, Any]) -> Named:
+        """Return which group is meant. An ID is believed, as nobody finds a closed group.
+
+        Raises:
+            NotFound: ``unknown_group``.
+            Conflict: ``ambiguous_group``.
+        """
         wanted = str(given["group"])
-        found = [view.sg_id for view in self._groups.views.values() if wanted in (view.sg_id, view.name)]
-        found = found or [one.sg_id for one in await self._groups.discover(wanted) if wanted in (one.sg_id, one.alias)]
-        if not found and wanted.startswith("sg-"):
-            found = [SgId(wanted)]
-        if not found:
+        mine = [Named(view.sg_id, view.name, view.owner) for view in self._groups.views.values()]
+        found = chosen(wanted, mine)
+        if found is None and is_sg_id(wanted):
+            return Named(SgId(wanted), None, None)
+        if found is None:
+            entries = await self._groups.discover(wanted)
+            found = chosen(wanted, (), [Named(one.sg_id, one.alias, one.owner) for one in entries])
+        if found is None:
             raise NotFound("unknown_group", f"There is no group {wanted[:80]} to be found: see `cpns pne group find`.")
-        return found[0]
+        return found
+
+    async def _named(self, given: dict[str, Any]) -> SgId:
+        return (await self._meant(given)).sg_id
+
+    async def which(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Tell which group is meant."""
+        return {"id": await self._named(given)}
 
     async def create(self, given: dict[str, Any]) -> dict[str, Any]:
         """Make a group."""
@@ -121,8 +138,12 @@ class _Groups:
         return {"items": rows}
 
     async def join(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Join one."""
-        return {"result": (await self._groups.join(await self._named(given))).name.lower()}
+        """Join one, and tell which that is, and whose: others may have made one of that name."""
+        meant = await self._meant(given)
+        result = await self._groups.join(meant.sg_id)
+        view = self._groups.views.get(meant.sg_id)
+        owner = meant.owner if view is None else view.owner
+        return {"id": meant.sg_id, "owner": owner, "result": result.name.lower()}
 
     async def invite(self, given: dict[str, Any]) -> dict[str, Any]:
         """Invite others."""

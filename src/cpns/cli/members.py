@@ -147,4 +147,4 @@ def act(path: Path | None, action: str, sentence: str, output: Output, **argumen
 def invite(path: Path | None, devices: Sequence[str], network: str | None, output: Output) -> None:
     """Have a running gateway or device invite others, and print how it ended for each."""
     found = control.ask(path, "invite", devices=list(devices), network=network)
-    o.show(found, output, ("device", "result"), found["results"].items())
+    o.show_invited(found, output, "`cpns pne run --join NETWORK`.")

@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cpns.cli.options import Output
 
@@ -80,6 +80,14 @@ def _print(what: "Table") -> None:
     # A pipe has no width: nothing is to be folded there.
     width = None if sys.stdout.isatty() else max(200, shutil.get_terminal_size().columns)
     Console(width=width, highlight=False).print(what)
+
+
+def show_invited(document: Mapping[str, Any], output: Output, how_to_join: str) -> None:
+    """Print how it ended for each that was invited; of who said no, how it may come all the same."""
+    results = document["results"]
+    show(document, output, ("device", "result"), results.items())
+    if output is Output.TABLE and "refused_by_user" in results.values():
+        print(f"Who says no is not asked again for an hour. It may come by itself: {how_to_join}", file=sys.stderr)
 
 
 def say(sentence: str, document: object, output: Output) -> None:

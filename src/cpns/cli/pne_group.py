@@ -8,6 +8,7 @@ import typer
 from cpns.cli.options import Devices, Output, PneControl, Print
 from cpns.domain.network import Policy
 
+HOW_TO_JOIN = "`cpns pne group join`."
 app = typer.Typer(name="group", help="Service groups of a running device.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="GROUP", help="Its ID, or its name.", show_default=False)]
@@ -61,7 +62,7 @@ def create(
     )
     o.say(f"{name}: {found['id']}", found, output)
     if output is Output.TABLE and found["results"]:
-        o.print_table(("device", "result"), found["results"].items())
+        o.show_invited(found, output, HOW_TO_JOIN)
 
 
 @app.command()
@@ -106,14 +107,15 @@ def list_all(control: PneControl = None, output: Print = Output.TABLE) -> None:
 
 @app.command()
 def join(id: Id, control: PneControl = None, output: Print = Output.TABLE) -> None:
-    """Have a running device join a group.
+    """Have a running device join a group; of several groups of one name it says which there are, and joins none.
 
     Example: cpns pne group join family --control watch.sock
     """
     from cpns.cli import output as o
 
     found = _ask(control, "join", group=id)
-    o.say(f"{id}: {found['result'].replace('_', ' ')}", found, output)
+    whose = "" if found["owner"] is None else f" of {found['owner']}"
+    o.say(f"{id} ({found['id']}{whose}): {found['result'].replace('_', ' ')}", found, output)
 
 
 @app.command()
@@ -125,7 +127,7 @@ def invite(id: Id, devices: Devices, control: PneControl = None, output: Print =
     from cpns.cli import output as o
 
     found = _ask(control, "invite", group=id, devices=list(devices))
-    o.show(found, output, ("device", "result"), found["results"].items())
+    o.show_invited(found, output, HOW_TO_JOIN)
 
 
 @app.command()
@@ -204,12 +206,13 @@ def watch(
     from cpns.cli.output import plain
 
     left = -1 if count is None else count
+    wanted = None if id is None else _ask(control, "which", group=id)["id"]
     last = _ask(control, "heard", after=None)["last"]
     print("Listening; Ctrl-C ends it.", file=sys.stderr, flush=True)
     while left:
         found = _ask(control, "heard", after=last)
         last = found["last"]
-        for one in (one for one in found["items"] if id in (None, one["group"], one["name"])):
+        for one in (one for one in found["items"] if wanted in (None, one["group"])):
             said = "(too late to be opened)" if one["text"] is None else one["text"]
             late = " (late)" if one["late"] else ""
             line = json.dumps(one) if output is Output.JSON else plain(f"{one['name']}  {one['from']}{late}  {said}")

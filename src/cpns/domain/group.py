@@ -13,13 +13,14 @@ or raises `Refused`.
     leave             -         itself  itself        declines        no
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from cpns.domain.network import Policy
-from cpns.errors import Refused, Result
+from cpns.errors import Conflict, Refused, Result
 from cpns.ids import EntityId, SgId
 
 MAX_GROUPS: Final = 64
@@ -48,7 +49,7 @@ class Group:
     """A service group.
 
     Attributes:
-        name: for people; no two groups have the same.
+        name: for people; groups of others may have the same.
         service: what it is for, a service's name, or None.
         owner: the SG Owner (DEF-5).
         version: grows with every change of what the SG Inventory tells of it.
@@ -214,6 +215,49 @@ Places = Mapping[EntityId, Listed]
 GroupRule = Callable[[Group, Places], GroupChange]
 
 
+class Named(NamedTuple):
+    """What there is to tell groups apart by."""
+
+    sg_id: SgId
+    name: str | None
+    owner: EntityId | None
+
+
+_SG_ID: Final = re.compile(r"sg-[a-z2-7]{16}")
+_MOST_NAMED: Final = 8
+
+
+def is_sg_id(text: str) -> bool:
+    """Whether *text* looks like the ID of a group; then it is no name, whoever gave that."""
+    return _SG_ID.fullmatch(text) is not None
+
+
+def chosen(wanted: str, mine: Iterable[Named], found: Iterable[Named] = ()) -> Named | None:
+    """Return the group that a person means with *wanted*, an ID or a name; None where there is none.
+
+    A name may be that of several groups, as everybody gives the names that he likes: it means the one that the asker is
+    in, else the only one that is found. What looks like an ID is never a name.
+
+    Args:
+        wanted: as it was typed.
+        mine: the groups that the asker is in.
+        found: those that can be found besides.
+
+    Raises:
+        Conflict: ``ambiguous_group``.
+    """
+    for known in ([*mine], [*found]):
+        these = [one for one in known if one.sg_id == wanted]
+        these = these or [one for one in known if one.name == wanted and not is_sg_id(wanted)]
+        if len(these) > 1:
+            which = ", ".join(f"{one.sg_id} of {one.owner}" for one in these[:_MOST_NAMED])
+            rest = f" and {len(these) - _MOST_NAMED} more" if len(these) > _MOST_NAMED else ""
+            raise Conflict("ambiguous_group", f"{len(these)} groups have this name: give one of {which}{rest}.")
+        if these:
+            return these[0]
+    return None
+
+
 def is_about(group: Group, keyword: str) -> bool:
     """Whether a keyword is in the group's name or service, whatever the case."""
     return keyword.casefold() in f"{group.name}\n{group.service or ''}".casefold()
@@ -222,6 +266,11 @@ def is_about(group: Group, keyword: str) -> bool:
 def members(listed: Iterable[Listed]) -> tuple[EntityId, ...]:
     """Return those of a list that are in the group, and in its running epoch."""
     return tuple(one.pne_id for one in listed if one.standing is Standing.MEMBER)
+
+
+def inside(places: Places, whom: Iterable[EntityId]) -> list[EntityId]:
+    """Return who of *whom* is in the group, or comes."""
+    return [pne for pne in whom if _is_member(places, pne)]
 
 
 def standing(places: Places, pne: EntityId) -> Standing | None:
@@ -250,7 +299,9 @@ def join(group: Group, places: Places, pne: EntityId) -> GroupChange:
         return GroupChange("sg_joined", (pne,), {pne: Standing.MEMBER}, joiner=pne)
     if group.policy is Policy.APPROVAL:
         return GroupChange("sg_waits", (pne,), {pne: Standing.PENDING}, joiner=pne)
-    raise Refused(Result.POLICY, "not_on_the_list")
+    if place is Standing.PENDING:
+        raise Refused(Result.POLICY, "not_on_the_list")
+    raise Refused(Result.UNKNOWN_SG, "no_such_group")  # as a closed group is to all who have no place in it
 
 
 def invite(group: Group, places: Places, actor: EntityId | None, whom: Sequence[EntityId]) -> GroupChange:
@@ -270,12 +321,6 @@ def leave(group: Group, places: Places, pne: EntityId) -> GroupChange:
     if pne not in places or standing(places, pne) is Standing.BARRED:
         raise Refused(Result.NOT_A_MEMBER, "not_in_this_group")
     return _without(group, places, "sg_left", {pne: None})
-
-
-def decline(group: Group, places: Places, pne: EntityId) -> GroupChange:
-    """Take a PNE off the list that is invited and does not come; who has come meanwhile stays."""
-    invited = standing(places, pne) is Standing.INVITED
-    return GroupChange("sg_declined", (pne,), {pne: None} if invited else {})
 
 
 def expel(group: Group, places: Places, actor: EntityId | None, whom: Sequence[EntityId]) -> GroupChange:

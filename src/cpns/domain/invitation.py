@@ -6,6 +6,7 @@ counted here instead.
 
 from typing import Final
 
+from cpns.domain.group import Listed, Standing
 from cpns.errors import Refused, Result
 
 OPEN_OF_LIST: Final = 64
@@ -13,11 +14,18 @@ OPEN_OF_LIST: Final = 64
 OPEN_OF_OWNER: Final = 256
 """Of all networks and groups of one owner."""
 INVITATION_SECONDS: Final = 7 * 86400.0
+RENEWED_SECONDS: Final = 3600.0
+"""Who is invited again within that time keeps the invitation that it has."""
 
 
 def is_over(since: float, at: float) -> bool:
     """Whether an invitation of then has ended."""
     return since <= ended_before(at)
+
+
+def is_recent(place: Listed | None, at: float) -> bool:
+    """Whether a place on a group's list is an invitation that need not be made anew: that writes, and is told."""
+    return place is not None and place.standing is Standing.INVITED and at - place.since < RENEWED_SECONDS
 
 
 def ended_before(at: float) -> float:

@@ -24,7 +24,15 @@ CM_OF_PNE: Final = (Limit(16, 60.0), Limit(64, 86400.0))
 """CM Devices that one PNE is assigned."""
 CM_OF_GATEWAY: Final = (Limit(64, 60.0), Limit(1024, 86400.0))
 """CM Devices that one PN GW mediates: it can make any PNE behind it ask."""
-LONGEST_SECONDS: Final = max(one.seconds for one in (JOINS, CREATIONS, *CM_OF_PNE, *CM_OF_GATEWAY))
+ASKS: Final = Limit(3, 60.0)
+"""Questions to one PNE that another one causes: whether it comes into a group, or takes ownership of one."""
+ASKED: Final = Limit(16, 60.0)
+"""Questions of that kind to one PNE, whoever causes them."""
+DECLINED: Final = Limit(1, 3600.0)
+"""A PNE that does not want to come is not asked that again by who asked, nor for whom the group or PN belongs to."""
+LONGEST_SECONDS: Final = max(
+    one.seconds for one in (JOINS, CREATIONS, *CM_OF_PNE, *CM_OF_GATEWAY, ASKS, ASKED, DECLINED)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +48,18 @@ class Pace:
     since: float
 
 
+def is_running(pace: Pace, limit: Limit, at: float) -> bool:
+    """Whether it counts still; a clock that was set back makes nobody wait longer."""
+    return 0 <= at - pace.since < limit.seconds
+
+
 def paced(pace: Pace | None, limit: Limit, at: float) -> Pace:
     """Return the pace with one time more.
 
     Raises:
         Refused: TOO_MANY: it has to wait.
     """
-    if pace is None or not 0 <= at - pace.since < limit.seconds:  # a clock that was set back makes nobody wait longer
+    if pace is None or not is_running(pace, limit, at):
         return Pace(1, at)
     if pace.times >= limit.times:
         raise Refused(Result.TOO_MANY, "too_often")

@@ -199,7 +199,13 @@ class Store(GroupStore, Protocol):
         ...
 
     async def edit(
-        self, pn_id: PnId, subjects: Sequence[EntityId], rule: Rule, at: float, by: EntityId | None
+        self,
+        pn_id: PnId,
+        subjects: Sequence[EntityId],
+        rule: Rule,
+        at: float,
+        by: EntityId | None,
+        asker: EntityId | None = None,
     ) -> Edited:
         """Commit what *rule* makes of the PN and the places of *subjects* in it.
 
@@ -208,6 +214,8 @@ class Store(GroupStore, Protocol):
             subjects: whose places *rule* wants to see.
             rule: of `cpns.domain.membership`; called inside the transaction.
             at: for the audit log, as is *by*, who decided; None for the operator.
+            by: see there.
+            asker: for it a PN that it neither serves nor has a place in is none; None: it may know of all.
 
         Raises:
             Refused: UNKNOWN_PN, or what *rule* raised.

@@ -4,18 +4,25 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cpns.domain.group import MAX_GROUPS, ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup, MakeGroupKey
+from cpns.errors import Result
 from cpns.ids import EntityId, SgId
 
 
 class GroupStore(Protocol):
     """The SG Inventory. See `cpns.ports.Store` for what holds of all its methods."""
 
-    async def group(self, sg_id: SgId) -> GroupInventory | None:
-        """Return one entry of the SG Inventory, or None."""
+    async def group(self, sg_id: SgId, asker: EntityId | None = None, at: float = 0.0) -> GroupInventory | None:
+        """Return one entry of the SG Inventory, or None.
+
+        Args:
+            sg_id: the group.
+            asker: for it a closed group that it has no place in is none; None: it may know of all.
+            at: decides which invitations have ended.
+        """
         ...
 
     async def groups(self) -> list[GroupInventory]:
-        """Return the SG Inventory, by name."""
+        """Return the SG Inventory, by name; names may be equal."""
         ...
 
     async def group_page(
@@ -61,7 +68,8 @@ class GroupStore(Protocol):
         """Commit a new group with its owner as first member.
 
         Raises:
-            Refused: EXISTS: its name is taken. TOO_MANY: its owner is in *most* groups, or makes them too fast.
+            Refused: EXISTS: its owner has one of that name. TOO_MANY: its owner is in *most* groups, or makes them too
+                fast.
         """
         ...
 
@@ -71,9 +79,30 @@ class GroupStore(Protocol):
         """Commit what *rule* makes of the group and its list; see `edit`.
 
         Raises:
-            Refused: UNKNOWN_SG, TOO_MANY (who would come in is in *most* groups, or the list is full), or what *rule*
-                raised.
+            Refused: UNKNOWN_SG (a closed group is none for who has no place in it), TOO_MANY (who would come in is in
+                *most* groups, or the list is full), or what *rule* raised.
         """
+        ...
+
+    async def may_ask(
+        self, what: str, whom: Sequence[EntityId], asking: Sequence[EntityId], at: float
+    ) -> dict[EntityId, Result]:
+        """Note that PNEs are asked something; return SUCCESS for each that may be.
+
+        Args:
+            what: a word for the question.
+            whom: those that are asked, whether they exist or not.
+            asking: who causes that, and whom else it is done for.
+            at: seconds since the epoch.
+
+        Returns:
+            REFUSED_BY_USER for who said no to one of *asking* within the hour; TOO_MANY for who was asked too often by
+            the first of them; OUT_OF_REACH for who was asked too often by all.
+        """
+        ...
+
+    async def declined(self, what: str, pne: EntityId, asking: Sequence[EntityId], about: str, at: float) -> None:
+        """Note that a PNE said no to *asking*; the audit log gets a row ``WHAT_declined`` with *about* as reason."""
         ...
 
     async def groups_named(self, sg_ids: Sequence[SgId]) -> list[Group]:
@@ -96,13 +125,16 @@ class GroupStore(Protocol):
         """Drop what is kept for a time alone, and is over: Group Keys of older epochs, paces."""
         ...
 
-    async def group_key(self, sg_id: SgId, make: MakeGroupKey, at: float) -> KeyedGroup | None:
+    async def group_key(
+        self, sg_id: SgId, make: MakeGroupKey, at: float, of: Sequence[EntityId] | None = None
+    ) -> KeyedGroup | None:
         """Return a group as it is with the Group Key of its running epoch; None where there is no such group.
 
         Args:
             sg_id: the group.
             make: makes that key, where nobody asked for it in this epoch; one key is ever made for an epoch.
             at: decides which older epochs are taken still.
+            of: for these PNEs, none of which is a member where there is no such group; None: for the server itself.
         """
         ...
 

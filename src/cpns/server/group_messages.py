@@ -100,7 +100,7 @@ class GroupMessages:
         if sender is None or sender.via != gateway:
             raise Refused(Result.UNKNOWN_SG, "sender_is_not_behind_that_gateway")
         async with self._busy[message.entity_id]:
-            keyed = await self._groups.sealed_key(message.sg_id)
+            keyed = await self._groups.sealed_key(message.sg_id, [message.entity_id])
             place = None if keyed is None else _place_of(keyed.inventory, message.entity_id)
             if keyed is None or place is None:
                 raise Refused(Result.UNKNOWN_SG, "not_a_group_of_the_sender")

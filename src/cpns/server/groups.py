@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 from cpns.crypto.secret import Secret
 from cpns.domain import group as rules
+from cpns.domain.epoch import seen
 from cpns.domain.group import (
     KEEP_SECONDS,
     MAX_GROUPS,
@@ -20,6 +21,7 @@ from cpns.domain.group import (
     KeyedGroup,
     Standing,
 )
+from cpns.domain.invitation import is_recent
 from cpns.domain.network import Policy
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, SgId
@@ -44,6 +46,8 @@ _log = logging.getLogger("cpns.server")
 
 M = TypeVar("M")
 
+COMES, OWNS = "sg", "sg_owner"
+"""What a PNE is asked: whether it comes into a group, or takes ownership of it."""
 GROUP_KEY_PURPOSE: Final = "group key"
 DELIVERY_SECONDS: Final = 10.0
 """What a PN GW has to take a Group Key; it gives it to its members after that."""
@@ -165,32 +169,57 @@ class Groups:
 
     async def invite(self, sg_id: SgId, actor: EntityId | None, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
         """Put PNEs on the list, and ask those that can be reached; return how it ended for each. Raises `Refused`."""
-        changed = await self._change(sg_id, partial(rules.invite, actor=actor, whom=whom), actor)
-        results: dict[EntityId, Result] = dict.fromkeys(whom, Result.ALREADY_MEMBER)
-        for pne in changed.change.subjects:
-            if changed.change.standings[pne] is Standing.MEMBER:
-                results[pne] = Result.SUCCESS  # it waited for that
-                continue
-            results[pne] = await self._asked(pne, changed.after)
+        group, places = await self._seen_by(actor, sg_id)
+        rules.invite(group, places, actor, whom)  # whoever may not is told so before anything is counted
+        inside = rules.inside(places, whom)
+        outside = [pne for pne in dict.fromkeys(whom) if pne not in inside]
+        asking = () if actor is None else tuple(dict.fromkeys((actor, group.owner)))
+        results = dict.fromkeys(whom, Result.ALREADY_MEMBER) | await self._may_ask(COMES, outside, asking)
+        now = self._clock.now()
+        new = [p for p in outside if results[p] is not Result.TOO_MANY and not is_recent(places.get(p), now)]
+        if new:
+            changed = await self._change(sg_id, partial(rules.invite, actor=actor, whom=new), actor)
+            let_in = [pne for pne, how in changed.change.standings.items() if how is Standing.MEMBER]
+            results.update(dict.fromkeys(let_in, Result.SUCCESS))  # they waited for that
+            outside = [pne for pne in outside if pne not in let_in]
+        for pne in outside:
+            if results[pne] is Result.SUCCESS:
+                results[pne] = await self._asked(pne, group, asking)
         if Result.SUCCESS in results.values():
-            for group in await self._store.groups_named([sg_id]):
-                await self._in_an_epoch(group)
+            for one in await self._store.groups_named([sg_id]):
+                await self._in_an_epoch(one)
         return results
 
-    async def _asked(self, pne: EntityId, group: Group) -> Result:
-        """Ask a PNE whether it comes: let it in, or take it off the list; one that can't be asked may come later."""
+    async def _seen_by(self, asker: EntityId | None, sg_id: SgId) -> tuple[Group, rules.Places]:
+        """Return a group, and its list as the rules see it. Raises `Refused` where there is none for *asker*."""
+        now = self._clock.now()
+        found = await self._store.group(sg_id, asker, now)
+        if found is None:
+            raise Refused(Result.UNKNOWN_SG, "no_such_group")
+        return found.group, seen({one.pne_id: one for one in found.listed}, now)
+
+    async def _may_ask(self, what: str, whom: Sequence[EntityId], asking: Sequence[EntityId]) -> dict[EntityId, Result]:
+        """See `cpns.ports.Store.may_ask`; nothing bounds the operator, for whom *asking* is empty."""
+        if not asking or not whom:
+            return dict.fromkeys(whom, Result.SUCCESS)
+        return await self._store.may_ask(what, whom, asking, self._clock.now())
+
+    async def _asked(self, pne: EntityId, group: Group, asking: Sequence[EntityId]) -> Result:
+        """Ask a PNE whether it comes, and let it in; one that says no, or can't be asked, may come later by itself."""
         question = sg.SgInvitation(group.sg_id, group.name, group.owner, group.service)
         try:
             answer = await self._ask(pne, question, sg.SgInviteResponse)
-            comes = answer.result == Result.SUCCESS
-            changed = await self._change(group.sg_id, partial(rules.join if comes else rules.decline, pne=pne), pne)
+            if answer.result != Result.SUCCESS:
+                await self._store.declined(COMES, pne, asking, group.sg_id, self._clock.now())
+                return Result.told(answer.result, Result.REFUSED_BY_USER)
+            changed = await self._change(group.sg_id, partial(rules.join, pne=pne), pne)
             if changed.change.standings.get(pne) is Standing.PENDING:
                 return Result.PENDING_APPROVAL  # the invitation was taken back meanwhile
         except NoAnswer:
             return Result.OUT_OF_REACH
         except Refused as error:
             return error.result
-        return Result.told(answer.result, Result.REFUSED_BY_USER)
+        return Result.SUCCESS
 
     async def expel(self, sg_id: SgId, actor: EntityId | None, whom: Sequence[EntityId]) -> None:
         """Put PNEs out, and bar them. Raises `Refused`, as all of these.
@@ -228,30 +257,31 @@ class Groups:
         Raises:
             Refused: IN_PROGRESS: one candidate is asked at a time. REFUSED_BY_USER, or `NoAnswer`: it does not agree.
         """
-        found = await self._store.group(sg_id)
-        if found is None:
-            raise Refused(Result.UNKNOWN_SG, "no_such_group")
-        places = {one.pne_id: one for one in found.listed}
-        candidates = rules.candidates(found.group, places, actor, wanted)
+        group, places = await self._seen_by(actor, sg_id)
+        candidates = rules.candidates(group, places, actor, wanted)
         if sg_id in self._passing_on:
             raise Refused(Result.IN_PROGRESS, "a_candidate_is_asked")
         self._passing_on.add(sg_id)
         try:
             for last, to in enumerate(candidates, start=1 - len(candidates)):
                 try:
-                    await self._agrees(to, found.group)
+                    await self._agrees(to, group, actor)
                 except Refused:
                     if last == 0:
                         raise
                     continue
                 break
-            await self._change(sg_id, partial(rules.pass_on, frm=found.group.owner, to=to), actor)
+            await self._change(sg_id, partial(rules.pass_on, frm=group.owner, to=to), actor)
         finally:
             self._passing_on.discard(sg_id)
         return to
 
-    async def _agrees(self, to: EntityId, group: Group) -> None:
+    async def _agrees(self, to: EntityId, group: Group, actor: EntityId | None) -> None:
         """Ask a candidate whether it takes ownership. Raises `Refused` where it does not."""
+        asking = () if actor is None else (actor,)
+        may = (await self._may_ask(OWNS, [to], asking))[to]
+        if may is not Result.SUCCESS:
+            raise Refused(may, "asked_lately")
         answer = await self._ask(to, sg.SgOwnerChangeRequest(group.sg_id, group.owner), sg.SgOwnerChangeResponse)
         if answer.result != Result.SUCCESS:
             raise Refused(Result.told(answer.result, Result.REFUSED_BY_USER), "candidate_does_not_agree")
@@ -295,12 +325,12 @@ class Groups:
     def _make_key(self, vault: Vault, sg_id: SgId, epoch: int) -> bytes:
         return vault.seal(GROUP_KEY_PURPOSE, _key_owner(sg_id, epoch), Secret(self._random(KEY_BYTES)))
 
-    async def sealed_key(self, sg_id: SgId) -> KeyedGroup | None:
-        """Return a group as it is, with the Group Keys that are taken; None where it is no more."""
+    async def sealed_key(self, sg_id: SgId, of: Sequence[EntityId] | None = None) -> KeyedGroup | None:
+        """Return a group as it is, with the Group Keys that are taken; see `cpns.ports.Store.group_key`."""
         vault = self._vault
         if vault is None:
             return None
-        return await self._store.group_key(sg_id, partial(self._make_key, vault), self._clock.now())
+        return await self._store.group_key(sg_id, partial(self._make_key, vault), self._clock.now(), of)
 
     def open_key(self, sg_id: SgId, epoch: int, sealed: bytes) -> Secret:
         """Return a Group Key that `sealed_key` gave. Raises `AuthenticationFailed`: it is none of this server."""
@@ -308,8 +338,8 @@ class Groups:
             raise AuthenticationFailed("no_vault")
         return self._vault.open(GROUP_KEY_PURPOSE, _key_owner(sg_id, epoch), sealed)
 
-    async def _keyed(self, sg_id: SgId) -> tuple[GroupInventory, Secret] | None:
-        found = await self.sealed_key(sg_id)
+    async def _keyed(self, sg_id: SgId, of: Sequence[EntityId] | None = None) -> tuple[GroupInventory, Secret] | None:
+        found = await self.sealed_key(sg_id, of)
         if found is None:
             return None
         return found.inventory, self.open_key(sg_id, found.inventory.group.epoch, found.sealed_key)
@@ -335,8 +365,8 @@ class Groups:
         Raises:
             Refused: UNKNOWN_SG, for what does not exist as for a group that no PNE behind it is in.
         """
-        keyed = await self._keyed(request.sg_id)
-        if keyed is None or not set(keyed[0].members).intersection(behind(self._sessions, gateway)):
+        keyed = await self._keyed(request.sg_id, behind(self._sessions, gateway))
+        if keyed is None:
             raise Refused(Result.UNKNOWN_SG, "not_a_group_of_the_asker")
         return GroupKeyGiven(Result.SUCCESS, keyed[0].group.epoch, keyed[1].reveal())
 

@@ -30,6 +30,8 @@ from cpns.wire.registry import MAX_MEMBERS, Change, Presence, Source
 
 _log = logging.getLogger("cpns.server")
 
+COMES: Final = "pn"
+"""What a PNE is asked: whether it comes into a PN."""
 INVITE_TIMEOUT: Final = 20.0
 """Seconds that a PN GW has to ask invited PNEs and to bring those that accept."""
 SWITCH_TIMEOUT: Final = 5.0
@@ -83,7 +85,8 @@ class Networks:
     async def _edit(self, pn_id: PnId, subjects: Sequence[EntityId], rule: Rule, actor: Actor) -> Edited:
         own = () if actor.role is not Role.PNE or actor.entity_id is None else (actor.entity_id,)
         concerned = tuple(dict.fromkeys([*subjects, *own]))
-        return await self._store.edit(pn_id, concerned, rule, self._clock.now(), actor.entity_id)
+        asker = actor.entity_id
+        return await self._store.edit(pn_id, concerned, rule, self._clock.now(), by=asker, asker=asker)
 
     async def sweep(self) -> None:
         """End invitations that are over."""
@@ -127,11 +130,26 @@ class Networks:
 
     async def _invite(self, pn_id: PnId, actor: Actor, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
         edited = await self._edit(pn_id, whom, partial(membership.invite, actor=actor, whom=whom), actor)
-        gateway = edited.after.gateway_id
+        asking: tuple[EntityId, ...] = ()  # operator and PN GW may ask as they like
+        if actor.role is Role.PNE and actor.entity_id is not None:
+            asking = tuple(dict.fromkeys([actor.entity_id, edited.after.owner or actor.entity_id]))
+        results = dict.fromkeys(whom, Result.SUCCESS)
+        if asking:
+            results = await self._store.may_ask(COMES, whom, asking, self._clock.now())
+        asked = tuple(pne for pne, may in results.items() if may is Result.SUCCESS)
+        if asked:
+            results |= await self._asked(edited.after, asked)
+        for pne in asked:
+            if results[pne] is Result.REFUSED_BY_USER:
+                await self._store.declined(COMES, pne, asking, pn_id, self._clock.now())
+        return results
+
+    async def _asked(self, network: Network, whom: tuple[EntityId, ...]) -> dict[EntityId, Result]:
+        """Let the PN GW ask those that it reaches; return how it ended for each."""
         try:
-            async with self._asking(gateway) as run:
-                request = pm.InviteRequest(pn_id, tuple(whom))
-                asked = await self._gateways.ask(gateway, request, pm.InviteResponse, INVITE_TIMEOUT)
+            async with self._asking(network.gateway_id) as run:
+                request = pm.InviteRequest(network.pn_id, whom)
+                asked = await self._gateways.ask(network.gateway_id, request, pm.InviteResponse, INVITE_TIMEOUT)
                 run.proved = True
         except NoAnswer:
             return dict.fromkeys(whom, Result.OUT_OF_REACH)

@@ -354,6 +354,20 @@ ROWS: Final = (
         (_EPOCHS + "test_who_joins_again_and_again_waits_and_may_always_leave",),
     ),
     Bound(
+        "questions that one device causes to another in a minute",
+        "domain.pace.ASKS.times",
+        "domain.pace.ASKED.times",
+        (),
+        ("integration/test_group_asking.py::test_one_asker_and_all_askers_have_a_pace",),
+    ),
+    Bound(
+        "times in an hour that a device is asked which said no",
+        "domain.pace.DECLINED.times",
+        ENTITIES,
+        (),
+        ("integration/test_group_asking.py::test_who_says_no_is_not_asked_again_and_may_come_by_itself",),
+    ),
+    Bound(
         "epochs of a group, besides those that put somebody out",
         "one for all that come and leave in that time",
         "domain.epoch.GATHER_SECONDS",

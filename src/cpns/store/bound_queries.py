@@ -9,9 +9,11 @@ from sqlalchemy import Connection, Select, Table, bindparam, delete, func, selec
 
 from cpns.domain import invitation
 from cpns.domain.group import Standing
-from cpns.domain.pace import Limit, Pace, paced
+from cpns.domain.inventory import Outcome
+from cpns.domain.pace import ASKED, ASKS, DECLINED, Limit, Pace, is_running, paced
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId
+from cpns.store.audit_queries import record
 from cpns.store.dialect import insert_or_update
 from cpns.store.schema import group_places, groups, networks, paces, standings
 
@@ -59,9 +61,51 @@ def check_groups(connection: Connection, pnes: Sequence[EntityId], most: int) ->
 
 def keep_pace(connection: Connection, pne_id: EntityId, what: str, limit: Limit, at: float) -> None:
     """Note that a PNE does something once more. Raises `Refused` where it has to wait."""
+    _put_pace(connection, pne_id, what, paced(_pace(connection, pne_id, what), limit, at))
+
+
+def _pace(connection: Connection, pne_id: EntityId, what: str) -> Pace | None:
     row = connection.execute(_PACE, {"pne": pne_id, "what": what}).one_or_none()
-    pace = paced(None if row is None else Pace(*row), limit, at)
+    return None if row is None else Pace(*row)
+
+
+def _put_pace(connection: Connection, pne_id: EntityId, what: str, pace: Pace) -> None:
     connection.execute(_PUT_PACE, {"pne_id": pne_id, "what": what, "times": pace.times, "since": pace.since})
+
+
+def may_ask(
+    connection: Connection, what: str, whom: Sequence[EntityId], asking: Sequence[EntityId], at: float
+) -> dict[EntityId, Result]:
+    """See `cpns.ports.Store.may_ask`."""
+    return {pne: _may_ask(connection, what, pne, asking, at) for pne in whom}
+
+
+def _may_ask(connection: Connection, what: str, pne: EntityId, asking: Sequence[EntityId], at: float) -> Result:
+    for one in asking:
+        declined = _pace(connection, one, f"{what} declined by {pne}")
+        if declined is not None and is_running(declined, DECLINED, at):
+            return Result.REFUSED_BY_USER
+    own, all_ = f"asks {pne}", "asked"
+    try:
+        pace = paced(_pace(connection, asking[0], own), ASKS, at)
+    except Refused as error:
+        return error.result
+    try:
+        of_all = paced(_pace(connection, pne, all_), ASKED, at)
+    except Refused:
+        return Result.OUT_OF_REACH  # what others do is not told
+    _put_pace(connection, asking[0], own, pace)
+    _put_pace(connection, pne, all_, of_all)
+    return Result.SUCCESS
+
+
+def declined(
+    connection: Connection, what: str, pne: EntityId, asking: Sequence[EntityId], about: str, at: float
+) -> None:
+    """See `cpns.ports.Store.declined`."""
+    for one in asking:
+        _put_pace(connection, one, f"{what} declined by {pne}", Pace(DECLINED.times, at))
+    record(connection, [Outcome(at, f"{what}_declined", pne, pne, Result.SUCCESS, about)])
 
 
 def forget_paces(connection: Connection, before: float) -> None:

@@ -49,9 +49,24 @@ from cpns.store.audit_queries import record
 from cpns.store.dialect import DriverSql, driver_select, insert_or_update
 from cpns.store.schema import audit, group_keys, group_places, groups, senders
 
-_ALL = select(groups).order_by(groups.c.name)
+_ALL = select(groups).order_by(groups.c.name, groups.c.sg_id)
 _ONE = select(groups).where(groups.c.sg_id == bindparam("id"))
-_NAMED = select(groups).where(groups.c.name == bindparam("name"))
+_OWN_NAMED = (
+    select(groups.c.sg_id).where(groups.c.owner == bindparam("owner"), groups.c.name == bindparam("name")).limit(1)
+)
+_counts = (group_places.c.standing != Standing.LEAVING.value) & or_(
+    group_places.c.standing != Standing.INVITED.value, group_places.c.at > bindparam("since")
+)
+_KNOWN = _ONE.where(
+    or_(
+        bindparam("asker", type_=Text).is_(None),
+        groups.c.policy != Policy.CLOSED.value,
+        exists().where(
+            group_places.c.sg_id == groups.c.sg_id, group_places.c.pne_id == bindparam("asker", type_=Text), _counts
+        ),
+    )
+)
+"""A closed group is none for who has no place on its list, and costs no statement more than one that does not exist."""
 _THESE = select(groups).where(groups.c.sg_id.in_(bindparam("ids", expanding=True))).order_by(groups.c.sg_id)
 _PLACES = (
     select(
@@ -76,7 +91,7 @@ _PAGE = _PLACES.where(
 ).limit(bindparam("limit"))
 _any_of = group_places.c.pne_id.in_(bindparam("pnes", expanding=True))
 _is_member = group_places.c.standing == Standing.MEMBER.value
-_ONE_IS_IN = select(group_places.c.pne_id).where(group_places.c.sg_id == bindparam("id"), _any_of, _is_member).limit(1)
+_ONE_IS_IN = _ONE.where(exists().where(group_places.c.sg_id == groups.c.sg_id, _any_of, _is_member))
 _MEMBERS_IN = (
     select(group_places.c.sg_id)
     .distinct()
@@ -146,10 +161,18 @@ def _listed(
     return Listed(pne, Standing(standing), at, newest, None if run is None else SenderKey(run, verify_key), epoch)
 
 
-def inventory(connection: Connection, sg_id: SgId) -> GroupInventory | None:
+def inventory(
+    connection: Connection, sg_id: SgId, asker: EntityId | None = None, at: float = 0.0
+) -> GroupInventory | None:
     """See `cpns.ports.Store.group`."""
-    row = connection.execute(_ONE, {"id": sg_id}).one_or_none()
-    return None if row is None else GroupInventory(_group(row), tuple(_places(connection, sg_id).values()))
+    found = _known(connection, sg_id, asker, at)
+    return None if found is None else GroupInventory(found, tuple(_places(connection, sg_id).values()))
+
+
+def _known(connection: Connection, sg_id: SgId, asker: EntityId | None, at: float) -> Group | None:
+    """Return a group that *asker* may know of; None: the operator, or the server itself."""
+    row = connection.execute(_KNOWN, {"id": sg_id, "asker": asker, "since": ended_before(at)}).one_or_none()
+    return None if row is None else _group(row)
 
 
 def inventories(connection: Connection) -> list[GroupInventory]:
@@ -173,8 +196,8 @@ def page(
     only: EntityId | None,
 ) -> GroupInventory | None:
     """See `cpns.ports.Store.group_page`."""
-    row = connection.execute(_ONE, {"id": sg_id}).one_or_none()
-    if row is None or connection.execute(_ONE_IS_IN, {"id": sg_id, "pnes": list(of)}).one_or_none() is None:
+    row = connection.execute(_ONE_IS_IN, {"id": sg_id, "pnes": list(of)}).one_or_none()
+    if row is None:
         return None
     group = _group(row)
     wanted = {"id": sg_id, "after": after, "limit": limit, "only": only, "whole": group.owner == asker}
@@ -208,8 +231,8 @@ def create(connection: Connection, new: Group, most: int) -> None:
     """See `cpns.ports.Store.create_group`."""
     bound_queries.check_groups(connection, [new.owner], most)
     bound_queries.keep_pace(connection, new.owner, "create", pace.CREATIONS, new.created_at)
-    if connection.execute(_NAMED, {"name": new.name}).one_or_none() is not None:
-        raise Refused(Result.EXISTS, "name_is_taken")
+    if connection.execute(_OWN_NAMED, {"owner": new.owner, "name": new.name}).one_or_none() is not None:
+        raise Refused(Result.EXISTS, "own_group_of_that_name")  # of those of others nothing is told
     _all_active(connection, [new.owner])
     connection.execute(_ADD, {**asdict(new), "policy": new.policy.value})
     owner = {"sg_id": new.sg_id, "pne_id": new.owner, "standing": Standing.MEMBER.value, "at": new.created_at}
@@ -221,10 +244,10 @@ def change(
     connection: Connection, sg_id: SgId, rule: GroupRule, at: float, by: EntityId | None, most: int = MAX_GROUPS
 ) -> ChangedGroup:
     """See `cpns.ports.Store.change_group`."""
-    row = connection.execute(_ONE, {"id": sg_id}).one_or_none()
-    if row is None:
+    before = _known(connection, sg_id, by, at)
+    if before is None:
         raise Refused(Result.UNKNOWN_SG, "no_such_group")
-    return _apply(connection, _group(row), rule, at, by, most)
+    return _apply(connection, before, rule, at, by, most)
 
 
 def _apply(
@@ -342,11 +365,15 @@ def _all_active(connection: Connection, pnes: Sequence[EntityId]) -> None:
             raise Refused(Result.NOT_ALLOWED, "no_active_device")
 
 
-def key(connection: Connection, sg_id: SgId, make: MakeGroupKey, at: float) -> KeyedGroup | None:
+def key(
+    connection: Connection, sg_id: SgId, make: MakeGroupKey, at: float, of: Sequence[EntityId] | None = None
+) -> KeyedGroup | None:
     """See `cpns.ports.Store.group_key`."""
-    found = inventory(connection, sg_id)
-    if found is None:
+    statement = _ONE if of is None else _ONE_IS_IN
+    row = connection.execute(statement, {"id": sg_id, "pnes": list(of or ())}).one_or_none()
+    if row is None:
         return None
+    found = GroupInventory(_group(row), tuple(_places(connection, sg_id).values()))
     running = found.group.epoch
     keys = epoch_queries.keys(connection, sg_id, at)
     sealed = keys.pop(running, None)

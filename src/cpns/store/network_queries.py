@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Text, bindparam, delete, exists, func, insert, or_, select, update
 
 from cpns.domain.inventory import Establishment, Outcome
 from cpns.domain.invitation import ended_before, is_over
@@ -39,6 +39,21 @@ MAX_LISTED: Final = 10_000
 _SHOWN = select(*(column for column in networks.c if column.name != "served_since"))
 _NETWORK = driver_select(_SHOWN, networks.c.pn_id, 1)
 _NETWORKS = _SHOWN.order_by(networks.c.pn_id)
+_asker = bindparam("asker", type_=Text)
+_KNOWN = _SHOWN.where(
+    networks.c.pn_id == bindparam("id"),
+    or_(
+        _asker.is_(None),
+        networks.c.gateway_id == _asker,
+        exists().where(members.c.pn_id == networks.c.pn_id, members.c.pne_id == _asker),
+        exists().where(
+            standings.c.pn_id == networks.c.pn_id,
+            standings.c.pne_id == _asker,
+            or_(standings.c.standing != Standing.INVITED.value, standings.c.at > bindparam("since")),
+        ),
+    ),
+)
+"""A PN is none for who neither serves it nor has a place in it, and costs no statement more than one that is none."""
 _OF_GATEWAY = (
     select(networks.c.pn_id)
     .where(networks.c.gateway_id == bindparam("gateway_id"))
@@ -365,12 +380,19 @@ def _outcomes(finished: Establishment, admissions: Mapping[EntityId, Admission])
 
 
 def edit(
-    connection: Connection, pn_id: PnId, subjects: Sequence[EntityId], rule: Rule, at: float, by: EntityId | None
+    connection: Connection,
+    pn_id: PnId,
+    subjects: Sequence[EntityId],
+    rule: Rule,
+    at: float,
+    by: EntityId | None,
+    asker: EntityId | None = None,
 ) -> Edited:
     """See `cpns.ports.Store.edit`."""
-    before = network(connection, pn_id)
-    if before is None:
+    row = connection.execute(_KNOWN, {"id": pn_id, "asker": asker, "since": ended_before(at)}).one_or_none()
+    if row is None:
         raise Refused(Result.UNKNOWN_PN, "no_such_pn")
+    before = _network(*row)
     places, _ = _places(connection, pn_id, subjects, at)
     if before.owner is None:
         first = connection.execute(_FIRST, {"pn_id": pn_id}).scalar_one_or_none()

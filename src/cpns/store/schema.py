@@ -144,7 +144,6 @@ groups = Table(
     Column("keep", BigInteger, nullable=False, server_default="86400"),
     Column("begun", Double, nullable=False, server_default="0"),
     Column("due", Double),
-    Index("groups_by_name", "name", unique=True),
     Index("groups_by_owner", "owner"),
     Index("groups_by_due", "due"),
 )

@@ -39,6 +39,7 @@ from cpns.domain.inventory import (
 from cpns.domain.membership import Rule
 from cpns.domain.network import Admitted, Edited, Inventory, Network, Present, Waiting
 from cpns.domain.pace import LONGEST_SECONDS
+from cpns.errors import Result
 from cpns.ids import EntityId, PnId, SgId
 from cpns.store import (
     audit_queries,
@@ -145,12 +146,17 @@ class ServerStore:
         return await self._database.run(partial(network_queries.establish, finished=establishment))
 
     async def edit(
-        self, pn_id: PnId, subjects: Sequence[EntityId], rule: Rule, at: float, by: EntityId | None
+        self,
+        pn_id: PnId,
+        subjects: Sequence[EntityId],
+        rule: Rule,
+        at: float,
+        by: EntityId | None,
+        asker: EntityId | None = None,
     ) -> Edited:
         """See `cpns.ports.Store`."""
-        return await self._database.run(
-            partial(network_queries.edit, pn_id=pn_id, subjects=subjects, rule=rule, at=at, by=by)
-        )
+        edit = partial(network_queries.edit, pn_id=pn_id, subjects=subjects, rule=rule, at=at, by=by, asker=asker)
+        return await self._database.run(edit)
 
     async def expire_invitations(self, at: float, limit: int) -> list[Network]:
         """See `cpns.ports.Store`."""
@@ -237,9 +243,10 @@ class ServerStore:
         """See `cpns.ports.Store`."""
         await self._database.run(partial(cm_queries.may_reassign, cm_device_id=cm_device_id, reassign=reassign))
 
-    async def group(self, sg_id: SgId) -> GroupInventory | None:
+    async def group(self, sg_id: SgId, asker: EntityId | None = None, at: float = 0.0) -> GroupInventory | None:
         """See `cpns.ports.Store`."""
-        return await self._database.run(partial(group_queries.inventory, sg_id=sg_id), write=False)
+        find = partial(group_queries.inventory, sg_id=sg_id, asker=asker, at=at)
+        return await self._database.run(find, write=False)
 
     async def groups(self) -> list[GroupInventory]:
         """See `cpns.ports.Store`."""
@@ -288,6 +295,17 @@ class ServerStore:
         change = partial(group_queries.change, sg_id=sg_id, rule=rule, at=at, by=by, most=most)
         return await self._database.run(change)
 
+    async def may_ask(
+        self, what: str, whom: Sequence[EntityId], asking: Sequence[EntityId], at: float
+    ) -> dict[EntityId, Result]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(bound_queries.may_ask, what=what, whom=whom, asking=asking, at=at))
+
+    async def declined(self, what: str, pne: EntityId, asking: Sequence[EntityId], about: str, at: float) -> None:
+        """See `cpns.ports.Store`."""
+        decline = partial(bound_queries.declined, what=what, pne=pne, asking=asking, about=about, at=at)
+        await self._database.run(decline)
+
     async def groups_named(self, sg_ids: Sequence[SgId]) -> list[Group]:
         """See `cpns.ports.Store`."""
         return await self._database.run(partial(group_queries.named, sg_ids=sg_ids), write=False)
@@ -308,9 +326,11 @@ class ServerStore:
         """See `cpns.ports.Store`."""
         await self._database.run(partial(_sweep_bounds, at=at))
 
-    async def group_key(self, sg_id: SgId, make: MakeGroupKey, at: float) -> KeyedGroup | None:
+    async def group_key(
+        self, sg_id: SgId, make: MakeGroupKey, at: float, of: Sequence[EntityId] | None = None
+    ) -> KeyedGroup | None:
         """See `cpns.ports.Store`."""
-        return await self._database.run(partial(group_queries.key, sg_id=sg_id, make=make, at=at))
+        return await self._database.run(partial(group_queries.key, sg_id=sg_id, make=make, at=at, of=of))
 
     async def silent_owners(self, since: float) -> list[tuple[Group, tuple[EntityId, ...]]]:
         """See `cpns.ports.Store`."""
