@@ -3,23 +3,27 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from aiocoap import Message
+from aiocoap import CON, Message
+from aiocoap.numbers.codes import POST
 from aiocoap.transports.tcp import _serialize
 
+from cpns.domain.inventory import Kind
 from cpns.errors import NoAnswer, Result, Unavailable
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.service.system import random_bytes
+from cpns.transport import oscore
 from cpns.transport.endpoint import Inbound
 from cpns.transport.errors import Code
-from cpns.wire import application
+from cpns.wire import application, codec
 from cpns.wire import messages as m
 from cpns.wire.registry import CPNS_PATH
 from tests.support.lossy import Datagram, Fates, flipped, honest
 from tests.support.raw import RawTcp, RawUdp, Scripted, ScriptedPne, ask, result_of
-from tests.support.tap import Scene, Seen, bodies, frames_of, one_body, opened, scene
+from tests.support.tap import Scene, Seen, bodies, body_of, frames_of, one_body, opened, scene
 from tests.support.world import SERVER, World, push_of, until, world
 
 GATEWAY = EntityId("gw-1")
@@ -205,15 +209,15 @@ async def test_nothing_unprotected_is_relayed(here: World) -> None:
     stranger = Scripted("stranger")
     here.closes(stranger)
     link = await stranger.link(on.pan.address)
-    for oscore, code in ((None, 0x81), (b"\x09\x01\x77\x77\x77\x77", 0x81)):
+    for option, code in ((None, 0x81), (b"\x09\x01\x77\x77\x77\x77", 0x81)):
         message = Message(code=2, payload=b"\x01" * 20, uri_host=str(SERVER), uri_path=("readings",))
-        message.opt.oscore = oscore
+        message.opt.oscore = option
         message.remote = link.remote
         exchange = stranger.endpoint._tokens.open(message)
         async with asyncio.timeout(5):
             assert int((await exchange.next()).code) == code
         stranger.endpoint._tokens.close(exchange)
-        assert len(on.uplink.seen) == before + (0 if oscore is None else 2)
+        assert len(on.uplink.seen) == before + (0 if option is None else 2)
     assert await stored(here) == []
 
 
@@ -325,6 +329,48 @@ async def test_nothing_unprotected_passes_once_the_hop_stands(here: World, sourc
         assert result_of(await ask(link, message, path=path)) == (code, Result.AUTHENTICATION_FAILED)
     assert snapshot(on, pne) == before
     await pne._present_again()
+
+
+def confirmable(message: Message) -> bytes:
+    message.mtype, message.mid, message.token = CON, 1, b"t"
+    return bytes(message.encode())
+
+
+async def first_answer(on: Scene, datagram: bytes) -> Any:
+    """Send *datagram* to the PAN from a port of its own; return the first body that comes back."""
+    raw = await RawUdp.open(on.pan.address)
+    try:
+        raw.send(datagram)
+        await until(lambda: [one for one in raw.got if Message.decode(one).payload])
+        return next(body_of(Message.decode(one).payload) for one in raw.got if Message.decode(one).payload)
+    finally:
+        raw.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        pytest.param({}, m.Challenge, id="none"),
+        pytest.param({"content_format": 50}, m.Challenge, id="another Content-Format"),
+        pytest.param({"uri_host": "127.0.0.1"}, m.ErrorBody, id="the address as Uri-Host"),
+    ],
+)
+async def test_what_options_an_unprotected_request_may_have(here: World, options: Any, shape: type[Any]) -> None:
+    """No Uri-Host: it names an entity, and there is none of that name. What Content-Format it has nobody looks at."""
+    on = await scene(here)
+    pne = ScriptedPne("pne-1", await here.key(Kind.PNE, "pne-1"))
+    message = Message(code=POST, uri_path=(CPNS_PATH,), payload=codec.encode(pne.begin()), **options)
+    assert type(await first_answer(on, confirmable(message))) is shape
+
+
+@pytest.mark.req("SES-2")
+async def test_a_protected_request_without_its_destination_ends_at_the_gateway(here: World) -> None:
+    on = await scene(here)
+    (pne,) = await on.pnes(["pne-1"])
+    assert pne._way.session is not None
+    outer, _ = oscore.protect_request(pne._way.session, "readings", b"", None)
+    outer.opt.uri_host = None
+    assert await first_answer(on, confirmable(outer)) == m.ErrorBody(Result.AUTHENTICATION_FAILED)
 
 
 @pytest.mark.req("SES-2")
