@@ -114,7 +114,7 @@ def test_nothing_is_older_than_the_device(created: float, attempt: float | None)
     found = explain(dataclasses.replace(FINE, device=device, presence=away, texts=1, **nothing))
     assert [one.age for one in found if one.age is not None] == [200.0 - created]
     assert (found[1].good, found[5].good) == (None, False)
-    assert found[5].what == "was never here; 1 texts wait for it"
+    assert found[5].what == "never had a session here; 1 texts wait for it"
 
 
 async def test_it_is_told_of_a_live_device(tmp_path: Path) -> None:
@@ -124,7 +124,12 @@ async def test_it_is_told_of_a_live_device(tmp_path: Path) -> None:
         gateway = await one.start_gateway(answer_timeout=0.5)
         pne = await one.joined_pne("pne-1", gateway)
         await pne.send(pne.next_reading({"n": 1}))
-        assert [finding.good for finding in await admin.explain("pne-1")] == [*[True] * 7, None]
+        found = await admin.explain("pne-1")
+        assert [finding.good for finding in found] == [*[True] * 7, None]
+        assert "pne-1 came first" in found[-1].what
+        assert pne.joined is not None
+        await server.networks.settle(pne.joined.pn_id, policy=None, alias=None, owner=EntityId("pne-1"))
+        assert (await admin.explain("pne-1"))[-1].what == "pne-1 owns it"
         await one.provision(Kind.PNE, "pne-2")
         one.keys["pne-2"] = Secret(random_bytes(32))
         await one.start_pne("pne-2", gateway, timer=0.5)

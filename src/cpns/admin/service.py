@@ -180,6 +180,8 @@ class Admin:
         pne = device.entity_id
         session = None if self._server is None else await self._server.overview.session(pne)
         is_connected = await self.connected([] if gateway is None else [gateway.entity_id])
+        network = await self._store.membership(pne)
+        inventory = None if network is None else await self._store.inventory(network[0])
         facts = Facts(
             now=self._clock.now(),
             running=self._server is not None,
@@ -189,7 +191,9 @@ class Admin:
             session_age=None if session is None else session[0],
             confirmed=session is not None and session[1],
             last_reading=await self._store.last_reading(device.entity_id),
-            network=await self._store.membership(device.entity_id),
+            network=network,
+            owner=None if inventory is None else inventory.network.owner,
+            stands_in=None if inventory is None else inventory.first,
             waiting=tuple(waiting),
             presence=(await self.presences([pne]))(pne),
             texts=len(await self._store.pushes_for(device.entity_id, self._clock.now())),

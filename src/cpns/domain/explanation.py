@@ -184,7 +184,7 @@ def _reach(facts: Facts) -> Finding:
     if facts.presence is None:
         return Finding("reach", None, f"the server does not run{waits}")
     if not _tried(facts.device) or facts.presence.at < facts.device.created_at:  # the server's start is no news of it
-        return Finding("reach", False, f"was never here{waits}", next_step=_KEEP)
+        return Finding("reach", False, f"never had a session here{waits}", next_step=_KEEP)
     name = facts.presence.presence.name.lower()
     what = f"{name}, says {_SAYS[facts.presence.source]}{waits}"
     good = {Presence.ASLEEP: None, Presence.AWAY: False}.get(facts.presence.presence, True)
