@@ -1,6 +1,7 @@
 """Rules of the house that no linter of ours knows."""
 
 import ast
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +60,12 @@ def test_source(path: Path) -> None:
     long = {f.name: f.end_lineno - f.lineno + 1 for f in functions(tree) if f.end_lineno is not None}
     assert {name: lines for name, lines in long.items() if lines > MAX_FUNCTION_LINES} == {}
     assert [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_lines_end_at_lf_alone(path: Path) -> None:
+    """These end lines at U+2028 and a dozen other characters, which a text may hold."""
+    assert not re.search(r"\b(splitlines|iter_lines|aiter_lines)\(", path.read_text(encoding="utf-8"))
 
 
 def test_there_are_sources() -> None:

@@ -69,7 +69,7 @@ def _read(file: Path) -> bytes:
 def _sheet(rows: list[tuple[str, Row, bytes]]) -> bytes:
     """Return a sheet for the server, with the keys that were drawn."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)  # a note may hold a CR
     writer.writerow(COLUMNS)
     writer.writerows((id, row.gateway or "", row.note or "", row.owner or "", key.hex()) for id, row, key in rows)
     return text.getvalue().encode()

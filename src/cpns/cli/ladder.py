@@ -54,7 +54,7 @@ class Traces:
                 file.seek(offset)
                 whole = file.read().rpartition(b"\n")[0]
             self._offsets[path] = offset + len(whole) + bool(whole)
-            found.extend(Traced(**json.loads(line)) for line in whole.splitlines())
+            found.extend(Traced(**json.loads(line)) for line in whole.split(b"\n") if line)
         return sorted(found, key=lambda one: one.at)
 
 

@@ -40,7 +40,14 @@ def age(seconds: float | None) -> str:
 
 def json_text(document: object) -> str:
     """Return one JSON document as it is printed."""
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return json_for_output(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def json_for_output(text: str) -> str:
+    """Return the same JSON as *text*; on a terminal without what would steer it, or show letters in another order."""
+    if not sys.stdout.isatty():
+        return text
+    return "".join(char if char == "\n" or char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 def print_json(document: object) -> None:

@@ -257,7 +257,7 @@ class Story:
         self.say(f"{HOME} was mended, and runs again")
         printed = await self.stage.call("gateway", "revoke", SHED, "--data", self.stage.data("server"), "--yes")
         self.console.print(f"  $ cpns gateway revoke {SHED}", style="bold")
-        for line in printed.splitlines():
+        for line in printed.split("\n"):
             self.console.print(f"  {line}", style="dim", soft_wrap=True, highlight=False)
         await self.turn_up(HOME)
 

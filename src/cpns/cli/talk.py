@@ -387,7 +387,7 @@ def tail(data: Path, device: str | None, after: int | None, count: int | None, o
         told = 0
         async with contextlib.aclosing(_lines(client, params)) as lines:
             async for line in lines:
-                print(line if output is Output.JSON else _reading(line), flush=True)
+                print(o.json_for_output(line) if output is Output.JSON else _reading(line), flush=True)
                 told += 1
         if told != count:
             raise Unavailable("server_gone", f"The server in {data} was stopped.")
@@ -400,8 +400,11 @@ async def _lines(client: httpx.AsyncClient, params: dict[str, Any]) -> AsyncGene
         if response.is_error:
             await response.aread()
             answer_of(response)
-        async for line in response.aiter_lines():
-            yield line
+        rest = b""
+        async for chunk in response.aiter_bytes():  # httpx's own lines end at U+2028 too, which a text may hold
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                yield line.decode()
 
 
 def _reading(line: str) -> str:

@@ -1,8 +1,9 @@
 """Sheets of devices: CSV as people and spreadsheets write it, read so that no row is lost and none invented.
 
 What is understood: commas, semicolons or tabs, a line ``sep=;``, any case in the header, empty columns at its end,
-blank lines. A quote has to close in the line where it opens: a cell that goes on in the next line could as well be a
-quote that was forgotten, which takes whole rows in.
+blank lines. Lines end at LF, which a CR may precede; in a file without any LF, at CR. A quote has to close in the line
+where it opens: a cell that goes on in the next line could as well be a quote that was forgotten, which takes whole rows
+in.
 """
 
 import csv
@@ -17,7 +18,6 @@ from cpns.errors import BadInput
 COLUMNS: Final = ("id", "gateway", "note", "owner", "key")
 SEPARATORS: Final = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
-_LINE_END = re.compile("\r\n|\n|\r")
 _DECLARED = re.compile(r'"?sep=([^A-Za-z0-9"\s]|\t)"?\Z', re.IGNORECASE)
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -69,7 +69,9 @@ def read_sheet(text: str) -> Sheet:
     Raises:
         BadInput: ``bad_csv``: there is no header, or one with a column that is not known; ``no_rows``.
     """
-    lines = [(number, line) for number, line in enumerate(_LINE_END.split(text.lstrip("\ufeff")), 1) if line.strip()]
+    ends = "\n" if "\n" in text else "\r"  # as spreadsheets once wrote them
+    whole = (line.removesuffix("\r") for line in text.lstrip("\ufeff").split(ends))
+    lines = [(number, line) for number, line in enumerate(whole, 1) if line.strip()]
     declared = _DECLARED.match(lines[0][1].strip(" ")) if lines else None
     if declared is not None:
         del lines[0]

@@ -11,7 +11,7 @@ from typing import Any
 
 def machine() -> dict[str, object]:
     """Return what a reader needs to place the figures."""
-    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    model = [line for line in Path("/proc/cpuinfo").read_text().split("\n") if line.startswith("model name")]
     return {
         "cpu": model[0].split(":", 1)[1].strip() if model else platform.processor(),
         "cores": os.cpu_count(),
