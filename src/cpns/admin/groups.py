@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from cpns.admin.networks import device_ids, telling
+from cpns.admin.networks import telling
+from cpns.domain.given import devices_to_name
 from cpns.domain.group import GroupInventory, Named, chosen
 from cpns.domain.network import Policy
 from cpns.errors import NotFound, Result
@@ -46,13 +47,13 @@ class GroupAdmin:
         """Put devices on the list, and have those that can be reached asked; who waits is let in."""
         sg_id = (await self.one(name)).group.sg_id
         with telling():
-            return await self._groups.invite(sg_id, None, device_ids(devices))
+            return await self._groups.invite(sg_id, None, devices_to_name(devices))
 
     async def expel(self, name: str, devices: Sequence[str]) -> None:
         """Put devices out, and bar them."""
         sg_id = (await self.one(name)).group.sg_id
         with telling():
-            await self._groups.expel(sg_id, None, device_ids(devices))
+            await self._groups.expel(sg_id, None, devices_to_name(devices))
 
     async def delete(self, name: str) -> None:
         """End a group."""

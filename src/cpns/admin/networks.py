@@ -7,14 +7,14 @@ from typing import Final
 
 from cpns.domain import membership
 from cpns.domain.credential import DeviceCredential
+from cpns.domain.given import devices_to_name
 from cpns.domain.inventory import HeldThrough, Kind
 from cpns.domain.network import Inventory, Policy, Waiting
-from cpns.errors import BadInput, Conflict, NoAnswer, NotFound, Refused, Result, Unavailable, UserError
-from cpns.ids import EntityId, PnId, entity_id
+from cpns.errors import Conflict, NoAnswer, NotFound, Refused, Result, Unavailable, UserError
+from cpns.ids import EntityId, PnId
 from cpns.ports import Store
 from cpns.server.networks import Networks
 from cpns.service.provisioning import Provisioning, find_entity
-from cpns.wire.registry import MAX_BATCH
 
 _WHY: Final = {
     "not_in_this_pn": "It is not in this network: see `cpns network show`.",
@@ -165,19 +165,12 @@ class PnAdmin:
 
     async def _devices(self, names: Sequence[str]) -> list[EntityId]:
         found = []
-        for name in device_ids(names):
+        for name in devices_to_name(names):
             entity = await find_entity(self._store, name)
             if entity is None or entity.kind is not Kind.PNE:
                 raise NotFound("unknown_entity", f"There is no device {name[:80]}: see `cpns device list`.")
             found.append(entity.entity_id)
         return found
-
-
-def device_ids(names: Sequence[str]) -> list[EntityId]:
-    """Return the devices that an action names, each once. Raises `BadInput`: none, too many, or no ID."""
-    if not 0 < len(names) <= MAX_BATCH:
-        raise BadInput("bad_request", f"Name 1 to {MAX_BATCH} devices.")
-    return [entity_id(name) for name in dict.fromkeys(names)]
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from cpns.admin.groups import GroupAdmin
 from cpns.admin.networks import PnAdmin
 from cpns.domain.credential import DeviceCredential
 from cpns.domain.explanation import Facts, Finding, explain, explain_stranger
+from cpns.domain.given import text_to_say
 from cpns.domain.inventory import Entity, KeptPush, Kind, Outcome, State, StoredReading
 from cpns.domain.presence import Fact
-from cpns.errors import BadInput, Conflict, NotFound, Refused, Unavailable, WireError
+from cpns.errors import Conflict, NotFound, Refused, Unavailable
 from cpns.ids import EntityId
 from cpns.ports import Clock, Store
 from cpns.server.gateways import Gateways
@@ -227,10 +228,7 @@ class Admin:
             Conflict: ``refused_by_device``, ``too_many_pushes``.
             Unavailable: ``server_not_running``, ``not_established``, ``gateway_away`` or ``asleep``.
         """
-        try:
-            application.encode_text(text)
-        except WireError as error:
-            raise BadInput("bad_text", f"A text has up to {application.MAX_TEXT_CHARS} characters.") from error
+        text_to_say(text)
         server = self._running()
         device = (await self.entity(Kind.PNE, name)).entity_id
         push = server.pushes.new(text)

@@ -181,6 +181,7 @@ def run(
     """
     from cpns.cli.private import credential_of
     from cpns.cli.run_gateway import run_gateway
+    from cpns.domain.given import name_for_people
     from cpns.domain.inventory import Kind
     from cpns.gateway.config import GatewayConfig, PanConfig
 
@@ -190,12 +191,13 @@ def run(
         raise typer.BadParameter("give at least one --pan or --secure-pan", param_hint="--pan")
     if tls_ca is not None and not tls:
         raise typer.BadParameter("give --tls too", param_hint="--tls-ca")
+    named = None if alias is None else name_for_people(alias, "a network")
     (host, port), *more_servers = addresses([server], "--server")
     credential = credential_of(key, Kind.GATEWAY)
     settings = GatewayConfig(
         credential.entity_id,
         credential.server_id,
-        *(host, port, tuple(pans), data, alias, suite, lowest_suite, tls, tls_ca, announce),
+        *(host, port, tuple(pans), data, named, suite, lowest_suite, tls, tls_ca, announce),
         *(batch_window, answer_timeout, setup_timeout, uplink_patience, keepalive, half_open, session_age),
         hold=hold,
         take_over=take_over,

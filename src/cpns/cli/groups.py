@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from cpns.cli.control import Action
+from cpns.domain.given import devices_to_name, name_for_people, text_to_say
 from cpns.domain.group import Named, chosen, is_sg_id
 from cpns.domain.network import Policy
 from cpns.errors import NotFound, Unavailable
@@ -14,6 +15,7 @@ from cpns.ids import SgId, entity_id
 from cpns.pne.app import Pne
 from cpns.pne.group_messages import GroupText
 from cpns.pne.groups import Groups
+from cpns.wire.codec import is_alias
 from cpns.wire.registry import JoinPolicy, Place
 
 SEND_SECONDS: Final = 30.0
@@ -94,7 +96,7 @@ class _Groups:
         found = chosen(wanted, mine)
         if found is None and is_sg_id(wanted):
             return Named(SgId(wanted), None, None)
-        if found is None:
+        if found is None and is_alias(wanted):
             entries = await self._groups.discover(wanted)
             found = chosen(wanted, (), [Named(one.sg_id, one.alias, one.owner) for one in entries])
         if found is None:
@@ -110,16 +112,18 @@ class _Groups:
 
     async def create(self, given: dict[str, Any]) -> dict[str, Any]:
         """Make a group."""
-        invite = [entity_id(name) for name in given["invite"]]
+        invite = devices_to_name(given["invite"]) if given["invite"] else []
         policy = JoinPolicy[Policy(given["policy"]).name]
+        name, service = name_for_people(given["name"], "a group"), _service(given)
         made, results = await self._groups.create(
-            *(given["name"], policy, given["service"], invite), vouched=given["vouched"], keep=given["keep"]
+            *(name, policy, service, invite), vouched=given["vouched"], keep=given["keep"]
         )
         return {"id": made, "name": given["name"], "results": _names(results)}
 
     async def find(self, given: dict[str, Any]) -> dict[str, Any]:
         """Look for groups."""
-        found = await self._groups.discover(given["keyword"], given["service"])
+        keyword = None if given["keyword"] is None else name_for_people(given["keyword"], "a group")
+        found = await self._groups.discover(keyword, _service(given))
         rows = [
             {"id": one.sg_id, "name": one.alias, "service": one.service, "owner": one.owner}
             | {"policy": JoinPolicy(one.policy).name.lower()}
@@ -147,7 +151,7 @@ class _Groups:
 
     async def invite(self, given: dict[str, Any]) -> dict[str, Any]:
         """Invite others."""
-        results = await self._groups.invite(await self._named(given), [entity_id(name) for name in given["devices"]])
+        results = await self._groups.invite(await self._named(given), devices_to_name(given["devices"]))
         return {"results": _names(results)}
 
     async def leave(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -157,7 +161,7 @@ class _Groups:
 
     async def expel(self, given: dict[str, Any]) -> dict[str, Any]:
         """Put others out."""
-        await self._groups.expel(await self._named(given), [entity_id(name) for name in given["devices"]])
+        await self._groups.expel(await self._named(given), devices_to_name(given["devices"]))
         return {"expelled": given["devices"]}
 
     async def owner(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -167,9 +171,10 @@ class _Groups:
 
     async def send(self, given: dict[str, Any]) -> dict[str, Any]:
         """Say something to one."""
+        text = text_to_say(given["text"])
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                await self._pne.messages.send(await self._named(given), given["text"])
+                await self._pne.messages.send(await self._named(given), text)
         except TimeoutError:
             raise Unavailable(
                 "not_sent", "The way to the server is away: some members may have it. Try again when it is back."
@@ -180,6 +185,10 @@ class _Groups:
         """End one."""
         await self._groups.delete(await self._named(given))
         return {"deleted": given["group"]}
+
+
+def _service(given: dict[str, Any]) -> str | None:
+    return None if given["service"] is None else name_for_people(given["service"], "a service")
 
 
 def _names(results: Any) -> dict[str, str]:  # noqa: ANN401  # by device

@@ -7,6 +7,7 @@ from typing import Any
 from cpns.cli import control, groups
 from cpns.cli import output as o
 from cpns.cli.options import Output
+from cpns.domain.given import devices_to_name
 from cpns.errors import NotFound
 from cpns.gateway.app import Gateway
 from cpns.ids import PnId, entity_id
@@ -34,11 +35,11 @@ def of_pne(pne: Pne, texts: groups.Texts) -> dict[str, control.Action]:
         return named | {"version": found.version, "members": [_member(entry) for entry in entries]}
 
     async def invite(given: dict[str, Any]) -> dict[str, Any]:
-        results = await pne.network.invite([entity_id(name) for name in given["devices"]])
+        results = await pne.network.invite(devices_to_name(given["devices"]))
         return {"results": {name: result.name.lower() for name, result in results.items()}}
 
     async def expel(given: dict[str, Any]) -> dict[str, Any]:
-        await pne.network.expel([entity_id(name) for name in given["devices"]])
+        await pne.network.expel(devices_to_name(given["devices"]))
         return {"expelled": given["devices"]}
 
     async def release(_: dict[str, Any]) -> dict[str, Any]:
@@ -82,11 +83,11 @@ def of_gateway(gateway: Gateway) -> dict[str, control.Action]:
         return {"networks": copies, "groups": in_groups, "held": sum(pan.relay.holding for pan in gateway.pans)}
 
     async def invite(given: dict[str, Any]) -> dict[str, Any]:
-        results = await gateway.invite(pn_of(given), [entity_id(name) for name in given["devices"]])
+        results = await gateway.invite(pn_of(given), devices_to_name(given["devices"]))
         return {"results": {name: result.name.lower() for name, result in results.items()}}
 
     async def expel(given: dict[str, Any]) -> dict[str, Any]:
-        await gateway.networks.expel(pn_of(given), [entity_id(name) for name in given["devices"]])
+        await gateway.networks.expel(pn_of(given), devices_to_name(given["devices"]))
         return {"expelled": given["devices"]}
 
     async def release(given: dict[str, Any]) -> dict[str, Any]:

@@ -95,6 +95,7 @@ def run(
     """
     from cpns.cli.private import credential_of
     from cpns.cli.run_pne import Habits, run_pne
+    from cpns.domain.given import devices_to_name
     from cpns.domain.inventory import Kind
     from cpns.ids import PnId, entity_id
     from cpns.pne.config import PneConfig, Where
@@ -114,7 +115,7 @@ def run(
         session_age=session_age,
         join=None if join is None else PnId(entity_id(join)),
         setup_type=SetupType.ALL_IN_REACH if invite_all else SetupType.LISTED if invite else SetupType.GATEWAY_ONLY,
-        invite=tuple(entity_id(name) for name in invite or ()),
+        invite=tuple(devices_to_name(invite)) if invite else (),
         waits=wait,
         trace=trace,
     )

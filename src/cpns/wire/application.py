@@ -126,10 +126,12 @@ def encode_push(push: Push) -> bytes:
     """Return the payload of ``POST /inbox``: ``[push_id, text]``.
 
     Raises:
-        WireError: as `encode_text`.
+        WireError: as `encode_text`, the push ID counted.
     """
     encode_text(push.text)
-    return cbor2.dumps([push.push_id, push.text])
+    data = cbor2.dumps([push.push_id, push.text])
+    decode_push(data)
+    return data
 
 
 def decode_push(data: bytes) -> Push:

@@ -65,7 +65,7 @@ def _addresses(value: object) -> bool:
 
 def is_alias(value: object) -> bool:
     """Whether *value* may be an alias."""
-    return type(value) is str and 0 < len(value.encode()) <= r.MAX_ALIAS_BYTES and value.isprintable()
+    return type(value) is str and value.isprintable() and 0 < len(value.encode()) <= r.MAX_ALIAS_BYTES
 
 
 _EPH_SIZES = (
