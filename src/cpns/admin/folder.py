@@ -15,7 +15,6 @@ import contextlib
 import fcntl
 import json
 import os
-import stat
 import time
 import tomllib
 from collections.abc import Iterator
@@ -29,7 +28,7 @@ from cpns.ids import EntityId, entity_id
 from cpns.ports import Randomness
 from cpns.service import origin
 from cpns.service.system import SystemClock
-from cpns.store.files import create_private
+from cpns.store.files import create_private, private_folder
 from cpns.store.vault import create_kek_file, create_passphrase_kek, open_vault
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Folder:
         from cpns.store.server_store import ServerStore  # half a second, and most commands do without
 
         server = entity_id(server_id)
-        self._make()
+        private_folder(self.path)
         if any(path.exists() for path in (self.settings, self.kek, self.file)):
             raise Conflict("exists", f"{self.path} holds a server already: give another --data, or use that one.")
         opened = ServerStore.open(self.file if store is None else store)
@@ -97,22 +96,6 @@ class Folder:
         line = "" if store is None else f"store = {json.dumps(store)}\n"
         create_private(self.settings, _TOML.format(id=json.dumps(server), store=line).encode())
         return server
-
-    def _make(self) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileExistsError):
-                self.path.mkdir(mode=0o700)
-            status = self.path.stat()
-            if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                if any(self.path.iterdir()) or status.st_uid != os.geteuid():
-                    raise BadInput(
-                        "data_open_to_others",
-                        f"{self.path} is open to other users and not empty: name a new folder, or run chmod 700.",
-                    )
-                self.path.chmod(0o700)
-        except OSError as error:
-            raise BadInput("data_not_made", f"The folder {self.path} can't be made: {error.strerror}.") from error
 
     def server_id(self) -> EntityId:
         """Return the ID of the server that was set up here.

@@ -27,7 +27,7 @@ def run_gateway(config: GatewayConfig, eukey: Secret, control: Path | None) -> i
     check_authority(config.tls_ca)
 
     async def role(stop: asyncio.Event) -> int:
-        store = _open_store(config)
+        store = None if config.data is None else GatewayStore.open(config.data / "gateway.db")
         try:
             return await _serve(config, eukey, store, control, stop)
         finally:
@@ -45,16 +45,6 @@ def check_authority(tls_ca: Path | None) -> None:
         ssl.create_default_context(cafile=tls_ca)
     except OSError as error:
         raise BadInput("bad_certificate", f"{tls_ca} can't be used ({error.strerror}).") from error
-
-
-def _open_store(config: GatewayConfig) -> GatewayStore | None:
-    if config.data is None:
-        return None
-    try:
-        config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput("data_not_made", f"The folder {config.data} can't be made: {error.strerror}.") from error
-    return GatewayStore.open(config.data / "gateway.db")
 
 
 async def _serve(

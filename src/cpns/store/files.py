@@ -1,5 +1,6 @@
-"""Small files that nobody else may read."""
+"""Small files that nobody else may read, and folders of such."""
 
+import contextlib
 import errno
 import os
 import stat
@@ -8,6 +9,31 @@ from pathlib import Path
 from cpns.errors import BadInput, Conflict, NotFound
 
 _MOST_BYTES = 65536
+
+
+def private_folder(path: Path) -> None:
+    """Make the folder *path* where there is none, for its owner alone; one that is there and empty becomes so.
+
+    Raises:
+        BadInput: code ``data_not_made``; ``data_open_to_others``: others may look in or put something there, and it is
+            not empty, or it is another user's.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        status = path.stat()
+        if status.st_uid != os.geteuid():
+            raise BadInput("data_open_to_others", f"{path} belongs to another user: name a folder of your own.")
+        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            if any(path.iterdir()):
+                raise BadInput(
+                    "data_open_to_others",
+                    f"{path} is open to other users and not empty: name a new folder, or run chmod 700.",
+                )
+            path.chmod(0o700)
+    except OSError as error:
+        raise BadInput("data_not_made", f"The folder {path} can't be made: {error.strerror}.") from error
 
 
 def create_private(path: Path, content: bytes) -> None:

@@ -11,6 +11,7 @@ from cpns.domain.inventory import HeldLocalEukey
 from cpns.ids import EntityId, PnId
 from cpns.store.database import Database
 from cpns.store.dialect import insert_once, insert_or_update
+from cpns.store.files import private_folder
 from cpns.store.schema import cm_keys, local_eukeys, served
 
 _SERVED = select(served.c.pn_id).order_by(served.c.pn_id)
@@ -36,7 +37,11 @@ class GatewayStore:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open the store at *path*, made when missing. Blocks; raises as `Database` does."""
+        """Open the store at *path*; it and its folder are made when missing. Blocks.
+
+        Raises as `private_folder` and `Database` do.
+        """
+        private_folder(path.parent)
         return cls(Database(path))
 
     async def served(self) -> list[PnId]:

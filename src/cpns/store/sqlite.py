@@ -1,5 +1,6 @@
 """SQLite under `Database`: one file, one writer at a time by the file's own lock."""
 
+import errno
 import os
 import sqlite3
 from contextlib import suppress
@@ -35,8 +36,8 @@ class Sqlite:
 
     def make_engine(self) -> Engine:
         """See `Backend`."""
-        # SQLite gives -wal and -shm the mode of the file itself.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # SQLite gives -wal and -shm the mode of the file itself. O_NOFOLLOW: nobody's link leads us to another file.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         engine = create_engine(
             URL.create("sqlite", database=str(self._path)),
             connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},  # the commit has its own
@@ -79,6 +80,8 @@ class Sqlite:
             # The low byte is the primary code; the driver's own errors have none.
             code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
             return unavailable(error, self.name, cause, _WHAT_TO_DO.get(code, "see the server's log"))
+        if isinstance(cause, OSError) and cause.errno == errno.ELOOP:
+            return unavailable(error, self.name, cause, "it is a link: put the file itself there")
         if isinstance(cause, OSError):
             return unavailable(error, self.name, cause, _WHAT_TO_DO[sqlite3.SQLITE_CANTOPEN])
         return error
