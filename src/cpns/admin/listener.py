@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import uvicorn
 
 from cpns.admin.api import create_app
 from cpns.admin.service import Admin
+from cpns.admin.socket_file import SocketFile
 from cpns.errors import BadInput, Unavailable
 
 _TICK = 0.01
@@ -40,17 +40,19 @@ class Listener:
             timeout_graceful_shutdown=1,
         )
         self._server = _Uvicorn(config)
+        self._file: SocketFile | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Accept requests; an older socket of a server that died is replaced.
+        """Accept requests; the socket of a server that died is replaced.
 
         Raises:
             BadInput: ``data_path_too_long``.
+            Conflict: ``socket_taken``: something else lies there, or somebody answers.
             Unavailable: ``admin_socket``: it can't be made.
         """
-        listening = _bind(self._path)
-        self._task = asyncio.create_task(self._server.serve(sockets=[listening]))
+        self._file = self._bind()
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._file.socket]))
         while not self._server.started:
             if self._task.done():
                 self._task.result()
@@ -58,25 +60,20 @@ class Listener:
             await asyncio.sleep(_TICK)
 
     async def close(self) -> None:
-        """End followers, finish requests, and take the socket away."""
+        """Take the socket away, end followers, and finish requests."""
+        if self._file is not None:
+            self._file.remove()
         self._admin.close()
         self._server.should_exit = True
         if self._task is not None:
             await self._task
-        self._path.unlink(missing_ok=True)
 
-
-def _bind(path: Path) -> socket.socket:
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)  # so that not even for a moment anyone else may connect
-    try:
-        path.unlink(missing_ok=True)
-        listening.bind(str(path))
-    except OSError as error:
-        listening.close()
-        if len(os.fsencode(path)) > 107:
-            raise BadInput("data_path_too_long", f"{path} is too long for a socket: name a shorter --data.") from error
-        raise Unavailable("admin_socket", f"{path} can't be made: {error.strerror}.") from error
-    finally:
-        os.umask(before)
-    return listening
+    def _bind(self) -> SocketFile:
+        try:
+            return SocketFile(self._path)
+        except OSError as error:
+            path = self._path
+            if len(os.fsencode(path)) > 107:
+                told = f"{path} is too long for a socket: name a shorter --data."
+                raise BadInput("data_path_too_long", told) from error
+            raise Unavailable("admin_socket", f"{path} can't be made: {error.strerror}.") from error

@@ -6,11 +6,11 @@ The file's permission is the authentication, as for the admin API of a server.
 import asyncio
 import contextlib
 import json
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from cpns.admin.socket_file import SocketFile
 from cpns.errors import BadInput, CpnsError, Refused, Unavailable, UserError
 
 MAX_LINE: Final = 64 * 1024
@@ -20,38 +20,41 @@ Action = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class Control:
-    """Serves *actions* by name at *path*."""
+    """Serves *actions* by name at *path*, which is ours from the start: before its role opens or connects anything.
+
+    Raises:
+        Conflict: ``socket_taken``: another role runs there, or something else lies there.
+        Unavailable: ``control_socket``: the socket can't be made.
+    """
 
     def __init__(self, path: Path, actions: Mapping[str, Action]) -> None:
-        self._path = path
         self._actions = actions
         self._server: asyncio.Server | None = None
+        try:
+            self._file = SocketFile(path)
+        except OSError as error:
+            raise Unavailable("control_socket", f"{path} can't be made: {error.strerror or error}.") from error
 
     async def start(self) -> None:
-        """Accept commands. Raises Unavailable (``control_socket``) where the socket can't be made."""
-        before = os.umask(0o177)  # so that not even for a moment anyone else may connect
-        try:
-            self._path.unlink(missing_ok=True)
-            self._server = await asyncio.start_unix_server(self._serve, self._path, limit=MAX_LINE)
-        except OSError as error:
-            raise Unavailable("control_socket", f"{self._path} can't be made: {error.strerror or error}.") from error
-        finally:
-            os.umask(before)
+        """Answer commands, those that wait first."""
+        self._server = await asyncio.start_unix_server(self._serve, sock=self._file.socket, limit=MAX_LINE)
 
     async def close(self) -> None:
         """Take no more commands."""
+        self._file.remove()
         if self._server is not None:
             self._server.close()
-            self._path.unlink(missing_ok=True)
+        self._file.socket.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError):
-            command = json.loads(await reader.readline())
-            writer.write(json.dumps(await self._answer(command)).encode() + b"\n")
+        with contextlib.suppress(OSError):
+            writer.write(json.dumps(await self._answer(await _command(reader))).encode() + b"\n")
             await writer.drain()
         writer.close()
 
-    async def _answer(self, command: dict[str, Any]) -> dict[str, Any]:
+    async def _answer(self, command: dict[str, Any] | None) -> dict[str, Any]:
+        if command is None:
+            return {"error": "bad_command", "detail": f"A command is a JSON object in a line of {MAX_LINE} bytes."}
         action = self._actions.get(str(command.pop("action", "")))
         if action is None:
             return {"error": "unknown_action", "detail": "This cpns does not know that command: use the same version."}
@@ -59,6 +62,15 @@ class Control:
             return {"result": await action(command)}
         except CpnsError as error:
             return {"error": _code(error), "detail": _sentence(error)}
+
+
+async def _command(reader: asyncio.StreamReader) -> dict[str, Any] | None:
+    """Return what somebody asks for; None where it is none, or too long."""
+    try:
+        found = json.loads(await reader.readline())
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _code(error: CpnsError) -> str:
@@ -85,12 +97,16 @@ def ask(path: Path | None, action: str, **arguments: Any) -> dict[str, Any]:  # 
 
     async def run() -> Any:  # noqa: ANN401
         try:
-            reader, writer = await asyncio.open_unix_connection(path, limit=MAX_LINE)
+            reader, writer = await asyncio.open_unix_connection(path)
         except OSError as error:
             raise Unavailable("not_running", f"Nothing runs at {path}: start it with --control {path}.") from error
-        writer.write(json.dumps({"action": action, **arguments}).encode() + b"\n")
-        answer = json.loads(await reader.readline() or b'{"error": "gone", "detail": "It ended meanwhile."}')
-        writer.close()
+        try:
+            writer.write(json.dumps({"action": action, **arguments}).encode() + b"\n")
+            answer = json.loads(await reader.read() or b'{"error": "gone", "detail": "It ended meanwhile."}')
+        except OSError as error:
+            raise Unavailable("gone", "It ended meanwhile.") from error
+        finally:
+            writer.close()
         return answer
 
     answer = asyncio.run(run())

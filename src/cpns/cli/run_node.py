@@ -84,7 +84,7 @@ def run_node(config: NodeConfig, habits: Habits, output: Output) -> int:
     log_to_stderr()
 
     async def role(stop: asyncio.Event) -> int:
-        store = _open_store(habits.data)
+        store = None if habits.data is None else GatewayStore.open(habits.data / "node.db")
         try:
             return await _Run(config, habits, store, output).until(stop)
         finally:
@@ -92,16 +92,6 @@ def run_node(config: NodeConfig, habits: Habits, output: Output) -> int:
                 await store.close()
 
     return run(role)
-
-
-def _open_store(data: Path | None) -> GatewayStore | None:
-    if data is None:
-        return None
-    try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput("data_not_made", f"The folder {data} can't be made: {error.strerror}.") from error
-    return GatewayStore.open(data / "node.db")
 
 
 class _Run:
@@ -153,6 +143,15 @@ class _Run:
         actions: dict[str, Action] = {"mode": self._change, "rekey": self._rekey, "status": self._status}
         actions |= groups.of_pne(self._present, self._texts)
         door = None if habits.control is None else Control(habits.control, actions)
+        try:
+            await self._work(door, stop)
+        finally:
+            if door is not None:
+                await door.close()
+            await self._node.close()
+        return self._readings.end()
+
+    async def _work(self, door: Control | None, stop: asyncio.Event) -> None:
         await self._node.start()
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait()), asyncio.create_task(self._events.lost())]
         if self._readings.wanted:
@@ -166,10 +165,6 @@ class _Run:
         finally:
             for task in tasks:
                 task.cancel()
-            if door is not None:
-                await door.close()
-            await self._node.close()
-        return self._readings.end()
 
     async def _send(self) -> None:
         async for body in self._readings.bodies():

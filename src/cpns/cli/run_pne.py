@@ -94,12 +94,21 @@ class _Run:
             BrokenPipeError: nobody reads our standard output any more.
             Unavailable: ``no_network``, ``output_failed``.
         """
+        control = self._habits.control
+        door = None if control is None else Control(control, of_pne(self._pne, self._texts))
+        try:
+            await self._work(door, stop)
+        finally:
+            if door is not None:
+                await door.close()
+            await self._pne.close()
+        return self._readings.end()
+
+    async def _work(self, door: Control | None, stop: asyncio.Event) -> None:
         try:
             await self._pne.start()
         except OSError as error:
             raise Unavailable("no_network", f"No socket to reach the gateway ({error.strerror or error}).") from error
-        habits = self._habits
-        door = None if habits.control is None else Control(habits.control, of_pne(self._pne, self._texts))
         tasks: list[asyncio.Task[object]] = [
             asyncio.create_task(self._pne.run()),
             asyncio.create_task(stop.wait()),
@@ -117,10 +126,6 @@ class _Run:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            if door is not None:
-                await door.close()
-            await self._pne.close()
-        return self._readings.end()
 
     async def _send(self) -> None:
         """Send one after the other; the next is taken when the server has acknowledged the one before."""
