@@ -1,6 +1,9 @@
 """Several processes of one server, over one PostgreSQL and NATS: it does not matter which one is asked."""
 
 import asyncio
+import io
+import logging
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,10 +11,14 @@ from typing import Any
 import pytest
 
 from cpns.admin.service import Admin
+from cpns.cli.run import NotedHandler
+from cpns.crypto.secret import Secret
 from cpns.errors import NoAnswer, Unavailable
 from cpns.ids import EntityId, PnId
 from cpns.server.revocations import LOOK_SECONDS
-from cpns.service.system import SystemClock
+from cpns.service.system import SystemClock, random_bytes
+from cpns.store.vault import FileVault
+from cpns.transport.siblings import HELLO_SECONDS, connect
 from cpns.wire import pn_messages as pm
 from cpns.wire.registry import JoinPolicy, Presence
 from tests.support.groups import FAST, all_have
@@ -245,6 +252,26 @@ async def test_what_is_forged_or_said_again_over_nats_is_not_heard(site: Site) -
     assert asked == ["a secret text"]
     assert await other.server.send(EntityId("alice"), "inbox", push_of("still")) == "alice got still"
     await spy.close()
+
+
+async def test_another_server_with_our_id_is_one_warning(site: Site) -> None:
+    """It says that it is there three times a second, and nothing that it says opens with our vault."""
+    nats, _ = site
+    written = io.StringIO()
+    handler = NotedHandler(logging.StreamHandler(written))
+    logger = logging.getLogger("cpns.server")
+    logger.addHandler(handler)
+    try:
+        strange = await connect(nats.url, SERVER, FileVault(Secret(random_bytes(32)), random_bytes), random_bytes)
+        await asyncio.sleep(6 * HELLO_SECONDS)
+        await strange.close()
+    finally:
+        logger.removeHandler(handler)
+    (warning,) = written.getvalue().splitlines()
+    assert SERVER in warning
+    assert "vault" in warning
+    handler.close()
+    assert re.search(r"vault.*\((\d{2,}) times", written.getvalue())
 
 
 async def test_a_gateway_elsewhere_is_asked_or_said_to_be_away(site: Site) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 
+from cpns.admin import twin
 from cpns.admin.folder import Folder
 from cpns.admin.listener import Listener
 from cpns.admin.service import Admin
@@ -76,9 +77,11 @@ async def _serve(
 ) -> int:
     clock = SystemClock()
     store = folder.open_store()
+    in_folder = isinstance(folder.store(), Path)
+    alone = twin.held(config.server_id, folder.path) if in_folder else contextlib.nullcontext()
     try:
         await origin.claim(store, config.server_id, vault, clock, random_bytes)
-        async with _siblings(config, vault) as siblings:
+        async with alone, _siblings(config, vault) as siblings:
             server = Server(config, store, vault, clock, random_bytes, trace_to(config.trace), siblings)
             provisioning = Provisioning(config.server_id, store, vault, clock, random_bytes, server)
             listener = Listener(Admin(config.server_id, store, provisioning, server, clock), folder.socket)

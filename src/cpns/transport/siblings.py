@@ -74,6 +74,7 @@ class NatsSiblings:
 
     def __init__(self, url: str, server_id: EntityId, vault: Vault, random: Randomness) -> None:
         self._url = url
+        self._server_id = server_id
         self._prefix = f"cpns.{server_id.encode().hex()}"
         self._vault = vault
         self._random = random
@@ -224,7 +225,10 @@ class NatsSiblings:
         try:
             opened = self._vault.open(PURPOSE, message.subject, message.data).reveal()
         except AuthenticationFailed:
-            _log.warning("a forged message came over NATS", extra=by(Party("NATS", 0)))
+            said = (
+                "what came over NATS in the name of %s was not sealed by our vault: another server has its ID, or lies"
+            )
+            _log.warning(said, self._server_id, extra=by(Party("NATS", 0)))
             return None
         one, at, process, what, number, argument = cbor2.loads(opened)
         if process == self._own or one in self._seen or abs(time.time() - at) > STALE_SECONDS:
