@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import socket
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -424,7 +425,7 @@ async def test_a_device_that_is_there_is_reached_and_revoked_at_once(live: Live)
     assert 0 < pong["seconds"] < 5
     status = await told(await live.client.get("/status"))
     expected = {"id": SERVER, "running": True, "sessions": 2, "gateways": 1, "devices": 1, "last_reading": 0}
-    assert status == expected
+    assert status == expected | {"listening": list(live.world.address)}
     shown = await told(await live.client.get("/devices/pne-1"))
     assert (shown["connected"], shown["last_result"], shown["last_via"]) == (True, "success", "gw-1")
     [network] = (await told(await live.client.get("/networks")))["items"]
@@ -588,7 +589,8 @@ async def test_a_lazy_vault_is_the_vault() -> None:
 async def test_the_socket_is_for_its_owner_and_goes_with_the_server(live: Live, tmp_path: Path) -> None:
     folder = Folder(tmp_path / "srv")
     await folder.create("server.example", None, random_bytes)
-    folder.socket.write_text("left by one that died")
+    with socket.socket(socket.AF_UNIX) as died:
+        died.bind(str(folder.socket))
     umask = os.umask(0)
     try:
         with folder.hold():

@@ -164,6 +164,7 @@ def _add_rest(router: APIRouter, admin: Admin) -> None:
             id=found.server_id,
             running=found.sessions is not None,
             sessions=found.sessions,
+            listening=found.listening,
             gateways=found.gateways,
             devices=found.devices,
             last_reading=found.last_reading,

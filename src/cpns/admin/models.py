@@ -431,11 +431,12 @@ class Exposure(BaseModel):
 
 
 class Status(BaseModel):
-    """A server at a glance; `sessions` is null where it does not run."""
+    """A server at a glance; `sessions`, and host and port where it listens, are null where it does not run."""
 
     id: str
     running: bool
     sessions: int | None
+    listening: tuple[str, int] | None
     gateways: int
     devices: int
     last_reading: int

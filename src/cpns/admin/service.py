@@ -41,10 +41,11 @@ NOUNS: Final = {Kind.PNE: "device", Kind.GATEWAY: "gateway"}
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A server at a glance; `sessions` is None where it does not run."""
+    """A server at a glance; `sessions`, and host and port where it listens, are None where it does not run."""
 
     server_id: EntityId
     sessions: int | None
+    listening: tuple[str, int] | None
     gateways: int
     devices: int
     last_reading: int
@@ -86,6 +87,7 @@ class Admin:
         return Status(
             self.server_id,
             None if self._server is None else await self._server.overview.sessions(),
+            None if self._server is None else self._server.listening,
             len(await self._store.entities(Kind.GATEWAY)),
             len(await self._store.entities(Kind.PNE)),
             await self._store.last_reading_number(),

@@ -7,8 +7,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from cpns.cli import bench, cm, demo, device, explain, gateway, group, network, node, pne, pne_group, server, streams
+from cpns.cli.output import plain
 from cpns.cli.words import text_alone
 from cpns.errors import CpnsError, Refused, UserError
+from cpns.service.system import hide_memory
 
 app = typer.Typer(
     name="cpns",
@@ -52,6 +54,7 @@ def main() -> None:
     reads standard output any more that is 1 too, without a word, as people end a pipe so.
     """
     try:
+        hide_memory()
         streams.prepare()
         try:
             app()
@@ -82,7 +85,7 @@ def _told(error: CpnsError) -> tuple[str, str]:
 def _fail(code: str, sentence: str) -> NoReturn:
     streams.finish()
     with contextlib.suppress(OSError):
-        print(f"error[{code}]: {sentence}", file=sys.stderr, flush=True)
+        print(f"error[{code}]: {plain(sentence)}", file=sys.stderr, flush=True)
     sys.exit(1)
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 import httpx
-import psutil
 
 from cpns.admin.client import answer_of, open_client
 from cpns.admin.folder import Folder
@@ -83,7 +82,7 @@ async def own(gateways: int, devices: int, told: Told) -> AsyncIterator[Site]:
             made = _names(gateways, devices)
             await _provision(client, made, told)
         async with _server(folder.path, Path(name) / "log"), _client(folder) as (client, pid):
-            yield Site(_listens_at(pid), None, pid, client, made)
+            yield Site(await _listens_at(client, pid), None, pid, client, made)
 
 
 @contextlib.asynccontextmanager
@@ -99,7 +98,7 @@ async def running(
         Unavailable: ``server_not_running``, ``server_not_answering`` or ``no_address``.
     """
     async with _client(Folder(data)) as (client, pid):
-        address = server or _listens_at(pid)
+        address = server or await _listens_at(client, pid)
         made = _names(gateways, devices)
         try:
             await _provision(client, made, told)
@@ -170,16 +169,16 @@ def _pid(path: Path) -> int:
         return pid
 
 
-def _listens_at(pid: int) -> tuple[str, int]:
-    """Return where a process of this machine listens over TCP. Raises `Unavailable`: ``no_address``."""
-    for one in psutil.Process(pid).net_connections("tcp") if pid else ():
-        if one.status == psutil.CONN_LISTEN and one.laddr:
-            host, port = one.laddr
-            address = ipaddress.ip_address(host)
-            if address.is_unspecified:
-                host = "127.0.0.1" if address.version == 4 else "::1"
-            return host, port
-    raise Unavailable("no_address", "It can't be seen where the server listens: give --server.")
+async def _listens_at(client: httpx.AsyncClient, pid: int) -> tuple[str, int]:
+    """Return where the server, a process of this machine, can be reached. Raises `Unavailable`: ``no_address``."""
+    said = answer_of(await client.get("/status")).get("listening")
+    if not pid or said is None:  # in a container it may have a network of its own; one of before says nothing
+        raise Unavailable("no_address", "It can't be seen where the server listens: give --server.")
+    host, port = said
+    address = ipaddress.ip_address(host)
+    if address.is_unspecified:
+        host = "127.0.0.1" if address.version == 4 else "::1"
+    return host, port
 
 
 def _names(gateways: int, devices: int) -> Provisioned:

@@ -131,6 +131,7 @@ class Server:
         self._owners_looked_at = -OWNER_LOOK_SECONDS
         self._retried_at = 0.0
         self._sweeper: asyncio.Task[None] | None = None
+        self.listening: tuple[str, int] | None = None
 
     async def start(self) -> tuple[str, int]:
         """Listen; return the address. Raises `Unavailable` where it can't be had."""
@@ -144,7 +145,7 @@ class Server:
             tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             tls.load_cert_chain(self.config.tls_certificate, self.config.tls_key)
         try:
-            address = await self._endpoint.listen(
+            self.listening = await self._endpoint.listen(
                 *(self.config.host, self.config.port, tls),
                 shared=self.config.workers > 1,
                 is_known=self._hosts.__contains__,
@@ -154,7 +155,7 @@ class Server:
         self._sweeper = asyncio.create_task(self._sweep())
         if self._siblings.others:
             self._work.start(self._revocations.watch())
-        return address
+        return self.listening
 
     async def close(self) -> None:
         """Stop listening and end all sessions; the store stays open."""
