@@ -411,6 +411,28 @@ def test_key_files_are_checked(alone: Path, tmp_path: Path) -> None:
 # a server that runs
 
 
+def test_a_hangup_ends_nothing_and_opens_the_trace_anew(site: Site) -> None:
+    """As logrotate wants it: the file was renamed, and the role goes on in a new one."""
+    device = site.device("pne-1", "--trace", site.folder / "pne-1.trace")
+    traces = {site.server: site.folder / "server.trace", device: site.folder / "pne-1.trace"}
+    for trace in traces.values():
+        trace.rename(f"{trace}.1")
+    for one in (*traces, site.gateway):
+        one.process.send_signal(signal.SIGHUP)
+    for one, trace in traces.items():
+        deadline = time.monotonic() + PATIENCE
+        while not trace.exists():
+            assert one.process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    old = {trace: Path(f"{trace}.1").read_text() for trace in traces.values()}
+    good("device", "send", "pne-1", "hello", "--data", site.data)
+    assert "/inbox" in (site.folder / "server.trace").read_text()
+    assert old == {trace: Path(f"{trace}.1").read_text() for trace in traces.values()}
+    assert all(one.process.poll() is None for one in (*traces, site.gateway))
+    device.end()
+
+
 def test_a_second_server_is_refused_and_the_socket_is_private(site: Site) -> None:
     fails("server_running", "server", "run", "--data", site.data, "--listen", "127.0.0.1:0", run=cpns)
     assert mode(site.data / "admin.sock") == 0o600

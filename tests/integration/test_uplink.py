@@ -13,14 +13,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from cpns.errors import NoAnswer
+from cpns.transport.certificate import Certificate
 from tests.support.parties import free_port
-from tests.support.world import world
+from tests.support.world import until, world
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+CENTURY = datetime.timedelta(days=36500)
 
 
-def certificate(folder: Path, address: str) -> tuple[Path, Path]:
-    """Write a self-signed certificate for *address*, and its key."""
+def certificate(folder: Path, address: str, ends: datetime.timedelta = CENTURY) -> tuple[Path, Path]:
+    """Write a self-signed certificate for *address*, and its key; it *ends* so long after 2026 began."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "cpns test")])
     one = (
@@ -30,7 +32,7 @@ def certificate(folder: Path, address: str) -> tuple[Path, Path]:
         .public_key(key.public_key())
         .serial_number(1)
         .not_valid_before(NOW)
-        .not_valid_after(NOW + datetime.timedelta(days=36500))
+        .not_valid_after(NOW + ends)
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
@@ -77,6 +79,50 @@ async def test_a_gateway_says_what_to_do_where_one_end_alone_has_tls(
         with pytest.raises(NoAnswer, match="uplink_away"):
             await w.start_gateway(tls=gateway)
     assert what_to_do in no_uplink(caplog)
+
+
+async def test_a_certificate_that_has_ended_is_named_at_both_ends_and_renewed_while_it_runs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cpns.gateway.uplink.BACKOFF", (0.1, 0.2))
+    caplog.set_level("INFO")
+    cert, key = certificate(tmp_path, "127.0.0.1", datetime.timedelta(days=1))
+    async with world(tmp_path) as w:
+        await w.start_server(tls_certificate=cert, tls_key=key)
+        assert f"the certificate {cert} ended on 2026-01-02" in caplog.text
+        with pytest.raises(NoAnswer, match="uplink_away"):
+            await w.start_gateway(tls=True, tls_ca=cert)
+        assert "certificate_has_ended: renew it at the server" in no_uplink(caplog)
+        certificate(tmp_path, "127.0.0.1")
+        monkeypatch.setattr("cpns.server.app.CERTIFICATE_LOOK_SECONDS", 0.0)
+        await until(lambda: "was read anew; it ends on 2125" in caplog.text, 10)
+        await w.start_gateway("gw-2", tls=True, tls_ca=cert)
+
+
+@pytest.mark.parametrize(("days", "said"), [(13, "write a new one there"), (15, "")])
+async def test_a_certificate_that_soon_ends_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, days: int, said: str
+) -> None:
+    one = Certificate(*certificate(tmp_path, "127.0.0.1", datetime.timedelta(days=100)))
+    one.look(NOW.timestamp() + (100 - days) * 86400)
+    assert said in caplog.text
+    assert bool(said) == bool(caplog.text)
+
+
+async def test_a_renewed_certificate_that_is_no_good_leaves_the_older(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be half written."""
+    cert, key = certificate(tmp_path, "127.0.0.1")
+    one = Certificate(cert, key)
+    for broken in ("", "-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----\n"):
+        cert.write_text(broken)
+        one.look(NOW.timestamp())
+        assert "the older one serves on" in caplog.text
+        caplog.clear()
+    cert.unlink()
+    one.look(NOW.timestamp())
+    assert "the older one serves on" in caplog.text
 
 
 async def test_a_gateway_says_where_each_of_its_servers_is_not(

@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from cpns.admin.folder import Folder
 from cpns.cli.main import app, main
-from cpns.cli.run import Role
+from cpns.cli.run import Role, Signals
 from cpns.service.system import random_bytes
 
 _TREE = get_command(app)
@@ -132,7 +132,7 @@ class Places:
 
 
 async def _briefly(role: Role) -> int:
-    stop = asyncio.Event()
+    stop = Signals()
     asyncio.get_running_loop().call_later(BRIEFLY, stop.set)
     return await role(stop)
 

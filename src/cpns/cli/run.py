@@ -18,7 +18,16 @@ from cpns.shares.noted import Line, Noted
 if TYPE_CHECKING:
     from cpns.transport.endpoint import Passed
 
-Role = Callable[[asyncio.Event], Awaitable[int]]
+
+class Signals(asyncio.Event):
+    """Is set when the process is asked to end; what is in *hangups* is called at SIGHUP."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hangups: list[Callable[[], None]] = []
+
+
+Role = Callable[[Signals], Awaitable[int]]
 """Runs until the event is set, closes what it opened, and returns the exit code."""
 
 _log = logging.getLogger("cpns")
@@ -29,6 +38,8 @@ MAX_TEXT: Final = 400
 
 def run(role: Role) -> int:
     """Run *role* on uvloop until it ends, or SIGTERM or SIGINT asks it to; return its exit code.
+
+    SIGHUP ends nothing: it is what `logrotate` and `systemctl reload` send.
 
     A second signal ends the process at once.
     """
@@ -46,7 +57,11 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 async def with_signals(role: Role) -> int:
     """See `run`."""
-    stop = asyncio.Event()
+    stop = Signals()
+
+    def hung_up() -> None:
+        for take in stop.hangups:
+            take()
 
     def caught(number: int) -> None:
         if stop.is_set():
@@ -56,6 +71,7 @@ async def with_signals(role: Role) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, caught, number)
+    loop.add_signal_handler(signal.SIGHUP, hung_up)
     return await role(stop)
 
 
@@ -134,12 +150,23 @@ class Trace:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._file = _appended(path)
         except OSError as error:
             raise BadInput("file_not_written", f"{path} can't be written: {error.strerror}.") from error
-        self._path = path
-        weakref.finalize(self, os.close, self._file)
+        self._closed = weakref.finalize(self, os.close, self._file)
+
+    def reopen(self) -> None:
+        """Go on at the path, where another file may lie by now, or none."""
+        try:
+            file = _appended(self._path)
+        except OSError as error:
+            _log.warning("%s can't be written (%s): the trace goes on where it was", self._path, error.strerror)
+            return
+        self._closed()
+        self._file = file
+        self._closed = weakref.finalize(self, os.close, file)
 
     def __call__(self, passed: "Passed") -> None:
         """Append a line for *passed*."""
@@ -156,6 +183,14 @@ class Trace:
             _log.warning("%s can't be written (%s): lines of the trace are lost", self._path, error.strerror)
 
 
-def trace_to(path: Path | None) -> Trace | None:
-    """Return the trace to *path*, None for none."""
-    return None if path is None else Trace(path)
+def _appended(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+
+def trace_to(path: Path | None, signals: Signals) -> Trace | None:
+    """Return the trace to *path*, None for none; SIGHUP opens it anew."""
+    if path is None:
+        return None
+    trace = Trace(path)
+    signals.hangups.append(trace.reopen)
+    return trace

@@ -1,13 +1,12 @@
 """``cpns gateway run``."""
 
-import asyncio
 import logging
 import ssl
 from pathlib import Path
 
 from cpns.cli.control import Control
 from cpns.cli.members import of_gateway
-from cpns.cli.run import log_to_stderr, run, trace_to
+from cpns.cli.run import Signals, log_to_stderr, run, trace_to
 from cpns.crypto.local_eukey import gateway_vault_key
 from cpns.crypto.secret import Secret
 from cpns.errors import BadInput
@@ -26,7 +25,7 @@ def run_gateway(config: GatewayConfig, eukey: Secret, control: Path | None) -> i
     log_to_stderr()
     check_authority(config.tls_ca)
 
-    async def role(stop: asyncio.Event) -> int:
+    async def role(stop: Signals) -> int:
         store = None if config.data is None else GatewayStore.open(config.data / "gateway.db")
         try:
             return await _serve(config, eukey, store, control, stop)
@@ -48,11 +47,11 @@ def check_authority(tls_ca: Path | None) -> None:
 
 
 async def _serve(
-    config: GatewayConfig, eukey: Secret, store: GatewayStore | None, control: Path | None, stop: asyncio.Event
+    config: GatewayConfig, eukey: Secret, store: GatewayStore | None, control: Path | None, stop: Signals
 ) -> int:
     vault = FileVault(gateway_vault_key(eukey, config.gateway_id), random_bytes)
     claim = EukeyClaim(config, eukey, random_bytes)
-    gateway = Gateway(config, claim, store, vault, SystemClock(), random_bytes, trace_to(config.trace))
+    gateway = Gateway(config, claim, store, vault, SystemClock(), random_bytes, trace_to(config.trace, stop))
     door = None if control is None else Control(control, of_gateway(gateway))
     try:
         pans = await gateway.start()

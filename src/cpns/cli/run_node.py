@@ -12,7 +12,7 @@ from cpns.cli.control import Action, Control
 from cpns.cli.events import Events
 from cpns.cli.options import Output
 from cpns.cli.readings import Readings
-from cpns.cli.run import log_to_stderr, run, trace_to
+from cpns.cli.run import Signals, Trace, log_to_stderr, run, trace_to
 from cpns.crypto.local_eukey import gateway_vault_key
 from cpns.domain.cm import CmKey
 from cpns.domain.credential import DeviceCredential
@@ -83,10 +83,10 @@ def run_node(config: NodeConfig, habits: Habits, output: Output) -> int:
     """Run the device of *config* until a signal, or until its source ends; return the exit code."""
     log_to_stderr()
 
-    async def role(stop: asyncio.Event) -> int:
+    async def role(stop: Signals) -> int:
         store = None if habits.data is None else GatewayStore.open(habits.data / "node.db")
         try:
-            return await _Run(config, habits, store, output).until(stop)
+            return await _Run(config, habits, store, output, trace_to(habits.trace, stop)).until(stop)
         finally:
             if store is not None:
                 await store.close()
@@ -95,13 +95,15 @@ def run_node(config: NodeConfig, habits: Habits, output: Output) -> int:
 
 
 class _Run:
-    def __init__(self, config: NodeConfig, habits: Habits, store: GatewayStore | None, output: Output) -> None:
+    def __init__(
+        self, config: NodeConfig, habits: Habits, store: GatewayStore | None, output: Output, trace: Trace | None
+    ) -> None:
         self._config = config
         self._habits = habits
         self._store = store
         self._events = Events(config.pne.pne_id, output)
         self._tell = self._events.tell
-        self._watch = trace_to(habits.trace)
+        self._watch = trace
         self._inbox = Inbox(self._events.received)
         self._texts = groups.Texts()
         self._readings = Readings(habits.source, habits.interval, self._events)

@@ -12,7 +12,7 @@ from cpns.cli.groups import Texts, line_of
 from cpns.cli.members import of_pne
 from cpns.cli.options import Output
 from cpns.cli.readings import Readings
-from cpns.cli.run import log_to_stderr, run, trace_to
+from cpns.cli.run import Signals, Trace, log_to_stderr, run, trace_to
 from cpns.errors import NoAnswer, Refused, Unavailable
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
@@ -58,8 +58,8 @@ def run_pne(config: PneConfig, habits: Habits, output: Output) -> int:
     """
     log_to_stderr()
 
-    async def role(stop: asyncio.Event) -> int:
-        return await _Run(config, habits, output).until(stop)
+    async def role(stop: Signals) -> int:
+        return await _Run(config, habits, output, trace_to(config.trace, stop)).until(stop)
 
     return run(role)
 
@@ -67,7 +67,7 @@ def run_pne(config: PneConfig, habits: Habits, output: Output) -> int:
 class _Run:
     """One PNE, its source and its events."""
 
-    def __init__(self, config: PneConfig, habits: Habits, output: Output) -> None:
+    def __init__(self, config: PneConfig, habits: Habits, output: Output, trace: Trace | None) -> None:
         self._habits = habits
         self._events = Events(config.pne_id, output)
         self._tell = self._events.tell

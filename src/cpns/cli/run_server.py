@@ -1,6 +1,5 @@
 """``cpns server run``."""
 
-import asyncio
 import contextlib
 import logging
 import ssl
@@ -14,7 +13,7 @@ from cpns.admin.listener import Listener
 from cpns.admin.service import Admin
 from cpns.cli import private, workers
 from cpns.cli.options import at
-from cpns.cli.run import log_to_stderr, run, trace_to
+from cpns.cli.run import Signals, log_to_stderr, run, trace_to
 from cpns.errors import BadInput
 from cpns.ports import Siblings
 from cpns.server.app import Server
@@ -73,7 +72,7 @@ def _check_certificate(config: ServerConfig) -> None:
 
 
 async def _serve(
-    config: ServerConfig, folder: Folder, vault: FileVault, ready: Callable[[str], None], stop: asyncio.Event
+    config: ServerConfig, folder: Folder, vault: FileVault, ready: Callable[[str], None], stop: Signals
 ) -> int:
     clock = SystemClock()
     store = folder.open_store()
@@ -82,7 +81,8 @@ async def _serve(
     try:
         await origin.claim(store, config.server_id, vault, clock, random_bytes)
         async with alone, _siblings(config, vault) as siblings:
-            server = Server(config, store, vault, clock, random_bytes, trace_to(config.trace), siblings)
+            server = Server(config, store, vault, clock, random_bytes, trace_to(config.trace, stop), siblings)
+            stop.hangups.append(server.look_at_certificate)
             provisioning = Provisioning(config.server_id, store, vault, clock, random_bytes, server)
             listener = Listener(Admin(config.server_id, store, provisioning, server, clock), folder.socket)
             try:

@@ -62,6 +62,7 @@ class _Workers:
     def run(self) -> int:
         for caught in (signal.SIGTERM, signal.SIGINT):
             signal.signal(caught, self._end)
+        signal.signal(signal.SIGHUP, self._hung_up)
         ready, told = os.pipe()
         for number in range(self._config.workers):
             self._fork(number, told)
@@ -102,6 +103,10 @@ class _Workers:
     def _end_with_parent(self) -> None:
         os.read(self._parent_lives, 1)  # nobody writes: it returns when the parent is gone
         os.kill(os.getpid(), signal.SIGTERM)
+
+    def _hung_up(self, *_: object) -> None:
+        for process in self._numbers:
+            os.kill(process, signal.SIGHUP)
 
     def _fork(self, number: int, told: int | None) -> None:
         process = os.fork()

@@ -31,8 +31,23 @@ BACKOFF = (0.2, 10.0)
 _TLS_HINTS = {
     (False, "connection_gone"): "if the server listens with TLS, give --tls",
     (True, "SSLError"): "if the server listens without TLS, leave --tls out",
+    (True, "certificate_has_ended"): "renew it at the server, whose log says when it ended; or our clock is wrong",
+    (True, "certificate_not_yet_valid"): "our clock is wrong, or the server's certificate begins later",
     (True, "SSLCertVerificationError"): "give --tls-ca with who signed its certificate, --server with a name in that",
 }
+
+
+_VERIFY_CODES = {9: "certificate_not_yet_valid", 10: "certificate_has_ended"}
+"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL."""
+
+
+def reason_of(error: OSError | Refused) -> str:
+    """Return in a word why there is no uplink."""
+    if isinstance(error, Refused):
+        return error.reason
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _VERIFY_CODES.get(error.verify_code, type(error).__name__)
+    return type(error).__name__
 
 
 def what_to_do(tls: bool, reason: str) -> str:
@@ -113,7 +128,7 @@ class Uplink:
                 pause = BACKOFF[0]
                 await self._watch()
             except (OSError, Refused) as error:
-                self._failed(error.reason if isinstance(error, Refused) else type(error).__name__)
+                self._failed(reason_of(error))
             finally:
                 self._drop()
             if self._renewing:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -43,6 +42,7 @@ from cpns.shares.exceeded import Exceeded
 from cpns.shares.noted import by
 from cpns.shares.party import Party
 from cpns.transport.address import not_had
+from cpns.transport.certificate import Certificate
 from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
@@ -57,6 +57,7 @@ from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Presence
 _log = logging.getLogger("cpns.server")
 
 SWEEP_SECONDS: Final = 2.0
+CERTIFICATE_LOOK_SECONDS: Final = 60.0
 OWNER_LOOK_SECONDS: Final = 600.0
 RETRY_SECONDS: Final = 5.0
 """After so long what waits for a PNE that is there is tried again: an attempt can get lost on the PAN."""
@@ -128,6 +129,8 @@ class Server:
             self.groups.copies.connected,
         )
         self._work = Background()
+        self._certificate: Certificate | None = None
+        self._certificate_looked_at = 0.0
         self._owners_looked_at = -OWNER_LOOK_SECONDS
         self._retried_at = 0.0
         self._sweeper: asyncio.Task[None] | None = None
@@ -140,13 +143,12 @@ class Server:
         await self.messages.load()
         await self.cm.load()
         await self.groups.sweep()
-        tls = None
         if self.config.tls_certificate is not None:
-            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            tls.load_cert_chain(self.config.tls_certificate, self.config.tls_key)
+            self._certificate = Certificate(self.config.tls_certificate, self.config.tls_key)
+        self.look_at_certificate()
         try:
             self.listening = await self._endpoint.listen(
-                *(self.config.host, self.config.port, tls),
+                *(self.config.host, self.config.port, None if self._certificate is None else self._certificate.context),
                 shared=self.config.workers > 1,
                 is_known=self._hosts.__contains__,
             )
@@ -156,6 +158,12 @@ class Server:
         if self._siblings.others:
             self._work.start(self._revocations.watch())
         return self.listening
+
+    def look_at_certificate(self) -> None:
+        """Take a certificate that was renewed, for connections from now on."""
+        self._certificate_looked_at = self._clock.monotonic()
+        if self._certificate is not None:
+            self._certificate.look(self._clock.now())
 
     async def close(self) -> None:
         """Stop listening and end all sessions; the store stays open."""
@@ -400,6 +408,8 @@ class Server:
                 await self.cm.sweep(self.config.half_open)
                 await self.groups.sweep()
                 await self.networks.sweep()
+                if now >= self._certificate_looked_at + CERTIFICATE_LOOK_SECONDS:
+                    self.look_at_certificate()
                 if now >= self._retried_at + RETRY_SECONDS:
                     self._retried_at = now
                     await self._retry()
