@@ -78,7 +78,7 @@ class _Run:
                 SystemClock(),
                 random_bytes,
                 Inbox(self._events.received),
-                trace_to(config.trace),
+                trace,
                 self._events.established,
             ),
             on_change=self._changed,

@@ -112,8 +112,9 @@ def run(
     passphrase_file: PassphraseFile = None,
     trace: TraceFile = None,
 ) -> None:
-    """Run the server until SIGTERM or Ctrl-C. Settings are also taken from DATA/server.toml. SIGHUP opens --trace anew and
-    reads a renewed certificate.
+    """Run the server until SIGTERM or Ctrl-C. Settings are also taken from DATA/server.toml.
+
+    SIGHUP opens --trace anew and reads a renewed certificate.
 
     Several processes, on one or more machines, need a store on PostgreSQL and --nats; on another machine DATA is a copy
     of server.toml and kek.
