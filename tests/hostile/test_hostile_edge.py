@@ -92,7 +92,9 @@ async def test_who_asks_for_no_local_eukey_on_an_open_pan_is_refused(
     mallory = await mallory_in(here)
     alice = await here.start_pne("alice", gateway)
     response = await mallory.setup(here.pan(gateway))
-    assert (response.result, response.proof) == (Result.AUTHENTICATION_FAILED, None)
+    assert response.result == Result.AUTHENTICATION_FAILED
+    assert response.proof is not None
+    assert len(response.proof) == 16  # drawn: it was refused before any key was looked at
     assert mallory.challenges == []
     await asyncio.wait_for(alice.wait_established(), 5)
     assert opened == ["gw-1", "alice"]
@@ -124,7 +126,7 @@ async def test_who_was_invited_and_asks_for_no_local_eukey_is_refused(here: Worl
     link = await mallory.link(here.pan(gateway))
     await link.tell(pm.EntityDiscoveryRequest(MALLORY, 1), timeout=5)
     assert await alice.network.invite([MALLORY]) == {MALLORY: Result.AUTHENTICATION_FAILED}
-    assert [(one.result, one.proof) for one in told] == [(Result.AUTHENTICATION_FAILED, None)]
+    assert [(one.result, len(one.proof or b"")) for one in told] == [(Result.AUTHENTICATION_FAILED, 16)]
     assert (await here.refusal(MALLORY)).reason == REASON
     assert gateway.members.get(MALLORY) is None
 
