@@ -180,6 +180,20 @@ def test_a_folder_of_another_user_is_not_taken(mode: int, tmp_path: Path, monkey
     assert stat.S_IMODE(data.stat().st_mode) == mode
 
 
+def test_the_lock_of_a_server_is_no_link(places: Places, tmp_path: Path) -> None:
+    """Whoever runs writes its number into it."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("mine")
+    lock = places.data / "server.lock"
+    lock.unlink(missing_ok=True)
+    lock.symlink_to(elsewhere)
+    for words in (["server", "run", "--listen", "127.0.0.1:0"], ["device", "list"]):
+        call = [*words, "--data", str(places.data)]
+        rule(call, places.run(call), "data_not_yours")
+    lock.unlink()
+    assert elsewhere.read_text() == "mine"
+
+
 @pytest.mark.parametrize("target", ["a file", "an empty file", "nothing", "itself"])
 def test_no_store_is_reached_through_a_link(target: str, places: Places, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"

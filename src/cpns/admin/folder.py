@@ -167,7 +167,8 @@ class Folder:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
                 time.sleep(0.05)  # a command holds it, not a server
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+            with contextlib.suppress(OSError):  # on a full disk nobody is told which process it is
+                os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
             yield
 
     @contextlib.contextmanager
@@ -185,7 +186,7 @@ class Folder:
         if not self.settings.exists():
             raise self._no_server()
         try:
-            descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise BadInput("data_not_yours", f"{self.lock} can't be opened: {error.strerror}.") from error
         try:
