@@ -413,8 +413,8 @@ def test_key_files_are_checked(alone: Path, tmp_path: Path) -> None:
 
 def test_a_hangup_ends_nothing_and_opens_the_trace_anew(site: Site) -> None:
     """As logrotate wants it: the file was renamed, and the role goes on in a new one."""
-    device = site.device("pne-1", "--trace", site.folder / "pne-1.trace")
-    traces = {site.server: site.folder / "server.trace", device: site.folder / "pne-1.trace"}
+    device = site.device("pne-5", "--trace", site.folder / "hangup.trace")
+    traces = {site.server: site.folder / "server.trace", device: site.folder / "hangup.trace"}
     for trace in traces.values():
         trace.rename(f"{trace}.1")
     for one in (*traces, site.gateway):
@@ -426,7 +426,7 @@ def test_a_hangup_ends_nothing_and_opens_the_trace_anew(site: Site) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
     old = {trace: Path(f"{trace}.1").read_text() for trace in traces.values()}
-    good("device", "send", "pne-1", "hello", "--data", site.data)
+    good("device", "send", "pne-5", "hello", "--data", site.data)
     assert "/inbox" in (site.folder / "server.trace").read_text()
     assert old == {trace: Path(f"{trace}.1").read_text() for trace in traces.values()}
     assert all(one.process.poll() is None for one in (*traces, site.gateway))
