@@ -13,7 +13,7 @@ from cpns.domain.cm import CmCredential, CmDevice, NewCmDevice
 from cpns.domain.inventory import Kind, NewEntity, Outcome, Revocation, State
 from cpns.errors import NotFound, Refused, Result
 from cpns.ids import EntityId
-from cpns.store import bound_queries, server_queries
+from cpns.store import bound_queries, credential_queries, server_queries
 from cpns.store.audit_queries import record
 from cpns.store.schema import cm_devices, entities, networks
 
@@ -107,7 +107,7 @@ def _one(connection: Connection, cm_device_id: EntityId) -> CmDevice | None:
 
 def check_assignable(connection: Connection, pne_id: EntityId, gateway_id: EntityId) -> list[CmDevice]:
     """See `cpns.ports.Store.check_cm_assignable`; return those that make room for a new one."""
-    pne = server_queries.credentials(connection, [pne_id]).get(pne_id)
+    pne = credential_queries.credentials(connection, [pne_id]).get(pne_id)
     return cm.assign(pne, _of_pne(connection, pne_id), gateway_id)
 
 

@@ -44,7 +44,7 @@ from cpns.domain.invitation import ended_before
 from cpns.domain.network import Policy
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
-from cpns.store import bound_queries, epoch_queries, message_queries, server_queries
+from cpns.store import bound_queries, credential_queries, epoch_queries, message_queries
 from cpns.store.audit_queries import record
 from cpns.store.dialect import DriverSql, driver_select, insert_or_update
 from cpns.store.schema import audit, group_keys, group_places, groups, senders
@@ -359,7 +359,7 @@ def expire_invitations(connection: Connection, at: float, limit: int) -> list[Ch
 
 def _all_active(connection: Connection, pnes: Sequence[EntityId]) -> None:
     """Raise `Refused` where one of *pnes* is to come in and is revoked, maybe at this moment, or no PNE at all."""
-    known = server_queries.credentials(connection, pnes)
+    known = credential_queries.credentials(connection, pnes)
     for pne in pnes:
         if pne not in known or not known[pne].is_active_pne:
             raise Refused(Result.NOT_ALLOWED, "no_active_device")

@@ -4,18 +4,15 @@ Statements are built once, so that SQLAlchemy compiles each once. Those that eve
 driver as text (see `dialect.DriverSql`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, String, bindparam, func, insert, select, union, union_all, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, select, union, update
 
 from cpns.domain.inventory import (
-    Credential,
     Entity,
     Kind,
     NewEntity,
-    Origin,
     Outcome,
     Provisioned,
     Revocation,
@@ -25,18 +22,14 @@ from cpns.domain.inventory import (
 from cpns.domain.network import Network
 from cpns.errors import Conflict, NotFound, Result
 from cpns.ids import EntityId, sameness, spellings
-from cpns.store import network_queries, schema, waiting_queries
+from cpns.store import network_queries, waiting_queries
 from cpns.store.audit_queries import PROCEDURES, record
+from cpns.store.credential_queries import IDS_AT_ONCE, KINDS, STATES
 from cpns.store.dialect import DriverSql, insert_once
 from cpns.store.schema import audit, entities, members, networks, readings
 
 T = TypeVar("T")
 
-_IDS_AT_ONCE = 500
-"""Parameters per statement: SQLite and PostgreSQL take at most 32766 and 65535."""
-
-_KINDS = {kind.value: kind for kind in Kind}
-_STATES = {state.value: state for state in State}
 
 _READING_COLUMNS = ("pne_id", "reading_id", "gateway_id", "verified", "received_at", "body")
 _ADD_READING = DriverSql(insert_once(readings, ("pne_id", "reading_id")), _READING_COLUMNS)
@@ -44,12 +37,6 @@ _BODY_OF_READING = select(readings.c.body).where(
     readings.c.pne_id == bindparam("pne_id"), readings.c.reading_id == bindparam("reading_id")
 )
 
-_ORIGIN = select(schema.origin)
-_SOME_KEY = (
-    select(entities.c.entity_id, entities.c.sealed_key)
-    .where(entities.c.kind.in_(bindparam("kinds", expanding=True)))
-    .limit(1)
-)
 _SHOWN = ("entity_id", "kind", "state", "only_via", "note", "fingerprint", "may_own")
 _NAMES = select(*(entities.c[name] for name in _SHOWN))
 _TAKEN = union(  # not one SELECT with OR: where a table has grown fast, PostgreSQL reads all of it for that
@@ -109,59 +96,15 @@ _LAST_OF_PNE = (
 _LAST_READING = select(func.coalesce(func.max(readings.c.number), 0))
 
 
-def origin(connection: Connection) -> Origin | None:
-    """See `cpns.ports.Store.origin`."""
-    row = connection.execute(_ORIGIN).one_or_none()
-    return None if row is None else Origin(*row)
-
-
-def keep_origin(connection: Connection, origin: Origin) -> None:
-    """See `cpns.ports.Store.keep_origin`."""
-    if connection.execute(_ORIGIN).one_or_none() is None:
-        connection.execute(
-            insert(schema.origin),
-            {"server_id": origin.server_id, "set_up_at": origin.set_up_at, "sealed": origin.sealed},
-        )
-
-
-def some_key(connection: Connection) -> tuple[EntityId, bytes] | None:
-    """See `cpns.ports.Store.some_key`."""
-    row = connection.execute(_SOME_KEY, {"kinds": [Kind.PNE.value, Kind.GATEWAY.value]}).one_or_none()
-    return None if row is None else (EntityId(row[0]), row[1])
-
-
-@lru_cache(maxsize=128)
-def _credentials(count: int) -> DriverSql:
-    """Return the statement that finds *count* IDs: a row for each, for one that nobody has that of another entity."""
-    names = [f"value_{number}" for number in range(count)]
-    asked = union_all(*(select(bindparam(name, type_=String).label("id")) for name in names)).subquery()
-    known, other = entities.alias(), entities.alias()
-    found = select(known.c.entity_id).where(known.c.entity_id == asked.c.id).scalar_subquery()
-    stands_for = func.coalesce(found, select(func.min(other.c.entity_id)).scalar_subquery())
-    shown = (entities.c[name] for name in ("entity_id", "kind", "state", "only_via", "sealed_key"))
-    return DriverSql(select(asked.c.id, *shown).join_from(asked, entities, entities.c.entity_id == stands_for), names)
-
-
-def credentials(connection: Connection, ids: Sequence[EntityId]) -> Mapping[EntityId, Credential]:
-    """See `cpns.ports.Store.credentials`. An ID that nobody has takes the same work, so that its time does not tell."""
-    found: dict[EntityId, Credential] = {}
-    for some in _in_parts(ids):
-        for asked, entity_id, kind, state, only_via, sealed in _credentials(len(some)).rows(connection, tuple(some)):
-            one = Credential(entity_id, _KINDS[kind], _STATES[state], only_via, sealed)
-            if entity_id == asked:
-                found[asked] = one
-    return found
-
-
 def provisioned(connection: Connection, ids: Sequence[EntityId], fingerprints: Sequence[bytes]) -> list[Provisioned]:
     """See `cpns.ports.Store.provisioned`."""
     found: dict[str, Provisioned] = {}
-    for start in range(0, max(len(ids), len(fingerprints)), _IDS_AT_ONCE):
-        some = slice(start, start + _IDS_AT_ONCE)
+    for start in range(0, max(len(ids), len(fingerprints)), IDS_AT_ONCE):
+        some = slice(start, start + IDS_AT_ONCE)
         for entity_id, kind, state, *rest in connection.execute(
             _TAKEN, {"ids": ids[some], "fingerprints": fingerprints[some]}
         ):
-            found[entity_id] = Provisioned(entity_id, _KINDS[kind], _STATES[state], *rest)
+            found[entity_id] = Provisioned(entity_id, KINDS[kind], STATES[state], *rest)
     return list(found.values())
 
 
@@ -262,18 +205,13 @@ def last_reading_number(connection: Connection) -> int:
     return number
 
 
-def _in_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), _IDS_AT_ONCE):
-        yield items[start : start + _IDS_AT_ONCE]
-
-
 def _entity(row: RowMapping) -> Entity:
     fields = dict(row)
     result = fields["last_result"]
     fields.update(
         may_own=bool(fields["may_own"]),
-        kind=_KINDS[fields["kind"]],
-        state=_STATES[fields["state"]],
+        kind=KINDS[fields["kind"]],
+        state=STATES[fields["state"]],
         last_result=None if result is None else Result(result),
     )
     return Entity(**fields)

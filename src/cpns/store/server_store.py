@@ -52,6 +52,7 @@ from cpns.store import (
     network_queries,
     waiting_queries,
 )
+from cpns.store import credential_queries as cq
 from cpns.store import server_queries as q
 from cpns.store.database import Database
 
@@ -88,19 +89,19 @@ class ServerStore:
 
     async def origin(self) -> Origin | None:
         """See `cpns.ports.Store`."""
-        return await self._database.run(q.origin, write=False)
+        return await self._database.run(cq.origin, write=False)
 
     async def keep_origin(self, origin: Origin) -> None:
         """See `cpns.ports.Store`."""
-        await self._database.run(partial(q.keep_origin, origin=origin))
+        await self._database.run(partial(cq.keep_origin, origin=origin))
 
     async def some_key(self) -> tuple[EntityId, bytes] | None:
         """See `cpns.ports.Store`."""
-        return await self._database.run(q.some_key, write=False)
+        return await self._database.run(cq.some_key, write=False)
 
     async def credentials(self, ids: Sequence[EntityId]) -> Mapping[EntityId, Credential]:
         """See `cpns.ports.Store`."""
-        return await self._database.run(partial(q.credentials, ids=ids), write=False)
+        return await self._database.run(partial(cq.credentials, ids=ids), write=False)
 
     async def provisioned(self, ids: Sequence[EntityId], fingerprints: Sequence[bytes]) -> list[Provisioned]:
         """See `cpns.ports.Store`."""
