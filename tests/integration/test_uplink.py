@@ -3,8 +3,10 @@
 import asyncio
 import datetime
 import ipaddress
+import itertools
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -12,10 +14,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from cpns.errors import NoAnswer
+from cpns.crypto.secret import Secret
+from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
+from cpns.gateway import uplink
+from cpns.gateway.uplink import BACKOFF, LONGEST_REFUSED, longest_pause
+from cpns.ids import EntityId
 from cpns.transport.certificate import Certificate
 from tests.support.parties import free_port
-from tests.support.world import until, world
+from tests.support.world import CLOCK, until, world
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 CENTURY = datetime.timedelta(days=36500)
@@ -160,7 +166,7 @@ async def test_the_newest_session_of_a_gateway_replaces_the_older(tmp_path: Path
         session = w.server.sessions.with_peer(standing.session.own_id)
         assert session is not None
         assert session.keys.th2 == standing.session.keys.th2
-        assert before.link.closed or first.uplink.standing is not before
+        await until(lambda: before.link.closed or first.uplink.standing is not before)  # it is asked first
 
 
 @pytest.mark.req("AUTH-7.5.5", "SES-1")
@@ -177,3 +183,58 @@ async def test_every_connection_runs_the_authentication_again(tmp_path: Path) ->
         assert after is not None
         assert after.session.keys.th2 != before.session.keys.th2
         assert sum(one.what == "ACTIVATE Request" for one in w.passed) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (AuthenticationFailed("wrong_hash"), LONGEST_REFUSED),
+        (Refused(Result.AUTHENTICATION_FAILED, "refused_with_21"), LONGEST_REFUSED),
+        (Refused(Result.TOO_MANY, "peer_answered_too_many"), BACKOFF[1]),
+        (NoAnswer("connection_gone"), BACKOFF[1]),
+        (ConnectionRefusedError(), BACKOFF[1]),
+    ],
+)
+def test_how_long_it_waits_at_most(error: OSError | Refused, seconds: float) -> None:
+    """A refusal lasts, what fails otherwise may be over in a moment."""
+    assert longest_pause(error) == seconds
+    assert BACKOFF[1] < 60 < LONGEST_REFUSED
+
+
+async def test_a_gateway_that_is_revoked_waits_longer_and_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(uplink, "BACKOFF", (0.05, 0.1))
+    monkeypatch.setattr(uplink, "LONGEST_REFUSED", 1.6)
+    async with world(tmp_path) as w:
+        await w.start_server()
+        gateway = await w.start_gateway("gw-1")
+        tried: list[float] = []
+        prove = gateway.uplink._claim.prove
+
+        async def timed(*arguments: Any) -> Any:
+            tried.append(CLOCK.monotonic())
+            return await prove(*arguments)
+
+        gateway.uplink._claim.prove = timed
+        await w.provisioning.revoke(EntityId("gw-1"))
+        await until(lambda: len(tried) >= 7, 30)
+        gaps = [after - before for before, after in itertools.pairwise(tried)]
+        for number, gap in enumerate(gaps):
+            assert gap >= 0.5 * min(0.05 * 2**number, 1.6)
+        assert "it was revoked" in no_uplink(caplog)
+        assert [row.reason for row in await w.audit("gw-1")] == ["revoked"]
+
+
+async def test_a_gateway_with_a_fresh_key_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uplink, "BACKOFF", (1000.0, 1000.0))
+    async with world(tmp_path) as w:
+        await w.start_server()
+        await w.start_gateway("gw-2")  # so its host is known, and need not wait after a refusal
+        key = await w.provision(w.kinds.GATEWAY, "gw-1")
+        w.keys["gw-1"] = Secret(bytes(32))
+        gateway = await w.start_gateway("gw-1", wait=False)
+        await until(lambda: gateway.uplink.last_refusal)
+        gateway.uplink._claim._eukey = key
+        gateway.uplink.renew()
+        await gateway.uplink.wait(5)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from cpns.crypto.local_eukey import gateway_prk
 from cpns.crypto.secret import Secret
-from cpns.errors import CpnsError, NoAnswer, Refused
+from cpns.errors import CpnsError, NoAnswer, Refused, Result
 from cpns.gateway.claim import Claim
 from cpns.gateway.config import GatewayConfig
 from cpns.ports import Clock, Randomness
@@ -27,7 +27,13 @@ _log = logging.getLogger("cpns.gateway")
 
 BACKOFF = (0.2, 10.0)
 """First and longest pause, in seconds, between attempts; each is drawn from half of it up to all of it."""
+LONGEST_REFUSED = 300.0
+"""The longest pause where the server goes on refusing our proof; eleven refusals in a row lead there."""
 
+_HINTS = {
+    "refused_with_21": "it was revoked, or the server has another key for it",
+    "peer_answered_too_many": "another gateway runs with this credential, or the server has no place just now",
+}
 _TLS_HINTS = {
     (False, "connection_gone"): "if the server listens with TLS, give --tls",
     (True, "SSLError"): "if the server listens without TLS, leave --tls out",
@@ -52,7 +58,13 @@ def reason_of(error: OSError | Refused) -> str:
 
 def what_to_do(tls: bool, reason: str) -> str:
     """Return what may help where an uplink, with or without TLS, fails for *reason*; empty where nobody can tell."""
-    return _TLS_HINTS.get((tls, reason), "")
+    return _TLS_HINTS.get((tls, reason)) or _HINTS.get(reason, "")
+
+
+def longest_pause(error: OSError | Refused) -> float:
+    """Return the longest pause, in seconds, before another attempt after one that ended in *error*."""
+    refused = isinstance(error, Refused) and error.result is Result.AUTHENTICATION_FAILED
+    return LONGEST_REFUSED if refused else BACKOFF[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +104,7 @@ class Uplink:
         self._claim = claim
         self._prepare = prepare
         self._servers = deque([(config.server_host, config.server_port), *config.more_servers])
-        self._renewing = False
+        self._renews = asyncio.Event()
         self._standing: Standing | None = None
         self._stands = asyncio.Event()
         self._lost = asyncio.Event()
@@ -120,22 +132,25 @@ class Uplink:
 
     async def stay(self) -> None:
         """Connect and reconnect until cancelled."""
-        pause = BACKOFF[0]
+        pause, longest = BACKOFF
         while True:
             self._lost.clear()
             try:
                 await self._connect()
-                pause = BACKOFF[0]
+                pause, longest = BACKOFF
                 await self._watch()
             except (OSError, Refused) as error:
                 self._failed(reason_of(error))
+                longest = longest_pause(error)
             finally:
                 self._drop()
-            if self._renewing:
-                self._renewing = False
-                continue
-            await asyncio.sleep(pause * jitter.uniform(0.5, 1.0))  # noqa: S311  # spreads load, hides nothing
-            pause = min(pause * 2, BACKOFF[1])
+            seconds = pause * jitter.uniform(0.5, 1.0)  # noqa: S311  # spreads load, hides nothing
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._renews.wait()
+                    self._renews.clear()
+                    continue
+            pause = min(pause * 2, longest)
 
     def _failed(self, reason: str) -> None:
         """There is no uplink at the first of the servers: try the next one; say so when all were tried."""
@@ -200,7 +215,7 @@ class Uplink:
 
     def renew(self) -> None:
         """Connect and authenticate anew at once; what comes meanwhile is held."""
-        self._renewing = True
+        self._renews.set()
         self._lost.set()
 
     async def _watch(self) -> None:

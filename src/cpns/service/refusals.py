@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -22,6 +23,10 @@ STRANGERS_PACE: Final = (5.0, 1000.0)
 """The same for all together that have not proven themselves."""
 AGAIN_SECONDS: Final = 10.0
 """How old the newest row may get while its refusal goes on."""
+LASTING: Final = frozenset({"revoked", "cloned"})
+"""Reasons that last until somebody does something about it."""
+LASTING_SECONDS: Final = 86400.0
+"""How old the newest row gets for these."""
 GATHER_SECONDS: Final = 0.05
 """What is refused in that time is one commit; and who is refused can't tell from the load when it is written."""
 MAX_WAITING: Final = 4096
@@ -51,9 +56,9 @@ class Refusals:
         _log.warning("gateway %s refused: %s", entity, reason, extra=by(party, entity))
         outcome = Outcome(0.0, "refused", entity, None, Result.AUTHENTICATION_FAILED, reason)
         if isinstance(party, Party):
-            self._noted.note(party.host, entity, outcome, proven=False)
+            self._note(party.host, outcome, proven=False)
         else:
-            self._noted.note(party, entity, outcome)
+            self._note(party, outcome)
 
     def pne(self, entity: EntityId, result: Result, reason: str, via: EntityId) -> None:
         """*entity*, a PNE behind the PN GW *via*, or who says to be one, is refused.
@@ -62,10 +67,24 @@ class Refusals:
         """
         _log.warning("PNE %s through %s refused: %s", entity, via, reason, extra=by(via, entity))
         outcome = Outcome(0.0, "refused", entity, via, result, reason)
-        self._noted.note(f"strangers of {via}" if reason == "unknown" else via, entity, outcome)
+        self._note(f"strangers of {via}" if reason == "unknown" else via, outcome)
+
+    def cloned(self, entity: EntityId, places: Sequence[str]) -> None:
+        """Two places have the key of *entity*, and answer at once: these are *places*."""
+        where = " and ".join(places)
+        _log.warning("two have the key of %s, and push each other out: look at %s", entity, where, extra=by(entity))
+        outcome = Outcome(0.0, "cloned", entity, None, Result.SUCCESS, where)
+        self._noted.note(entity, ("cloned", entity), outcome, again=LASTING_SECONDS)
+
+    def _note(self, party: str, outcome: Outcome, *, proven: bool = True) -> None:
+        if outcome.reason in LASTING:
+            topic = (outcome.reason, outcome.entity_id)
+            self._noted.note(party, topic, outcome, proven=proven, again=LASTING_SECONDS)
+        else:
+            self._noted.note(party, outcome.entity_id, outcome, proven=proven)
 
     def over(self, entity: EntityId, party: EntityId | str) -> None:
-        """*entity* has proven itself to us through *party*: a later refusal is news."""
+        """*entity* has proven itself to us through *party*: a later refusal is news, but for a lasting reason."""
         self._noted.over(party, entity)
 
     def due(self) -> None:

@@ -49,6 +49,7 @@ class Line(Generic[W]):
 @dataclass(slots=True)
 class _Topic(Generic[W]):
     what: W
+    again: float
     written_at: float | None = None
     times: int = 0
 
@@ -87,7 +88,7 @@ class Noted(Generic[W]):
         self._parties: OrderedDict[str, _Party[W]] = OrderedDict()
         self._unwritten: dict[tuple[str, Hashable], None] = {}
 
-    def note(self, party: str, topic: Hashable, what: W, *, proven: bool = True) -> None:
+    def note(self, party: str, topic: Hashable, what: W, *, proven: bool = True, again: float | None = None) -> None:
         """Take *what* a party says, or what is said of it, on a topic.
 
         Args:
@@ -96,6 +97,7 @@ class Noted(Generic[W]):
                 last news of the topic.
             what: compared by equality.
             proven: whether *party* is an entity that has proven itself.
+            again: seconds after which this is told again, where they are others than those of all.
         """
         one = self._party(party, proven)
         known = one.topics.get(topic)
@@ -103,7 +105,7 @@ class Noted(Generic[W]):
             if known is not None:
                 self._tell(party, topic)
                 one.lost += known.times
-            known = one.topics[topic] = _Topic(what)
+            known = one.topics[topic] = _Topic(what, self._again if again is None else again)
         known.times += 1
         one.topics.move_to_end(topic)
         self._unwritten[party, topic] = None
@@ -117,8 +119,8 @@ class Noted(Generic[W]):
         now = self._monotonic()
         for party, topic in list(islice(self._unwritten, MAX_LOOKED_AT)):
             self._unwritten[party, topic] = self._unwritten.pop((party, topic))  # others have their turn next
-            written_at = self._parties[party].topics[topic].written_at
-            if written_at is None or now - written_at >= self._again:
+            known = self._parties[party].topics[topic]
+            if known.written_at is None or now - known.written_at >= known.again:
                 self._tell(party, topic)
 
     def rest(self) -> None:
