@@ -367,6 +367,7 @@ async def test_the_gateway_that_mediated_keeps_the_key(here: World, monkeypatch:
     fresh = keys.newest
     assert fresh is not None
     await until(lambda: here.server.is_connected(fresh.cm_device_id) and here.server.is_connected(TABLET))
+    await until(lambda: thief.to_server.closed)  # after it was asked whether it is there
     with pytest.raises(NoAnswer, match="connection_gone"):
         await thief.say(b"", PING_PATH)
     await thief.is_refused()

@@ -87,6 +87,13 @@ def test_every_reason_has_a_next_step(reason: str) -> None:
         ({"presence": Fact(Presence.AWAY, 150.0, Source.SERVER)}, 5, False, "away, says the server"),
         ({"presence": None}, 5, None, "does not run"),
         ({"last_reading": None}, 6, None, "none was ever received"),
+        (
+            {"clones": (3, 1.5, ("den", "hub"))},
+            8,
+            False,
+            "the key of watch push each other out, at den and hub",
+        ),
+        ({"clones_of_gateway": (2, 0.5, ("10.0.0.1",))}, 8, False, "two gateways with the key of hub push"),
         ({"excess": ("too_many_readings", 3, 1.5)}, 8, False, "over its share of readings a second, 3 times"),
         ({"excess_of_gateway": ("another", 1, 0.5)}, 8, False, "over its share of another, 1 times"),
     ],

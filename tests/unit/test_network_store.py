@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import Connection, text
@@ -558,7 +559,7 @@ class Told(Gateways):
     """PN GWs of which none is connected, and what they would have been told."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(CLOCK)
         self.notices: list[tuple[EntityId, codec.Message]] = []
 
     async def tell(self, gateway: EntityId, message: codec.Message) -> bool:
@@ -572,8 +573,9 @@ async def told_of_a_move(store: ServerStore, policy: Policy) -> list[tuple[Entit
     await store.establish(establishment(PN2, GW2, pne(2), policy=policy))
     gateways = Told()
     networks = Networks(store, Sessions(), gateways, Presences(CLOCK), CLOCK)
-    moved = {pne(1): GW1}
-    networks.admitted(await store.establish(establishment(PN2, GW2, pne(1), moved_from=moved)), moved)
+    session: Any = SimpleNamespace(peer_id=pne(1), via=GW1)
+    found = await store.establish(establishment(PN2, GW2, pne(1), moved_from={pne(1): GW1}))
+    networks.admitted(found, {pne(1): session})
     for task in list(networks._telling._tasks):
         await task
     notices = [(gateway, notice) for gateway, notice in gateways.notices if isinstance(notice, pm.PnChangeNotify)]
@@ -602,7 +604,7 @@ class Unwilling(Gateways):
 async def refused_switch(store: ServerStore) -> Refused:
     await store.establish(establishment(PN1, GW1, pne(1)))
     before = await store.networks()
-    networks = Networks(store, Sessions(), Unwilling(), Presences(CLOCK), CLOCK)
+    networks = Networks(store, Sessions(), Unwilling(CLOCK), Presences(CLOCK), CLOCK)
     with pytest.raises(Refused) as caught:
         await networks.switch(PN1, GW2, None)
     assert await store.networks() == before

@@ -70,7 +70,7 @@ class Admin:
         self._provisioning = provisioning
         self._server = server
         self._clock = clock
-        nobody = Sessions(), Gateways()
+        nobody = Sessions(), Gateways(clock)
         offline = Networks(store, *nobody, Presences(clock), clock)
         self.networks = PnAdmin(store, offline if server is None else server.networks, provisioning)
         self.cm = CmAdmin(store, provisioning, clock, None if server is None else server.cm.rotate)
@@ -204,6 +204,10 @@ class Admin:
             excess_of_gateway=None
             if self._server is None or gateway is None
             else await self._server.overview.excess(gateway.entity_id),
+            clones=None if self._server is None else self._server.clones.of(pne),
+            clones_of_gateway=None
+            if self._server is None or gateway is None
+            else self._server.clones.of(gateway.entity_id),
         )
         return explain(facts)
 

@@ -20,6 +20,7 @@ NEXT: dict[str, str] = {
     "no_local_eukey_on_open_pan": "it asks for no LocalEUKey, and nothing else protects an open PAN: mend that device",
     "suite_refused": "it proposes a suite under the server's --lowest-suite: start it with a higher --suite",
     "bad_request": "its gateway named it twice in one SETUP Request",
+    "cloned": "another device has its key, and is in; see below",
     "pending_approval": "it has proven itself, and waits: `cpns device approve`, or `cpns device refuse`",
     "barred": "it was expelled or refused; to let it in again: `cpns network invite`",
     "not_on_the_member_list": "that network is closed: `cpns network invite`, or another policy for it",
@@ -55,6 +56,9 @@ SHARES: dict[str, tuple[str, str]] = {
 """Reason of a refusal for going over a share to what that is a share of, and what to do."""
 
 
+Clones = tuple[int, float, tuple[str, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is known, as of `now`; None for what is not.
@@ -72,6 +76,8 @@ class Facts:
         excess: over which share it went last, how often in a row, and seconds since; `excess_of_gateway` likewise.
         owner: of the PN that it is in.
         stands_in: who came first there, where there is no owner.
+        clones: how often two devices with its key answered at once, seconds since, and behind which PN GWs; None where
+            that is not certain. `clones_of_gateway` likewise, with hosts.
     """
 
     now: float
@@ -90,6 +96,8 @@ class Facts:
     excess_of_gateway: tuple[str, int, float] | None = None
     owner: EntityId | None = None
     stands_in: EntityId | None = None
+    clones: Clones | None = None
+    clones_of_gateway: Clones | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +120,21 @@ class Finding:
 def explain(facts: Facts) -> list[Finding]:
     """Return the findings from the server outwards; the first that is not good is where to begin."""
     steps = (_provisioned, _attempt, _network, _gateway, _session, _reach, _traffic, _owner)
+    found = [step(facts) for step in steps]
+    if facts.clones is not None:
+        found.append(_two("copies", "two devices", facts.device.entity_id, facts.clones, "device"))
+    if facts.clones_of_gateway is not None and facts.gateway is not None:
+        gateway = facts.gateway.entity_id
+        found.append(_two("copies of gateway", "two gateways", gateway, facts.clones_of_gateway, "gateway"))
     over = {"shares": facts.excess, "shares of gateway": facts.excess_of_gateway}
-    return [*(step(facts) for step in steps), *(_over(name, one) for name, one in over.items() if one is not None)]
+    return [*found, *(_over(name, one) for name, one in over.items() if one is not None)]
+
+
+def _two(step: str, two: str, entity: EntityId, clones: Clones, kind: str) -> Finding:
+    times, seconds, places = clones
+    what = f"{two} with the key of {entity} push each other out, at {' and '.join(places)}: seen {times} times"
+    next_step = f"stop one of them and give it a key of its own: `cpns {kind} add`; if it is not yours, revoke {entity}"
+    return Finding(step, False, what, seconds, next_step)
 
 
 def _over(step: str, excess: tuple[str, int, float]) -> Finding:

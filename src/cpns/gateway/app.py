@@ -108,7 +108,7 @@ class Gateway:
             config.gateway_id,
             uplink_sessions,
             self._from_server,
-            Relay(self.members.link, places(relays.MAX_DOWN, clock.monotonic, relays.MAX_DOWN_EACH)),
+            Relay(self.members.route, places(relays.MAX_DOWN, clock.monotonic, relays.MAX_DOWN_EACH)),
             on_lost=self._lost,
             watch=watch,
             requests=bounds.OF_SERVER,
@@ -194,6 +194,8 @@ class Gateway:
         self.uplink.lost(link)
 
     async def _from_server(self, inbound: Inbound) -> Answer | None:
+        if inbound.path == application.PING_PATH and inbound.source is not None:
+            return Answer(Code.CHANGED)
         if inbound.path != registry.CPNS_PATH:
             raise Refused(Result.NOT_ALLOWED, "no_such_resource")
         if inbound.source is None:

@@ -1,21 +1,28 @@
 """The PNEs behind this PN GW: how each is reached, and the LocalEUKey that it shares with us."""
 
+import asyncio
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import HeldLocalEukey
-from cpns.errors import AuthenticationFailed, Refused, Result
+from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.ports import GatewayStore, Vault
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Link
 from cpns.transport.errors import read
+from cpns.transport.relay import Carrier, Sealed
 from cpns.wire import codec
 from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Presence
 
 LOCAL_EUKEY_PURPOSE = "local eukey"
+BEFORE_SECONDS: Final = 60.0
+"""How long it is remembered where a member was before its SETUP."""
+BEFORE_TIMEOUT: Final = 2.0
+"""Seconds that there is waited for an answer from there."""
 
 Way = tuple[Link, Session | None]
 """How a PNE is reached: its link, and its hop session; None on a Secure PAN, or before there is one."""
@@ -52,6 +59,8 @@ class Member:
         pan: that it is on; None after our restart, until it is heard again.
         heard_at: monotonic seconds of that.
         proved_at: where it proved itself last; it may be silent since.
+        set_up_at: monotonic seconds of its SETUP.
+        before: where it was until that, if elsewhere: another device with its key may be there still.
     """
 
     pne_id: EntityId
@@ -62,11 +71,31 @@ class Member:
     pan: Pan | None
     heard_at: float = field(default=0.0, compare=False)
     proved_at: Link | None = field(default=None, compare=False)
+    set_up_at: float = field(default=0.0, compare=False)
+    before: Link | None = field(default=None, compare=False)
 
     @property
     def hop_key(self) -> Secret | None:
         """What its hop session is made from; None on a Secure PAN, which has none, whatever the PNE asked for."""
         return None if self.pan is not None and self.pan.secure else self.local_eukey
+
+
+@dataclass(frozen=True, slots=True)
+class _Either:
+    """The way to a member that was at another address a moment ago: what it does not open is tried there too."""
+
+    link: Link
+    before: Link
+
+    async def carry(self, destination: str, sealed: Sealed) -> Sealed:
+        """See `Carrier`."""
+        answer = await self.link.carry(destination, sealed)
+        if answer.oscore is None:
+            with contextlib.suppress(NoAnswer, TimeoutError):
+                async with asyncio.timeout(BEFORE_TIMEOUT):
+                    other = await self.before.carry(destination, sealed)
+                    return answer if other.oscore is None else other
+        return answer
 
 
 class Members:
@@ -143,10 +172,12 @@ class Members:
             if self._store is not None:
                 await self._store.release(pn_id)
 
-    def link(self, destination: str) -> Link | None:
+    def route(self, destination: str) -> Carrier | None:
         """Return the way to a member, or None: the relay's route."""
         member = self._members.get(EntityId(destination))
-        return None if member is None else member.link
+        if member is None or member.link is None or member.before is None:
+            return None if member is None else member.link
+        return _Either(member.link, member.before)
 
     def way_to(self, pne_id: EntityId) -> Way | None:
         """Return how to reach a member: as its PAN has it. None: it is none, or out of reach."""
@@ -171,7 +202,10 @@ class Members:
         if member is not None:
             if (member.link is None) != (link is None):
                 self.turned[pne_id] = Presence.ASLEEP if link is None else Presence.IDLE
-            self._members[pne_id] = replace(member, link=link, heard_at=now, proved_at=link or member.proved_at)
+            before = member.before if now - member.set_up_at < BEFORE_SECONDS else None
+            self._members[pne_id] = replace(
+                member, link=link, heard_at=now, proved_at=link or member.proved_at, before=before
+            )
 
     def proved_from(self, pne_id: EntityId, link: Link) -> bool:
         """Whether *pne_id* is a member that proved itself from the host of *link*."""
@@ -192,7 +226,10 @@ class Members:
             older = self._members.get(member.pne_id)
             if older is not None:
                 _end_hop(older)
-            self._members[member.pne_id] = replace(member, proved_at=member.link)
+            before = None if older is None or older.link == member.link else older.link
+            self._members[member.pne_id] = replace(
+                member, proved_at=member.link, set_up_at=member.heard_at, before=before
+            )
         self.astray.difference_update(member.pne_id for member in members)
         for pn_id in {member.pn_id for member in members}:
             await self.serve(pn_id)

@@ -16,6 +16,7 @@ from cpns.errors import NoAnswer, NotFound, Refused, Result, Unavailable, UserEr
 from cpns.ids import EntityId
 from cpns.ports import Clock, Randomness, Siblings, Store, Vault
 from cpns.server.access import Access
+from cpns.server.clones import Clones
 from cpns.server.cm import ChangingMode
 from cpns.server.config import ServerConfig
 from cpns.server.gateways import Gateways
@@ -93,20 +94,21 @@ class Server:
         look_every = LOOK_SECONDS if self._siblings.others else None
         self.readings = Readings(store, clock, config.readings_rate, config.readings_volume, look_every)
         self._clock = clock
-        self.gateways = Gateways(self._siblings)
+        self.gateways = Gateways(clock, self._siblings, lambda gateway, hosts: self.clones.seen(gateway, hosts))
         self.pnes = Pnes(self.sessions, self.gateways, self._siblings)
+        self.refusals = Refusals(store, clock)
+        self.clones = Clones(self.gateways, self.pnes, self.refusals, clock, self._siblings)
         self._presences = Presences(clock)
         here = (self.sessions, self.gateways)
-        self.networks = Networks(store, *here, self._presences, clock, self._siblings)
+        self.networks = Networks(store, *here, self._presences, clock, self._siblings, self.clones.ask)
         self.groups = Groups(store, *here, self.pnes, clock, random, vault, self._siblings, config.max_groups)
         self.group_pages = GroupPages(store, self.sessions)
         self.messages = GroupMessages(store, self.groups, *here, self.pnes, clock, self._siblings)
         self.pushes = Pushes(store, clock, random, self._push, self._siblings)
-        self.refusals = Refusals(store, clock)
         self._hosts = KnownHosts(store, clock)
         self._authentication = Authentication(
             *(config.server_id, config.lowest_suite, store, Keyring(store, vault, random), self.sessions, clock),
-            *(random, config.policy, self._admitted, self.refusals, self._hosts),
+            *(random, config.policy, self._admitted, self.refusals, self._hosts, self.clones.waits),
         )
         self.exceeded = Exceeded()
         self.overview = Overview(self.sessions, self.pnes, self.exceeded, clock, self._siblings)
@@ -115,7 +117,7 @@ class Server:
         )
         cm_devices = CmDevices(
             *(config.server_id, config.lowest_suite, store, vault, self.sessions, clock, random),
-            *(self.refusals, self._authentication.is_revoked),
+            *(self.refusals, self._authentication.is_revoked, self.clones.waits),
         )
         self.cm = ChangingMode(
             *(cm_devices, store, *here, self.pnes, clock, config.cm_unused, self.end, self._siblings, self._hosts)
@@ -123,10 +125,8 @@ class Server:
         of = (config.server_id, self.sessions, self._handle)
         self._endpoint = Endpoint(*of, on_lost=self._gone, on_excess=self._went_over, watch=watch, requests=AT_SERVER)
         self.access = Access(
-            *(self._authentication, self.cm, self.gateways, self.sessions, self._hosts, clock),
-            config.answer_timeout,
-            self._endpoint.name,
-            self.groups.copies.connected,
+            *(self._authentication, self.cm, self.gateways, self.sessions, self._hosts, clock, config.answer_timeout),
+            *(self._endpoint.name, self.groups.copies.connected),
         )
         self._work = Background()
         self._certificate: Certificate | None = None
@@ -175,6 +175,7 @@ class Server:
         await self.pushes.close()
         await self.messages.close()
         await self.networks.close()
+        await self.gateways.finish()
         await self.cm.close()
         await self.groups.close()
         await self._endpoint.close()
@@ -229,8 +230,8 @@ class Server:
                 self._presences.heard(entry.entity_id)
         return response
 
-    def _admitted(self, found: Admitted, moved_from: Mapping[EntityId, EntityId]) -> None:
-        self.networks.admitted(found, moved_from)
+    def _admitted(self, found: Admitted, older: Mapping[EntityId, Session]) -> None:
+        self.networks.admitted(found, older)
         if found.network is not None:
             self.groups.copies.came(found.network.gateway_id, found.groups)
 
@@ -404,6 +405,7 @@ class Server:
                     self.sessions.remove(session)
                     self._presences.lost(session.peer_id)
             self.refusals.due()
+            self.clones.sweep()
             try:
                 await self.cm.sweep(self.config.half_open)
                 await self.groups.sweep()

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from cpns.crypto.schedule import Profile
@@ -165,7 +166,7 @@ class ChangingMode:
         del self._expected[link]
         self._pending.leave(expected.slot, proved=True)
         activation = expected.activation
-        known = self._hosts.proved(link.party(None).host, source.peer_id)
+        known = partial(self._hosts.proved, link.party(None).host, source.peer_id)
         peer, ended = await self._devices.begin(activation, known)
         if not self._gateways.add(peer, link):
             self._sessions.remove(source)

@@ -4,33 +4,49 @@ A PN GW is connected to one process of the server. What is for one that is not c
 """
 
 import contextlib
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from cpns.errors import Refused
 from cpns.ids import EntityId, PnId
-from cpns.ports import Siblings
+from cpns.ports import Clock, Siblings
 from cpns.server.elsewhere import ELSEWHERE_SECONDS, heard, told
 from cpns.service.authentication import GatewayPeer
+from cpns.service.background import Background
+from cpns.service.sessions import begun_at
 from cpns.service.siblings import Alone
 from cpns.session.table import Session
 from cpns.transport.endpoint import Link
 from cpns.transport.errors import Answer, read
 from cpns.wire import codec
+from cpns.wire.application import PING_PATH
 from cpns.wire.registry import CPNS_PATH
 
 M = TypeVar("M")
 
 NOTIFY_TIMEOUT: Final = 2.0
+ALIVE_SECONDS: Final = 2.0
+"""What one has to answer that may be a second one with the same key."""
+
+Cloned = Callable[[EntityId, tuple[str, ...]], None]
+"""Is told of an entity for which two answered at once, and where these are."""
 
 
 class Gateways:
     """PN GW to its session and connection here; the newest of each.
 
     Args:
+        clock: compares what other processes say with what is here.
         siblings: the other processes of this server.
+        cloned: is told of a PN GW that runs twice, and at which hosts.
     """
 
-    def __init__(self, siblings: Siblings | None = None) -> None:
+    def __init__(
+        self, clock: Clock, siblings: Siblings | None = None, cloned: Cloned = lambda gateway, hosts: None
+    ) -> None:
+        self._clock = clock
+        self._cloned = cloned
+        self._work = Background()
         self._connected: dict[EntityId, tuple[GatewayPeer, Link]] = {}
         self._siblings = siblings or Alone()
         self._siblings.serve("gateway", self._asked_for)
@@ -41,7 +57,7 @@ class Gateways:
         return gateway in self._connected
 
     def add(self, peer: GatewayPeer, link: Link) -> bool:
-        """Take in a PN GW that has just proven itself; its older connection is closed.
+        """Take in a PN GW that has just proven itself; its older connection is closed, when it was asked.
 
         Returns:
             False where its connection is gone meanwhile: nobody would tell us of that any more.
@@ -51,10 +67,25 @@ class Gateways:
         older = self._connected.get(peer.gateway_id)
         self._connected[peer.gateway_id] = (peer, link)
         link.keep()
-        self._siblings.tell("gateway came", peer.gateway_id)
+        host = link.party(None).host
+        self._siblings.tell("gateway came", [peer.gateway_id, host, self._clock.now()])
         if older is not None and older[1] != link:
-            older[1].close()
+            self._work.start(self._leave(*older, host))
         return True
+
+    async def _leave(self, older: GatewayPeer, link: Link, newer_host: str) -> None:
+        """Close the older connection of a PN GW. One alone has let go of it by now, and does not answer."""
+        try:
+            await link.exchange(PING_PATH, b"", timeout=ALIVE_SECONDS, session=older.session)
+            self._cloned(older.gateway_id, (link.party(None).host, newer_host))
+        except Refused:
+            return
+        finally:
+            link.close()
+
+    async def finish(self) -> None:
+        """Ask nobody any more."""
+        await self._work.close()
 
     def peer(self, source: Session, link: Link) -> GatewayPeer | None:
         """Return the PN GW whose present session *source* is, and whose connection *link*; else None."""
@@ -130,9 +161,15 @@ class Gateways:
         gateway, body, timeout = argument
         return None if gateway not in self._connected else await told(self._exchange(gateway, body, timeout))
 
-    async def _came_elsewhere(self, gateway: Any) -> None:  # noqa: ANN401
+    async def _came_elsewhere(self, argument: Any) -> None:  # noqa: ANN401
         """A PN GW has one connection; the newest counts."""
-        self.close(gateway)
+        gateway, host, at = argument
+        older, link = self._connected.get(gateway, (None, None))
+        if older is not None and link is not None and begun_at(older.session, self._clock) <= at:
+            del self._connected[gateway]
+            await self._leave(older, link, host)
+        else:  # it came here after that, or the clocks differ: nothing is certain
+            self.close(gateway)
 
     async def _serves_elsewhere(self, argument: Any) -> None:  # noqa: ANN401
         gateway, pn_id, now = argument

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -44,6 +44,15 @@ MAX_INVITATIONS_EACH: Final = 4
 MAX_INVITATIONS_BEHIND: Final = 32
 """Those that one PN GW is asked about."""
 
+Replaced = Callable[[Session, EntityId], Awaitable[None]]
+"""Looks after a session of a PNE that was replaced by one through another PN GW, or the same."""
+MOVED_SECONDS: Final = 7.0
+"""What other processes have for that, and to tell the PN GWs that are connected to them."""
+
+
+async def _nothing(older: Session, newer_via: EntityId) -> None:
+    """Look after none."""
+
 
 class Networks:
     """The PNs of one server process.
@@ -53,6 +62,7 @@ class Networks:
         gateways: the PN GWs that are connected.
         presences: what is known of where members are.
         siblings: the other processes of the server.
+        replaced: is awaited before the PN GW of an older session is told that its PNE has moved.
     """
 
     def __init__(
@@ -63,6 +73,7 @@ class Networks:
         presences: Presences,
         clock: Clock,
         siblings: Siblings | None = None,
+        replaced: Replaced = _nothing,
     ) -> None:
         self._store = store
         self._sessions = sessions
@@ -70,6 +81,7 @@ class Networks:
         self._presences = presences
         self._clock = clock
         self._siblings = siblings or Alone()
+        self._replaced = replaced
         self._siblings.serve("members out", self._out_elsewhere)
         self._siblings.serve("pnes moved", self._moved_elsewhere)
         self._siblings.serve("presences", self._asked_where)
@@ -211,20 +223,44 @@ class Networks:
 
     # what follows from it
 
-    def admitted(self, found: Admitted, moved_from: Mapping[EntityId, EntityId]) -> None:
-        """Tell the PN GWs that PNEs were behind until now; the one that they came through has its SETUP Response."""
+    def admitted(self, found: Admitted, replaced: Mapping[EntityId, Session]) -> None:
+        """Tell the PN GWs that PNEs were behind until now; the one that they came through has its SETUP Response.
+
+        *replaced* are the sessions that PNEs of that SETUP had.
+        """
+        if found.network is None:
+            return
+        to = found.network
         here = [pne for pne, admission in found.admissions.items() if admission.result is Result.SUCCESS]
-        if found.network is not None and here:
-            one = found.network
-            self._siblings.tell("pnes moved", [here, one.gateway_id, one.pn_id, one.version, self._clock.now()])
-        told: set[tuple[EntityId, EntityId]] = set()
+        if not here:
+            return
+        moved = [here, to.gateway_id, to.pn_id, to.version, self._clock.now()]
+        others = self._telling.start(self._siblings.ask("pnes moved", moved, MOVED_SECONDS))
+        older = {pne: replaced[pne] for pne in here if pne in replaced}
         for network, gone in found.left:
-            self._tell_soon(network, network.gateway_id, Change.MOVED, gone)
-            told.update((network.gateway_id, pne) for pne in gone)
-        for pne, gateway in moved_from.items():
-            let_in = found.admissions[pne].result is Result.SUCCESS
-            if found.network is not None and let_in and (gateway, pne) not in told:
-                self._tell_soon(found.network, gateway, Change.MOVED, (pne,))
+            behind = [older.pop(pne) for pne in gone if pne in older and older[pne].via == network.gateway_id]
+            asked = others if network.gateway_id not in self._gateways else self._look_after(behind, to.gateway_id)
+            self._telling.start(self._moved(network, network.gateway_id, gone, asked))
+        back = [session for session in older.values() if session.via == to.gateway_id]
+        if back:
+            self._look_after(back, to.gateway_id)
+        for pne, session in older.items():
+            if session.via is not None and session.via != to.gateway_id:
+                asked = self._look_after([session], to.gateway_id)
+                self._telling.start(self._moved(to, session.via, (pne,), asked))
+
+    async def _moved(
+        self, network: Network, gateway: EntityId, gone: Sequence[EntityId], asked: "asyncio.Task[object]"
+    ) -> None:
+        """Tell a PN GW who is behind another one, after these were *asked*: until then it is the way to them."""
+        await asked
+        await self._tell(network, gateway, Change.MOVED, gone)
+
+    def _look_after(self, older: Sequence[Session], newer_via: EntityId) -> "asyncio.Task[object]":
+        async def all_of_them() -> None:
+            await asyncio.gather(*(self._replaced(session, newer_via) for session in older))
+
+        return self._telling.start(all_of_them())
 
     async def gone(self, networks: Iterable[Network], pne: EntityId, via: EntityId | None, change: Change) -> None:
         """Tell of a PNE that is out: the PN GWs of its PNs, and the one that it had its session through."""
@@ -339,6 +375,7 @@ class Networks:
     async def _moved_elsewhere(self, argument: Any) -> None:  # noqa: ANN401
         """PNEs have a session at another process: an older one here is over, and its PN GW is told."""
         pnes, gateway, pn_id, version, at = argument
+        moved = []
         for pne in pnes:
             session = self._sessions.with_peer(pne)
             if session is None or begun_at(session, self._clock) > at:
@@ -346,7 +383,12 @@ class Networks:
             self._sessions.remove(session)
             if session.via is not None and session.via != gateway and session.via in self._gateways:
                 notice = pm.PnChangeNotify(pn_id, (pne,), version, Change.MOVED)
-                self._telling.start(self._gateways.tell(session.via, notice))
+                moved.append(self._moved_on(session, session.via, gateway, notice))
+        await asyncio.gather(*moved)
+
+    async def _moved_on(self, older: Session, via: EntityId, newer_via: EntityId, notice: pm.PnChangeNotify) -> None:
+        await self._replaced(older, newer_via)
+        await self._gateways.tell(via, notice)
 
     async def _asked_where(self, pnes: Any) -> dict[EntityId, list[object]]:  # noqa: ANN401
         facts = {pne: self._presences.of(pne, stands=True) for pne in pnes if self.is_reachable(pne)}

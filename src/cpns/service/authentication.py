@@ -6,7 +6,7 @@ State in flight lives in the coroutine that awaits the answer; what is not commi
 import asyncio
 import base64
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final
@@ -90,8 +90,8 @@ class Authentication:
         lowest_suite: nothing below it is accepted.
         sessions: where established sessions go.
         policy: of the PNs that are made here.
-        admitted: is told of a committed SETUP, and the PN GWs that PNEs of it had a session through until now, where
-            that is another one.
+        admitted: is told of a committed SETUP, and of the sessions that PNEs of it had until now.
+        waits: tells whether one that proves to be an entity gets no session yet, as two places have its key.
     """
 
     def __init__(
@@ -104,9 +104,10 @@ class Authentication:
         clock: Clock,
         random: Randomness,
         policy: Policy,
-        admitted: Callable[[Admitted, Mapping[EntityId, EntityId]], None],
+        admitted: Callable[[Admitted, Mapping[EntityId, Session]], None],
         refusals: Refusals,
         hosts: KnownHosts,
+        waits: Callable[[EntityId], bool],
     ) -> None:
         self._own_id = own_id
         self._lowest_suite = lowest_suite
@@ -119,6 +120,7 @@ class Authentication:
         self._admitted = admitted
         self._refusals = refusals
         self._hosts = hosts
+        self._waits = waits
         self._process_key = Secret(random(r.KEY_BYTES))
         self._revoked: set[EntityId] = set()
 
@@ -165,6 +167,8 @@ class Authentication:
                 run.proved = True
             if request.entity_id in self._revoked:
                 raise AuthenticationFailed("revoked")
+            if self._waits(request.entity_id):
+                raise Refused(Result.TOO_MANY, "cloned")
             outcome = Outcome(self._clock.now(), "gateway_activated", request.entity_id, None, Result.SUCCESS)
             known = self._hosts.proved(party.host, request.entity_id)
             await asyncio.gather(self._store.record([outcome]), known)
@@ -259,16 +263,18 @@ class Authentication:
         refused: Mapping[EntityId, Refused],
     ) -> GatewaySetupResponse:
         via = gateway.gateway_id
-        proven = {v.entry.entity_id: v for v in verdicts if v.session and v.entry.entity_id not in self._revoked}
+        barred = {v.entry.entity_id: self._barred(v.entry.entity_id) for v in verdicts}
+        proven = {v.entry.entity_id: v for v in verdicts if v.session and not barred[v.entry.entity_id]}
         reasons = {entity: (error.result, error.reason) for entity, error in refused.items()}
         for verdict in verdicts:
             entity = verdict.entry.entity_id
             if entity not in proven:
                 result = verdict.result or Result.AUTHENTICATION_FAILED
-                reasons[entity] = (result, opened[entity].reason or verdict.reason or "revoked")
+                reasons[entity] = (result, opened[entity].reason or verdict.reason or barred[entity])
         for entity, (result, reason) in reasons.items():
             self._refusals.pne(entity, result, reason, via)
-        moved_from = self._elsewhere(proven, via)
+        older = {pne: one for pne in proven if (one := self._sessions.with_peer(pne)) is not None}
+        moved_from = {pne: one.via for pne, one in older.items() if one.via is not None and one.via != via}
         found = Admitted(None, {})
         if proven:
             members = tuple(Membership(pne, v.entry.pan_secure) for pne, v in proven.items())
@@ -283,7 +289,7 @@ class Authentication:
             self._refusals.over(pne, via)
             if pne not in self._revoked and verdict.session is not None:
                 self._sessions.add(session_of(verdict.session, self._clock.monotonic(), via))
-        self._admitted(found, moved_from)
+        self._admitted(found, older)
         ended = {verdict.entry.entity_id: verdict for verdict in verdicts}
         results = {pne: result for pne, (result, _) in reasons.items()}
         entries = tuple(
@@ -305,7 +311,8 @@ class Authentication:
             return OutcomeEntry(pne, Result.AUTHENTICATION_FAILED, refusal)
         return OutcomeEntry(pne, Result.SUCCESS, verdict.hash_server, ended.guest or None)
 
-    def _elsewhere(self, pnes: Iterable[EntityId], via: EntityId) -> dict[EntityId, EntityId]:
-        """Return the PN GW of each of *pnes* that has a session through another one than *via*: the newest wins."""
-        sessions = {pne: self._sessions.with_peer(pne) for pne in pnes}
-        return {pne: one.via for pne, one in sessions.items() if one is not None and one.via not in (None, via)}
+    def _barred(self, pne: EntityId) -> str:
+        """Return why one that has proven itself gets no session; empty where it does."""
+        if pne in self._revoked:
+            return "revoked"
+        return "cloned" if self._waits(pne) else ""

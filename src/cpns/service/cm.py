@@ -64,6 +64,7 @@ class CmDevices:
         sessions: the server's.
         refusals: where it says who was refused, and why.
         is_barred: tells whether an entity was revoked since our start.
+        waits: tells whether one that proves to be an entity gets no session yet, as two places have its key.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class CmDevices:
         random: Randomness,
         refusals: Refusals,
         is_barred: Callable[[EntityId], bool],
+        waits: Callable[[EntityId], bool],
     ) -> None:
         self._own_id = own_id
         self._lowest_suite = lowest_suite
@@ -87,6 +89,7 @@ class CmDevices:
         self._random = random
         self._refusals = refusals
         self._is_barred = is_barred
+        self._waits = waits
         self._process_key = Secret(random(r.KEY_BYTES))
         self._stand_ins = stand_in_prk(Secret(random(r.KEY_BYTES)))
         self._codes: OrderedDict[bytes, None] = OrderedDict()
@@ -247,19 +250,24 @@ class CmDevices:
         derived = cm.cm_device_key(stored, device.cm_device_id, device.gateway_id, self._own_id)
         return derived if first else stored
 
-    async def begin(self, activation: Activation, beside: Awaitable[None]) -> tuple[GatewayPeer, list[EntityId]]:
+    async def begin(
+        self, activation: Activation, beside: Callable[[], Awaitable[None]]
+    ) -> tuple[GatewayPeer, list[EntityId]]:
         """The first message has opened: commit, *beside* too, and let the session replace an older one (CM-16).
 
         Returns:
             The embedded PN GW, and CM Devices that ended with it.
 
         Raises:
-            Refused: it was revoked, or has taken up another key, meanwhile.
+            Refused: it was revoked, or has taken up another key, meanwhile; or another has its key too, and it has to
+                wait.
         """
         session = activation.session
         try:
+            if self._waits(session.peer_id):
+                raise Refused(Result.TOO_MANY, "cloned")
             begins = self._store.activate_cm(session.peer_id, activation.generation, self._clock.now())
-            ended, _ = await asyncio.gather(begins, beside)
+            ended, _ = await asyncio.gather(begins, beside())
             pns = await self._store.networks_of(session.peer_id)
             if self._is_barred(session.peer_id):  # revoked behind that commit: nothing was there to end
                 raise AuthenticationFailed("revoked")

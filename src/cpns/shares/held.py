@@ -35,6 +35,9 @@ HELD: Final = (
         "one of each",
         ENTITIES,
         (
+            "server.clones.Clones._asking",
+            "server.clones.Clones._replaced_at",
+            "server.clones.Clones._seen",
             "server.cm.ChangingMode._due",
             "server.gateways.Gateways._connected",
             "server.group_messages.GroupMessages._busy",
@@ -116,6 +119,7 @@ HELD: Final = (
             "gateway.app.Gateway.bound",
             "gateway.app.Gateway.pans",
             "gateway.uplink.Uplink._servers",
+            "gateway.uplink.Uplink._tried",
             "transport.door.Door._accepting",
             "transport.door.Door._listeners",
             "transport.endpoint.Endpoint._listeners",
