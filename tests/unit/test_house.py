@@ -138,6 +138,10 @@ OUR_OWN = {
     "NATS: %s",
     "NATS at %s is away: what is behind other processes can't be reached",
     "NATS is back",
+    "the certificate %s was read anew; it ends on %s",
+    "the certificate %s can't be read anew (%s): the older one serves on",
+    "the certificate %s ended on %s: no gateway takes it",
+    "the certificate %s ends on %s: write a new one there",
 }
 """Lines of the log that no peer can cause."""
 

@@ -47,8 +47,7 @@ class Certificate:
         except (OSError, ValueError) as error:  # it is just being written, or is no good: the older one serves on
             _log.warning("the certificate %s can't be read anew (%s): the older one serves on", self._chain, error)
         if self._ends <= now:
-            said = "the certificate %s ended on %s: no gateway takes it; write a new one there"
-            _log.warning(said, self._chain, day(self._ends))
+            _log.warning("the certificate %s ended on %s: no gateway takes it", self._chain, day(self._ends))
         elif self._ends - now < WARNED_SECONDS:
             _log.warning("the certificate %s ends on %s: write a new one there", self._chain, day(self._ends))
 
