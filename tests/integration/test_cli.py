@@ -10,6 +10,7 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -471,6 +472,34 @@ def test_readings_arrive_live(site: Site) -> None:
     assert (passed[0]["sender"], passed[0]["what"], passed[0]["session"]) == ("pne-1", "SETUP Request", "-")
     assert "/readings" in {one["what"] for one in passed}
     assert (site.folder / "server.trace").stat().st_size > 0
+
+
+def test_all_readings_are_exported_once(alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are, page by page; a server that runs gives the same."""
+    monkeypatch.setattr("cpns.cli.talk.EXPORTED_AT_ONCE", 7)
+    with sqlite3.connect(alone / "server.db") as store:
+        store.executemany(
+            "INSERT INTO readings (pne_id, reading_id, gateway_id, verified, received_at, body) VALUES (?,?,?,?,?,?)",
+            [(f"pne-{n % 2}", n.to_bytes(12), "gw-1", "e2e", 1.5, json.dumps({"n": n})) for n in range(30)],
+        )
+    store.close()
+
+    def numbers(*more: str) -> list[int]:
+        done = here("readings", "export", "--data", alone, *more)
+        assert done.returncode == 0, done.stderr
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        assert done.stderr.startswith(f"{len(rows)} readings, the last with number" if rows else "No readings.")
+        return [row["body"]["n"] for row in rows]
+
+    assert numbers() == list(range(30))
+    assert numbers("--since", "21") == list(range(21, 30))
+    assert numbers("--since", "30") == []
+    fails("unknown_entity", "readings", "export", "--data", alone, "--device", "nobody")
+    server = Running(tmp_path, "server", "server", "run", "--data", alone, "--listen", "127.0.0.1:0")
+    server.wait("listening at")
+    assert numbers() == list(range(30))
+    assert len(cpns("server", "tail", "--data", alone, "--since", "all", "--count", "30").stdout.splitlines()) == 30
+    server.end()
 
 
 def test_a_device_is_reached_and_each_silence_is_explained(site: Site) -> None:

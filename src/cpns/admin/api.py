@@ -8,7 +8,7 @@ is in the answer to the POST that made it, and in no other.
 import dataclasses
 import logging
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -27,7 +27,8 @@ _log = logging.getLogger("cpns.admin")
 NDJSON = "application/x-ndjson"
 _NO_STORE = {"Cache-Control": "no-store"}
 
-Limit = Annotated[int | None, Query(ge=1, le=10_000)]
+MAX_PAGE: Final = 10_000
+Limit = Annotated[int | None, Query(ge=1, le=MAX_PAGE)]
 
 
 def create_app(admin: Admin) -> FastAPI:
@@ -142,14 +143,16 @@ def _add_rest(router: APIRouter, admin: Admin) -> None:
     @router.get("/readings", response_model=m.Readings)
     async def readings(
         after: Annotated[int | None, Query(ge=0)] = None,
-        limit: Limit = None,
+        limit: Annotated[int | None, Query(ge=1)] = None,
         device: str | None = None,
         follow: bool = False,
     ) -> Response:
         """One page, oldest first; or with *follow* a line for each, those that are still to come included.
 
-        Without *after*, a page begins with the oldest reading, and following with the next one that comes.
+        Without *after*, a page begins with the oldest reading, and following with the next one that comes. A page has
+        at most 10,000; `next` is where the next one begins.
         """
+        limit = limit if follow or limit is None else min(limit, MAX_PAGE)
         if follow:
             return StreamingResponse(_lines(await admin.follow(after, limit, device)), media_type=NDJSON)
         found = await admin.readings(after or 0, limit or 100, device)

@@ -6,7 +6,22 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cpns.cli import bench, cm, demo, device, explain, gateway, group, network, node, pne, pne_group, server, streams
+from cpns.cli import (
+    bench,
+    cm,
+    demo,
+    device,
+    explain,
+    export,
+    gateway,
+    group,
+    network,
+    node,
+    pne,
+    pne_group,
+    server,
+    streams,
+)
 from cpns.cli.output import plain
 from cpns.cli.words import text_alone
 from cpns.errors import CpnsError, Refused, UserError
@@ -21,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "CPNS"},
 )
-for noun in (server, gateway, device, pne, node, network, group, cm):
+for noun in (server, gateway, device, pne, node, network, group, cm, export):
     app.add_typer(noun.app)
 pne.app.add_typer(pne_group.app)
 app.command()(explain.explain)

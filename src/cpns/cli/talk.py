@@ -395,6 +395,31 @@ def tail(data: Path, device: str | None, after: int | None, count: int | None, o
     ask(data, talk)
 
 
+EXPORTED_AT_ONCE: Final = 1000
+
+
+def export(data: Path, device: str | None, after: int) -> None:
+    """Print the stored readings with a number over *after*, oldest first, a JSON object a line."""
+
+    import json
+
+    async def talk(client: httpx.AsyncClient) -> tuple[int, int]:
+        told, last = 0, after
+        while True:
+            query: dict[str, str | int] = {"after": last, "limit": EXPORTED_AT_ONCE}
+            if device is not None:
+                query["device"] = device
+            page = answer_of(await client.get("/readings", params=query))
+            for item in page["items"]:
+                print(o.json_for_output(json.dumps(item, ensure_ascii=False, separators=(",", ":"))))
+            told, last = told + len(page["items"]), page["next"]
+            if len(page["items"]) < EXPORTED_AT_ONCE:
+                return told, last
+
+    told, last = ask(data, talk)
+    print(f"{told} readings, the last with number {last}." if told else "No readings.", file=sys.stderr)
+
+
 async def _lines(client: httpx.AsyncClient, params: dict[str, Any]) -> AsyncGenerator[str, None]:
     async with client.stream("GET", "/readings", params=params, timeout=None) as response:
         if response.is_error:
