@@ -76,7 +76,7 @@ class Site:
 
     async def set_up(self, kek: bytes) -> None:
         first = self.folder / "srv-0"
-        await Folder(first).create(SERVER, None, lambda _: kek, self.postgres.url("postgres"))
+        await Folder(first).create(SERVER, None, lambda size: kek[:size], self.postgres.url("postgres"))
         for number in range(1, PROCESSES):
             shutil.copytree(first, self.folder / f"srv-{number}")
         await asyncio.gather(*(asyncio.to_thread(self.start_server, number) for number in range(PROCESSES)))
