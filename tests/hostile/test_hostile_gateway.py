@@ -15,7 +15,7 @@ from cpns.errors import NoAnswer, Result
 from cpns.ids import EntityId
 from cpns.wire import messages as m
 from tests.support.hostile_gateway import Hook, HostileGateway, Way, altered, changes, flip, in_entry, together
-from tests.support.stage import EVIL, stage, unharmed, views_agree, watch_refusals
+from tests.support.stage import EVIL, comes_in, stage, unharmed, views_agree, watch_refusals
 from tests.support.world import World, until, world
 
 ALICE = EntityId("alice")
@@ -211,7 +211,7 @@ async def test_a_lie_is_refused(here: World, case: Case) -> None:
     evil.hook = lambda way, name, body: body
     await until(lambda: here.server.sessions.with_peer(ALICE) is None)  # half open at most, and not for long
     if "gateway_id" not in case.alice and case.alice.get("pan_secure", False) is case.secure:
-        await alice._establish()
+        await comes_in(alice)
         assert alice.joined is not None
         views_agree(here, evil, alice)
 

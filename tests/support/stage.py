@@ -1,7 +1,9 @@
 """The stage of the hostile tests: a gateway gone bad, bob who has joined through it, and what must stay true."""
 
+import contextlib
 from typing import Any
 
+from cpns.errors import NoAnswer
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from tests.support.hostile_gateway import HostileGateway
@@ -21,6 +23,15 @@ async def stage(
     bob = await here.start_pne("bob", evil, pan_secure=secure)
     await settled(bob)
     return evil, bob
+
+
+async def comes_in(pne: Pne) -> None:
+    """Let *pne* set up; a machine that does much else may take more than its short time, so it tries again."""
+    for _ in range(4):
+        with contextlib.suppress(NoAnswer):
+            await pne._establish()
+            return
+    await pne._establish()
 
 
 async def unharmed(here: World, bob: Pne) -> None:
