@@ -21,6 +21,8 @@ from tests.support.siege.rows import GOALS, Row, rows
 from tests.support.siege.site import besieged
 
 NEWCOMERS_A_SECOND = 6
+LONGER = 3
+"""So much longer a row is measured once more that missed a goal: in seconds, one pause of the machine is 1 %."""
 
 
 def seconds(value: float) -> str:
@@ -73,19 +75,28 @@ def worst_of(found: list[Noticed]) -> Noticed:
     )
 
 
-def write(length: float, quiet: Noticed, noticed: dict[str, list[Noticed]], failures: list[str]) -> None:
+def write(
+    length: float, quiet: Noticed, noticed: dict[str, list[Noticed]], failures: list[str], again: list[str]
+) -> None:
     """Write docs/performance.md: a line for each attack, the worst of all rates and sources."""
     head = ["attack (times that it was tried)", "new device elsewhere", "same PAN", "new gateway", "slow device"]
     head += ["readings elsewhere, p50 / p99", "readings same PAN, p50 / p99", "MiB server / gateway"]
     lines = [["none", *cells(quiet)]]
     lines += [[f"{what} ({len(found)})", *cells(worst_of(found))] for what, found in noticed.items()]
-    missed = "\n".join(f"- {one}" for one in failures) or "- none"
     where = f"{placed(here_and_now())}; {length:.0f} s each; the worst, of how many."
-    report.put(report.PAGE, "siege", f"{where}\n\n{report.table(head, lines)}\n\nGoals missed:\n\n{missed}")
+    ends = [f"Goals missed in {length:.0f} s:\n\n{as_list(failures)}"]
+    if failures:
+        ends.append(f"Those rows once more, for {LONGER * length:.0f} s each; goals missed:\n\n{as_list(again)}")
+    report.put(report.PAGE, "siege", "\n\n".join([where, report.table(head, lines), *ends]))
+
+
+def as_list(lines: list[str]) -> str:
+    """Return a Markdown list."""
+    return "\n".join(f"- {one}" for one in lines or ["none"])
 
 
 async def main(length: float, words: list[str]) -> list[str]:
-    """Besiege; print the table; return the goals that were missed."""
+    """Besiege; print the table; return the goals that were missed, also when measured for longer."""
     logging.disable(logging.WARNING)  # newcomers in vain say so each time
     console = Console(width=200)
     table = Table(title=f"siege, {length:.0f} s each; worst (of how many), readings p50 / p99")
@@ -97,7 +108,7 @@ async def main(length: float, words: list[str]) -> list[str]:
     by_attack: dict[str, list[Noticed]] = {}
     with tempfile.TemporaryDirectory(prefix="cpns-siege-") as folder:
         chosen = [one for one in rows() if all(word in one.title for word in words)]
-        newcomers = int(NEWCOMERS_A_SECOND * (length + 1)) * (len(chosen) + 1)
+        newcomers = int(NEWCOMERS_A_SECOND * (length + 1)) * (2 * len(chosen) + 1 + LONGER)
         async with besieged(Path(folder), newcomers) as site:
             siege = Siege(site)
             settle_collector()  # a pause of this process is none of the parties'
@@ -109,10 +120,17 @@ async def main(length: float, words: list[str]) -> list[str]:
                 table.add_row(one.title, *cells(noticed))
                 failures += missed(noticed, quiet, one)
                 by_attack.setdefault(one.attack, []).append(noticed)
-    console.print(table)
+            console.print(table)
+            again: list[str] = []
+            short = [row for row in chosen if any(said.startswith(f"{row.title}: ") for said in failures)]
+            for one in short[: 1 + len(chosen) // LONGER]:  # more of them are no accident, and have missed it again
+                console.print(f"{one.title}, once more ...")
+                longer = await siege.measure(one.attacks(site, LONGER * length + 60), LONGER * length)
+                again += missed(longer, quiet, one)
+            again += [f"{one.title}: not measured again" for one in short[1 + len(chosen) // LONGER :]]
     if not words:
-        write(length, quiet, by_attack, failures)
-    return failures
+        write(length, quiet, by_attack, failures, again)
+    return again
 
 
 if __name__ == "__main__":
