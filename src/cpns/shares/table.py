@@ -195,12 +195,14 @@ RUNS: Final = (
         "service.cm.MAX_ASSIGNMENTS",
         "as many for each PN GW that is connected",
         ("service.authentication.GatewayPeer.assignments",),
+        ("hostile/test_hostile_cm_ids.py::test_many_assignments_at_once_are_no_more_than_one_after_the_other",),
     ),
     Bound(
         "codes of CM Devices that were used up",
         "the newest",
         "service.cm.REMEMBERED_CODES",
         ("service.cm.CmDevices._codes",),
+        ("hostile/test_hostile_cm.py::test_hundreds_of_activations_of_one_device",),
     ),
     Bound(
         "sessions of CM Devices that wait for their first message",
@@ -307,9 +309,22 @@ TRAFFIC: Final = (
             "service.deliveries.Deliveries._delivering",
             "service.deliveries.Deliveries._heard_again",
         ),
+        ("integration/test_roaming.py::test_texts_that_wait_are_bounded",),
     ),
-    Bound("messages of groups that are kept for a PNE", "store.message_queries.MAX_OWED", ENTITIES),
-    Bound("strangers that are told of to the operator", "one row", "store.waiting_queries.MAX_STRANGERS"),
+    Bound(
+        "messages of groups that are kept for a PNE",
+        "store.message_queries.MAX_OWED",
+        ENTITIES,
+        (),
+        ("unit/test_message_store.py::test_the_oldest_make_room",),
+    ),
+    Bound(
+        "strangers that are told of to the operator",
+        "one row",
+        "store.waiting_queries.MAX_STRANGERS",
+        (),
+        ("unit/test_network_store.py::test_strangers_are_bounded_and_the_oldest_is_forgotten",),
+    ),
     Bound(
         "texts that a PNE remembers to know a repetition",
         "the newest",
@@ -374,8 +389,20 @@ ROWS: Final = (
         ("server.group_epochs.GroupEpochs._waits",),
         ("integration/test_group_epochs.py::test_who_comes_within_a_second_comes_with_one_epoch",),
     ),
-    Bound("names on the list of a group", "one", "domain.group.MAX_LISTED"),
-    Bound("names on the list of a network", "one", "store.network_queries.MAX_LISTED"),
+    Bound(
+        "names on the list of a group",
+        "one",
+        "domain.group.MAX_LISTED",
+        (),
+        ("unit/test_group_rules.py::test_a_list_has_an_end",),
+    ),
+    Bound(
+        "names on the list of a network",
+        "one",
+        "store.network_queries.MAX_LISTED",
+        (),
+        ("unit/test_network_admin.py::test_a_full_member_list_is_told",),
+    ),
     Bound("groups that one part of a discovery looks into", "one part at a time", "store.server_store.LOOKED_INTO"),
     Bound(
         "bytes of a page",
@@ -384,7 +411,13 @@ ROWS: Final = (
         (),
         ("integration/test_pages.py::test_members_with_the_longest_names_and_their_keys",),
     ),
-    Bound("pages that one list may have, for who reads it", "service.pages.MAX_PAGES", "that, for each list"),
+    Bound(
+        "pages that one list may have, for who reads it",
+        "service.pages.MAX_PAGES",
+        "that, for each list",
+        (),
+        ("unit/test_pages.py::test_a_list_as_long_as_may_be",),
+    ),
 )
 
 TABLE: Final = (*REQUESTS, *RUNS, *TRAFFIC, *ROWS, *HELD)
