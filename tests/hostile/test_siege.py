@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.siege import uniform
 from tests.support.siege.measure import HOME, NEXT_DOOR, Siege, worst
 from tests.support.siege.rows import Row, rows
 from tests.support.siege.site import besieged
@@ -36,6 +37,13 @@ async def test_newcomers_come_in_and_the_others_go_on(siege: Siege, row: Row) ->
         assert worst(newcomers) < PATIENCE
     assert len(noticed.readings[HOME]) > 3
     assert len(noticed.readings[NEXT_DOOR]) > 3
+
+
+async def test_refusals_are_compared_by_their_time() -> None:
+    """Each kind with each other, after M1 and after M3; how well they can be told apart is for `make siege` to say."""
+    found = await uniform.measure(3)
+    assert len(found) == 3 * 2 + 6 * 2 + 3
+    assert all(0.0 <= auc <= 1.0 for _, _, auc in found)
 
 
 def test_the_attacks_are_rows_of_the_table() -> None:
