@@ -53,9 +53,10 @@ def _credentials(count: int) -> DriverSql:
     asked = union_all(*(select(bindparam(name, type_=String).label("id")) for name in names)).subquery()
     known, other = entities.alias(), entities.alias()
     found = select(known.c.entity_id).where(known.c.entity_id == asked.c.id).scalar_subquery()
-    stands_for = func.coalesce(found, select(func.min(other.c.entity_id)).scalar_subquery())
+    least = select(func.min(other.c.entity_id).label("id")).subquery()  # read for each, as who is found must not tell
+    stands_for = func.coalesce(found, least.c.id)
     shown = (entities.c[name] for name in ("entity_id", "kind", "state", "only_via", "sealed_key"))
-    return DriverSql(select(asked.c.id, *shown).join_from(asked, entities, entities.c.entity_id == stands_for), names)
+    return DriverSql(select(asked.c.id, *shown).where(entities.c.entity_id == stands_for), names)
 
 
 def credentials(connection: Connection, ids: Sequence[EntityId]) -> Mapping[EntityId, Credential]:
