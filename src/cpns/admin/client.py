@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -108,7 +107,7 @@ async def _in_process(folder: Folder, open_vault: OpenVault) -> AsyncIterator[ht
     store = folder.open_store()
     try:
         clock = SystemClock()
-        vault = LazyVault(open_vault, partial(origin.check, server_id, await store.origin(), await store.some_key()))
+        vault = LazyVault(open_vault, await origin.checker(store, server_id))
         provisioning = Provisioning(server_id, store, vault, clock, random_bytes, NoSessions())
         app = create_app(Admin(server_id, store, provisioning, None, clock))
         async with _client(httpx.ASGITransport(app, raise_app_exceptions=False)) as client:

@@ -112,8 +112,3 @@ def address(text: str, option: str) -> tuple[str, int]:
 def addresses(texts: Sequence[str] | None, option: str) -> tuple[tuple[str, int], ...]:
     """Return the addresses in *texts*, of which each may hold several with commas between. Raises as `address`."""
     return tuple(address(one.strip(), option) for text in texts or () for one in text.split(","))
-
-
-def at(host: str, port: int) -> str:
-    """Return ``HOST:PORT``, an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -12,7 +12,6 @@ from cpns.admin.folder import Folder
 from cpns.admin.listener import Listener
 from cpns.admin.service import Admin
 from cpns.cli import private, workers
-from cpns.cli.options import at
 from cpns.cli.run import Signals, log_to_stderr, run, trace_to
 from cpns.errors import BadInput
 from cpns.ports import Siblings
@@ -23,6 +22,7 @@ from cpns.service.provisioning import Provisioning
 from cpns.service.siblings import Alone
 from cpns.service.system import SystemClock, random_bytes, settle_collector
 from cpns.store.vault import FileVault
+from cpns.transport.address import at
 
 _log = logging.getLogger("cpns.server")
 

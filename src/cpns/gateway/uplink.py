@@ -18,6 +18,7 @@ from cpns.ports import Clock, Randomness
 from cpns.service.sessions import session_of
 from cpns.session.table import Session, Sessions
 from cpns.shares.noted import by
+from cpns.transport.address import at
 from cpns.transport.endpoint import Endpoint, Inbound, Link
 from cpns.transport.errors import Answer
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
@@ -155,10 +156,8 @@ class Uplink:
     def _failed(self, reason: str) -> None:
         """There is no uplink at the first of the servers: try the next one; say so when all were tried."""
         self.last_refusal = reason
-        host, port = self._servers[0]
         hint = what_to_do(self._config.tls, reason)
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._tried[where] = f"{reason}: {hint}" if hint else reason
+        self._tried[at(*self._servers[0])] = f"{reason}: {hint}" if hint else reason
         self._servers.rotate(-1)
         if len(self._tried) < len(self._servers):
             return

@@ -4,6 +4,8 @@ So a wrong `kek`, or the store of another server, is told at once. Without it th
 seal new keys so that nobody could ever open them.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from cpns.crypto.secret import Secret
@@ -42,9 +44,14 @@ def check(server_id: EntityId, origin: Origin | None, older: tuple[EntityId, byt
         ) from error
 
 
+async def checker(store: Store, server_id: EntityId) -> Callable[[Vault], None]:
+    """Return `check` of what *store* says now, for the vault when it is open."""
+    origin = await store.origin()
+    return partial(check, server_id, origin, await store.some_key() if origin is None else None)
+
+
 async def claim(store: Store, server_id: EntityId, vault: Vault, clock: Clock, random: Randomness) -> None:
     """As `check`; a store that says nothing of itself yet says it from now on."""
-    origin = await store.origin()
-    check(server_id, origin, await store.some_key(), vault)
-    if origin is None:
+    (await checker(store, server_id))(vault)
+    if await store.origin() is None:
         await store.keep_origin(Origin(server_id, clock.now(), vault.seal(PURPOSE, server_id, Secret(random(32)))))

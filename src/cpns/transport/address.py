@@ -15,6 +15,11 @@ _WHY: Final = {
 }
 
 
+def at(host: str, port: int) -> str:
+    """Return ``HOST:PORT``, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 async def try_udp(host: str, port: int) -> None:
     """Bind a UDP socket and close it again, for the cause where that fails: uvloop tells none.
 
@@ -43,7 +48,7 @@ def not_had(host: str, port: int, error: OSError, flag: str) -> Unavailable:
         error: why.
         flag: gives another one.
     """
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    where = at(host, port)
     if error.errno == errno.EADDRINUSE:
         return Unavailable("address_taken", f"{where} is taken by another process: stop that, or give another {flag}.")
     if isinstance(error, socket.gaierror):
