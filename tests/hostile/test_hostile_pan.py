@@ -28,7 +28,7 @@ SETTINGS: dict[str, dict[str, float]] = {
     "20 % lost": {"drop": 0.2},
     "half lost": {"drop": 0.5},
     "repeated": {"repeat": 0.6, "late": 0.5},
-    "late": {"late": 0.7, "longest": 0.8},
+    "late": {"late": 0.7, "longest": 0.4},
     "damaged": {"flip": 0.25},
     "all of it": {"drop": 0.15, "repeat": 0.3, "late": 0.3, "flip": 0.1},
 }
@@ -63,14 +63,13 @@ def assert_same_keys(server: Server, gateway: Gateway, pne: Pne) -> None:
     assert hop.keys.oscore_master_secret() == other.keys.oscore_master_secret()
 
 
-def assert_nothing_pending(server: Server, gateway: Gateway, pnes: list[Pne]) -> None:
+def nothing_pending(server: Server, gateway: Gateway, pnes: list[Pne]) -> bool:
+    """Whether all runs have ended; a late datagram begins one anew, which then ends too."""
     pan = gateway.pans[0]
-    assert server.access.under_way == 0
-    assert server.sessions._reserved == set()
-    assert (len(pan.setup), len(pan.hop)) == (0, 0)
-    assert pan.hops._reserved == set()
-    for pne in pnes:
-        assert (pne._join._setup, pne._join._hop, pne.sessions._reserved) == (None, None, set())
+    reserved = (server.sessions._reserved, pan.hops._reserved, *(pne.sessions._reserved for pne in pnes))
+    runs = (server.access.under_way, len(pan.setup), len(pan.hop))
+    own = [run for pne in pnes for run in (pne._join._setup, pne._join._hop) if run is not None]
+    return not any(reserved) and not any(runs) and not own
 
 
 def nothing_half_open(sessions: Sessions, name: EntityId) -> bool:
@@ -103,7 +102,7 @@ async def one_seed(folder: Path, seed: int, losses: dict[str, float], pnes: int)
                 if left is not None:  # only an answer was lost: both ends hold the same
                     assert mine is not None
                     assert left.keys.th2 == mine.keys.th2
-        assert_nothing_pending(server, gateway, made)
+        await until(lambda: nothing_pending(server, gateway, made), 15)
         return sum(joined.values())
 
 
