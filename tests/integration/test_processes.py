@@ -48,6 +48,19 @@ async def test_who_closes_does_not_call_nats_away(tmp_path: Path, caplog: pytest
     assert not [one for one in caplog.records if "away" in one.getMessage()]
 
 
+async def test_no_callback_of_a_process_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With NATS there, gone and back; the loop would tell of it."""
+    async with processes(tmp_path, 1) as (nats, (one,)):
+        nats.stop()
+        await until(lambda: not one.siblings.connected)  # type: ignore[union-attr]
+        nats.start()
+        await until(lambda: one.siblings.connected, 10)  # type: ignore[union-attr]
+        await one.stop(one.server)
+        nats.stop()
+        await start(one, nats)  # while it is away
+    assert not [record.getMessage() for record in caplog.records if record.name == "asyncio"]
+
+
 @pytest.mark.req("FN-1", "SES-2")
 async def test_a_text_reaches_a_device_from_any_process(site: Site) -> None:
     _, (one, other) = site

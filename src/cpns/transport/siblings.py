@@ -13,6 +13,7 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -89,8 +90,7 @@ class NatsSiblings:
 
     async def start(self) -> None:
         """Connect, and wait until those that are there have said so; where NATS is away, it is tried on and on."""
-        connecting = asyncio.ensure_future(self._connect())
-        self._start(connecting)
+        connecting = self._start(self._connect())
         await asyncio.wait([connecting], timeout=CONNECT_SECONDS)
         if not self.connected:
             await self._away()
@@ -159,13 +159,14 @@ class NatsSiblings:
         if self.connected:
             self._start(self._publish("all", what, b"", argument))
 
-    def _start(self, work: Any) -> None:  # a coroutine
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._quietly(work))
         self._work.add(task)
         task.add_done_callback(self._work.discard)
         task.add_done_callback(lambda _: work.close())  # it may have ended before it began
+        return task
 
-    async def _quietly(self, work: Any) -> None:
+    async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except (NatsError, CpnsError) as error:
@@ -259,7 +260,7 @@ class NatsSiblings:
     async def _back(self) -> None:
         _log.info("NATS is back")
         if BACK in self._handlers:
-            self._start(self._handlers[BACK](None))
+            self._start(self._answer("", self._handlers[BACK], b"", None))
 
 
 async def connect(url: str, server_id: EntityId, vault: Vault, random: Randomness) -> NatsSiblings:
