@@ -62,6 +62,7 @@ class TcpTap:
         self.seen: list[Seen] = []
         self.raw: list[bytes] = []
         self.keep = True
+        self._forgotten: set[asyncio.StreamWriter] = set()
         self.host, self.port = "", 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
@@ -101,12 +102,18 @@ class TcpTap:
                     message = _decode_message(frame)
                     if self.keep and not message.code.is_signalling():
                         self.seen.append(Seen(up, message, body_of(message.payload)))
-                writer.write(data)
-                await writer.drain()
+                if writer not in self._forgotten:
+                    writer.write(data)
+                    await writer.drain()
         except OSError:
             pass
         finally:
-            writer.close()
+            if writer not in self._forgotten:
+                writer.close()
+
+    def forget(self) -> None:
+        """Carry nothing of today's connections any more, nor their end, as a NAT that forgot them; new ones are."""
+        self._forgotten.update(self._writers)
 
     async def close(self) -> None:
         self._server.close()

@@ -208,6 +208,9 @@ class Admin:
             clones_of_gateway=None
             if self._server is None or gateway is None
             else self._server.clones.of(gateway.entity_id),
+            gateway_silent=None
+            if self._server is None or gateway is None
+            else await self._server.gateways.silent(gateway.entity_id),
         )
         return explain(facts)
 
@@ -232,7 +235,8 @@ class Admin:
             BadInput: ``bad_text``.
             NotFound: ``unknown_entity``.
             Conflict: ``refused_by_device``, ``too_many_pushes``.
-            Unavailable: ``server_not_running``, ``not_established``, ``gateway_away`` or ``asleep``.
+            Unavailable: ``server_not_running``, ``not_established``, ``gateway_away``, ``uplink_silent`` or
+                ``asleep``.
         """
         text_to_say(text)
         server = self._running()

@@ -59,7 +59,9 @@ SetupTimeout = Annotated[float, flag("gateway", "--setup-timeout", "Seconds that
 UplinkPatience = Annotated[
     float, flag("gateway", "--uplink-patience", "Seconds that a SETUP waits for the uplink.", min=0)
 ]
-Keepalive = Annotated[float, flag("gateway", "--keepalive", "Seconds between signs of life on the uplink.", min=0.1)]
+Keepalive = Annotated[
+    float, flag("gateway", "--keepalive", "Seconds of silence before it asks the server for a sign of life.", min=0.1)
+]
 HalfOpen = Annotated[
     float, flag("gateway", "--half-open", "Seconds after which an unconfirmed hop session ends.", min=0.1)
 ]

@@ -75,7 +75,9 @@ Suite = Annotated[int, flag("node", "--suite", "Suite: 1, 2 or 3; going direct t
 Timer = Annotated[float, flag("node", "--timer", "Seconds to wait for each step of a SETUP.", min=0.1)]
 RequestTimeout = Annotated[float, flag("node", "--request-timeout", "Seconds to wait for an answer.", min=0.1)]
 Presence = Annotated[float, flag("node", "--presence", "Seconds between signs of life to its gateway.", min=0.1)]
-Keepalive = Annotated[float, flag("node", "--keepalive", "Seconds between signs of life when direct.", min=0.1)]
+Keepalive = Annotated[
+    float, flag("node", "--keepalive", "When direct: seconds of silence before it asks for a sign of life.", min=0.1)
+]
 TraceFile = Annotated[
     Path | None, flag("node", "--trace", "Append a JSON line for each message sent.", show_default=False)
 ]

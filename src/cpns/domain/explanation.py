@@ -67,6 +67,7 @@ class Facts:
         running: whether the server runs; without it there are no sessions to speak of.
         gateway: the PN GW of its newest attempt.
         gateway_connected: whether that has a session with the server.
+        gateway_silent: seconds since anything came from it, where it is connected and does not answer.
         session_age: seconds since its session with the server began.
         confirmed: whether a message of the PNE has opened under that session.
         network: the PN that it is in, and how.
@@ -98,6 +99,7 @@ class Facts:
     stands_in: EntityId | None = None
     clones: Clones | None = None
     clones_of_gateway: Clones | None = None
+    gateway_silent: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +226,9 @@ def _gateway(facts: Facts) -> Finding:
     name = facts.gateway.entity_id
     if facts.gateway.state is State.REVOKED:
         return Finding("gateway", False, f"{name} is revoked", next_step="let the device go through another gateway")
+    if facts.gateway_silent is not None:
+        step = f"it connects anew within half a minute by itself; else look at {name} and its way to the server"
+        return Finding("gateway", False, f"the uplink of gateway {name} is silent", facts.gateway_silent, step)
     if facts.gateway_connected:
         return Finding("gateway", True, f"{name} is connected")
     return Finding("gateway", False, f"{name} is not connected", next_step=f"look at {name} and its way to the server")

@@ -29,7 +29,7 @@ class GatewayConfig:
         answer_timeout: seconds that a PNE has for its AUTHENTICATE Response.
         setup_timeout: seconds that the server has for a SETUP, the PNEs' answers included.
         uplink_patience: seconds that a SETUP Request waits for an uplink that is away.
-        keepalive: seconds between signs of life on the uplink.
+        keepalive: seconds of silence on the uplink before the server is asked for a sign of life.
         half_open: seconds after which a hop session that its PNE did not confirm is ended.
         session_age: seconds after which it authenticates to the server anew.
         hold: seconds that a message of a PNE is kept while the uplink is away.

@@ -8,6 +8,7 @@ import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from cpns.crypto.local_eukey import gateway_prk
 from cpns.crypto.secret import Secret
@@ -19,7 +20,7 @@ from cpns.service.sessions import session_of
 from cpns.session.table import Session, Sessions
 from cpns.shares.noted import by
 from cpns.transport.address import at
-from cpns.transport.endpoint import Endpoint, Inbound, Link
+from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link
 from cpns.transport.errors import Answer
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.wire import application
@@ -28,6 +29,10 @@ _log = logging.getLogger("cpns.gateway")
 
 BACKOFF = (0.2, 10.0)
 """First and longest pause, in seconds, between attempts; each is drawn from half of it up to all of it."""
+PING_SECONDS: Final = 3.0
+"""What the server has to answer a `/ping` on an uplink that is silent; no more than the silence before it."""
+PINGS: Final = 2
+"""Those without an answer after which the uplink is given up."""
 LONGEST_REFUSED = 300.0
 """The longest pause where the server goes on refusing our proof; eleven refusals in a row lead there."""
 
@@ -109,6 +114,7 @@ class Uplink:
         self._standing: Standing | None = None
         self._stands = asyncio.Event()
         self._lost = asyncio.Event()
+        self._gone_at = clock.monotonic()
         self.last_refusal = ""
         self._tried: dict[str, str] = {}
         """Why there was no uplink at which server, since all of them were told."""
@@ -117,6 +123,18 @@ class Uplink:
     def standing(self) -> Standing | None:
         """The uplink, or None while it is away."""
         return self._standing
+
+    @property
+    def away(self) -> float:
+        """Seconds since the uplink was lost, or fell silent where a `/ping` has no answer; 0 while it stands."""
+        if self._standing is None:
+            return self._clock.monotonic() - self._gone_at
+        silence = self._standing.link.silence
+        return silence if silence > self._config.keepalive + self._patience else 0.0
+
+    @property
+    def _patience(self) -> float:
+        return min(PING_SECONDS, self._config.keepalive)
 
     async def wait(self, patience: float) -> Standing:
         """Return the uplink, waiting up to *patience* seconds for one that is away.
@@ -175,6 +193,8 @@ class Uplink:
         standing, self._standing = self._standing, None
         self._stands.clear()
         if standing is not None:
+            silence = 0.0 if standing.link.closed else standing.link.silence
+            self._gone_at = self._clock.monotonic() - silence
             self._sessions.remove(standing.session)
             standing.link.close()
 
@@ -218,20 +238,34 @@ class Uplink:
         self._lost.set()
 
     async def _watch(self) -> None:
-        """Return when the connection is gone or its session worn out; raise when the server gives no sign of life."""
+        """Return when the connection is gone, its session worn out, or the server silent."""
         standing = self._standing
         while standing is not None and not standing.link.closed:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._config.keepalive):
+                async with asyncio.timeout(max(0.0, self._config.keepalive - standing.link.silence)):
                     await self._lost.wait()
                     return
             worn_out = self._clock.monotonic() - standing.session.since > self._config.session_age
             if worn_out or sent(standing.session) > MESSAGE_LIMIT:
                 return
-            await standing.link.request(
-                application.PING_PATH,
-                b"",
-                timeout=self._config.keepalive,
-                session=standing.session,
-                accept=lambda _: None,
-            )
+            if standing.link.silence >= self._config.keepalive and not await self._answers(standing):
+                return
+
+    async def _answers(self, standing: Standing) -> bool:
+        """Whether the server answers on an uplink that is silent: a NAT between may have forgotten it."""
+        for _ in range(PINGS):
+            try:
+                await standing.link.exchange(
+                    application.PING_PATH, b"", timeout=self._patience, session=standing.session
+                )
+            except Hinted:  # it is there, and does not know our session
+                return False
+            except NoAnswer:
+                if standing.link.closed:
+                    return False
+            if standing.link.silence < self._patience:
+                return True
+        said = "the uplink to %s is silent for %.0f s, and %d pings have no answer: connecting anew"
+        server = self._config.server_id
+        _log.warning(said, server, standing.link.silence, PINGS, extra=by(server, state="uplink"))
+        return False

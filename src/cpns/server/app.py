@@ -313,7 +313,7 @@ class Server:
 
         Raises:
             NotFound: ``unknown_entity``.
-            Unavailable: ``not_established``, ``gateway_away`` or ``asleep``, with what to do.
+            Unavailable: ``not_established``, ``gateway_away``, ``uplink_silent`` or ``asleep``, with what to do.
         """
         try:
             answer = await self.pnes.request(pne_id, path, payload, PUSH_TIMEOUT)
@@ -334,13 +334,24 @@ class Server:
                 "other_processes_away",
                 f"{pne_id} is not behind this process, and the others can't be asked: see whether NATS runs.",
             )
+        if reason == "connection_gone":
+            return Unavailable("gateway_away", f"The gateway of {pne_id} lost its uplink meanwhile: try again.")
         if reason != "no_session":
-            code = "gateway_away" if reason == "connection_gone" else "asleep"
-            return Unavailable(code, f"No answer from {pne_id} ({reason}).")
+            return await self._silent(pne_id) or Unavailable("asleep", f"No answer from {pne_id} ({reason}).")
         session = self.sessions.with_peer(pne_id)
         if session is not None and session.via is not None:
             return Unavailable("gateway_away", f"The gateway {session.via} of {pne_id} is not connected.")
         return await self._not_established(pne_id)
+
+    async def _silent(self, pne_id: EntityId) -> Unavailable | None:
+        """Return what an operator is told where the uplink of a PNE's gateway is the hop that is silent."""
+        entity = await self.store.entity(pne_id)
+        via = None if entity is None else entity.last_via
+        seconds = None if via is None else await self.gateways.silent(via)
+        if seconds is None:
+            return None
+        said = f"The uplink of gateway {via} is silent for {seconds:.0f} s: it connects anew within half a minute"
+        return Unavailable("uplink_silent", f"{said}, if it runs and can reach this server. See `cpns explain`.")
 
     async def _not_established(self, pne_id: EntityId) -> NotFound | Unavailable:
         entity = await self.store.entity(pne_id)

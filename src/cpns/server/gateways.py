@@ -28,6 +28,9 @@ NOTIFY_TIMEOUT: Final = 2.0
 ALIVE_SECONDS: Final = 2.0
 """What one has to answer that may be a second one with the same key."""
 
+SILENT_SECONDS: Final = 3.0
+"""What one has to answer that is asked whether its uplink is silent; heard within that time, it is not asked."""
+
 Cloned = Callable[[EntityId, tuple[str, ...]], None]
 """Is told of an entity for which two answered at once, and where these are."""
 
@@ -52,6 +55,7 @@ class Gateways:
         self._siblings.serve("gateway", self._asked_for)
         self._siblings.serve("gateway came", self._came_elsewhere)
         self._siblings.serve("gateway serves", self._serves_elsewhere)
+        self._siblings.serve("gateway silent", self._silent_here)
 
     def __contains__(self, gateway: object) -> bool:
         return gateway in self._connected
@@ -155,7 +159,24 @@ class Gateways:
         answers = await self._siblings.ask("gateway", [gateway, body, timeout], timeout + ELSEWHERE_SECONDS)
         return heard(answers, "gateway_away")
 
+    async def silent(self, gateway: EntityId) -> float | None:
+        """Return for how many seconds nothing came from a PN GW that is connected and does not answer; else None."""
+        if gateway in self._connected:
+            return await self._silent_here(gateway)
+        seconds = SILENT_SECONDS + ELSEWHERE_SECONDS
+        found: float | None = (await self._siblings.ask("gateway silent", gateway, seconds)).first()
+        return found
+
     # for other processes
+
+    async def _silent_here(self, gateway: Any) -> float | None:  # noqa: ANN401  # any CBOR
+        peer, link = self._connected.get(gateway, (None, None))
+        if peer is None or link is None:
+            return None
+        if link.silence >= SILENT_SECONDS:
+            with contextlib.suppress(Refused):
+                await link.exchange(PING_PATH, b"", timeout=SILENT_SECONDS, session=peer.session)
+        return link.silence if link.silence >= SILENT_SECONDS and not link.closed else None
 
     async def _asked_for(self, argument: Any) -> list[object] | None:  # noqa: ANN401  # any CBOR
         gateway, body, timeout = argument

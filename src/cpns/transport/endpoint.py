@@ -130,6 +130,11 @@ class Link:
         """Whether a connection is closed; an address never is."""
         return bool(getattr(self.remote, "closed", False))
 
+    @property
+    def silence(self) -> float:
+        """Seconds since anything came from a connection; 0 for an address."""
+        return float(getattr(self.remote, "silence", 0.0))
+
     def party(self, source: Session | None) -> Party:
         """Return whose share a message under *source* counts to; None: one that nobody proved."""
         host, port = self.remote.source
@@ -217,12 +222,9 @@ class Link:
         Raises:
             Refused: as `request`; with the peer's result where it answers with an error.
         """
+        body = codec.encode(message)
         return await self.request(
-            CPNS_PATH,
-            codec.encode(message),
-            timeout=timeout,
-            session=session,
-            accept=lambda answer: read(answer, *shapes, limit=limit),
+            CPNS_PATH, body, timeout=timeout, session=session, accept=lambda answer: read(answer, *shapes, limit=limit)
         )
 
     async def exchange(self, path: str, payload: bytes, *, timeout: float, session: Session | None = None) -> Answer:
@@ -231,9 +233,7 @@ class Link:
 
     async def tell(self, message: codec.Message, *, timeout: float, session: Session | None = None) -> None:
         """Send a CPNS message, whatever its answer says. Raises `NoAnswer` where none comes."""
-        await self.request(
-            CPNS_PATH, codec.encode(message), timeout=timeout, session=session, accept=lambda answer: None
-        )
+        await self.exchange(CPNS_PATH, codec.encode(message), timeout=timeout, session=session)
 
     def answer(self, request: Message, answer: Answer) -> None:
         """Send an answer to *request* ahead of its last one."""

@@ -40,6 +40,7 @@ class Connection(TcpConnection, Peer):  # type: ignore[misc]
         self._place = place
         self.source = ("", 0)
         self.proven = place is None
+        self._heard_at = self.loop.time()
         self._expiry: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -79,6 +80,7 @@ class Connection(TcpConnection, Peer):  # type: ignore[misc]
         if self.closed or (self._limit is not None and not self._limit.allows(self.source[0])):
             self.close()
             return
+        self._heard_at = self.loop.time()
         try:
             super().data_received(data)
         except Exception:  # options decode in many ways, and none may reach the event loop
@@ -96,6 +98,12 @@ class Connection(TcpConnection, Peer):  # type: ignore[misc]
     def abort(self, errormessage: str | None = None, bad_csm_option: int | None = None) -> None:
         """Close without a word: the peer broke the framing."""
         self.close()
+
+    @property
+    def silence(self) -> float:
+        """Seconds since anything came."""
+        seconds: float = self.loop.time() - self._heard_at
+        return seconds
 
     @property
     def closed(self) -> bool:
