@@ -40,15 +40,19 @@ def until(found: Callable[[], T | None], what: str, patience: float = PATIENCE) 
 
 
 class Process:
-    """One process, its output kept, its standard input open."""
+    """One process, its output kept, its standard input open.
 
-    def __init__(self, arguments: Sequence[str], environment: dict[str, str]) -> None:
+    Args:
+        output: where it writes all it says, instead of being kept.
+    """
+
+    def __init__(self, arguments: Sequence[str], environment: dict[str, str], output: int = subprocess.PIPE) -> None:
         self.arguments = arguments
         self.process = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
             env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **environment},
         )
         self.out: list[str] = []
@@ -56,6 +60,7 @@ class Process:
         self._readers = [
             threading.Thread(target=self._read, args=(stream, lines), daemon=True)
             for stream, lines in ((self.process.stdout, self.out), (self.process.stderr, self.err))
+            if stream is not None
         ]
         for reader in self._readers:
             reader.start()

@@ -33,9 +33,9 @@ def test_events_are_lines_or_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 async def test_what_is_not_printed_is_not_received() -> None:
     for stream_of, error in ((full, Unavailable), (unread, BrokenPipeError)):
-        events = Events(PNE, Output.TABLE)
         with stream_of() as stream, mock.patch.object(sys, "stdout", stream):
             streams.prepare()
+            events = Events(PNE, Output.TABLE)
             with pytest.raises(NoAnswer):
                 events.received("water the plants")
             streams.finish()

@@ -14,6 +14,7 @@ from cpns.cli.readings import Readings
 from cpns.errors import Refused, Result, Unavailable
 from cpns.ids import EntityId
 from cpns.pne.sources import parse
+from tests.support.commands import full
 
 PNE = EntityId("pne-1")
 VALUES = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=4)
@@ -130,10 +131,8 @@ def test_what_the_server_refuses_ends_badly(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_last_line_that_can_not_be_printed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise Unavailable("output_failed", "Standard output can't be written.")
-
-    readings = Readings("-", 1.0, Events(PNE, Output.TABLE))
-    monkeypatch.setattr("builtins.print", full)
-    with pytest.raises(Unavailable):
-        readings.end()
+    with full() as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        readings = Readings("-", 1.0, Events(PNE, Output.TABLE))
+        with pytest.raises(Unavailable, match="can't be written"):
+            readings.end()

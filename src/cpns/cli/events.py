@@ -2,12 +2,17 @@
 
 import asyncio
 import json
+import logging
+import sys
 
 from cpns.cli.options import Output
 from cpns.cli.output import plain
+from cpns.cli.streams import Lines
 from cpns.errors import NoAnswer, Result, UserError
 from cpns.ids import EntityId, PnId
 from cpns.protocol.pne_auth.pne import NotLetIn
+
+_log = logging.getLogger("cpns.pne")
 
 ANSWER = "received"
 """What a text that was pushed is answered with."""
@@ -16,36 +21,60 @@ ANSWER = "received"
 class Events:
     """The events of one device, a line each.
 
-    They are told out of the device's own work, which must not end with them: where nothing can be printed any more,
-    `lost` says so.
+    They are told out of the device's own work, which must neither wait for who reads them nor end with them: where
+    nothing can be printed any more, `lost` says so.
     """
 
     def __init__(self, device: EntityId, output: Output) -> None:
         self._device = device
         self._json = output is Output.JSON
         self._error: BrokenPipeError | UserError | None = None
+        self._lines = Lines(sys.stdout, self._not_read, self._failed)
         self._lost = asyncio.Event()
         self._refusal: tuple[PnId, Result] | None = None
 
     def tell(self, line: str, event: str, **fields: object) -> None:
-        """Print *line*, or the event as JSON."""
-        shown = json.dumps({"event": event, "device": self._device, **fields}) if self._json else plain(line)
+        """Print *line*, or the event as JSON; where nobody reads it is lost, and counted."""
         try:
-            print(shown, flush=True)
+            self._lines.say(self._shown(line, event, **fields))
         except (BrokenPipeError, UserError) as error:
-            self._error = error
-            self._lost.set()
+            self._failed(error)
 
-    def received(self, text: str) -> str:
-        """Print a text that was pushed; return the answer.
+    def keep(self, line: str, event: str, **fields: object) -> None:
+        """Print what is not to be lost as `tell`, or as soon as somebody reads.
 
         Raises:
-            NoAnswer: it could not be printed, so that it is not acknowledged.
+            NoAnswer: it can't be printed, so that it is not to be acknowledged.
         """
-        self.tell(f"received {text}", "received", text=text)
-        if self._error is not None:
+        try:
+            kept = self._lines.keep(self._shown(line, event, **fields))
+        except (BrokenPipeError, UserError) as error:
+            self._failed(error)
+            kept = False
+        if not kept:
             raise NoAnswer("not_printed")
+
+    def received(self, text: str) -> str:
+        """Print a text that was pushed; return the answer. Raises as `keep`."""
+        self.keep(f"received {text}", "received", text=text)
         return ANSWER
+
+    def _shown(self, line: str, event: str, **fields: object) -> str:
+        return json.dumps({"event": event, "device": self._device, **fields}) if self._json else plain(line)
+
+    def _not_read(self, lines: int) -> str:
+        return self._shown(f"{lines} lines are lost: nobody read them in time", "lost", lines=lines)
+
+    def _failed(self, error: BrokenPipeError | UserError) -> None:
+        self._error = error
+        self._lost.set()
+
+    async def end(self) -> None:
+        """Give who reads a moment to take what waits; say in the log how many lines are lost. Raises as `lost`."""
+        left = await self._lines.end()
+        if left:
+            _log.error("%d lines are lost: they were not to be, and nobody read standard output", left)
+        self.check()
 
     async def lost(self) -> None:
         """Wait until something could not be printed.

@@ -31,14 +31,12 @@ class Texts:
         self._count = 0
         self._came = asyncio.Event()
 
-    def add(self, said: GroupText) -> dict[str, Any]:
-        """Take one, and return it as it is printed."""
+    def add(self, said: GroupText) -> None:
+        """Take one."""
         self._count += 1
-        one = {"group": said.sg_id, "name": said.name, "from": said.sender, "text": said.text, "late": said.late}
-        self._heard.append((self._count, one))
+        self._heard.append((self._count, as_printed(said)))
         came, self._came = self._came, asyncio.Event()
         came.set()
-        return one
 
     async def after(self, number: int | None) -> dict[str, Any]:
         """Return what was heard after *number*, when there is some, or in the end nothing; None: from now on."""
@@ -48,6 +46,11 @@ class Texts:
                     await self._came.wait()
         found = [one for count, one in self._heard if number is not None and count > number]
         return {"items": found, "last": self._count}
+
+
+def as_printed(said: GroupText) -> dict[str, Any]:
+    """Return what a member said as JSON has it."""
+    return {"group": said.sg_id, "name": said.name, "from": said.sender, "text": said.text, "late": said.late}
 
 
 def line_of(said: GroupText) -> str:

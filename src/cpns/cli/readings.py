@@ -1,11 +1,13 @@
 """The readings of a device that runs: where they come from, what became of each, and how many were taken."""
 
+import contextlib
 import json
 import sys
 from collections.abc import AsyncIterator
 
 from cpns.cli.events import Events
-from cpns.errors import Refused
+from cpns.cli.streams import Lines
+from cpns.errors import NoAnswer, Refused
 from cpns.pne import sources
 from cpns.pne.sources import Body
 
@@ -23,6 +25,7 @@ class Readings:
         self._source = source
         self._interval = interval
         self._events = events
+        self._errors = Lines(sys.stderr, lambda lost: f"{lost} lines are lost: nobody read them in time")
         self._acknowledged = 0
         self._refused = 0
 
@@ -46,16 +49,17 @@ class Readings:
     def refused(self, body: Body, error: Refused) -> None:
         """The server does not take a reading, and never will."""
         self._refused += 1
-        print(f"error[{error.reason}]: The server does not take {json.dumps(body)}.", file=sys.stderr, flush=True)
+        self._errors.say(f"error[{error.reason}]: The server does not take {json.dumps(body)}.")
 
     def _bad_line(self, number: int, why: str) -> None:
         self._refused += 1
-        print(f"error[bad_line]: Line {number} is no reading: {why}.", file=sys.stderr, flush=True)
+        self._errors.say(f"error[bad_line]: Line {number} is no reading: {why}.")
 
     def end(self) -> int:
         """Tell how many readings of standard input were taken; return the exit code: 1 where one was refused."""
         if self._source == "-":
             counts = {"acknowledged": self._acknowledged, "refused": self._refused}
-            self._events.tell(", ".join(f"{count} {what}" for what, count in counts.items()), "ended", **counts)
+            with contextlib.suppress(NoAnswer):
+                self._events.keep(", ".join(f"{count} {what}" for what, count in counts.items()), "ended", **counts)
             self._events.check()
         return 1 if self._refused else 0

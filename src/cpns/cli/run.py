@@ -1,6 +1,7 @@
 """What the three ``run`` commands share: the event loop, signals, the log, the trace."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -12,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from cpns.errors import BadInput
+from cpns.cli.streams import Lines
+from cpns.errors import BadInput, UserError
 from cpns.shares.noted import Line, Noted
 
 if TYPE_CHECKING:
@@ -134,9 +136,31 @@ def place_of(error: BaseException | None) -> str:
     return f"{type(error).__name__}{where}"
 
 
+def say(line: str) -> None:
+    """Print the one line of a role that serves; where nobody reads, it goes on without."""
+    Lines(sys.stdout, str).say(line)
+
+
+class _ToStderr(logging.Handler):
+    """Writes lines to stderr, and never waits until somebody reads them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines = Lines(sys.stderr, self._not_read)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        with contextlib.suppress(BrokenPipeError, UserError):  # there is no other place to say so
+            self._lines.say(self.format(record))
+
+    def _not_read(self, lines: int) -> str:
+        told = "%d lines of the log are lost: nobody read them in time"
+        return self.format(logging.LogRecord("cpns", logging.WARNING, "", 0, told, (lines,), None))
+
+
 def log_to_stderr() -> None:
     """Write what cpns has to say, and warnings of others, to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _ToStderr()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[NotedHandler(handler)], force=True)
     logging.getLogger("cpns").setLevel(logging.INFO)
@@ -184,7 +208,8 @@ class Trace:
 
 
 def _appended(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    how = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe that nobody reads holds us up
+    return os.open(path, how, 0o666)
 
 
 def trace_to(path: Path | None, signals: Signals) -> Trace | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cpns.cli.control import Control
 from cpns.cli.members import of_gateway
-from cpns.cli.run import Signals, log_to_stderr, run, trace_to
+from cpns.cli.run import Signals, log_to_stderr, run, say, trace_to
 from cpns.crypto.local_eukey import gateway_vault_key
 from cpns.crypto.secret import Secret
 from cpns.errors import BadInput
@@ -58,7 +58,7 @@ async def _serve(
         if door is not None:
             await door.start()
         settle_collector()
-        print(f"cpns gateway {config.gateway_id} at {', '.join(pans)}", flush=True)
+        say(f"cpns gateway {config.gateway_id} at {', '.join(pans)}")
         await stop.wait()
         _log.info("closing")
     finally:

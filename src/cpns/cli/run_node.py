@@ -151,7 +151,9 @@ class _Run:
             if door is not None:
                 await door.close()
             await self._node.close()
-        return self._readings.end()
+        code = self._readings.end()
+        await self._events.end()
+        return code
 
     async def _work(self, door: Control | None, stop: asyncio.Event) -> None:
         await self._node.start()
@@ -215,7 +217,8 @@ class _Run:
 
     def _said(self, notice: object) -> None:
         if isinstance(notice, GroupText):
-            self._tell(groups.line_of(notice), "group_text", **self._texts.add(notice))
+            self._events.keep(groups.line_of(notice), "group_text", **groups.as_printed(notice))
+            self._texts.add(notice)
 
     def _mode(self, mode: Mode) -> None:
         name = next(name for name, known in MODES.items() if known is mode)

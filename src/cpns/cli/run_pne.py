@@ -8,7 +8,7 @@ from typing import Final
 
 from cpns.cli.control import Control
 from cpns.cli.events import Events
-from cpns.cli.groups import Texts, line_of
+from cpns.cli.groups import Texts, as_printed, line_of
 from cpns.cli.members import of_pne
 from cpns.cli.options import Output
 from cpns.cli.readings import Readings
@@ -102,7 +102,9 @@ class _Run:
             if door is not None:
                 await door.close()
             await self._pne.close()
-        return self._readings.end()
+        code = self._readings.end()
+        await self._events.end()
+        return code
 
     async def _work(self, door: Control | None, stop: asyncio.Event) -> None:
         try:
@@ -147,7 +149,8 @@ class _Run:
 
     def _changed(self, notice: PnChangeNotify | SgChangeNotify | GroupText) -> None:
         if isinstance(notice, GroupText):
-            self._tell(line_of(notice), "group_text", **self._texts.add(notice))
+            self._events.keep(line_of(notice), "group_text", **as_printed(notice))
+            self._texts.add(notice)
             return
         if isinstance(notice, SgChangeNotify):
             self._group_changed(notice)

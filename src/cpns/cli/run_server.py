@@ -12,7 +12,7 @@ from cpns.admin.folder import Folder
 from cpns.admin.listener import Listener
 from cpns.admin.service import Admin
 from cpns.cli import private, workers
-from cpns.cli.run import Signals, log_to_stderr, run, trace_to
+from cpns.cli.run import Signals, log_to_stderr, run, say, trace_to
 from cpns.errors import BadInput
 from cpns.ports import Siblings
 from cpns.server.app import Server
@@ -39,7 +39,7 @@ def run_server(config: ServerConfig, passphrase_file: Path | None) -> int:
             return workers.run(config, lambda own, ready: run(partial(_serve, own, folder, vault, ready)))
 
         def ready(address: str) -> None:
-            print(f"cpns server {config.server_id} listening at {address}", flush=True)
+            say(f"cpns server {config.server_id} listening at {address}")
 
         return run(partial(_serve, config, folder, vault, ready))
 

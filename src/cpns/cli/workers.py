@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from cpns.cli.run import say
 from cpns.server.config import ServerConfig
 from cpns.transport.address import not_had
 
@@ -85,7 +86,7 @@ class _Workers:
         self._ready = len(addresses) == self._config.workers
         if self._ready and not self._ending:
             own, count = self._config.server_id, self._config.workers
-            print(f"cpns server {own} listening at {addresses[0]}, {count} workers", flush=True)
+            say(f"cpns server {own} listening at {addresses[0]}, {count} workers")
         return self._ready
 
     def _next(self) -> tuple[int, int]:

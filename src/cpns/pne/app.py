@@ -432,7 +432,7 @@ class Pne:
 
     async def _on_what_protects_itself(
         self, message: gm.GroupKeyBroadcast | gm.GroupMessage, by_gateway: bool
-    ) -> Answer:
+    ) -> Answer | None:
         if isinstance(message, gm.GroupKeyBroadcast):
             return self.groups.broadcast(message)
         return await self.messages.take(message, by_gateway=by_gateway)

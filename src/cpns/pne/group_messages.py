@@ -62,7 +62,7 @@ class GroupMessages:
         way: to the server, end to end.
         hop: to our PN GW.
         life: tells whether our sessions stand.
-        on_text: is told of what others say.
+        on_text: is told of what others say; raises `NoAnswer` where it can't take it, and it comes again.
     """
 
     def __init__(
@@ -182,8 +182,8 @@ class GroupMessages:
 
     # hearing
 
-    async def take(self, message: m.GroupMessage, *, by_gateway: bool) -> Answer:
-        """Take a message that came over the PAN.
+    async def take(self, message: m.GroupMessage, *, by_gateway: bool) -> Answer | None:
+        """Take a message that came over the PAN; None where the application could not take it.
 
         Args:
             message: from whomever: a signed one proves itself.
@@ -204,8 +204,7 @@ class GroupMessages:
         body = receiver.open_message(message, key)  # first of all, as no stranger gets past this
         if not view.vouched:
             receiver.check_signature(message, await self._key_of_sender(view, message))
-        self._give(view, message, body, by_server=False)
-        return _TAKEN
+        return _TAKEN if self._give(view, message, body, by_server=False) else None
 
     async def take_kept(self, message: m.GroupMessageKept) -> Answer | None:
         """Take a message that the server kept for us, and gives us in our own session.
@@ -223,7 +222,7 @@ class GroupMessages:
                 receiver.check_signature(message, message.verify_key)
             elif not view.vouched:
                 raise AuthenticationFailed("group_message_is_not_signed")
-            self._give(view, message, body, by_server=True)
+            return _TAKEN if self._give(view, message, body, by_server=True) else None
         return _TAKEN
 
     def _heard_of(self, view: View, sender: EntityId) -> Heard:
@@ -234,12 +233,21 @@ class GroupMessages:
         known = view.senders.get(sender)
         return Heard() if known is None or known.seq is None else Heard(known.seq)
 
-    def _take(self, view: View, message: receiver.AnyMessage, message_id: bytes) -> bool:
-        """Remember a message that has proven itself; return False where we had one with that ID."""
-        heard = self._heard[view.sg_id, message.entity_id] = self._heard_of(view, message.entity_id)
+    def _tell(self, message: receiver.AnyMessage, message_id: bytes, heard: Heard, said: GroupText) -> bool:
+        """Tell of a message that has proven itself, unless we had one with that ID; return False where nobody took it.
+
+        It counts as heard once it was taken.
+        """
+        if not heard.has(message_id):
+            try:
+                self._on_text(said)
+            except NoAnswer:
+                return False
+        self._heard[said.sg_id, message.entity_id] = heard
         if len(self._heard) > MAX_HEARD:
             self._heard.popitem(last=False)
-        return heard.take(message.seq, message_id)
+        heard.take(message.seq, message_id)
+        return True
 
     async def _key_of_sender(self, view: View, message: m.GroupMessage) -> bytes:
         """Return what a sender registered, if it is a member still. Raises `Refused`."""
@@ -254,14 +262,15 @@ class GroupMessages:
             raise AuthenticationFailed("sender_registered_no_key")
         return known.verify_key
 
-    def _give(self, view: View, message: receiver.AnyMessage, body: bytes, *, by_server: bool) -> None:
-        order = self._heard_of(view, message.entity_id).order(message.seq, by_server=by_server)
+    def _give(self, view: View, message: receiver.AnyMessage, body: bytes, *, by_server: bool) -> bool:
+        """Give a message to the application, once; return False where it could not take it."""
+        heard = self._heard_of(view, message.entity_id)
+        order = heard.order(message.seq, by_server=by_server)
         if order is Order.REPEATED:
-            return  # it came twice while we asked for a key
+            return True  # it came twice while we asked for a key
         said = application.decode_push(body)
-        if self._take(view, message, said.push_id):
-            late = order is Order.LATE
-            self._on_text(GroupText(view.sg_id, view.name, message.entity_id, said.text, late))
+        text = GroupText(view.sg_id, view.name, message.entity_id, said.text, order is Order.LATE)
+        return self._tell(message, said.push_id, heard, text)
 
     def _missed(self, view: View, message: m.GroupMessage) -> None:
         """Tell of a message of our time that we can't open; where the server keeps any, it comes from there.
@@ -276,8 +285,8 @@ class GroupMessages:
             if known is None or known.verify_key is None or known.run != receiver.run_of(message.seq):
                 return
             receiver.check_signature(message, known.verify_key)
-        if self._take(view, message, message.seq):
-            self._on_text(GroupText(view.sg_id, view.name, message.entity_id, None, late=True))
+        text = GroupText(view.sg_id, view.name, message.entity_id, None, late=True)
+        self._tell(message, message.seq, self._heard_of(view, message.entity_id), text)
 
 
 _TAKEN: Final = Answer(Code.CHANGED, codec.encode(m.GroupMessageResponse(Result.SUCCESS)))

@@ -12,7 +12,7 @@ from cpns.wire import sg_messages as sg
 Consent = Callable[[m.Invitation | Asked], Awaitable[bool]]
 """Whether the PNE comes where it is invited, or takes ownership of a group; may ask a person."""
 Told = Callable[[pm.PnChangeNotify | sg.SgChangeNotify | GroupText], None]
-"""Is told of what changes, and of what others say to a group."""
+"""Is told of what changes, and of what others say to a group; may raise `NoAnswer` of the latter, which comes again."""
 Becomes = Callable[[pm.GatewayChangeRequest, bool], Awaitable[pm.GatewayChangeResponse]]
 """Takes a request to become a PN GW, and whether our own PN GW made it; returns the answer."""
 

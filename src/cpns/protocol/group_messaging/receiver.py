@@ -51,15 +51,17 @@ class Heard:
             return Order.REPEATED
         return Order.LATE if self.numbers and seq < self.numbers[-1] else Order.NEXT
 
-    def take(self, seq: bytes, message_id: bytes) -> bool:
-        """Note a message that was opened; return False where one with that ID came before."""
+    def has(self, message_id: bytes) -> bool:
+        """Whether a message with that ID was taken."""
+        return message_id in self.ids
+
+    def take(self, seq: bytes, message_id: bytes) -> None:
+        """Note a message that was opened."""
         self.numbers = sorted([*self.numbers, seq])
         if len(self.numbers) > REMEMBERED:
             self.floor = max(self.floor, self.numbers.pop(0))
-        if message_id in self.ids:
-            return False
-        self.ids = [*self.ids, message_id][-REMEMBERED:]
-        return True
+        if message_id not in self.ids:
+            self.ids = [*self.ids, message_id][-REMEMBERED:]
 
 
 def check_signature(message: AnyMessage, verify_key: bytes) -> None:

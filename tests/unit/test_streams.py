@@ -1,0 +1,218 @@
+"""Standard output and error that others do not read: nobody waits for them, and what is lost is counted."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import pty
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cpns.cli.events import ANSWER, Events
+from cpns.cli.options import Output
+from cpns.cli.run import Trace, log_to_stderr
+from cpns.cli.streams import KEPT, Lines
+from cpns.errors import BadInput, NoAnswer
+from cpns.ids import EntityId
+from cpns.transport.endpoint import Passed
+
+LINE = "x" * 900
+
+
+def _pipe() -> tuple[int, int]:
+    return os.pipe()
+
+
+def _terminal() -> tuple[int, int]:
+    ours, theirs = pty.openpty()
+    return ours, theirs
+
+
+def _sockets() -> tuple[int, int]:
+    ours, theirs = socket.socketpair()
+    return ours.detach(), theirs.detach()
+
+
+STREAMS = {"pipe": _pipe, "terminal": _terminal, "socket": _sockets}
+
+
+@contextlib.contextmanager
+def stalled(make: Callable[[], tuple[int, int]] = _pipe) -> Iterator[tuple[int, IO[str]]]:
+    """Give the end to read from, which nobody does, and the stream of the other end."""
+    ours, theirs = make()
+    os.set_blocking(ours, False)
+    with open(theirs, "w") as stream:
+        yield ours, stream
+    os.close(ours)
+
+
+def read(descriptor: int) -> str:
+    """Return what is there by now."""
+    got = b""
+    with contextlib.suppress(BlockingIOError):
+        while more := os.read(descriptor, 65536):
+            got += more
+    return got.decode().replace("\r\n", "\n")
+
+
+def told(lost: int) -> str:
+    return f"{lost} lost"
+
+
+def fill(events: Events) -> int:
+    """Let a device receive texts until it takes no more; return how many it took."""
+    with contextlib.suppress(NoAnswer):
+        for number in range(10_000):
+            assert events.received(f"{number} {LINE}") == ANSWER
+    return number
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_nobody_waits_for_who_does_not_read(kind: str) -> None:
+    """What is lost is counted, and said as soon as there is room; whole lines are lost, and none in part."""
+    with stalled(STREAMS[kind]) as (reader, stream):
+        lines = Lines(stream, told)
+        for number in range(2000):  # 1.8 MB: more than any of them holds
+            lines.say(f"{number} {LINE}")
+        got = read(reader)
+        lines.say("again")
+        *whole, lost, again = (got + read(reader)).splitlines()
+        assert whole == [f"{number} {LINE}" for number in range(len(whole))]
+        assert 0 < len(whole) < 2000
+        assert (lost, again) == (f"{2000 - len(whole)} lost", "again")
+        assert os.get_blocking(stream.fileno())  # it may be another's, too
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+async def test_what_is_not_to_be_lost_waits_until_somebody_reads(kind: str) -> None:
+    with stalled(STREAMS[kind]) as (reader, stream):
+        lines = Lines(stream, told)
+        kept = [number for number in range(2000) if lines.keep(f"{number} {LINE}")]
+        assert kept == list(range(len(kept)))  # then it is full, and says so each time
+        assert KEPT < len(kept) < 2000
+        lines.say("this is lost")
+        got = ""
+        async with asyncio.timeout(20):
+            while len(got.splitlines()) < len(kept) or not got.endswith("\n"):
+                await asyncio.sleep(0.001)
+                got += read(reader)
+        assert got.splitlines() == [f"{number} {LINE}" for number in kept]
+        assert await lines.end() == 0
+        lines.say("again")
+        assert read(reader).splitlines() == ["1 lost", "again"]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9000), st.booleans()), max_size=60))
+def test_lines_come_whole_in_order_and_once(steps: list[tuple[bool, int, bool]]) -> None:
+    """Whatever is written, of any length, and whenever somebody reads."""
+
+    async def run() -> None:
+        with stalled() as (reader, stream):
+            lines = Lines(stream, told)
+            taken, got, lost = [], "", 0
+            for number, (keep, length, reads) in enumerate(steps):
+                line = f"{number} {'y' * length}"
+                if keep and lines.keep(line):
+                    taken.append(line)
+                elif not keep:
+                    before = lines.lost
+                    lines.say(line)
+                    if lines.lost > before:
+                        lost += 1
+                    else:
+                        taken.append(line)
+                if reads:
+                    got += read(reader)
+                    await asyncio.sleep(0)
+            while (left := len(got)) >= 0:
+                got += read(reader)
+                await asyncio.sleep(0.001)
+                if len(got) == left and await lines.end() == 0:
+                    break
+            lines.say("end")
+            got += read(reader)
+            said = [line for line in got.splitlines() if not line.endswith(" lost")]
+            assert said == [*taken, "end"]
+            assert sum(int(line.split()[0]) for line in got.splitlines() if line.endswith(" lost")) == lost
+
+    asyncio.run(run())
+
+
+async def test_an_error_that_comes_late_is_told() -> None:
+    failed: list[BaseException] = []
+    ours, theirs = os.pipe()
+    with open(theirs, "w") as stream:
+        lines = Lines(stream, told, failed.append)
+        while lines.keep(LINE):
+            pass
+        os.close(ours)
+        async with asyncio.timeout(20):
+            while not failed:
+                await asyncio.sleep(0.001)
+        assert isinstance(failed[0], BrokenPipeError)
+
+
+async def test_a_text_that_waits_is_received_and_one_with_no_place_is_not() -> None:
+    with stalled() as (reader, stream), mock.patch.object(sys, "stdout", stream):
+        events = Events(EntityId("pne-1"), Output.TABLE)
+        received = fill(events)
+        events.tell("established", "established")
+        got = read(reader)
+        async with asyncio.timeout(20):
+            while got.count("\n") < received:
+                await asyncio.sleep(0.001)
+                got += read(reader)
+        assert got.splitlines() == [f"received {number} {LINE}" for number in range(received)]
+        assert events.received("one more") == ANSWER
+        assert read(reader).splitlines() == ["1 lines are lost: nobody read them in time", "received one more"]
+        await events.end()
+
+
+async def test_texts_that_nobody_took_are_told_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("cpns.cli.streams.LAST_SECONDS", 0.01)
+    with stalled() as (_, stream), mock.patch.object(sys, "stdout", stream):
+        events = Events(EntityId("pne-1"), Output.TABLE)
+        fill(events)
+        await events.end()
+    assert f"{KEPT} lines are lost" in caplog.text
+
+
+def test_the_log_waits_for_nobody() -> None:
+    logger = logging.getLogger("cpns.test")
+    root, level = logging.getLogger().handlers[:], logging.getLogger().level
+    try:
+        with stalled() as (reader, stream), mock.patch.object(sys, "stderr", stream):
+            log_to_stderr()
+            for number in range(3000):
+                logger.warning("%s", LINE, extra={"party": f"party {number}"})
+            first = read(reader).splitlines()
+            assert 0 < len(first) < 3000
+            logger.warning("again", extra={"party": "another"})
+            lost, again = read(reader).splitlines()
+            assert f"WARNING {3000 - len(first)} lines of the log are lost" in lost
+            assert again.endswith("again")
+    finally:
+        logging.basicConfig(level=level, handlers=root, force=True)
+
+
+def test_a_trace_to_a_pipe_waits_for_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "trace"
+    os.mkfifo(path)
+    with pytest.raises(BadInput, match="can't be written"):
+        Trace(path)  # nobody has it open
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    trace = Trace(path)
+    for _ in range(2000):
+        trace(Passed(EntityId("pne-1"), "gw-1", "x" * 100, "-"))
+    assert "lines of the trace are lost" in caplog.text
+    os.close(reader)
