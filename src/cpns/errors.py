@@ -132,3 +132,15 @@ class Conflict(UserError):
 
 class Unavailable(UserError):
     """The other side is away: the reason says which hop."""
+
+
+class StoreFails(Unavailable):
+    """The store is away, or its disk is full. The store itself says so in the log: who meets this adds no line.
+
+    Attributes:
+        away: whether nothing at all can be had of it; else it can be read, and takes nothing new.
+    """
+
+    def __init__(self, sentence: str, *, away: bool) -> None:
+        super().__init__("store_unavailable", sentence)
+        self.away = away

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,10 +50,12 @@ def test_init_refuses_what_is_no_store_and_makes_none(tmp_path: Path) -> None:
     fails("unknown_setting", "server", "run", "--data", data, "--config", settings)
 
 
+@pytest.mark.timeout(120)
 def test_a_time_without_postgresql_loses_nothing(server: Postgres, tmp_path: Path) -> None:
+    """One line tells that it goes, and one that it is back; devices are told to wait, and say that they do."""
     data = tmp_path / "srv"
     good("server", "init", "--data", data, "--store", server.url("postgres"))
-    for noun, name in (("gateway", "gw"), ("device", "pne")):
+    for noun, name in (("gateway", "gw"), ("device", "pne"), ("device", "late")):
         good(noun, "add", name, "--data", data, "--out", tmp_path / f"{name}.key")
     with contextlib.ExitStack() as running:
 
@@ -70,10 +71,8 @@ def test_a_time_without_postgresql_loses_nothing(server: Postgres, tmp_path: Pat
             *("--pan", "127.0.0.1:0", "--no-announce"),
         )
         pan = gateway.wait("cpns gateway gw at ")[0].rsplit(" ", 1)[-1]
-        pne = start(
-            *("pne", "pne", "run", "--key", tmp_path / "pne.key", "--gateway", pan, "--suite", "1"),
-            *("--source", "-", "--output", "json", "--request-timeout", "1.5"),
-        )
+        more = ("--gateway", pan, "--suite", "1", "--output", "json", "--request-timeout", "1.5")
+        pne = start("pne", "pne", "run", "--key", tmp_path / "pne.key", "--source", "-", *more)
         pne.wait('"established"')
         assert pne.process.stdin is not None
 
@@ -86,10 +85,20 @@ def test_a_time_without_postgresql_loses_nothing(server: Postgres, tmp_path: Pat
         send(2)
         said = fails("store_unavailable", "device", "list", "--data", data)
         assert "check that PostgreSQL runs there" in said
-        time.sleep(0.5)
+        pne.wait("the server can store nothing now: our readings wait", error=True)
+        late = start("late", "pne", "run", "--key", tmp_path / "late.key", "--source", "none", "--timer", "2", *more)
+        gateway.wait("server.example can take nobody in", error=True)
+        late.wait("not established", error=True)
         assert len([line for line in pne.lines() if '"acknowledged"' in line]) == 1
         server.start()
-        assert [one["id"] for one in data_of("device", "list", "--data", data)["items"]] == ["pne"]
+        assert [one["id"] for one in data_of("device", "list", "--data", data)["items"]] == ["late", "pne"]
         pne.wait('"acknowledged"', 2)
+        pne.wait("the server stores our readings again", error=True)
+        late.wait('"established"')
+        gateway.wait("server.example takes PNEs in again", error=True)
+        cpns.wait("works again, after", error=True)
+        warnings = [line for line in cpns.err.read_text().splitlines() if "WARNING" in line]
+        assert [("failed" in line, "works again" in line) for line in warnings] == [(True, False), (False, True)]
+        assert "authentication_failed" not in late.err.read_text() + gateway.err.read_text()
         tail = good("server", "tail", "--data", data, "--since", "all", "--count", "2", "--output", "json")
         assert [json.loads(line)["body"] for line in tail.splitlines()] == [{"number": 1}, {"number": 2}]

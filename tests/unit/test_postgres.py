@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from cpns.domain.inventory import Kind
-from cpns.errors import BadInput, Conflict, Unavailable, UserError
+from cpns.errors import BadInput, Conflict, StoreFails, Unavailable, UserError
 from cpns.ids import EntityId
 from cpns.store import postgres
 from cpns.store.backend import backend_of
@@ -265,7 +265,7 @@ async def test_a_connection_that_is_lost_in_the_middle_is_made_anew(database: Da
 async def test_a_connection_that_is_lost_over_and_over_leaves_nothing(database: Database) -> None:
     lost = sql("SELECT pg_terminate_backend(pg_backend_pid())")
     group = [database.run(put("a")), database.run(lost), database.run(put("b"))]
-    assert [type(one) for one in await asyncio.gather(*group, return_exceptions=True)] == [Unavailable] * 3
+    assert [type(one) for one in await asyncio.gather(*group, return_exceptions=True)] == [StoreFails] * 3
     assert await database.run(keys, write=False) == []
 
 

@@ -20,7 +20,7 @@ from cpns.service.background import Background
 from cpns.session.table import Session
 from cpns.shares.noted import by
 from cpns.transport.endpoint import Link
-from cpns.transport.errors import Answer, Code, read
+from cpns.transport.errors import STORE_FAILS_REASON, Answer, Code, read
 from cpns.wire import codec, registry
 from cpns.wire.messages import (
     Challenge,
@@ -130,6 +130,7 @@ class Setup:
         self._runs: dict[bytes, _Run] = {}
         self._work = Background()
         self._rounds = 0
+        self._works = True
         self._no_round = asyncio.Event()
         self._no_round.set()
 
@@ -292,6 +293,7 @@ class Setup:
                 message, GatewaySetupResponse, timeout=self._config.setup_timeout, session=standing.session
             )
         except Refused as error:
+            self._server_works(error.reason != STORE_FAILS_REASON)
             if error.result is Result.UNKNOWN_PN and pn_id is not None:
                 await self._members.release(pn_id)  # released, switched, or the server was set up anew
             if error.result is Result.TOO_MANY and run.challenged:
@@ -299,9 +301,22 @@ class Setup:
             raise
         finally:
             del self._runs[txn]
+        self._server_works(True)
         ended = pne_auth.conclude(state, run.assigned, response)
         await self._admit(response, run, ended)
         return ended
+
+    def _server_works(self, works: bool) -> None:
+        """Say so where the server can take nobody in, for want of its store, and where it can again."""
+        if works is self._works:
+            return
+        self._works = works
+        server = self._config.server_id
+        if works:
+            _log.info("%s takes PNEs in again", server, extra=by(server, state="store"))
+        else:
+            said = "%s can take nobody in, as its store is away or full: PNEs are told to wait"
+            _log.warning(said, server, extra=by(server, state="store"))
 
     async def _admit(
         self, response: GatewaySetupResponse, run: _Run, ended: dict[EntityId, pne_auth.Concluded]

@@ -21,7 +21,7 @@ from cpns.session.table import Session, Sessions
 from cpns.shares.noted import by
 from cpns.transport.address import at
 from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link
-from cpns.transport.errors import Answer
+from cpns.transport.errors import STORE_FAILS_REASON, Answer
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.wire import application
 
@@ -38,6 +38,7 @@ LONGEST_REFUSED = 300.0
 
 _HINTS = {
     "refused_with_21": "it was revoked, or the server has another key for it",
+    STORE_FAILS_REASON: "its store is away, or full: see the server's log",
     "peer_answered_too_many": "another gateway runs with this credential, or the server has no place just now",
 }
 _TLS_HINTS = {

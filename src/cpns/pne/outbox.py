@@ -47,6 +47,7 @@ class Outbox:
         self._way = way
         self._exchange = exchange
         self._serial = 0
+        self._stores = True
 
     def reading(self, body: dict[str, application.Json]) -> Reading:
         """Return *body* as a reading with an ID that this PNE never gives again."""
@@ -79,6 +80,7 @@ class Outbox:
                 self._way.suspect(used, lost=silences % SILENCES == 0)
                 continue
             if answer.ok:
+                self._stored(True)
                 return
             wait = PAUSE
             if answer.code == Code.UNAUTHORIZED:  # the session does not hold where we are
@@ -87,8 +89,20 @@ class Outbox:
                 result = codec.decode(answer.payload, ErrorBody).result
                 why = "reading_id_taken" if result == Result.EXISTS else f"server_refused_with_{result}"
                 raise Refused(Result.told(result, Result.BAD_REQUEST), why)
-            elif answer.max_age is not None:  # more than our share: the same reading is taken then
+            elif answer.max_age is not None:  # the same reading is taken then
                 wait = min(answer.max_age, LONGEST_WAIT)
-                if wait > 1:
+                if codec.decode(answer.payload, ErrorBody).result == Result.NO_ANSWER:
+                    self._stored(False)
+                elif wait > 1:
                     _log.warning("the server takes no more readings of ours for %g s", wait, extra=by("readings"))
             await asyncio.sleep(wait)
+
+    def _stored(self, stores: bool) -> None:
+        """Say so where the server can store no reading, and where it can again."""
+        if stores is self._stores:
+            return
+        self._stores = stores
+        if stores:
+            _log.info("the server stores our readings again", extra=by("readings"))
+        else:
+            _log.warning("the server can store nothing now: our readings wait, and none is lost", extra=by("readings"))

@@ -116,6 +116,11 @@ class Store(GroupStore, Protocol):
     then repeats it finds what was written, if it was.
     """
 
+    @property
+    def trouble(self) -> str:
+        """What fails in it, in a sentence; empty while it works."""
+        ...
+
     async def origin(self) -> Origin | None:
         """Return which server the store is of. None: an older cpns made it."""
         ...
@@ -406,6 +411,11 @@ class Store(GroupStore, Protocol):
 
 class GatewayStore(Protocol):
     """What a PN GW keeps over a restart: its PNs, and the LocalEUKeys of its members."""
+
+    @property
+    def trouble(self) -> str:
+        """What fails in it, in a sentence; empty while it works."""
+        ...
 
     async def served(self) -> list[PnId]:
         """Return the PNs that this PN GW serves."""

@@ -12,7 +12,7 @@ from cpns.domain.inventory import Kind, State
 from cpns.domain.membership import Actor, Role
 from cpns.domain.network import Admitted, Network
 from cpns.domain.presence import Fact
-from cpns.errors import NoAnswer, NotFound, Refused, Result, Unavailable, UserError
+from cpns.errors import NoAnswer, NotFound, Refused, Result, StoreFails, Unavailable, UserError
 from cpns.ids import EntityId
 from cpns.ports import Clock, Randomness, Siblings, Store, Vault
 from cpns.server.access import Access
@@ -431,6 +431,8 @@ class Server:
                     if self._siblings.others:
                         await self._hosts.load()
                     await self.groups.replace_silent_owners(self.config.owner_away)
+            except StoreFails:
+                continue
             except UserError as error:
                 _log.warning("will look again: %s", error)
 

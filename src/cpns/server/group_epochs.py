@@ -11,7 +11,7 @@ from typing import Final
 
 from cpns.domain.epoch import GATHER_SECONDS
 from cpns.domain.group import ChangedGroup, Group
-from cpns.errors import UserError
+from cpns.errors import StoreFails, UserError
 from cpns.ids import SgId
 from cpns.ports import Clock, Store
 from cpns.shares.noted import by
@@ -61,6 +61,8 @@ class GroupEpochs:
                 if changed is None or changed.after.epoch > epoch:
                     return  # here, or at another process, or as somebody was put out
                 due = changed.after.due
+        except StoreFails:
+            return  # the sweep begins it
         except UserError as error:
             _log.warning("an epoch of %s begins later: %s", sg_id, error, extra=by(sg_id))
 

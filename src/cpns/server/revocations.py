@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from cpns.domain.network import Network
-from cpns.errors import UserError
+from cpns.errors import StoreFails, UserError
 from cpns.ids import EntityId
 from cpns.ports import Answers, Clock, Siblings, Store
 from cpns.server.gateways import Gateways
@@ -137,6 +137,8 @@ class Revocations:
                         self._bound_here(row.entity_id, EntityId(row.reason), row.at)
                     else:
                         self._end_here(row.entity_id, row.at)
+            except StoreFails:
+                pass
             except UserError as error:
                 _log.warning("will look again for revocations: %s", error)
             await asyncio.sleep(LOOK_SECONDS)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
-from cpns.errors import CpnsError
+from cpns.errors import CpnsError, StoreFails
 from cpns.ids import EntityId
 from cpns.shares.noted import by
 
@@ -77,6 +77,9 @@ class Deliveries(Generic[T]):
                 self._awaited.discard(pne)
                 if not await self._due(pne) and pne not in self._awaited:  # else more came while we looked
                     return
+            except StoreFails:
+                self._awaited.add(pne)
+                return
             except CpnsError as error:
                 self._awaited.add(pne)
                 if pne not in self._heard_again:

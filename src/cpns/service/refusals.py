@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from cpns.domain.inventory import Outcome
-from cpns.errors import Result, UserError
+from cpns.errors import Result, StoreFails, UserError
 from cpns.ids import EntityId
 from cpns.ports import Clock, Store
 from cpns.service.background import Background
@@ -121,7 +121,8 @@ class Refusals:
             try:
                 await self._store.record(rows)
             except UserError as error:
-                _log.warning("refusals are not written down yet: %s", error)
+                if not isinstance(error, StoreFails):
+                    _log.warning("refusals are not written down yet: %s", error)
                 self._waiting.extendleft(reversed(rows))
                 return False
         return True

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Engine
 
-from cpns.errors import Conflict, Unavailable
+from cpns.errors import Conflict, StoreFails, Unavailable
 
 BUSY_SECONDS = 5
 """How long to wait for another process that writes to the same store."""
@@ -59,9 +59,12 @@ def conflict(error: Exception, said: object) -> Conflict:
     return refusal
 
 
-def unavailable(error: Exception, name: str, said: object, what_to_do: str) -> Unavailable:
-    """Return the failure of the store *name*."""
-    failure = Unavailable("store_unavailable", f"the store {name} failed ({said}): {what_to_do}")
+def unavailable(
+    error: Exception, name: str, said: object, what_to_do: str, *, lasts: bool = False, away: bool = False
+) -> Unavailable:
+    """Return the failure of the store *name*; where it *lasts*, or the store is *away*, a `StoreFails`."""
+    sentence = f"the store {name} failed ({said}): {what_to_do}"
+    failure = StoreFails(sentence, away=away) if lasts or away else Unavailable("store_unavailable", sentence)
     failure.__cause__ = error
     return failure
 

@@ -27,14 +27,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, delete, insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from cpns.errors import NotFound, Unavailable
+from cpns.errors import NotFound, StoreFails, Unavailable
 from cpns.shares.party import acting
 from cpns.shares.turns import QUANTUM, UNLIMITED, Turns
 from cpns.store import migrate
 from cpns.store.backend import backend_of
+from cpns.store.condition import Condition
+from cpns.store.schema import meta
 
 T = TypeVar("T")
 
@@ -87,12 +89,19 @@ class Database:
         self._many: Counter[tuple[Hashable, Hashable]] = Counter()  # of each party, in that queue
         self._turns: Turns[_Queued[Any]] = Turns(UNLIMITED, UNLIMITED, 0)  # what a group did not carry
         self._settling: asyncio.Task[None] | None = None
+        self._away: StoreFails | None = None  # what the last group met
         try:
             self._engine = self._backend.make_engine()
             self._connection = self._open()
         except (OSError, SQLAlchemyError) as error:
             raise self._backend.translate(error) from error
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"store {self._backend.name}")
+        self._condition = Condition(self._backend.name, lambda: self.run(_probe))
+
+    @property
+    def trouble(self) -> str:
+        """What fails, in a sentence; empty while the store works."""
+        return self._condition.trouble
 
     async def run(self, operation: Callable[[Connection], T], *, write: bool = True) -> T:
         """Return what *operation* returns, once all that it wrote is durable.
@@ -122,6 +131,7 @@ class Database:
         """Finish what is queued, take no more, let go of the store. May be called again."""
         if self._closed:
             return
+        await self._condition.close()
         self._closed = True
         while self._settling is not None:
             await asyncio.wait([self._settling])
@@ -159,8 +169,22 @@ class Database:
         try:
             while self._queue or self._turns:
                 await self._settle(self._next())
+                if self._away is not None:
+                    self._fail_all(self._away)
         finally:
             self._settling = None
+
+    def _fail_all(self, error: StoreFails) -> None:
+        """Tell who came while nobody could be served: none of them waits for an attempt of its own."""
+        waiting = [*self._queue]
+        while (turn := self._turns.take()) is not None:
+            turn.done()
+            waiting.append(turn.item)
+        self._queue.clear()
+        self._many.clear()
+        for queued in waiting:
+            queued.error = StoreFails(error.sentence, away=True)
+        _resolve(waiting)
 
     def _next(self) -> list[_Queued[Any]]:
         """Return the next group."""
@@ -181,6 +205,7 @@ class Database:
 
     async def _settle(self, group: list[_Queued[Any]]) -> None:
         loop = asyncio.get_running_loop()
+        self._away = None
         # Who only reads must not wait for another process that writes.
         writes = any(queued.write for queued in group)
         try:
@@ -199,6 +224,10 @@ class Database:
             for queued in group:
                 queued.error = self._backend.translate(error)
             self._backend.undo(self._connection)
+        failure = next((one.error for one in group if isinstance(one.error, StoreFails)), None)
+        if failure is not None:
+            self._condition.failed(failure)
+            self._away = failure if failure.away else None
         _resolve(group)
 
     def _transact(self, group: list[_Queued[Any]], writes: bool) -> None:
@@ -253,6 +282,12 @@ class Database:
                 except SQLAlchemyError:  # it is undone as a whole: by SQLite on a full disk, by a lost connection
                     raise error from None
             self._connection.exec_driver_sql("RELEASE SAVEPOINT operation")
+
+
+def _probe(connection: Connection) -> None:
+    """Write what takes room, and take it away again."""
+    connection.execute(insert(meta), {"key": "probe", "value": "x" * 8192})
+    connection.execute(delete(meta).where(meta.c.key == "probe"))
 
 
 def _resolve(group: list[_Queued[Any]]) -> None:

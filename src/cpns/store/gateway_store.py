@@ -44,6 +44,11 @@ class GatewayStore:
         private_folder(path.parent)
         return cls(Database(path))
 
+    @property
+    def trouble(self) -> str:
+        """See `cpns.ports.GatewayStore`."""
+        return self._database.trouble
+
     async def served(self) -> list[PnId]:
         """See `cpns.ports.GatewayStore`."""
 

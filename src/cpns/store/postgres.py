@@ -23,7 +23,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from cpns.errors import BadInput, Unavailable
+from cpns.errors import BadInput, StoreFails, Unavailable
 from cpns.store.backend import BUSY_SECONDS, conflict, unavailable
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ _WHAT_TO_DO: Final = {  # by SQLSTATE, or its class
     "57": _UNREACHED,
     "57014": "PostgreSQL has a limit of time that was too short: raise its statement_timeout",
 }
+
+
+_AWAY: Final = ("08", "57P", "53300")
+_LASTS: Final = ("25006", "53")
+"""SQLSTATEs, or their beginnings, of a server that is not there; and of one that takes nothing new."""
 
 
 def parse_url(text: str) -> URL:
@@ -149,10 +154,10 @@ class Postgres:
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            raise Unavailable(
-                "store_unavailable",
+            raise StoreFails(
                 f"the store {self.name} was lost while it committed ({_said(error)}): whether it did is not known, so"
                 " look, or do it again",
+                away=True,
             ) from error
 
     def undo(self, connection: Connection) -> None:
@@ -180,7 +185,8 @@ class Postgres:
         unconnected = "08" if isinstance(error, OperationalError | InterfaceError) else ""
         state = getattr(error.orig, "sqlstate", None) or unconnected
         what_to_do = _WHAT_TO_DO.get(state) or _WHAT_TO_DO.get(state[:2]) or "see the log of PostgreSQL"
-        return unavailable(error, self.name, _said(error), what_to_do)
+        lasts, away = state.startswith(_LASTS), state.startswith(_AWAY)
+        return unavailable(error, self.name, _said(error), what_to_do, lasts=lasts, away=away)
 
 
 def _said(error: DBAPIError) -> str:

@@ -87,6 +87,11 @@ class ServerStore:
         """Open the store at *place*, a file or ``postgresql://...``. Blocks; raises as `Database` does."""
         return cls(Database(place, set_up))
 
+    @property
+    def trouble(self) -> str:
+        """See `cpns.ports.Store`."""
+        return self._database.trouble
+
     async def origin(self) -> Origin | None:
         """See `cpns.ports.Store`."""
         return await self._database.run(cq.origin, write=False)

@@ -21,6 +21,8 @@ _WHAT_TO_DO = {
     sqlite3.SQLITE_READONLY: "it can't be written: check the permissions of the file and its folder",
     sqlite3.SQLITE_IOERR: "the disk fails: check it and the system's log",
 }
+_LASTS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
+"""What fails until somebody does something about it, for whatever is to be stored."""
 
 
 class Sqlite:
@@ -79,7 +81,8 @@ class Sqlite:
         if isinstance(cause, sqlite3.Error):
             # The low byte is the primary code; the driver's own errors have none.
             code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-            return unavailable(error, self.name, cause, _WHAT_TO_DO.get(code, "see the server's log"))
+            what_to_do = _WHAT_TO_DO.get(code, "see the server's log")
+            return unavailable(error, self.name, cause, what_to_do, lasts=code in _LASTS)
         if isinstance(cause, OSError) and cause.errno == errno.ELOOP:
             return unavailable(error, self.name, cause, "it is a link: put the file itself there")
         if isinstance(cause, OSError):

@@ -258,7 +258,7 @@ class Link:
             session.confirmed = True
             return accept(Answer(int(inner.code), inner.payload, inner.opt.max_age))
         try:
-            return accept(Answer(int(reply.code), reply.payload))
+            return accept(Answer(int(reply.code), reply.payload, reply.opt.max_age))
         except Refused as error:
             if isinstance(self.remote, uplink.Connection):
                 raise  # nobody can put a second answer into the connection: this one is final

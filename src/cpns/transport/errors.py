@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeVar
 
-from cpns.errors import AuthenticationFailed, Later, NoAnswer, Refused, Result, Unavailable, WireError, uniform
+from cpns.errors import (
+    AuthenticationFailed,
+    Later,
+    NoAnswer,
+    Refused,
+    Result,
+    StoreFails,
+    Unavailable,
+    WireError,
+    uniform,
+)
 from cpns.wire import codec
 from cpns.wire.messages import ErrorBody
 from cpns.wire.registry import MAX_BODY
@@ -57,6 +67,8 @@ def read(answer: Answer, *shapes: type[M], limit: int = MAX_BODY) -> M:
     if not answer.ok:
         result = codec.decode(answer.payload, ErrorBody, limit=limit).result
         known = Result.told(result, Result.AUTHENTICATION_FAILED)
+        if answer == STORE_FAILS:
+            raise Refused(known, STORE_FAILS_REASON)
         raise Refused(known, f"peer_answered_{known.name.lower()}")
     return codec.decode(answer.payload, *shapes, limit=limit)
 
@@ -73,6 +85,11 @@ LONGEST_WAIT = 3600
 """Seconds that a party is asked to wait at most."""
 BUSY = Answer(Code.SERVICE_UNAVAILABLE, codec.encode(ErrorBody(Result.TOO_MANY)), max_age=1)
 """What a party is told that has more under way than its share."""
+
+
+STORE_FAILS_REASON = "store_of_the_server_fails"
+STORE_FAILS = Answer(Code.SERVICE_UNAVAILABLE, codec.encode(ErrorBody(Result.NO_ANSWER)), max_age=5)
+"""What everybody is told while the store is away, or full: to wait."""
 
 
 def to_answer(error: Exception, *, protected: bool) -> Answer:
@@ -94,6 +111,8 @@ def to_answer(error: Exception, *, protected: bool) -> Answer:
             return UNIFORM_REFUSAL
         else:
             code = Code.FORBIDDEN
+    elif isinstance(error, StoreFails):
+        return STORE_FAILS
     elif isinstance(error, Unavailable):
         return Answer(Code.SERVICE_UNAVAILABLE, codec.encode(ErrorBody(Result.NO_ANSWER)))
     else:
