@@ -10,6 +10,7 @@ from cpns.domain.credential import DeviceCredential
 from cpns.domain.given import devices_to_name
 from cpns.domain.inventory import HeldThrough, Kind
 from cpns.domain.network import Inventory, Policy, Waiting
+from cpns.domain.reasons import meaning, of_result
 from cpns.errors import Conflict, NoAnswer, NotFound, Refused, Result, Unavailable, UserError
 from cpns.ids import EntityId, PnId
 from cpns.ports import Store
@@ -20,17 +21,9 @@ _WHY: Final = {
     "not_in_this_pn": "It is not in this network: see `cpns network show`.",
     "not_in_this_group": "It is not on the list of this group: see `cpns group show`.",
     "no_such_candidate": "Only another member can own the group: see `cpns group show`.",
-    "candidate_does_not_agree": "It was asked, and does not agree.",
-    "a_candidate_is_asked": "Another one is being asked: try again when it has answered.",
     "away": "It can't be reached now, and has to agree: see `cpns explain`.",
-    "not_waiting": "It does not wait for this network: see `cpns device pending`.",
-    "owner_is_no_member": "Only a member of the network can own it: let it in first.",
-    "serves_it_already": "That gateway serves this network already.",
-    "switched_meanwhile": "The network went to another gateway meanwhile: look at it, then try again.",
-    "gateway_does_not_agree": "One of the two gateways does not agree: see its log.",
-    "gateway_away": "That gateway is not connected: start it, then try again.",
-    "member_list_is_full": "The member list of this network is full, until a device leaves it or is revoked.",
 }
+"""Where the operator of a server can do more than whoever has a device."""
 
 
 class PnAdmin:
@@ -188,5 +181,5 @@ def told(error: Refused) -> UserError:
         return NotFound("unknown_group", "There is no such group any more: see `cpns group list`.")
     if error.result is Result.UNKNOWN_PN:
         return NotFound("unknown_network", "There is no such network any more: see `cpns network list`.")
-    sentence = _WHY.get(error.reason, f"It was refused: {error.reason.replace('_', ' ')}.")
+    sentence = _WHY.get(error.reason) or meaning(error.reason) or of_result(error.result)
     return (Unavailable if isinstance(error, NoAnswer) else Conflict)(error.reason, sentence)

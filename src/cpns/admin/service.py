@@ -263,7 +263,7 @@ class Admin:
         try:
             return await self._running().send(device, path, payload)
         except Refused as error:
-            raise Conflict("refused_by_device", f"{device} does not take it ({error.reason}).") from error
+            raise Conflict("refused_by_device", f"{device} answered, and does not take it.") from error
 
     # readings
 

@@ -24,6 +24,7 @@ from cpns.cli import (
 )
 from cpns.cli.output import plain
 from cpns.cli.words import text_alone
+from cpns.domain.reasons import meaning, of_result
 from cpns.errors import CpnsError, Refused, UserError
 from cpns.service.system import hide_memory
 
@@ -93,7 +94,7 @@ def _told(error: CpnsError) -> tuple[str, str]:
     if isinstance(error, UserError):
         return error.code, error.sentence
     if isinstance(error, Refused):
-        return error.reason, f"The other side refused, or did not answer ({error})."
+        return error.reason, meaning(error.reason) or of_result(error.result)
     return "failed", str(error)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from cpns.domain.inventory import Entity, State, StoredReading
 from cpns.domain.network import Present, Waiting
 from cpns.domain.presence import Fact
+from cpns.domain.reasons import meaning
 from cpns.errors import Result
 from cpns.ids import EntityId, PnId
 from cpns.wire.registry import Presence, Source
@@ -172,7 +173,10 @@ def _attempt(facts: Facts) -> Finding:
         return Finding("newest attempt", True, f"success {via}", age)
     reason = device.last_reason or ""
     what = f"{device.last_result.name.lower()} ({int(device.last_result)}) {via}: {reason}"
-    return Finding("newest attempt", False, what, age, NEXT.get(reason, "see the server's log at that time"))
+    return Finding("newest attempt", False, what, age, NEXT.get(reason) or meaning(reason) or _LOG)
+
+
+_LOG = "see the server's log at that time"
 
 
 def _tried(device: Entity) -> bool:
