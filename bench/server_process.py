@@ -26,7 +26,7 @@ from cpns.ids import EntityId
 from cpns.server.app import Server
 from cpns.server.config import ServerConfig
 from cpns.service.keyring import EUKEY_PURPOSE
-from cpns.service.system import SystemClock, random_bytes, settle_collector
+from cpns.service.system import StoreClock, SystemClock, random_bytes, settle_collector
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault, create_kek_file, open_vault
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cpns.transport.siblings import NatsSiblings
 
 SERVER = EntityId("server.example")
-CLOCK = SystemClock()
+CLOCK = StoreClock(SystemClock())
 PART = 20_000
 """Rows that are provisioned in one transaction."""
 
@@ -111,25 +111,25 @@ async def serve(arguments: argparse.Namespace) -> None:
     provisioning = Provisioning(store, vault)
     if first:
         await provisioning.add(arguments.gateways, arguments.pnes, max(arguments.registered, arguments.pnes))
-    siblings = None if arguments.nats is None else await _siblings(arguments.nats, vault)
+    bus = None if arguments.nats is None else await _bus(arguments.nats, vault)
     config = ServerConfig(
         SERVER, arguments.folder, port=0, lowest_suite=1, answer_timeout=30.0, readings_rate=1e9, readings_volume=1e15
     )
-    server = Server(config, store, vault, CLOCK, random_bytes, siblings=siblings)
+    server = Server(config, store, vault, CLOCK, random_bytes, bus=bus)
     _, port = await server.start()
     settle_collector()
     print(json.dumps({"port": port, "keys": provisioning.keys}), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     await server.close()
-    if siblings is not None:
-        await siblings.close()
+    if bus is not None:
+        await bus.close()
     await store.close()
 
 
-async def _siblings(url: str, vault: FileVault) -> "NatsSiblings":
+async def _bus(url: str, vault: FileVault) -> "NatsSiblings":
     from cpns.transport.siblings import connect  # a server that is alone does without, here as there
 
-    return await connect(url, SERVER, vault, random_bytes)
+    return await connect(url, SERVER, vault, random_bytes, CLOCK)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from cpns.wire.registry import JoinPolicy, Presence
 from tests.support.groups import FAST, all_have
 from tests.support.nats import Nats
 from tests.support.processes import processes, start
-from tests.support.world import SERVER, World, push_of, until
+from tests.support.world import CLOCK, SERVER, World, push_of, until
 
 Site = tuple[Nats, list[World]]
 PATIENT: dict[str, Any] = {**FAST, "request_timeout": 5.0}
@@ -275,7 +275,9 @@ async def test_another_server_with_our_id_is_one_warning(site: Site) -> None:
     logger = logging.getLogger("cpns.server")
     logger.addHandler(handler)
     try:
-        strange = await connect(nats.url, SERVER, FileVault(Secret(random_bytes(32)), random_bytes), random_bytes)
+        strange = await connect(
+            nats.url, SERVER, FileVault(Secret(random_bytes(32)), random_bytes), random_bytes, CLOCK
+        )
         await asyncio.sleep(6 * HELLO_SECONDS)
         await strange.close()
     finally:

@@ -1,10 +1,14 @@
 """One server of several processes, over one PostgreSQL and NATS; here they are worlds in one event loop."""
 
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from cpns.service.system import random_bytes
+from cpns.service.processes import compare
+from cpns.service.system import StoreClock, random_bytes
+from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
 from cpns.transport.siblings import connect
 from tests.support.nats import Nats
@@ -13,8 +17,17 @@ from tests.support.world import SERVER, World
 
 
 @contextlib.asynccontextmanager
-async def processes(folder: Path, count: int) -> AsyncIterator[tuple[Nats, list[World]]]:
-    """Give a NATS server, and so many running processes; all that is provisioned at one is known to all."""
+async def processes(
+    folder: Path, count: int, *, alone: Sequence[int] = (), off: Sequence[float] = ()
+) -> AsyncIterator[tuple[Nats, list[World]]]:
+    """Give a NATS server, and so many running processes; all that is provisioned at one is known to all.
+
+    Args:
+        folder: for their files.
+        count: of the processes.
+        alone: the numbers of those that are started without NATS.
+        off: seconds that the clocks of their machines are ahead.
+    """
     nats = Nats()
     worlds: list[World] = []
     try:
@@ -26,7 +39,11 @@ async def processes(folder: Path, count: int) -> AsyncIterator[tuple[Nats, list[
             if worlds:
                 one.share(worlds[0])
             worlds.append(one)
-            await start(one, nats)
+            one.clock = StoreClock(Wrong(off[number] if off else 0.0))
+            store = ServerStore.open(place)
+            await compare(one.clock, store)
+            await store.close()
+            await (one.start_server() if number in alone else start(one, nats))
         yield nats, worlds
     finally:
         for one in reversed(worlds):
@@ -36,7 +53,20 @@ async def processes(folder: Path, count: int) -> AsyncIterator[tuple[Nats, list[
 
 async def start(one: World, nats: Nats) -> None:
     """Start one process; after a stop again."""
-    siblings = await connect(nats.url, SERVER, FileVault(one.kek, random_bytes), random_bytes)
+    siblings = await connect(nats.url, SERVER, FileVault(one.kek, random_bytes), random_bytes, one.clock)
     one.siblings = siblings
     await one.start_server()
     one.closes_with(one.server, siblings.close)
+
+
+@dataclass
+class Wrong:
+    """The clock of a machine that is *off* by so many seconds."""
+
+    off: float
+
+    def now(self) -> float:
+        return time.time() + self.off
+
+    def monotonic(self) -> float:
+        return time.monotonic()

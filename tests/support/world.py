@@ -18,12 +18,13 @@ from cpns.pne.config import PneConfig, Where
 from cpns.pne.group_messages import GroupText
 from cpns.pne.groups import Asked
 from cpns.pne.inbox import Inbox
-from cpns.ports import Randomness, Siblings
+from cpns.ports import Randomness
+from cpns.ports.siblings import Bus
 from cpns.protocol.pne_auth.pne import NotLetIn
 from cpns.server.app import Server
 from cpns.server.config import ServerConfig
 from cpns.service.provisioning import Provisioning
-from cpns.service.system import SystemClock, random_bytes
+from cpns.service.system import StoreClock, SystemClock, random_bytes
 from cpns.store.gateway_store import GatewayStore
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
@@ -34,7 +35,7 @@ from cpns.wire.pn_messages import PnChangeNotify
 from cpns.wire.sg_messages import SgChangeNotify
 
 SERVER = EntityId("server.example")
-CLOCK = SystemClock()
+CLOCK = StoreClock(SystemClock())
 
 
 def push_of(text: str) -> bytes:
@@ -61,7 +62,8 @@ class World:
     def __init__(self, folder: Path, place: Path | str | None = None) -> None:
         self.folder = folder
         self.place = place or folder / "server.db"
-        self.siblings: Siblings | None = None
+        self.siblings: Bus | None = None
+        self.clock = CLOCK
         self.passed: list[Passed] = []
         self.keys: dict[str, Secret] = {}
         self.inboxes: dict[str, list[str]] = {}
@@ -85,12 +87,14 @@ class World:
         self.vault = FileVault(self.kek, random_bytes)
         self.store = ServerStore.open(self.place)
         config = ServerConfig(SERVER, self.folder, **{"port": self._port, **options})
-        self.server = Server(config, self.store, self.vault, CLOCK, random_bytes, self.passed.append, self.siblings)
+        self.server = Server(
+            config, self.store, self.vault, self.clock, random_bytes, self.passed.append, self.siblings
+        )
         self._closers.append((self.server, self.store.close))
         self._closers.append((self.server, self.server.close))
         self.address = await self.server.start()
         self._port = self.address[1]
-        self.provisioning = Provisioning(SERVER, self.store, self.vault, CLOCK, random_bytes, self.server)
+        self.provisioning = Provisioning(SERVER, self.store, self.vault, self.clock, random_bytes, self.server)
         return self.server
 
     def share(self, other: "World") -> None:

@@ -100,13 +100,15 @@ async def _wait_for(socket: Path) -> None:
 async def _in_process(folder: Folder, open_vault: OpenVault) -> AsyncIterator[httpx.AsyncClient]:
     from cpns.admin.api import create_app  # web framework and store take a second: only where no server runs
     from cpns.admin.service import Admin
+    from cpns.service.processes import compare
     from cpns.service.provisioning import NoSessions, Provisioning
-    from cpns.service.system import SystemClock, random_bytes
+    from cpns.service.system import StoreClock, SystemClock, random_bytes
 
     server_id = folder.server_id()
     store = folder.open_store()
     try:
-        clock = SystemClock()
+        clock = StoreClock(SystemClock())
+        await compare(clock, store)
         vault = LazyVault(open_vault, await origin.checker(store, server_id))
         provisioning = Provisioning(server_id, store, vault, clock, random_bytes, NoSessions())
         app = create_app(Admin(server_id, store, provisioning, None, clock))

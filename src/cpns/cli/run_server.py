@@ -14,13 +14,14 @@ from cpns.admin.service import Admin
 from cpns.cli import private, workers
 from cpns.cli.run import Signals, log_to_stderr, run, say, trace_to
 from cpns.errors import BadInput
-from cpns.ports import Siblings
+from cpns.ports import Clock
+from cpns.ports.siblings import Bus
 from cpns.server.app import Server
 from cpns.server.config import ServerConfig
 from cpns.service import origin
+from cpns.service.processes import compare
 from cpns.service.provisioning import Provisioning
-from cpns.service.siblings import Alone
-from cpns.service.system import SystemClock, random_bytes, settle_collector
+from cpns.service.system import StoreClock, SystemClock, random_bytes, settle_collector
 from cpns.store.vault import FileVault
 from cpns.transport.address import at
 
@@ -74,14 +75,15 @@ def _check_certificate(config: ServerConfig) -> None:
 async def _serve(
     config: ServerConfig, folder: Folder, vault: FileVault, ready: Callable[[str], None], stop: Signals
 ) -> int:
-    clock = SystemClock()
     store = folder.open_store()
+    clock = StoreClock(SystemClock())
     in_folder = isinstance(folder.store(), Path)
     alone = twin.held(config.server_id, folder.path) if in_folder else contextlib.nullcontext()
     try:
+        await compare(clock, store)
         await origin.claim(store, config.server_id, vault, clock, random_bytes)
-        async with alone, _siblings(config, vault) as siblings:
-            server = Server(config, store, vault, clock, random_bytes, trace_to(config.trace, stop), siblings)
+        async with alone, _bus(config, vault, clock) as bus:
+            server = Server(config, store, vault, clock, random_bytes, trace_to(config.trace, stop), bus)
             stop.hangups.append(server.look_at_certificate)
             provisioning = Provisioning(config.server_id, store, vault, clock, random_bytes, server)
             listener = Listener(Admin(config.server_id, store, provisioning, server, clock), folder.socket)
@@ -103,15 +105,15 @@ async def _serve(
 
 
 @contextlib.asynccontextmanager
-async def _siblings(config: ServerConfig, vault: FileVault) -> AsyncIterator[Siblings]:
-    """Give the other processes of the server, if there may be any."""
+async def _bus(config: ServerConfig, vault: FileVault, clock: Clock) -> AsyncIterator[Bus | None]:
+    """Give what carries what the processes of the server say to each other."""
     if config.nats is None:
-        yield Alone()
+        yield None
         return
     from cpns.transport.siblings import connect
 
-    siblings = await connect(config.nats, config.server_id, vault, random_bytes)
+    bus = await connect(config.nats, config.server_id, vault, random_bytes, clock)
     try:
-        yield siblings
+        yield bus
     finally:
-        await siblings.close()
+        await bus.close()

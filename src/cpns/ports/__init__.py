@@ -3,9 +3,8 @@
 `store` and `transport` implement these; tests may bring their own. Nothing here does anything.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from cpns.crypto.secret import Secret
 from cpns.domain.cm import CmCredential, CmDevice, HeldCmKey, NewCmDevice
@@ -28,6 +27,7 @@ from cpns.domain.inventory import (
 )
 from cpns.domain.membership import Rule
 from cpns.domain.network import Admitted, Edited, Inventory, Network, Present, Waiting
+from cpns.domain.process import Process
 from cpns.ids import EntityId, PnId
 from cpns.ports.groups import GroupStore
 
@@ -71,50 +71,19 @@ class Vault(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What other processes answered, in no order; `complete` where all that are known to be there did."""
-
-    values: tuple[Any, ...]
-    complete: bool
-
-    def first(self) -> Any:  # noqa: ANN401  # any CBOR
-        """Return the answer of the one that had one; None where none did."""
-        return next((value for value in self.values if value is not None), None)
-
-
-Handler = Callable[[Any], Awaitable[Any]]
-"""Takes what another process asks, and returns the answer; both as CBOR has them. None: it is not ours to answer."""
-
-
-class Siblings(Protocol):
-    """The other processes of the same server, over the same store.
-
-    Attributes:
-        others: whether there may be any.
-    """
-
-    others: bool
-
-    def serve(self, what: str, handler: Handler) -> None:
-        """Answer questions of that name with *handler*."""
-        ...
-
-    async def ask(self, what: str, argument: Any, seconds: float = 2.0) -> Answers:  # noqa: ANN401
-        """Ask all of them; return when all have answered, or after that many seconds."""
-        ...
-
-    def tell(self, what: str, argument: Any) -> None:  # noqa: ANN401
-        """As `ask`, soon, and whatever they answer."""
-        ...
-
-
 class Store(GroupStore, Protocol):
     """The server's truth. Every method that writes returns after its commit is durable, or raises and wrote nothing.
 
     One exception: where PostgreSQL is lost in the middle of a commit, nobody knows. That is told as a failure too; who
     then repeats it finds what was written, if it was.
+
+    Attributes:
+        name: what it is called.
+        shared: whether several processes of the server may work on it.
     """
+
+    name: str
+    shared: bool
 
     @property
     def trouble(self) -> str:
@@ -402,6 +371,18 @@ class Store(GroupStore, Protocol):
 
         None: none of them.
         """
+        ...
+
+    async def is_there(self, own: Process) -> tuple[float, list[Process]]:
+        """Note that a process of the server is there. Return as `processes`, it included."""
+        ...
+
+    async def processes(self) -> tuple[float, list[Process]]:
+        """Return what the store's clock says, and the processes that said lately that they are there."""
+        ...
+
+    async def leaves(self, process_id: str) -> None:
+        """Forget a process that ends."""
         ...
 
     async def close(self) -> None:

@@ -14,7 +14,8 @@ from cpns.domain.network import Admitted, Network
 from cpns.domain.presence import Fact
 from cpns.errors import NoAnswer, NotFound, Refused, Result, StoreFails, Unavailable, UserError
 from cpns.ids import EntityId
-from cpns.ports import Clock, Randomness, Siblings, Store, Vault
+from cpns.ports import Randomness, Store, Vault
+from cpns.ports.siblings import Bus
 from cpns.server.access import Access
 from cpns.server.clones import Clones
 from cpns.server.cm import ChangingMode
@@ -33,16 +34,18 @@ from cpns.service.cm import CmDevices
 from cpns.service.hosts import KnownHosts
 from cpns.service.keyring import Keyring
 from cpns.service.presence import Presences
+from cpns.service.processes import Processes
 from cpns.service.pushes import Pushes
 from cpns.service.readings import Readings
 from cpns.service.refusals import Refusals
 from cpns.service.siblings import Alone
+from cpns.service.system import StoreClock
 from cpns.session.table import Session, Sessions
 from cpns.shares.bounds import AT_SERVER
 from cpns.shares.exceeded import Exceeded
 from cpns.shares.noted import by
 from cpns.shares.party import Party
-from cpns.transport.address import not_had
+from cpns.transport.address import at, not_had
 from cpns.transport.certificate import Certificate
 from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
@@ -73,7 +76,7 @@ class Server:
         store: opened, migrated.
         vault: opened.
         watch: is told of every message sent.
-        siblings: the other processes of the server, started; by default there are none.
+        bus: carries what the processes of the server say to each other, started; by default there is none.
     """
 
     def __init__(
@@ -81,13 +84,13 @@ class Server:
         config: ServerConfig,
         store: Store,
         vault: Vault,
-        clock: Clock,
+        clock: StoreClock,
         random: Randomness,
         watch: Watch | None = None,
-        siblings: Siblings | None = None,
+        bus: Bus | None = None,
     ) -> None:
         self.config = config
-        self._siblings = siblings or Alone()
+        self._siblings = Processes(store, clock, bus or Alone(), random)
         self.store = store
         self.vault = vault
         self.sessions = Sessions()
@@ -112,7 +115,7 @@ class Server:
         )
         self.exceeded = Exceeded()
         self.overview = Overview(self.sessions, self.pnes, self.exceeded, clock, self._siblings)
-        self._revocations = Revocations(
+        self.revocations = Revocations(
             *(store, *here, self.networks, self._presences, clock, self._authentication.revoked, self._siblings)
         )
         cm_devices = CmDevices(
@@ -143,6 +146,9 @@ class Server:
         await self.messages.load()
         await self.cm.load()
         await self.groups.sweep()
+        await self._siblings.begin(at(self.config.host, self.config.port))  # before anybody gets in
+        if self._siblings.others:
+            await self.revocations.look()
         if self.config.tls_certificate is not None:
             self._certificate = Certificate(self.config.tls_certificate, self.config.tls_key)
         self.look_at_certificate()
@@ -154,9 +160,10 @@ class Server:
             )
         except OSError as error:
             raise not_had(self.config.host, self.config.port, error, "--listen") from error
+        await self._siblings.begin(at(*self.listening))
         self._sweeper = asyncio.create_task(self._sweep())
         if self._siblings.others:
-            self._work.start(self._revocations.watch())
+            self._work.start(self.revocations.watch())
         return self.listening
 
     def look_at_certificate(self) -> None:
@@ -180,6 +187,7 @@ class Server:
         await self.groups.close()
         await self._endpoint.close()
         await self.refusals.close()
+        await self._siblings.close()
 
     # incoming
 
@@ -332,7 +340,7 @@ class Server:
         if reason == "other_processes_away":
             return Unavailable(
                 "other_processes_away",
-                f"{pne_id} is not behind this process, and the others can't be asked: see whether NATS runs.",
+                f"{pne_id} is not behind this process, and not all others can be asked: see `cpns server status`.",
             )
         if reason == "connection_gone":
             return Unavailable("gateway_away", f"The gateway of {pne_id} lost its uplink meanwhile: try again.")
@@ -377,15 +385,15 @@ class Server:
 
     async def bar(self, entity: EntityId) -> None:
         """See `Revocations.bar`."""
-        await self._revocations.bar(entity)
+        await self.revocations.bar(entity)
 
     async def end(self, entity: EntityId, left: Sequence[Network]) -> int:
         """See `Revocations.end`."""
-        return await self._revocations.end(entity, left)
+        return await self.revocations.end(entity, left)
 
     async def bound(self, pne: EntityId, via: EntityId, left: Sequence[Network]) -> int:
         """See `Revocations.bound`."""
-        return await self._revocations.bound(pne, via, left)
+        return await self.revocations.bound(pne, via, left)
 
     async def left_groups(self, changes: Sequence[ChangedGroup]) -> None:
         """Tell the members of service groups that a revoked PNE was in; return when their PN GWs know."""

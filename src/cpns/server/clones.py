@@ -12,7 +12,8 @@ from typing import Any, Final
 from cpns.domain import clones as rules
 from cpns.errors import Refused
 from cpns.ids import EntityId
-from cpns.ports import Clock, Siblings
+from cpns.ports import Clock
+from cpns.ports.siblings import Siblings
 from cpns.server.gateways import ALIVE_SECONDS, Gateways
 from cpns.server.pnes import Pnes
 from cpns.service.refusals import Refusals

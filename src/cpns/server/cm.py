@@ -12,7 +12,8 @@ from cpns.domain.inventory import State
 from cpns.domain.network import Network
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId
-from cpns.ports import Clock, Siblings, Store
+from cpns.ports import Clock, Store
+from cpns.ports.siblings import Siblings
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.server.pnes import Pnes
 from cpns.service.authentication import GatewayPeer

@@ -4,7 +4,7 @@ from collections.abc import Awaitable
 from typing import Final
 
 from cpns.errors import NoAnswer
-from cpns.ports import Answers
+from cpns.ports.siblings import Answers
 from cpns.transport.endpoint import Hinted
 from cpns.transport.errors import Answer
 

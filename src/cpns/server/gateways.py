@@ -9,7 +9,8 @@ from typing import Any, Final, TypeVar
 
 from cpns.errors import Refused
 from cpns.ids import EntityId, PnId
-from cpns.ports import Clock, Siblings
+from cpns.ports import Clock
+from cpns.ports.siblings import Siblings
 from cpns.server.elsewhere import ELSEWHERE_SECONDS, heard, told
 from cpns.service.authentication import GatewayPeer
 from cpns.service.background import Background

@@ -13,7 +13,8 @@ from typing import Any, Final
 from cpns.domain.group import Group, GroupInventory, KeptMessage, Listed, Standing, TakenMessage
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId
-from cpns.ports import Clock, Siblings, Store
+from cpns.ports import Clock, Store
+from cpns.ports.siblings import Siblings
 from cpns.protocol.group_messaging.receiver import check_signature, run_of
 from cpns.server.elsewhere import ELSEWHERE_SECONDS
 from cpns.server.gateways import Gateways

@@ -25,7 +25,8 @@ from cpns.domain.invitation import is_recent
 from cpns.domain.network import Policy
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, SgId
-from cpns.ports import Clock, Randomness, Siblings, Store, Vault
+from cpns.ports import Clock, Randomness, Store, Vault
+from cpns.ports.siblings import Siblings
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.server.group_copies import GroupCopies
 from cpns.server.group_epochs import SWEPT_AT_ONCE, GroupEpochs

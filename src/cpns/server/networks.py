@@ -14,7 +14,8 @@ from cpns.domain.network import Admitted, Edited, Network, Policy, Present
 from cpns.domain.presence import Fact
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
-from cpns.ports import Clock, Siblings, Store
+from cpns.ports import Clock, Store
+from cpns.ports.siblings import Siblings
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.service.background import Background
 from cpns.service.places import places
@@ -287,7 +288,8 @@ class Networks:
         out = [pne for pne in gone if pne not in vias]
         if out:
             about = [edited.after.pn_id, edited.after.version, int(change)] if tell_them else None
-            for some in (await self._siblings.ask("members out", [out, about])).values:
+            answers = await self._siblings.ask("members out", [out, about])
+            for some in answers.values:
                 vias.update(some or {})
         concerned: dict[EntityId, list[EntityId]] = {edited.before.gateway_id: list(gone)}
         for pne, via in vias.items():  # one that is just going over to another PN GW is still behind the older

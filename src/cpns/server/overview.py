@@ -3,7 +3,8 @@
 from typing import Any
 
 from cpns.ids import EntityId
-from cpns.ports import Clock, Siblings
+from cpns.ports import Clock
+from cpns.ports.siblings import Siblings
 from cpns.server.pnes import Pnes
 from cpns.service.siblings import VIEW_SECONDS
 from cpns.session.table import Sessions

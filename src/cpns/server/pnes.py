@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from cpns.ids import EntityId
-from cpns.ports import Siblings
+from cpns.ports.siblings import Siblings
 from cpns.server.elsewhere import ELSEWHERE_SECONDS, heard, told
 from cpns.server.gateways import Gateways
 from cpns.service.siblings import ask_about

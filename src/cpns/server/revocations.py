@@ -1,8 +1,7 @@
 """The end of a revoked entity's sessions, at every process of the server.
 
-A process that does not hear of it over NATS finds it in the store, where it looks every second. So a revocation that
-was not confirmed by all of them waits until they have looked; who can't look has no store, and takes nothing from
-anybody.
+A process that does not hear of it over NATS finds it in the store, where it looks every second, and says there that it
+has. So a revocation waits until each process has confirmed it, one way or the other; who does neither is named.
 """
 
 import asyncio
@@ -13,12 +12,16 @@ from typing import Any, Final
 from cpns.domain.network import Network
 from cpns.errors import StoreFails, UserError
 from cpns.ids import EntityId
-from cpns.ports import Answers, Clock, Siblings, Store
+from cpns.ports import Clock, Store
+from cpns.ports.siblings import Answers
 from cpns.server.gateways import Gateways
 from cpns.server.networks import Networks
 from cpns.service.presence import Presences
+from cpns.service.processes import Processes
 from cpns.service.sessions import begun_at
+from cpns.service.siblings import collecting_warnings, warn
 from cpns.session.table import Sessions
+from cpns.shares.noted import by
 from cpns.wire.registry import Change
 
 _log = logging.getLogger("cpns.server")
@@ -44,7 +47,7 @@ class Revocations:
         presences: Presences,
         clock: Clock,
         bar: Callable[[EntityId], None],
-        siblings: Siblings,
+        siblings: Processes,
     ) -> None:
         self._store = store
         self._sessions = sessions
@@ -54,6 +57,7 @@ class Revocations:
         self._clock = clock
         self._bar = bar
         self._siblings = siblings
+        self._number: int | None = None
         siblings.serve("bar", self._bar_elsewhere)
         siblings.serve("end", self._end_elsewhere)
         siblings.serve("bound", self._bound_elsewhere)
@@ -61,7 +65,7 @@ class Revocations:
     async def bar(self, entity: EntityId) -> None:
         """From now on no session of *entity* begins, not even of a run that is under way."""
         self._bar(entity)
-        await self._siblings.ask("bar", entity)
+        await self._tell_all("bar", entity)
 
     async def end(self, entity: EntityId, left: Sequence[Network]) -> int:
         """End every session of a revoked entity, and of those behind a revoked PN GW; return how many.
@@ -70,7 +74,7 @@ class Revocations:
         that does not asks for the PN Inventory before it serves again.
         """
         count, via = self._end_here(entity)
-        answers = await self._siblings.ask("end", entity)
+        answers = await self._tell_all("end", entity)
         for their_count, their_via in answers.values:
             count, via = count + their_count, via or their_via
         await self._networks.gone(left, entity, via, Change.EXPELLED)
@@ -84,17 +88,24 @@ class Revocations:
             How many that were. Of the PNs that it *left* the PN GWs have forgotten it when this returns, as in `end`.
         """
         count, old = self._bound_here(pne, via)
-        answers = await self._siblings.ask("bound", [pne, via])
+        answers = await self._tell_all("bound", [pne, via])
         for their_count, their_old in answers.values:
             count, old = count + their_count, old or their_old
         await self._networks.gone(left, pne, old, Change.MOVED)
         await self._all_have_heard(answers, pne)
         return count
 
+    async def _tell_all(self, what: str, argument: object) -> Answers:
+        with collecting_warnings() as unasked:
+            answers = await self._siblings.ask(what, argument)
+            unasked.clear()  # they find it in the store
+        return answers
+
     async def _all_have_heard(self, answers: Answers, entity: EntityId) -> None:
-        if not answers.complete:
-            _log.warning("not every process has confirmed that %s is out: it finds it in the store", entity)
-            await asyncio.sleep(2 * LOOK_SECONDS)
+        for one in await self._siblings.all_have(answers):
+            said = f"{one} has not confirmed that {entity} is out: it does so before it takes anything more"
+            _log.warning("%s", said, extra=by("processes", about=one))
+            warn(f"{said}.")
 
     def _bound_here(self, pne: EntityId, via: EntityId, before: float | None = None) -> tuple[int, EntityId | None]:
         """As `_end_here`, of the session of a PNE through another PN GW than *via* alone."""
@@ -125,23 +136,27 @@ class Revocations:
 
     async def watch(self) -> None:
         """Look into the store for what other processes have revoked, or put out of a network, until cancelled."""
-        number = None
         while True:
             try:
-                number, rows = await self._store.ended_after(number)
-                for row in rows:
-                    if row.event == "revoked":
-                        self._bar(row.entity_id)
-                        self._end_here(row.entity_id)
-                    elif row.event == "bound":
-                        self._bound_here(row.entity_id, EntityId(row.reason), row.at)
-                    else:
-                        self._end_here(row.entity_id, row.at)
+                await self.look()
             except StoreFails:
                 pass
             except UserError as error:
                 _log.warning("will look again for revocations: %s", error)
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Heed what the others did since the last look; at the first one there is nothing to heed yet."""
+        self._number, rows = await self._store.ended_after(self._number)
+        for row in rows:
+            if row.event == "revoked":
+                self._bar(row.entity_id)
+                self._end_here(row.entity_id)
+            elif row.event == "bound":
+                self._bound_here(row.entity_id, EntityId(row.reason), row.at)
+            else:
+                self._end_here(row.entity_id, row.at)
+        await self._siblings.heeded(self._number, anew=bool(rows))
 
     # for other processes
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 from cpns.domain.inventory import KeptPush
 from cpns.errors import Refused
 from cpns.ids import EntityId
-from cpns.ports import Clock, Randomness, Siblings, Store
+from cpns.ports import Clock, Randomness, Store
+from cpns.ports.siblings import Siblings
 from cpns.service.deliveries import Deliveries
 from cpns.wire.application import PUSH_ID_BYTES, Push
 

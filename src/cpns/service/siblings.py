@@ -1,20 +1,28 @@
-"""A server that is one process, which has no siblings; and how many are asked about many."""
+"""A server that is one process, which has no siblings; how many are asked about many; what an asker is warned of."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, Final
 
-from cpns.ports import Answers, Handler, Siblings
+from cpns.ports.siblings import Answers, Handler, Siblings
 
 VIEW_SECONDS: Final = 0.7
 """What other processes have to say what they see; without it a view shows what this one does."""
 PART: Final = 5000
 """Names that one question holds, so that it is no longer than what may be said at once."""
 
+_warnings: ContextVar[dict[str, None] | None] = ContextVar("warnings", default=None)
+
 
 class Alone:
-    """`cpns.ports.Siblings` where there are none."""
+    """`cpns.ports.Siblings` where there are none, and `cpns.ports.Bus` where there is none."""
 
     others = False
+    name = ""
+    url = None
+    connected = False
+    heard: frozenset[str] = frozenset()
 
     def serve(self, what: str, handler: Handler) -> None:
         """Nobody will ask."""
@@ -26,6 +34,10 @@ class Alone:
     def tell(self, what: str, argument: Any) -> None:  # noqa: ANN401
         """Tell nobody."""
 
+    async def all_have(self, answers: Answers) -> tuple[str, ...]:
+        """Return at once."""
+        return ()
+
 
 async def ask_about(siblings: Siblings, what: str, names: Sequence[str]) -> list[Any]:
     """Ask what the other processes see of *names*, part by part; return what each of them answered."""
@@ -33,3 +45,24 @@ async def ask_about(siblings: Siblings, what: str, names: Sequence[str]) -> list
     for start in range(0, len(names), PART):
         answers += (await siblings.ask(what, list(names[start : start + PART]), VIEW_SECONDS)).values
     return [answer for answer in answers if answer is not None]
+
+
+@contextlib.contextmanager
+def collecting_warnings() -> Iterator[dict[str, None]]:
+    """Give what who asks is to be warned of, besides the answer to what runs inside; outer ones get it in the end."""
+    found: dict[str, None] = {}
+    outer = _warnings.get()
+    before = _warnings.set(found)
+    try:
+        yield found
+    finally:
+        _warnings.reset(before)
+        if outer is not None:
+            outer.update(found)
+
+
+def warn(sentence: str) -> None:
+    """Warn who asks, if somebody does."""
+    found = _warnings.get()
+    if found is not None:
+        found[sentence] = None

@@ -147,6 +147,7 @@ HELD: Final = (
         "the processes trust each other, as they share key and store",
         "transport.siblings.REMEMBERED",
         (
+            "service.processes.Processes._warned",
             "transport.siblings.NatsSiblings._alive",
             "transport.siblings.NatsSiblings._handlers",
             "transport.siblings.NatsSiblings._questions",

@@ -103,6 +103,16 @@ class Database:
         """What fails, in a sentence; empty while the store works."""
         return self._condition.trouble
 
+    @property
+    def name(self) -> str:
+        """What the store is called."""
+        return self._backend.name
+
+    @property
+    def shared(self) -> bool:
+        """Whether several processes of one server may work on it."""
+        return self._backend.away
+
     async def run(self, operation: Callable[[Connection], T], *, write: bool = True) -> T:
         """Return what *operation* returns, once all that it wrote is durable.
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Dialect, Select, Table, bindparam
+from sqlalchemy import ColumnElement, Connection, Dialect, Select, Table, bindparam, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import Insert, insert, psycopg
 from sqlalchemy.exc import DBAPIError
@@ -14,6 +14,16 @@ _DIALECTS: Mapping[str, Dialect] = {
     "sqlite": sqlite.dialect(),
     "postgresql": psycopg.dialect(paramstyle="format"),  # type: ignore[no-untyped-call]
 }
+
+_TIME = {
+    "sqlite": text("SELECT (julianday('now') - 2440587.5) * 86400.0"),
+    "postgresql": text("SELECT extract(epoch FROM clock_timestamp())::double precision"),
+}
+
+
+def time_of(connection: Connection) -> float:
+    """Return what the store's own clock says now, seconds since the epoch."""
+    return float(connection.execute(_TIME[connection.dialect.name]).scalar_one())
 
 
 class DriverSql:

@@ -256,6 +256,21 @@ known_hosts = Table(
 )
 """Addresses from which somebody proved itself, and when last, give or take a day; not who."""
 
+processes = Table(
+    "processes",
+    metadata,
+    Column("process_id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("listening", Text, nullable=False),
+    Column("bus", Text),
+    Column("started_at", Double, nullable=False),
+    Column("ahead", Double, nullable=False),
+    Column("heeded", BigInteger, nullable=False),
+    Column("seen_at", Double, nullable=False),
+)
+"""The processes of a server that may be several: each says here that it is there."""
+
 meta = Table(
     "meta",
     metadata,

@@ -39,6 +39,7 @@ from cpns.domain.inventory import (
 from cpns.domain.membership import Rule
 from cpns.domain.network import Admitted, Edited, Inventory, Network, Present, Waiting
 from cpns.domain.pace import LONGEST_SECONDS
+from cpns.domain.process import Process
 from cpns.errors import Result
 from cpns.ids import EntityId, PnId, SgId
 from cpns.store import (
@@ -50,6 +51,7 @@ from cpns.store import (
     host_queries,
     message_queries,
     network_queries,
+    process_queries,
     waiting_queries,
 )
 from cpns.store import credential_queries as cq
@@ -81,6 +83,8 @@ class ServerStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.shared = database.shared
+        self.name = database.name
 
     @classmethod
     def open(cls, place: Path | str, set_up: str | None = None) -> Self:
@@ -408,6 +412,18 @@ class ServerStore:
     async def ended_after(self, number: int | None) -> tuple[int, list[Outcome]]:
         """See `cpns.ports.Store`."""
         return await self._database.run(partial(audit_queries.ended_after, number=number), write=False)
+
+    async def is_there(self, own: Process) -> tuple[float, list[Process]]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(process_queries.put, own=own))
+
+    async def processes(self) -> tuple[float, list[Process]]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(process_queries.there, write=False)
+
+    async def leaves(self, process_id: str) -> None:
+        """See `cpns.ports.Store`."""
+        await self._database.run(partial(process_queries.drop, process_id=process_id))
 
     async def close(self) -> None:
         """See `cpns.ports.Store`."""

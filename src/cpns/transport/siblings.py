@@ -11,7 +11,6 @@ can keep the processes apart, and neither read what they say nor say anything in
 import asyncio
 import contextlib
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -25,7 +24,8 @@ from nats.errors import Error as NatsError
 from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed, CpnsError, Unavailable
 from cpns.ids import EntityId
-from cpns.ports import Answers, Handler, Randomness, Vault
+from cpns.ports import Clock, Randomness, Vault
+from cpns.ports.siblings import Answers, Handler
 from cpns.shares.noted import by
 from cpns.shares.party import Party
 
@@ -41,7 +41,7 @@ MEET_SECONDS: Final = 0.2
 SILENT_SECONDS: Final = 1.5
 """After so long without a sign of life a process is not waited for any more."""
 STALE_SECONDS: Final = 30.0
-"""What is older is no news any more; clocks of the machines may differ by that at the most."""
+"""What is older is no news any more. All processes go by the clock of the store."""
 REMEMBERED: Final = 10_000
 """Messages that are remembered, so that none is taken twice."""
 MAX_BYTES: Final = 900_000
@@ -54,32 +54,33 @@ class _Question:
 
     Attributes:
         waited_for: the processes that have not answered.
+        answers: by the process.
     """
 
     waited_for: set[str]
-    answers: list[Any] = field(default_factory=list)
+    answers: dict[str, Any] = field(default_factory=dict)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class NatsSiblings:
-    """`cpns.ports.Siblings` over NATS.
+    """`cpns.ports.Bus` over NATS.
 
     Args:
         url: ``nats://host:port``.
         server_id: whose processes these are.
         vault: seals what is said.
         random: names this process, and each message.
+        clock: that of all processes.
     """
 
-    others = True
-
-    def __init__(self, url: str, server_id: EntityId, vault: Vault, random: Randomness) -> None:
-        self._url = url
+    def __init__(self, url: str, server_id: EntityId, vault: Vault, random: Randomness, clock: Clock) -> None:
+        self.url = url
         self._server_id = server_id
         self._prefix = f"cpns.{server_id.encode().hex()}"
         self._vault = vault
         self._random = random
-        self._own = random(8).hex()
+        self._clock = clock
+        self.name = random(8).hex()
         self._nats = Client()
         self._handlers: dict[str, Handler] = {}
         self._alive: dict[str, float] = {}
@@ -97,7 +98,7 @@ class NatsSiblings:
 
     async def _connect(self) -> None:
         await self._nats.connect(
-            self._url,
+            self.url,
             name="cpns",
             error_cb=self._failed,
             disconnected_cb=self._away,
@@ -106,7 +107,7 @@ class NatsSiblings:
             reconnect_time_wait=1,
             pending_size=4 * MAX_BYTES,
         )
-        for subject in ("all", f"to.{self._own}"):
+        for subject in ("all", f"to.{self.name}"):
             await self._nats.subscribe(f"{self._prefix}.{subject}", cb=self._heard)
         self._start(self._live())
         await asyncio.sleep(MEET_SECONDS)
@@ -126,19 +127,24 @@ class NatsSiblings:
 
     @property
     def connected(self) -> bool:
-        """Whether NATS is there."""
+        """See `Bus`."""
         return bool(self._nats.is_connected)
 
+    @property
+    def heard(self) -> frozenset[str]:
+        """See `Bus`."""
+        self._forget_the_silent()
+        return frozenset(self._alive)
+
     def serve(self, what: str, handler: Handler) -> None:
-        """See `Siblings`."""
+        """See `Bus`."""
         self._handlers[what] = handler
 
     async def ask(self, what: str, argument: Any, seconds: float = 2.0) -> Answers:  # any CBOR
-        """See `Siblings`."""
+        """See `Bus`."""
         if not self.connected:
             return Answers((), complete=False)
-        self._forget_the_silent()
-        question = _Question(set(self._alive))
+        question = _Question(set(self.heard))
         if not question.waited_for:
             return Answers((), complete=True)
         number = self._random(8)
@@ -152,10 +158,11 @@ class NatsSiblings:
             _log.warning("the other processes can't be asked: %s", error, extra=by("siblings"))
         finally:
             del self._questions[number]
-        return Answers(tuple(question.answers), complete=not question.waited_for)
+        answers = question.answers
+        return Answers(tuple(answers.values()), not question.waited_for, frozenset(answers))
 
     def tell(self, what: str, argument: Any) -> None:
-        """See `Siblings`."""
+        """See `Bus`."""
         if self.connected:
             self._start(self._publish("all", what, b"", argument))
 
@@ -181,7 +188,7 @@ class NatsSiblings:
             await asyncio.sleep(HELLO_SECONDS)
 
     def _forget_the_silent(self) -> None:
-        now = time.monotonic()
+        now = self._clock.monotonic()
         for process in [one for one, heard in self._alive.items() if now - heard > SILENT_SECONDS]:
             self._gone(process)
 
@@ -195,7 +202,7 @@ class NatsSiblings:
 
     async def _publish(self, to: str, what: str, number: bytes, argument: Any) -> None:
         subject = f"{self._prefix}.{to}"
-        said = cbor2.dumps([self._random(8), time.time(), self._own, what, number, argument])
+        said = cbor2.dumps([self._random(8), self._clock.now(), self.name, what, number, argument])
         if len(said) > MAX_BYTES:
             raise Unavailable("too_much_at_once", "That is more than the processes can say to each other at once.")
         await self._nats.publish(subject, self._vault.seal(PURPOSE, subject, Secret(said)))
@@ -210,11 +217,11 @@ class NatsSiblings:
             return
         if process not in self._alive:  # it has just started, and does not know of us
             self._start(self._publish("all", "hello", b"", None))
-        self._alive[process] = time.monotonic()
+        self._alive[process] = self._clock.monotonic()
         if what == "answer":
             question = self._questions.get(number)
             if question is not None and process in question.waited_for:
-                question.answers.append(argument)
+                question.answers[process] = argument
                 question.waited_for.discard(process)
                 if not question.waited_for:
                     question.done.set()
@@ -232,7 +239,7 @@ class NatsSiblings:
             _log.warning(said, self._server_id, extra=by(Party("NATS", 0)))
             return None
         one, at, process, what, number, argument = cbor2.loads(opened)
-        if process == self._own or one in self._seen or abs(time.time() - at) > STALE_SECONDS:
+        if process == self.name or one in self._seen or abs(self._clock.now() - at) > STALE_SECONDS:
             return None
         self._seen[one] = None
         if len(self._seen) > REMEMBERED:
@@ -253,7 +260,7 @@ class NatsSiblings:
     async def _away(self) -> None:
         if self._closing:  # it is we who went
             return
-        _log.warning("NATS at %s is away: what is behind other processes can't be reached", self._url)
+        _log.warning("NATS at %s is away: what is behind other processes can't be reached", self.url)
         for process in list(self._alive):
             self._gone(process)
 
@@ -263,8 +270,8 @@ class NatsSiblings:
             self._start(self._answer("", self._handlers[BACK], b"", None))
 
 
-async def connect(url: str, server_id: EntityId, vault: Vault, random: Randomness) -> NatsSiblings:
-    """Return the siblings, connected where NATS is there."""
-    siblings = NatsSiblings(url, server_id, vault, random)
+async def connect(url: str, server_id: EntityId, vault: Vault, random: Randomness, clock: Clock) -> NatsSiblings:
+    """Return the bus, connected where NATS is there."""
+    siblings = NatsSiblings(url, server_id, vault, random, clock)
     await siblings.start()
     return siblings

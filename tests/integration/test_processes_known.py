@@ -1,0 +1,154 @@
+"""The processes of a server know of each other by the store, whatever is between them: nobody is missed in silence."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from cpns.admin.service import Admin
+from cpns.errors import Unavailable
+from cpns.ids import EntityId
+from cpns.service import processes as known
+from cpns.service.siblings import collecting_warnings
+from cpns.service.system import StoreClock, SystemClock
+from tests.support.groups import FAST
+from tests.support.processes import Wrong, processes, start
+from tests.support.world import SERVER, World, push_of, until
+
+ALICE = EntityId("alice")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cpns.service.processes.SAY_SECONDS", 0.1)
+    monkeypatch.setattr("cpns.server.revocations.LOOK_SECONDS", 0.1)
+
+
+def admin(world: World) -> Admin:
+    return Admin(SERVER, world.store, world.provisioning, world.server, world.clock)
+
+
+def warnings(caplog: pytest.LogCaptureFixture, containing: str) -> list[str]:
+    found = [one for one in caplog.records if one.levelno == logging.WARNING]
+    return [one.getMessage() for one in found if containing in one.getMessage()]
+
+
+@pytest.mark.req("FN-1")
+@pytest.mark.parametrize("alone", [(0, 1), (1,)], ids=["both without NATS", "one without NATS"])
+async def test_processes_without_a_bus_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, alone: tuple[int, ...]
+) -> None:
+    """At both, again after a while, and in each answer that needed the other."""
+    async with processes(tmp_path, 2, alone=alone) as (_, (one, other)):
+        gateway = await one.start_gateway("gw-1")
+        await one.joined_pne("alice", gateway, **FAST)
+        await until(lambda: len(warnings(caplog, "can't be reached")) == 2)
+        assert all("--nats" in said for said in warnings(caplog, "can't be reached"))
+        with collecting_warnings() as warned, pytest.raises(Unavailable) as refused:
+            await other.server.send(ALICE, "inbox", push_of("hello"))
+        assert refused.value.code == "other_processes_away"
+        assert [said for said in warned if "--nats" in said]
+        with collecting_warnings() as warned:
+            assert await one.server.send(ALICE, "inbox", push_of("hello")) == "alice got hello"
+        assert not warned  # it needed nobody else
+        monkeypatch.setattr(known, "WARN_SECONDS", 0.0)  # an hour has passed
+        await until(lambda: len(warnings(caplog, "can't be reached")) > 3)
+
+
+async def test_processes_that_hear_each_other_are_not_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with processes(tmp_path, 2) as (_, (_, other)):
+        await other.provision(other.kinds.PNE, "alice")
+        with collecting_warnings() as warned, pytest.raises(Unavailable) as refused:
+            await other.server.send(ALICE, "inbox", push_of("hello"))
+        assert refused.value.code == "not_established"
+        assert not warned
+        await asyncio.sleep(0.5)
+    assert not warnings(caplog, "can't be reached")
+    assert not warnings(caplog, "clocks")
+
+
+@pytest.mark.req("FN-9")
+@pytest.mark.parametrize("off", [60.0, -60.0, 3600.0])
+async def test_clocks_that_are_apart_keep_no_process_from_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, off: float
+) -> None:
+    """The store's clock counts; both times are named; a revocation has reached the other when it returns."""
+    async with processes(tmp_path, 2, off=(0.0, off)) as (_, (one, other)):
+        gateway = await one.start_gateway("gw-1")
+        alice = await one.joined_pne("alice", gateway, **FAST)
+        await alice.send(alice.next_reading({"n": 1}))
+        assert await other.server.send(ALICE, "inbox", push_of("hello")) == "alice got hello"
+        assert abs(one.clock.now() - other.clock.now()) < 2
+        assert await other.server.overview.session(ALICE) is not None
+        assert await other.server.pnes.connected([ALICE, EntityId("gw-1")]) == {"alice", "gw-1"}
+        await until(lambda: len(warnings(caplog, "clocks")) >= 2)
+        with collecting_warnings() as warned:
+            assert await other.provisioning.revoke(ALICE) == 1
+        assert not warned
+        assert one.server.sessions.with_peer(ALICE) is None
+        assert gateway.members.get(ALICE) is None
+
+
+@pytest.mark.req("FN-9")
+@pytest.mark.parametrize("off", [0.0, 60.0])
+@pytest.mark.parametrize("how", ["without NATS", "NATS away"])
+async def test_a_revocation_waits_until_the_other_process_has_found_it(tmp_path: Path, how: str, off: float) -> None:
+    alone = (0, 1) if how == "without NATS" else ()
+    async with processes(tmp_path, 2, alone=alone, off=(off, 0.0)) as (nats, (one, other)):
+        gateway = await one.start_gateway("gw-1")
+        for name in ("alice", "bob"):
+            await one.joined_pne(name, gateway, **FAST)
+        if not alone:
+            nats.stop()
+            await until(lambda: not other.siblings.connected, 10)  # type: ignore[union-attr]
+        with collecting_warnings() as warned:
+            await other.provisioning.revoke(ALICE)
+        assert one.server.sessions.with_peer(ALICE) is None
+        assert one.server.sessions.with_peer(EntityId("bob")) is not None
+        await admin(other).settle(EntityId("bob"), "gw-9", None, allow_unknown_gateway=True)
+        assert one.server.sessions.with_peer(EntityId("bob")) is None
+        assert warned  # what the other process's gateway was not told of
+        assert not [said for said in warned if "confirmed" in said]
+
+
+@pytest.mark.req("FN-9")
+async def test_a_revocation_names_the_process_that_does_not_confirm_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that hangs, or has lost the store."""
+    async with processes(tmp_path, 2, alone=(0, 1)) as (_, (one, other)):
+        gateway = await one.start_gateway("gw-1")
+        await one.joined_pne("alice", gateway, **FAST)
+        monkeypatch.setattr(known, "HEED_SECONDS", 0.5)
+        monkeypatch.setattr(one.server.revocations, "look", asyncio.Event().wait)
+        await asyncio.sleep(0.3)  # until its last look is over
+        with collecting_warnings() as warned:
+            await other.provisioning.revoke(ALICE)
+        (said,) = [said for said in warned if "confirmed" in said]
+        assert "has not confirmed that alice is out" in said
+        monkeypatch.undo()
+
+
+async def test_a_process_that_ends_is_missed_by_nobody_and_one_that_died_is_named(tmp_path: Path) -> None:
+    async with processes(tmp_path, 2) as (nats, (one, other)):
+        _, there = await other.store.processes()
+        assert len(there) == 2
+        await one.stop(one.server)
+        _, there = await other.store.processes()
+        assert len(there) == 1
+        await other.provision(other.kinds.PNE, "alice")
+        with collecting_warnings() as warned, pytest.raises(Unavailable) as refused:
+            await other.server.send(ALICE, "inbox", push_of("hello"))
+        assert refused.value.code == "not_established"
+        assert not warned
+        await start(one, nats)
+        _, there = await other.store.processes()
+        assert len(there) == 2
+
+
+def test_a_wrong_clock_is_one() -> None:
+    clock = StoreClock(Wrong(60.0))
+    assert clock.now() - SystemClock().now() > 50
