@@ -527,7 +527,7 @@ async def test_a_silent_pne_is_reported_by_its_gateway(here: World, monkeypatch:
     fact = await until(lambda: (f := here.server.presence(EntityId("alice"))).presence is Presence.ASLEEP and f, 8)
     assert fact.source is Source.GATEWAY
     pne._awake.set()
-    await pne._present_again()
+    await pne.present_again()
     fact = await until(lambda: (f := here.server.presence(EntityId("alice"))).presence is Presence.IDLE and f, 8)
     assert fact.source is Source.GATEWAY
 

@@ -52,7 +52,7 @@ async def test_three_sessions_protect_every_message(here: World, suite: int) -> 
     before = len(on.pan.seen), len(on.uplink.seen)
     await pne.send(pne.next_reading({"t": 21}))
     assert await here.server.send(pne.config.pne_id, "inbox", push_of("hello")) == "pne-1 got hello"
-    await pne._present_again()
+    await pne.present_again()
     names = {(one.sender, one.peer, one.what, one.session) for one in here.passed}
     assert names >= {
         ("pne-1", SERVER, "/readings", "pne-server"),
@@ -328,7 +328,7 @@ async def test_nothing_unprotected_passes_once_the_hop_stands(here: World, sourc
         code = "2.04" if isinstance(message, m.ActivateRequest) else "4.01"  # a Response says it, or an error
         assert result_of(await ask(link, message, path=path)) == (code, Result.AUTHENTICATION_FAILED)
     assert snapshot(on, pne) == before
-    await pne._present_again()
+    await pne.present_again()
 
 
 def confirmable(message: Message) -> bytes:

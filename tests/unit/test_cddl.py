@@ -141,6 +141,7 @@ def test_application_payloads(body: Any, text: str) -> None:
     body = {key: value for key, value in body.items() if value not in (float("inf"), float("-inf"))}
     assert fits(application.encode_reading(application.Reading(bytes(12), body)), "reading")
     assert fits(application.encode_text(text), "short-text")
+    assert fits(application.encode_away(len(text)), "away")
 
 
 @pytest.mark.parametrize("item", [[bytes(11), {}], [bytes(12)], [bytes(12), {"a": b"x"}], [bytes(12), {1: 2}], {}])

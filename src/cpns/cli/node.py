@@ -75,6 +75,10 @@ Suite = Annotated[int, flag("node", "--suite", "Suite: 1, 2 or 3; going direct t
 Timer = Annotated[float, flag("node", "--timer", "Seconds to wait for each step of a SETUP.", min=0.1)]
 RequestTimeout = Annotated[float, flag("node", "--request-timeout", "Seconds to wait for an answer.", min=0.1)]
 Presence = Annotated[float, flag("node", "--presence", "Seconds between signs of life to its gateway.", min=0.1)]
+SignOfLife = Annotated[
+    float,
+    flag("node", "--sign-of-life", "Seconds without a word of the server before it is given one; 0: never.", min=0),
+]
 Keepalive = Annotated[
     float, flag("node", "--keepalive", "When direct: seconds of silence before it asks for a sign of life.", min=0.1)
 ]
@@ -101,6 +105,7 @@ def run(
     timer: Timer = 10.0,
     request_timeout: RequestTimeout = 6.0,
     presence: Presence = 20.0,
+    sign_of_life: SignOfLife = 300.0,
     keepalive: Keepalive = 5.0,
     control: Control = None,
     trace: TraceFile = None,
@@ -125,6 +130,7 @@ def run(
     settings = NodeConfig(
         PneConfig(
             *(own.entity_id, own.server_id, own.eukey, where, suite, timer, request_timeout, presence),
+            sign_of_life=sign_of_life,
         ),
         address(server, "--server"),
         MODES[mode.value],

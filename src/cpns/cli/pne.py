@@ -44,6 +44,10 @@ Interval = Annotated[float, flag("pne", "--interval", "Seconds between readings 
 Timer = Annotated[float, flag("pne", "--timer", "Seconds to wait for each step of a SETUP.", min=0.1)]
 RequestTimeout = Annotated[float, flag("pne", "--request-timeout", "Seconds to wait for an answer.", min=0.1)]
 Presence = Annotated[float, flag("pne", "--presence", "Seconds between signs of life to the gateway.", min=0.1)]
+SignOfLife = Annotated[
+    float,
+    flag("pne", "--sign-of-life", "Seconds without a word of the server before it is given one; 0: never.", min=0),
+]
 SessionAge = Annotated[float, flag("pne", "--session-age", "Seconds after which it sets up anew.", min=1)]
 ToJoin = Annotated[
     str | None,
@@ -75,6 +79,7 @@ def run(
     timer: Timer = 10.0,
     request_timeout: RequestTimeout = 6.0,
     presence: Presence = 20.0,
+    sign_of_life: SignOfLife = 300.0,
     session_age: SessionAge = 43200.0,
     join: ToJoin = None,
     invite: ToInvite = None,
@@ -112,6 +117,7 @@ def run(
         timer=timer,
         request_timeout=request_timeout,
         presence=presence,
+        sign_of_life=sign_of_life,
         session_age=session_age,
         join=None if join is None else PnId(entity_id(join)),
         setup_type=SetupType.ALL_IN_REACH if invite_all else SetupType.LISTED if invite else SetupType.GATEWAY_ONLY,

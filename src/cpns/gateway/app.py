@@ -294,7 +294,7 @@ class Gateway:
         if inbound.path == application.PRESENCE_PATH:
             self.members.heard(source.peer_id, inbound.link, self._clock.monotonic())
             self._ask_back(pan, source.peer_id)
-            return Answer(Code.CHANGED)
+            return self._uplink_hint()
         if inbound.path != registry.CPNS_PATH:
             raise Refused(Result.NOT_ALLOWED, "no_such_resource")
         wanted = codec.decode(inbound.payload, *_OF_MEMBER, limit=registry.MAX_PAN_BODY)
@@ -392,7 +392,11 @@ class Gateway:
             return UNIFORM_REFUSAL
         self.members.heard(member.pne_id, inbound.link, self._clock.monotonic())
         self._ask_back(pan, member.pne_id)
-        return Answer(Code.CHANGED)
+        return self._uplink_hint()
+
+    def _uplink_hint(self) -> Answer:
+        """Return what a PNE that is there is told: for how long our uplink is away."""
+        return Answer(Code.CHANGED, application.encode_away(self.uplink.away))
 
     async def _sweep(self) -> None:
         while True:

@@ -19,6 +19,7 @@ from cpns.pne.hooks import Becomes, Consent, Told, is_no_gateway, never
 from cpns.pne.inbox import Inbox
 from cpns.pne.invited import Invited
 from cpns.pne.join import Join, Wanted
+from cpns.pne.loyalty import Loyalty
 from cpns.pne.outbox import Outbox
 from cpns.pne.presence import Presence
 from cpns.pne.requests import Requests
@@ -45,8 +46,6 @@ BACKOFF: Final = (0.3, 15.0)
 """First and longest pause, in seconds, between attempts; each is drawn from half of it up to all of it."""
 FOUND_SECONDS: Final = 20.0
 """How often a PNE that waits for an invitation says that it is there."""
-LOYALTY_SECONDS: Final = 4.0
-"""How long a PNE that could go elsewhere stays with a PN GW whose uplink is away."""
 
 
 class _GoesElsewhereError(Exception):
@@ -96,13 +95,18 @@ class Pne:
         self._presence = Presence(config, self.sessions, self._join, self._joining)
         self._endpoint = Endpoint(config.pne_id, self.sessions, self._handle, watch=watch)
         self._finder = Finder(config, self._endpoint)
-        self._roaming = Roaming(self._finder, self._join, self._joining, self._adopt, lambda: self.joined)
+        self._roaming = Roaming(
+            *(config.pne_id, self._finder, self._join, self._joining, self._adopt),
+            joined=lambda: self.joined,
+            present=lambda: self._way.link,
+        )
         self._invited = Invited(
             *(config, self._finder, self._join, self._joining, self._adopt, consent),
             stands=lambda: self._ready.is_set(),
             lost=lambda: self.suspect(self._way.session, lost=True),
         )
-        self._way = ToServer(config.request_timeout, self._held)
+        self._way = ToServer(config.request_timeout, clock, lambda: self._loyalty.held())
+        self._loyalty = Loyalty(config, self._way, self._joining, clock, self, self._roaming.elsewhere)
         self.network = Requests(self._way.exchange, lambda: None if self.joined is None else self.joined.pn_id)
         self.groups = Groups(config.pne_id, self._way, self._hop, consent, on_change)
         self.messages = GroupMessages(config.pne_id, self.groups, self._way, self._hop, self, random, on_change)
@@ -128,6 +132,7 @@ class Pne:
         await self._roaming.close()
         await self._finder.close()
         await self._invited.close()
+        await self._loyalty.close()
         await self.groups.close()
         await self._work.close()
         await self._endpoint.close()
@@ -136,6 +141,13 @@ class Pne:
 
     async def run(self) -> None:
         """Join, and join again whenever the way is lost, until cancelled or `leave`."""
+        watching = self._work.start(self._loyalty.watch())
+        try:
+            await self._stay_joined()
+        finally:
+            watching.cancel()
+
+    async def _stay_joined(self) -> None:
         pause = BACKOFF[0]
         while not self._left:
             try:
@@ -213,12 +225,13 @@ class Pne:
             await self._join.hop(link, joined)
         before, self.joined = self.joined, joined
         self._way.take_up(link, server)
+        self._loyalty.arrived()
         await self._finder.found()
         if before is not None and before.gateway_id != joined.gateway_id:
             older = self.sessions.with_peer(before.gateway_id)
             if older is not None:
                 self.sessions.remove(older)
-        await self._presence.tell(link, joined)
+        self._loyalty.hinted(await self._presence.tell(link, joined))
         self._lost.clear()
         self._ready.set()
         await self._status("connected")
@@ -241,14 +254,18 @@ class Pne:
             stood = self._way.session
             try:
                 if not self._joining.locked():
-                    await self._present_again()
+                    await self.present_again()
             except Refused:
                 if stood is self._way.session:
                     raise  # else we have gone elsewhere meanwhile, and it is no loss
 
-    async def _present_again(self) -> None:
-        if self._way.link is not None and self.joined is not None:
-            await self._presence.tell_again(self._way.link, self.joined)
+    async def present_again(self) -> None:
+        """See `cpns.pne.loyalty.Carried`."""
+        link = self._way.link
+        if link is not None and self.joined is not None:
+            seconds = await self._presence.tell_again(link, self.joined)
+            if link == self._way.link:
+                self._loyalty.hinted(seconds)
 
     # being invited, moved, and put out
 
@@ -295,8 +312,8 @@ class Pne:
 
     @property
     def is_carried(self) -> bool:
-        """Whether our sessions stand, and our PN GW did not say that its uplink is away."""
-        return self._ready.is_set() and not self._way.held_up
+        """Whether our sessions stand, and nothing says that our PN GW carries nothing; see `Loyalty`."""
+        return self._ready.is_set() and self._loyalty.is_carried
 
     def _give_up(self) -> None:
         """Our sessions are over."""
@@ -332,26 +349,18 @@ class Pne:
         """Be there again."""
         self._awake.set()
         with contextlib.suppress(Refused):  # what is lost is found out by what comes next
-            await self._present_again()
+            await self.present_again()
             await self._status("connected")
 
-    def _held(self) -> None:
-        """Our PN GW holds a message, as its uplink is away: see whether it knows us, and do not wait for ever."""
-        self._doubt.set()
-        if len(self._finder.where.gateways) != 1:
-            self._work.start(self._look_elsewhere())
+    @property
+    def has_choice(self) -> bool:
+        """See `cpns.pne.loyalty.Carried`."""
+        return len(self._finder.where.gateways) != 1
 
-    async def _look_elsewhere(self) -> None:
-        """Join through another PN GW where the uplink of ours stays away; what it holds is then sent again."""
-        held = self._way.session
-        await asyncio.sleep(LOYALTY_SECONDS)
-        if held is not self._way.session or not self._way.held_up:
-            return
-        self._way.let_go("held_without_answer")
-        if not self._joining.locked():  # else it is bringing us back at this moment, or its first message was held
-            self._log.warning("%s: the uplink of our gateway stays away; looking for another", self.config.pne_id)
-            self._finder.failed()
-            self._give_up()
+    async def awake(self) -> None:
+        """See `cpns.pne.loyalty.Carried`."""
+        await self._ready.wait()
+        await self._awake.wait()
 
     def next_reading(self, body: dict[str, application.Json]) -> Reading:
         """See `Outbox.reading`."""
@@ -381,6 +390,8 @@ class Pne:
         if not self._awake.is_set():
             return None
         source = inbound.source
+        if source is not None and source is self._way.session:
+            self._way.heard()
         if inbound.path == registry.CPNS_PATH:
             return await self._on_message(inbound)
         if source is None:

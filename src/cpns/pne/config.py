@@ -32,6 +32,7 @@ class PneConfig:
         timer: seconds that it waits for the AUTHENTICATE Request, and again for the SETUP Response.
         request_timeout: seconds that it waits for the answer to an application message.
         presence: seconds between its signs of life to the PN GW.
+        sign_of_life: seconds without a message of the server after which it is given a sign of life; 0: never.
         session_age: seconds after which it sets up again by itself.
         join: the PN to join first (procedure 3); None: it establishes one, or is taken into the one of its PN GW.
         setup_type: whom the PN GW is to invite when it establishes: nobody (1), all in reach (2), or *invite* (3).
@@ -47,6 +48,7 @@ class PneConfig:
     request_timeout: float = 6.0
     presence: float = 20.0
     session_age: float = 43200.0
+    sign_of_life: float = 300.0
     join: PnId | None = None
     setup_type: int = SetupType.GATEWAY_ONLY
     invite: tuple[EntityId, ...] = ()

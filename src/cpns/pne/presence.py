@@ -2,7 +2,7 @@
 
 import asyncio
 
-from cpns.errors import NoAnswer, Refused, Result
+from cpns.errors import NoAnswer, Refused, Result, WireError
 from cpns.pne.config import PneConfig
 from cpns.pne.join import Join
 from cpns.protocol.pne_auth.pne import Joined
@@ -27,43 +27,47 @@ class Presence:
         self._join = join
         self._joining = joining
 
-    async def tell(self, link: Link, joined: Joined) -> None:
-        """Say that we are at *link*.
+    async def tell(self, link: Link, joined: Joined) -> int:
+        """Say that we are at *link*; return for how many seconds the PN GW says that its uplink is away.
 
         Raises:
             Refused: the PN GW does not know our hop session (`Hinted`), does not answer, or does not take it.
         """
         hop = None if joined.pan_secure else self._sessions.with_peer(joined.gateway_id)
         payload = application.encode_text(self._config.pne_id) if joined.pan_secure else b""
-        await link.request(
+        return await link.request(
             application.PRESENCE_PATH, payload, timeout=self._config.request_timeout, session=hop, accept=_accepted
         )
 
-    async def tell_again(self, link: Link, joined: Joined) -> None:
+    async def tell_again(self, link: Link, joined: Joined) -> int:
         """As `tell`, with a new hop session where it takes one: a PN GW that restarted still has the LocalEUKey."""
         try:
-            await self._tell_twice(link, joined)
+            return await self._tell_twice(link, joined)
         except Hinted:  # it is there, and does not know our hop session
             if joined.pan_secure:
                 raise
             older = self._sessions.with_peer(joined.gateway_id)
             async with self._joining:
                 if older is None or self._sessions.with_peer(joined.gateway_id) is not older:
-                    return  # we have set up anew, or gone elsewhere, meanwhile
+                    return 0  # we have set up anew, or gone elsewhere, meanwhile
                 self._sessions.remove(older)
                 await self._join.hop(link, joined)
-                await self.tell(link, joined)
+                return await self.tell(link, joined)
 
-    async def _tell_twice(self, link: Link, joined: Joined) -> None:
+    async def _tell_twice(self, link: Link, joined: Joined) -> int:
         """As `tell`; a PN GW is not left for one exchange that got lost with all its repetitions."""
         try:
-            await self.tell(link, joined)
+            return await self.tell(link, joined)
         except Hinted:
             raise
         except NoAnswer:
-            await self.tell(link, joined)
+            return await self.tell(link, joined)
 
 
-def _accepted(answer: Answer) -> None:
+def _accepted(answer: Answer) -> int:
     if not answer.ok:
         raise Refused(Result.NOT_AUTHENTICATED, "presence_refused")
+    try:
+        return application.decode_away(answer.payload)
+    except WireError:
+        return 0  # an older PN GW says nothing of its uplink

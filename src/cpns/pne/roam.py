@@ -35,11 +35,21 @@ class Roaming:
         joining: is held by whoever uses *join*.
         adopt: takes up the new sessions in place of the older ones.
         joined: tells what stands now.
+        present: tells the way to our PN GW.
     """
 
     def __init__(
-        self, finder: Finder, join: Join, joining: asyncio.Lock, adopt: Adopt, joined: Callable[[], Joined | None]
+        self,
+        pne_id: EntityId,
+        finder: Finder,
+        join: Join,
+        joining: asyncio.Lock,
+        adopt: Adopt,
+        joined: Callable[[], Joined | None],
+        present: Callable[[], Link | None],
     ) -> None:
+        self._pne_id = pne_id
+        self._present = present
         self._finder = finder
         self._join = join
         self._joining = joining
@@ -70,6 +80,24 @@ class Roaming:
                     if not left:
                         self._finder.look_at(before)
                         raise error if isinstance(error, Refused) else NoAnswer("no_way_there") from error
+
+    async def elsewhere(self) -> None:
+        """Go on through another PN GW than the present one, if one takes us; else all is as it was."""
+        async with self._joining:
+            stood, where = self._joined(), self._finder.where
+            for _ in range(len(where.gateways) or 1):
+                self._finder.failed()
+                try:
+                    link = await self._finder.link()
+                    if link == self._present():
+                        return  # all others were tried
+                    wanted = Wanted(gateway_id=where.gateway_id)
+                    await self._adopt(link, *await self._join.setup(link, wanted, self._finder.patience))
+                    return
+                except (Refused, OSError) as error:
+                    _log.info("no other gateway yet: %s", error, extra=by(self._pne_id))
+                    if self._joined() is not stood:
+                        return  # it took us, and does not carry us: there is no way back
 
     def follow(self, pn_id: PnId, to: EntityId, addresses: Sequence[str]) -> None:
         """Our PN is served by *to* from now on: join it there."""

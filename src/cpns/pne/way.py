@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from cpns.errors import NoAnswer
+from cpns.ports import Clock
 from cpns.session.table import Session
 from cpns.transport.endpoint import Link
 from cpns.transport.errors import Answer, read
@@ -28,20 +29,28 @@ class ToServer:
         link: the way to the PN GW; None before sessions stood.
         session: the one with the server.
         held_up: whether the PN GW held the last request that it was given.
+        heard_at: monotonic seconds of the newest message of the server.
     """
 
-    def __init__(self, timeout: float, on_held: Callable[[], None]) -> None:
+    def __init__(self, timeout: float, clock: Clock, on_held: Callable[[], None]) -> None:
         self._timeout = timeout
+        self._clock = clock
         self._on_held = on_held
         self.link: Link | None = None
         self.session: Session | None = None
         self.held_up = False
+        self.heard_at = clock.monotonic()
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def take_up(self, link: Link, session: Session) -> None:
         """Go this way from now on; whoever waits for an answer under an older session waits in vain."""
         self.link, self.session = link, session
+        self.heard()
         self.let_go("session_replaced")
+
+    def heard(self) -> None:
+        """A message of the server has opened."""
+        self.heard_at = self._clock.monotonic()
 
     def let_go(self, why: str) -> None:
         """Whoever waits for an answer waits no more: `NoAnswer`, for the reason *why*."""
@@ -74,6 +83,7 @@ class ToServer:
                 raise NoAnswer(over.result())
             answer = request.result()
             self.held_up = False
+            self.heard()
             return answer
         finally:
             request.cancel()

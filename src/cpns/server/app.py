@@ -302,8 +302,9 @@ class Server:
         raise Refused(Result.NOT_ALLOWED, "no_such_resource")
 
     def _said(self, pne: EntityId, status: str) -> None:
-        _log.info("PNE %s says it is %r", pne, status, extra=by(pne))
         said = {one.name.lower(): one for one in (Presence.IDLE, Presence.ASLEEP)}.get(status, Presence.CONNECTED)
+        routine = said is Presence.IDLE  # each device says so every few minutes
+        _log.log(logging.DEBUG if routine else logging.INFO, "PNE %s says it is %r", pne, status, extra=by(pne))
         self._presences.said(pne, said)
         if said is not Presence.ASLEEP:
             self._heard(pne)

@@ -23,6 +23,7 @@ READING_ID_BYTES: Final = 12
 PUSH_ID_BYTES: Final = 8
 MAX_APPLICATION_BYTES: Final = 4 * 1024
 MAX_TEXT_CHARS: Final = 1024
+MAX_AWAY: Final = 2**32 - 1
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -146,3 +147,23 @@ def decode_push(data: bytes) -> Push:
     if type(item[1]) is not str or len(item[1]) > MAX_TEXT_CHARS:
         raise WireError("bad_text")
     return Push(item[0], item[1])
+
+
+def encode_away(seconds: float) -> bytes:
+    """Return the payload of the answer to ``POST /presence``: ``[seconds]`` that the uplink is away, 0 while it stands.
+
+    A part of a second counts as one.
+    """
+    return cbor2.dumps([min(math.ceil(seconds), MAX_AWAY)])
+
+
+def decode_away(data: bytes) -> int:
+    """Return the seconds in *data*.
+
+    Raises:
+        WireError: it has none.
+    """
+    item = load(data, MAX_APPLICATION_BYTES)
+    if type(item) is not list or len(item) != 1 or type(item[0]) is not int or not 0 <= item[0] <= MAX_AWAY:
+        raise WireError("bad_away")
+    return item[0]

@@ -1,0 +1,175 @@
+"""When a PNE that could go elsewhere leaves its PN GW: one that says that it has no uplink, or that carries nothing.
+
+The word of a PN GW is a hint, also in its hop session: a lie costs what refusing service costs. What the server
+answers end to end is a proof.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random as jitter
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from cpns.errors import NoAnswer, Refused
+from cpns.pne.config import PneConfig
+from cpns.pne.way import ToServer
+from cpns.ports import Clock
+from cpns.service.background import Background
+from cpns.session.table import Session
+from cpns.shares.noted import by
+from cpns.transport.endpoint import Hinted
+from cpns.transport.errors import Code
+from cpns.wire import application
+
+LOYALTY_SECONDS: Final = 4.0
+"""How long a PNE stays with a PN GW whose uplink is away: this long, and up to as long again, drawn at random, so that
+a whole PAN does not leave at once. It doubles while nobody carries it."""
+LONGEST_LOYALTY: Final = 64.0
+SIGNS: Final = 2
+"""Signs of life without an answer of the server after which it looks elsewhere."""
+SIGN_SECONDS: Final = 10.0
+"""From one of those to the next."""
+
+
+class Carried(Protocol):
+    """What is asked of the PNE."""
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether another PN GW may be found than the present one."""
+        ...
+
+    async def awake(self) -> None:
+        """Wait until our sessions stand, and we do not sleep."""
+        ...
+
+    async def present_again(self) -> None:
+        """Tell our PN GW that we are here; its answer goes to `Loyalty.hinted`. Raises `Refused`."""
+        ...
+
+    def suspect(self, used: Session | None, *, lost: bool) -> None:
+        """See `cpns.pne.outbox.Way`."""
+        ...
+
+
+class Loyalty:
+    """Watches whether one PNE is carried.
+
+    Args:
+        way: to the server.
+        joining: is held by whoever sets up.
+        pne: see `Carried`.
+        elsewhere: goes on through another PN GW, if one takes us; else all is as it was.
+    """
+
+    def __init__(
+        self,
+        config: PneConfig,
+        way: ToServer,
+        joining: asyncio.Lock,
+        clock: Clock,
+        pne: Carried,
+        elsewhere: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._config = config
+        self._log = logging.LoggerAdapter(logging.getLogger("cpns.pne"), by(config.pne_id))
+        self._way = way
+        self._joining = joining
+        self._clock = clock
+        self._pne = pne
+        self._elsewhere = elsewhere
+        self._hinted = False
+        self._missed_at: float | None = None
+        self._leaving = False
+        self._work = Background()
+
+    async def close(self) -> None:
+        """Watch no more."""
+        await self._work.close()
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether nothing says that our PN GW has no uplink, or does not carry what we say."""
+        unheard = self._missed_at is not None and self._way.heard_at < self._missed_at
+        return not (self._way.held_up or self._hinted or unheard)
+
+    def arrived(self) -> None:
+        """We are behind another PN GW, or the same one anew."""
+        self._hinted, self._missed_at = False, None
+
+    def held(self) -> None:
+        """Our PN GW holds a message, as its uplink is away: see whether it knows us, and do not wait for ever."""
+        self._pne.suspect(self._way.session, lost=False)
+        self._work.start(self._wait_no_longer(self._way.session))
+        self._doubt()
+
+    def hinted(self, seconds: int) -> None:
+        """Our PN GW says for how many seconds its uplink is away."""
+        self._hinted = seconds > 0
+        if self._hinted:
+            self._doubt()
+
+    def _doubt(self) -> None:
+        if self._pne.has_choice and not self._leaving:
+            self._leaving = True
+            self._work.start(self._leave())
+
+    async def _leave(self) -> None:
+        session, seconds = self._way.session, LOYALTY_SECONDS
+        try:
+            while True:
+                await asyncio.sleep(seconds * jitter.uniform(1.0, 2.0))  # noqa: S311  # spreads load
+                if self._hinted and not self._joining.locked():
+                    with contextlib.suppress(Refused):  # the PNE itself finds out where its PN GW is gone
+                        await self._pne.present_again()
+                if self.is_carried:
+                    return
+                seconds = min(seconds * 2, LONGEST_LOYALTY)
+                if session is not self._way.session:  # who took us does not carry us either
+                    session = self._way.session
+                elif not self._joining.locked():  # else it is bringing us back at this moment
+                    self._log.warning("%s: our gateway does not carry us; looking for another", self._config.pne_id)
+                    await self._elsewhere()
+        finally:
+            self._leaving = False
+
+    async def _wait_no_longer(self, session: Session | None) -> None:
+        """Give up on the first message to a PN GW that holds it, so that another one can be tried."""
+        await asyncio.sleep(LOYALTY_SECONDS * jitter.uniform(1.0, 2.0))  # noqa: S311  # spreads load
+        first = session is self._way.session and self._joining.locked()
+        if first and self._way.held_up and self._pne.has_choice:
+            self._way.let_go("held_without_answer")
+
+    # signs of life
+
+    async def watch(self) -> None:
+        """Give the server a sign of life where nothing was heard of it for a while, until cancelled."""
+        every = self._config.sign_of_life
+        while every > 0:
+            await self._pne.awake()
+            pause = self._way.heard_at + every * jitter.uniform(0.9, 1.0) - self._clock.monotonic()  # noqa: S311
+            if pause > 0:
+                await asyncio.sleep(pause)
+            elif not await self._is_heard():
+                self._missed_at = self._clock.monotonic()
+                self._doubt()
+                await asyncio.sleep(every)
+
+    async def _is_heard(self) -> bool:
+        """Whether the server answers one of our signs of life, end to end."""
+        for left in reversed(range(SIGNS)):
+            until, session = self._clock.monotonic() + SIGN_SECONDS, self._way.session
+            try:
+                await self._way.exchange(application.STATUS_PATH, application.encode_text("idle"))
+            except Hinted as hint:
+                self._pne.suspect(session, lost=hint.answer.code == Code.UNAUTHORIZED)
+            except NoAnswer:
+                pass
+            else:
+                return True
+            if session is not self._way.session:
+                return True  # set up anew meanwhile
+            if left:
+                await asyncio.sleep(max(0.0, until - self._clock.monotonic()))
+        return False
