@@ -115,7 +115,7 @@ async def recorded(here: World) -> tuple[Any, Pne, list[bytes], list[bytes]]:
 
 async def works(here: World, gateway: Any, pne: Pne) -> None:
     """Show that who was there is there still, and that a new PNE gets in."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         await pne.send(pne.next_reading({"after": True}))
         await here.joined_pne("newcomer", gateway)
 

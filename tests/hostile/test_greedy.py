@@ -22,8 +22,7 @@ from cpns.transport.endpoint import Inbound
 from cpns.wire import codec
 from cpns.wire.pn_messages import EntityDiscoveryRequest, InviteRequest
 from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH, Mode, Presence
-from tests.support.groups import FAST
-from tests.support.world import SERVER, World, push_of, until, world
+from tests.support.world import FAST, SERVER, World, push_of, until, world
 
 
 @pytest.fixture
@@ -139,10 +138,10 @@ async def test_a_stranger_with_many_ports_fills_its_own_share_of_what_is_held(
             await asyncio.sleep(0.01)
     await until(lambda: relay.holding >= (500 if size == 1 else 256))
     sending = [asyncio.create_task(alice.send(alice.next_reading({"n": n}))) for n in range(8)]
-    await until(lambda: len(relay._queues.get(member.link, ())) >= 8, 3)
+    await until(lambda: len(relay._queues.get(member.link, ())) >= 8)
     relay._route = route
     relay.resume()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         await asyncio.gather(*sending)
     assert len(await here.store.readings(0, 100)) == 8
 
@@ -178,9 +177,9 @@ async def test_a_device_that_waits_stays_in_reach_whatever_a_stranger_calls_itse
                 answers += 1
 
     async with at_rate(rate, ask) as asked:
-        await until(lambda: len(asked) > 600, 10)
+        await until(lambda: len(asked) > 600)
         assert await alice.network.invite([EntityId("bob")]) == {"bob": Result.SUCCESS}
-        await asyncio.wait_for(bob.wait_established(), 5)
+        await asyncio.wait_for(bob.wait_established(), 40)
     assert answers < multicast.RATE[1] + multicast.RATE[0] * (len(asked) / rate + 2)
 
 
@@ -233,7 +232,7 @@ async def test_who_invites_names_that_stay_silent_holds_up_nobody(
         took = await times(20, lambda: bob.send(bob.next_reading({"as": "ever"})))
         before = asked_for()
         assert await told(lambda: alice.network.invite([EntityId("carol")])) is Result.SUCCESS
-        await asyncio.wait_for(carol.wait_established(), 10)
+        await asyncio.wait_for(carol.wait_established(), 40)
         await until(lambda: len(sent) > 2 * rate)
         rounds = 1 + int((time.monotonic() - began) / INVITE_SECONDS)  # those that end make room for others
         assert before <= asked_for() <= 4 * rounds + 1

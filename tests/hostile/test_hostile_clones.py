@@ -81,10 +81,10 @@ async def a_round(here: World, hoard: Hoard, evil: HostileGateway, pne: Any, hon
         evil.hook = lambda way, name, body: body
     await pne.go((await here.pne_config("watch", here.pan(honest))).where)
     await hand_in(evil, hoard)
-    await until(lambda: not here.server.clones._asking, 20)
+    await until(lambda: not here.server.clones._asking)
     await pne.go((await here.pne_config("watch", here.pan(evil))).where)
     await pne.send(pne.next_reading({"n": 1}))
-    await until(lambda: not here.server.clones._asking, 20)
+    await until(lambda: not here.server.clones._asking)
 
 
 @pytest.mark.parametrize("attack", ["repeats", "holds back", "keeps the end of a SETUP"])

@@ -305,7 +305,7 @@ async def test_step_12_replayed_after_a_restart(here: World, monkeypatch: pytest
     await opens_nothing(here, thief, between)
     assert await begun(here, key) == times
     between.goes_on.set()
-    await until(lambda: here.server.is_connected(key.cm_device_id) and here.server.is_connected(TABLET), 10)
+    await until(lambda: here.server.is_connected(key.cm_device_id) and here.server.is_connected(TABLET))
     await carried_directly(here, tablet, key)
     assert await begun(here, key) == times + 1
 

@@ -93,7 +93,7 @@ async def one_seed(folder: Path, seed: int, losses: dict[str, float], pnes: int)
         for pne, stands in joined.items():
             if stands:
                 assert_same_keys(server, gateway, pne)
-        await until(lambda: not len(gateway.pans[0].hop) and not len(gateway.pans[0].setup), 10)
+        await until(lambda: not len(gateway.pans[0].hop) and not len(gateway.pans[0].setup))
         for pne in (pne for pne, stands in joined.items() if not stands):
             name = pne.config.pne_id
             for table, peer in ((server.sessions, SERVER), (gateway.pans[0].hops, GATEWAY)):
@@ -102,7 +102,7 @@ async def one_seed(folder: Path, seed: int, losses: dict[str, float], pnes: int)
                 if left is not None:  # only an answer was lost: both ends hold the same
                     assert mine is not None
                     assert left.keys.th2 == mine.keys.th2
-        await until(lambda: nothing_pending(server, gateway, made), 15)
+        await until(lambda: nothing_pending(server, gateway, made))
         return sum(joined.values())
 
 

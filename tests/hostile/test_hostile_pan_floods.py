@@ -73,7 +73,7 @@ class Devices:
         if slow:
             _slow_down(pne)
         self._here.run(pne)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(40):
             await pne.wait_established()
         return self._here.now() - begun
 
@@ -163,7 +163,7 @@ async def test_a_stranger_is_told_the_same_whatever_id_it_names(here: World) -> 
     for first in range(0, len(mixed), 16):
         for number in range(first, min(first + 16, len(mixed))):
             knocker.send(number, codec.encode(activate(number, mixed[number])))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             while len(knocker.answered) < min(first + 16, len(mixed)) - 64 or len(pan.hop) < min(first + 16, 64):
                 await asyncio.sleep(0.002)
     assert knocker.answered == dict.fromkeys(range(64, 1000), int(Code.TOO_MANY_REQUESTS))
@@ -180,7 +180,7 @@ async def test_a_member_at_its_own_address_needs_no_place_of_those(
     hops = gateway.pans[0].hops
     attack = Attack("activate of one ID", here.pan(gateway), "pne-1", 400, 60.0, hosts=200, ports=200)
     async with Attacker(attack):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while len(gateway.pans[0].hop) < 64:
                 await asyncio.sleep(0.05)
         hop, link, joined = hops.with_peer(EntityId("pne-1")), pne._way.link, pne.joined

@@ -125,7 +125,7 @@ async def test_an_acknowledgement_made_up(here: World, answer: str) -> None:
         await alice._way.exchange("readings", application.encode_reading(reading))
     assert await bodies(here, "alice") == []
     relay._route = route
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         await alice.send(reading)
     assert await bodies(here, "alice") == ['{"t":21}']
     await unharmed(here, bob)

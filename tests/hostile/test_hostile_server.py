@@ -14,8 +14,8 @@ from cpns.service import pages
 from cpns.wire import pn_messages as pm
 from cpns.wire import sg_messages as sg
 from cpns.wire.registry import JoinPolicy, Place, Presence, Source
-from tests.support.groups import FAST, all_have
-from tests.support.world import World, until, world
+from tests.support.groups import all_have
+from tests.support.world import FAST, World, until, world
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ async def test_over_restarts_of_every_party(here: World, pairs: list[str]) -> No
             proxy.target = here.pan(gateway)
         if turn in ("pne", "all"):
             pne = await here.start_pne("pne-1", proxy.address, timer=2.0, request_timeout=1.0, presence=0.3)
-        async with asyncio.timeout(25):
+        async with asyncio.timeout(40):
             for _ in range(4):
                 sent += 1
                 await pne.send(pne.next_reading({"n": sent}))

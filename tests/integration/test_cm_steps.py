@@ -157,7 +157,7 @@ async def _witness(parties: Parties, seen: Evidence) -> None:
         return await call("node", "status", "--control", parties.path("node.sock"))
 
     try:
-        await until(lambda: any(type(body) is cm.CmGiven for _, _, body in gateway.log), 20)
+        await until(lambda: any(type(body) is cm.CmGiven for _, _, body in gateway.log))
         while (now := await status())["cm_device"] is None:
             pass
         seen.states["assigned"] = now
@@ -168,7 +168,7 @@ async def _witness(parties: Parties, seen: Evidence) -> None:
         while (await call("cm", "show", DEVICE, "--data", parties.path("server")))["generation"] != 1:
             pass
         before = len(acknowledged(device))
-        await until(lambda: len(acknowledged(device)) > before + 5, 10)
+        await until(lambda: len(acknowledged(device)) > before + 5)
         seen.states["cm"] = await call("cm", "show", DEVICE, "--data", parties.path("server"))
     finally:
         await asyncio.to_thread(device.end)

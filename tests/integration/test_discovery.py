@@ -55,4 +55,4 @@ async def test_a_found_gateway_serves(tmp_path: Path) -> None:
         w.closes(pne)
         await pne.start()
         w.run(pne)
-        assert await asyncio.wait_for(pne.wait_established(), 20) == "gw-mdns"
+        assert await asyncio.wait_for(pne.wait_established(), 40) == "gw-mdns"

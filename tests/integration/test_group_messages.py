@@ -13,9 +13,9 @@ from cpns.pne.app import Pne
 from cpns.protocol.group_messaging.sender import Sender
 from cpns.wire import group_messages as gm
 from cpns.wire.registry import JoinPolicy
-from tests.support.groups import FAST, all_have, epoch, group_of
+from tests.support.groups import all_have, epoch, group_of
 from tests.support.hostile_gateway import HostileGateway, Way
-from tests.support.world import World, until, world
+from tests.support.world import FAST, World, until, world
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def heard(here: World, name: str) -> list[tuple[str, str | None, bool]]:
 
 
 async def all_heard(here: World, sender: str, texts: list[str], *names: str) -> None:
-    await until(lambda: all(len(here.said[name]) >= len(texts) for name in names), 10)
+    await until(lambda: all(len(here.said[name]) >= len(texts) for name in names))
     for name in names:
         assert heard(here, name) == [(sender, text, False) for text in texts]
 
@@ -99,7 +99,7 @@ async def test_who_is_away_gets_it_when_it_is_back(here: World) -> None:
 
 
 async def until_nothing_waits(here: World) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while await here.store.awaiting_group_messages():
             await asyncio.sleep(0.05)
 
@@ -239,7 +239,7 @@ async def test_who_is_no_member_can_not_send(here: World) -> None:
     assert refused.value.result is Result.UNKNOWN_SG
     await pnes[0].groups.expel(sg_id, [EntityId("pne-2")])
     with pytest.raises(Refused):
-        await asyncio.wait_for(pnes[2].messages.send(sg_id, "hello"), 20)
+        await asyncio.wait_for(pnes[2].messages.send(sg_id, "hello"), 40)
     assert heard(here, "pne-1") == []
 
 

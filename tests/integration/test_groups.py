@@ -172,7 +172,7 @@ async def test_each_gateway_has_a_copy_of_what_its_devices_are_in(here: World) -
     await here.stop(second)
     again = await here.start_gateway("gw-2", pans=(pan,))
     await cat.wake()  # it notices, and sets up again
-    await until(lambda: sg_id in again.groups.copies, 20)
+    await until(lambda: sg_id in again.groups.copies)
     await ann.groups.delete(sg_id)
     await until(lambda: not first.groups.copies and not again.groups.copies)
 

@@ -18,8 +18,8 @@ from cpns.pne.app import Pne
 from cpns.wire import pn_messages as pm
 from cpns.wire import sg_messages as sg
 from cpns.wire.registry import Change, JoinPolicy, Place
-from tests.support.groups import FAST, all_have, epoch, patiently
-from tests.support.world import World, until, world
+from tests.support.groups import all_have, epoch, patiently
+from tests.support.world import FAST, World, until, world
 
 ANN, BEN = EntityId("ann"), EntityId("ben")
 
@@ -203,22 +203,22 @@ async def test_after_the_store_was_put_back_all_speak_and_hear_again(here: World
     cat = await here.joined_pne("cat", gateway, **FAST)
 
     async def meanwhile() -> None:
-        await asyncio.gather(*(asyncio.wait_for(back(here, one), 20) for one in [*everybody, cat]))
+        await asyncio.gather(*(asyncio.wait_for(back(here, one), 40) for one in [*everybody, cat]))
         for leaves in (False, True) * 3:
             await patiently(cat, sg_id, leaves=leaves)
         await settled(here, sg_id, *everybody)
 
     first = await epoch(here, sg_id)
     await set_back(here, meanwhile=meanwhile)
-    await asyncio.gather(*(asyncio.wait_for(back(here, one), 20) for one in [*everybody, cat]))
+    await asyncio.gather(*(asyncio.wait_for(back(here, one), 40) for one in [*everybody, cat]))
     assert await epoch(here, sg_id) == first
-    await asyncio.wait_for(ben.messages.send(sg_id, "after"), 20)
+    await asyncio.wait_for(ben.messages.send(sg_id, "after"), 40)
     await patiently(cat, sg_id, leaves=False)  # an epoch that there was before, with another key
     await settled(here, sg_id, *everybody, cat)
-    await asyncio.wait_for(ann.messages.send(sg_id, "with cat"), 20)
-    await until(lambda: [one.text for one in here.said["ben"]] == ["before", "with cat"], 20)
-    await until(lambda: "after" in [one.text for one in here.said["ann"]], 20)
-    await until(lambda: [one.text for one in here.said["cat"]] == ["with cat"], 20)
+    await asyncio.wait_for(ann.messages.send(sg_id, "with cat"), 40)
+    await until(lambda: [one.text for one in here.said["ben"]] == ["before", "with cat"])
+    await until(lambda: "after" in [one.text for one in here.said["ann"]])
+    await until(lambda: [one.text for one in here.said["cat"]] == ["with cat"])
     for pne in everybody:
         assert pne.groups.views[sg_id].version == (await version(here, sg_id))
 

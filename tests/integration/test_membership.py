@@ -62,7 +62,7 @@ async def test_the_older_gateway_of_a_pne_that_moved_forgets_it(here: World) -> 
     newer = await here.start_gateway("gw-2")
     await here.stop(await here.joined_pne(PNE, older))
     await here.joined_pne(PNE, newer)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(40):
         while older.members.get(PNE) is not None:
             await asyncio.sleep(0.02)
     assert await kept(older) == set()
@@ -80,7 +80,7 @@ async def test_a_gateway_of_a_server_that_was_set_up_anew_is_served(here: World)
     again.members.pns = [PnId("pn-of-another-life")]
     standing = again.uplink.standing
     standing.link.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(40):
         while again.uplink.standing in (standing, None):
             await asyncio.sleep(0.02)
     await here.joined_pne(PNE, again)
@@ -104,7 +104,7 @@ async def test_a_pne_that_loses_its_gateway_turns_up_at_another(here: World) -> 
     await asyncio.sleep(0.2)
     await here.stop(first)
     begun = asyncio.get_running_loop().time()
-    await asyncio.wait_for(sending, 30)
+    await asyncio.wait_for(sending, 40)
     stored = await here.store.readings(0, 200)
     assert sorted(json.loads(row.body)["n"] for row in stored) == list(range(60))
     assert {row.gateway_id for row in stored} == {"gw-1", "gw-2"}

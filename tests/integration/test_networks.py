@@ -65,7 +65,7 @@ async def members(here: World) -> set[str]:
 async def sends(here: World, pne: Pne) -> None:
     """Show that *pne* has a session that works."""
     reading = pne.next_reading({"works": True})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(40):
         await pne.send(reading)
     assert any(row.reading_id == reading.reading_id for row in await here.store.readings(0, 1000))
 
@@ -109,7 +109,7 @@ async def test_type_3_listed_pnes_come_in_the_same_setup(here: World, suite: int
         "alice", on.pan.address, setup_type=SetupType.LISTED, invite=tuple(ids("bob", "carol", "dave")), suite=suite
     )
     for name in ("bob", "carol"):
-        await asyncio.wait_for(pnes[name].wait_established(), 5)
+        await asyncio.wait_for(pnes[name].wait_established(), 40)
     request = one_body(on.on_uplink(), m.GatewaySetupRequest)
     assert {entry.entity_id for entry in request.entries} == {"alice", "bob", "carol"}
     assert {entry.procedure for entry in request.entries} == {Procedure.ESTABLISH}
@@ -143,7 +143,7 @@ async def test_type_2_all_in_reach(here: World) -> None:
     pnes = await waiting(here, gateway, "bob", "carol", refusing=("dave",))
     await here.joined_pne("alice", gateway, setup_type=SetupType.ALL_IN_REACH)
     for name in ("bob", "carol"):
-        await asyncio.wait_for(pnes[name].wait_established(), 5)
+        await asyncio.wait_for(pnes[name].wait_established(), 40)
     assert await members(here) == {"alice", "bob", "carol"}
     assert pnes["dave"].joined is None
 
@@ -234,7 +234,7 @@ async def test_who_is_not_let_in_is_told_why(here: World, policy: Policy, told: 
     (refusal, *_) = await until(lambda: here.not_let_in["bob"])
     assert (refusal.result, refusal.gateway_id, refusal.pn_id) == (told, "gw-1", pn_id)
     await here.server.networks.settle(pn_id, policy=Policy.OPEN, alias=None, owner=None)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         await bob.wait_established()
     assert here.not_let_in["alice"] == []
 
@@ -355,7 +355,7 @@ async def test_the_owner_invites_end_to_end(here: World) -> None:
         **{"bob": Result.SUCCESS, "carol": Result.REFUSED_BY_USER},
         **{"nowhere": Result.OUT_OF_REACH, "alice": Result.ALREADY_MEMBER},
     }
-    await asyncio.wait_for(pnes["bob"].wait_established(), 5)
+    await asyncio.wait_for(pnes["bob"].wait_established(), 40)
     (entry,) = bodies(on.on_uplink(), m.GatewaySetupRequest)[-1].entries
     assert (entry.entity_id, entry.procedure) == ("bob", Procedure.INVITE)
     assert await members(here) == {"alice", "bob"}
@@ -370,7 +370,7 @@ async def test_a_member_without_the_right_can_not_invite_expel_or_release(here: 
     alice = await here.joined_pne("alice", gateway)
     assert await alice.network.invite(ids("bob")) == {"bob": Result.SUCCESS}
     bob = next(pne for pne in here.pnes if pne.config.pne_id == "bob")
-    await asyncio.wait_for(bob.wait_established(), 5)
+    await asyncio.wait_for(bob.wait_established(), 40)
     for attempt in (bob.network.invite(ids("carol")), bob.network.expel(ids("alice")), bob.network.release()):
         with pytest.raises(Refused, match="not_allowed"):
             await attempt
@@ -524,11 +524,16 @@ async def test_a_silent_pne_is_reported_by_its_gateway(here: World, monkeypatch:
     pne = await here.joined_pne("alice", gateway, presence=60.0)
     here.pause(pne)
     pne._awake.clear()
-    fact = await until(lambda: (f := here.server.presence(EntityId("alice"))).presence is Presence.ASLEEP and f, 8)
+    fact = await until(lambda: (f := here.server.presence(EntityId("alice"))).presence is Presence.ASLEEP and f)
     assert fact.source is Source.GATEWAY
     pne._awake.set()
+<<<<<<< HEAD
     await pne.present_again()
     fact = await until(lambda: (f := here.server.presence(EntityId("alice"))).presence is Presence.IDLE and f, 8)
+=======
+    await pne._present_again()
+    fact = await until(lambda: (f := here.server.presence(EntityId("alice"))).presence is Presence.IDLE and f)
+>>>>>>> bd94692 (tests: who only waits for what comes has time on a busy machine)
     assert fact.source is Source.GATEWAY
 
 

@@ -14,9 +14,9 @@ from cpns.node.app import Node
 from cpns.wire import pn_messages as pm
 from cpns.wire.registry import Mode
 from tests.integration.test_roaming import Traffic, network_of, nothing_lost, via
-from tests.support.device import FAST, device
+from tests.support.device import device
 from tests.support.raw import Scripted, said
-from tests.support.world import World, address_of, until, world
+from tests.support.world import FAST, World, address_of, until, world
 
 
 @pytest.fixture
@@ -104,9 +104,9 @@ async def test_a_gateway_hands_its_network_to_a_member_that_becomes_one(here: Wo
     traffic = [Traffic(pne) for pne in pnes]
     await until(lambda: all(len(one.acknowledged) > 5 for one in traffic))
     assert await external.switching.make_gateway(pn_id, EntityId("tablet")) == "tablet-gw"
-    await until(lambda: all(via(here, name) == "tablet-gw" for name in ("tablet", "pne-0", "pne-1", "pne-2")), 15)
+    await until(lambda: all(via(here, name) == "tablet-gw" for name in ("tablet", "pne-0", "pne-1", "pne-2")))
     before = [len(one.acknowledged) for one in traffic]
-    await until(lambda: all(len(one.acknowledged) > n + 5 for one, n in zip(traffic, before, strict=True)), 10)
+    await until(lambda: all(len(one.acknowledged) > n + 5 for one, n in zip(traffic, before, strict=True)))
     for one in traffic:
         await one.stop()
         await nothing_lost(here, one)

@@ -18,9 +18,8 @@ from cpns.transport.errors import Answer
 from cpns.wire import pn_messages as pm
 from cpns.wire import sg_messages as sg
 from cpns.wire.registry import MAX_ALIAS_BYTES, MAX_MEMBERS, PAGE_BYTES, Change
-from tests.support.groups import FAST
 from tests.support.tap import body_of
-from tests.support.world import CLOCK, World, until, world
+from tests.support.world import CLOCK, FAST, World, until, world
 
 NAME_CHARS = 64
 
@@ -143,7 +142,7 @@ async def test_a_gateway_learns_of_all_groups_of_its_devices(here: World) -> Non
     ids = [await made(here, number, [pnes[number % 2].config.pne_id]) for number in range(2 * MAX_MEMBERS)]
     await here.stop(gateway)
     again = await here.start_gateway("gw-1", kept=True, pans=(pan,))
-    await until(lambda: [*again.groups.copies] == ids, 20)
+    await until(lambda: [*again.groups.copies] == ids)
 
 
 @pytest.mark.req("DEF-3")

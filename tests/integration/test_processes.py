@@ -21,10 +21,10 @@ from cpns.store.vault import FileVault
 from cpns.transport.siblings import HELLO_SECONDS, connect
 from cpns.wire import pn_messages as pm
 from cpns.wire.registry import JoinPolicy, Presence
-from tests.support.groups import FAST, all_have
+from tests.support.groups import all_have
 from tests.support.nats import Nats
 from tests.support.processes import processes, start
-from tests.support.world import CLOCK, SERVER, World, push_of, until
+from tests.support.world import CLOCK, FAST, SERVER, World, push_of, until
 
 Site = tuple[Nats, list[World]]
 PATIENT: dict[str, Any] = {**FAST, "request_timeout": 5.0}
@@ -94,7 +94,7 @@ async def test_what_is_kept_at_one_process_is_given_by_the_other(site: Site) -> 
     await admin(other).send("alice", "later", 60)
     assert one.inboxes["alice"] == []
     await alice.wake()
-    await until(lambda: one.inboxes["alice"] == ["later"], 10)
+    await until(lambda: one.inboxes["alice"] == ["later"])
 
 
 @pytest.mark.req("FN-9")
@@ -155,7 +155,7 @@ async def test_a_group_across_two_processes(site: Site) -> None:
     await dan.messages.send(sg_id, "three")
     assert await one.store.awaiting_group_messages() == ["ben"]
     await ben.wake()
-    await until(lambda: [t.text for t in one.said["ben"]] == ["one", "two", "three"], 10)
+    await until(lambda: [t.text for t in one.said["ben"]] == ["one", "two", "three"])
     await ann.groups.pass_on(sg_id, EntityId("cat"))
     await cat.groups.expel(sg_id, [EntityId("ben")])
     await until(lambda: sg_id not in ben.groups.views)
@@ -175,7 +175,7 @@ async def test_members_are_put_out_and_networks_switched_across_processes(site: 
     assert first.members.get(EntityId("ben")) is None
     assert ben.joined is not None
     await admin(one).networks.switch(pn_id, "gw-2")
-    await until(lambda: other.server.sessions.with_peer(EntityId("ann")) is not None, 15)
+    await until(lambda: other.server.sessions.with_peer(EntityId("ann")) is not None)
     await until(lambda: one.server.sessions.with_peer(EntityId("ann")) is None)
     assert await one.server.send(EntityId("ann"), "inbox", push_of("moved")) == "ann got moved"
 
@@ -190,7 +190,7 @@ async def test_a_process_that_ends_loses_its_connections_alone(site: Site) -> No
         await pne.send(pne.next_reading({"n": 1}))
     await one.stop(one.server)
     sending = [asyncio.create_task(pne.send(pne.next_reading({"n": 2}))) for pne in pnes]
-    await asyncio.wait_for(asyncio.gather(*sending), 30)
+    await asyncio.wait_for(asyncio.gather(*sending), 40)
     stored = await other.store.readings(0, 100)
     assert sorted((row.pne_id, row.body) for row in stored) == [
         (f"pne-{number}", f'{{"n":{n}}}') for number in range(4) for n in (1, 2)
@@ -312,4 +312,4 @@ async def test_what_was_missed_of_a_group_without_nats_is_made_up_for(site: Site
     await ann.messages.send(sg_id, "kept for who is behind another process")
     nats.start()
     await all_have(one, sg_id, ann, ben, cat)
-    await until(lambda: [said.text for said in one.said["cat"]], 15)
+    await until(lambda: [said.text for said in one.said["cat"]])

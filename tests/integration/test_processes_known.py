@@ -12,9 +12,8 @@ from cpns.ids import EntityId
 from cpns.service import processes as known
 from cpns.service.siblings import collecting_warnings
 from cpns.service.system import StoreClock, SystemClock
-from tests.support.groups import FAST
 from tests.support.processes import Wrong, processes, start
-from tests.support.world import SERVER, World, push_of, until
+from tests.support.world import FAST, SERVER, World, push_of, until
 
 ALICE = EntityId("alice")
 

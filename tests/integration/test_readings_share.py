@@ -137,7 +137,7 @@ async def test_what_reads_for_the_device_stops_reading(here: World) -> None:
     sending = asyncio.create_task(send())
     await until(lambda: here.server.exceeded.of(greedy.config.pne_id) is not None)
     given, quiet = [], 0
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(40):
         while quiet < 4:  # the share lets two through in a second
             given.append(give())
             quiet = quiet + 1 if given[-1] < 5 else 0

@@ -16,9 +16,7 @@ from cpns.service.system import random_bytes
 from cpns.store.gateway_store import GatewayStore
 from cpns.store.vault import FileVault
 from cpns.wire.registry import Mode
-from tests.support.world import CLOCK, World
-
-FAST: dict[str, Any] = {"timer": 2.0, "request_timeout": 1.5, "presence": 0.5}
+from tests.support.world import CLOCK, FAST, World
 
 
 async def device(

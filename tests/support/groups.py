@@ -10,9 +10,7 @@ from cpns.ids import SgId
 from cpns.pne.app import Pne
 from cpns.server.groups import Groups
 from cpns.wire.registry import JoinPolicy
-from tests.support.world import World, until
-
-FAST: dict[str, Any] = {"timer": 2.0, "request_timeout": 1.5, "presence": 0.5}
+from tests.support.world import FAST, World, until
 
 
 def keys(pne: Pne, sg_id: SgId) -> dict[int, bytes]:
@@ -27,7 +25,7 @@ async def epoch(here: World, sg_id: SgId) -> int:
 
 async def until_epoch(here: World, sg_id: SgId, wanted: int) -> None:
     """Wait until an epoch has begun: who leaves or comes by itself waits for others that do."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(40):
         while await epoch(here, sg_id) < wanted:
             await asyncio.sleep(0.02)
 
@@ -35,7 +33,7 @@ async def until_epoch(here: World, sg_id: SgId, wanted: int) -> None:
 async def all_have(here: World, sg_id: SgId, *pnes: Pne) -> bytes:
     """Wait until all of *pnes* have the key of the present epoch, and the same one; return it."""
     now = await epoch(here, sg_id)
-    await until(lambda: all(now in keys(pne, sg_id) for pne in pnes), 10)
+    await until(lambda: all(now in keys(pne, sg_id) for pne in pnes))
     (key,) = {keys(pne, sg_id)[now] for pne in pnes}
     return key
 
@@ -49,7 +47,7 @@ async def group_of(
     joining = []
     for pne in pnes[1:]:  # in their order, and not each after an epoch of its own
         joining.append(asyncio.create_task(pne.groups.join(sg_id)))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(40):
             while pne.config.pne_id not in await listed(here, sg_id):
                 await asyncio.sleep(0.005)
     await asyncio.gather(*joining)

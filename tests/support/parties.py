@@ -18,7 +18,7 @@ from cpns.cli.main import app
 
 T = TypeVar("T")
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def free_port(kind: socket.SocketKind) -> int:

@@ -100,11 +100,11 @@ async def changing(here: World, count: int, seed: int, progress: Callable[[int],
     admin = Admin(SERVER, here.store, here.provisioning, server, CLOCK)
     told = Told()
     numbers: list[int] = []
-    await until(lambda: node.mode is Mode.BOTH, 10)
+    await until(lambda: node.mode is Mode.BOTH)
     tasks = [asyncio.create_task(_readings(node, told, numbers)) for _ in range(SENDERS)]
     tasks.append(asyncio.create_task(_pushes(admin, told)))
     try:
-        await until(lambda: len(told.sent) > 20, 10)
+        await until(lambda: len(told.sent) > 20)
         while len(told.changes) < count:
             await asyncio.sleep(draw.uniform(0, 0.1))
             if draw.random() < 0.5:
@@ -113,12 +113,12 @@ async def changing(here: World, count: int, seed: int, progress: Callable[[int],
                 await _by_broadband(node, wifi, told, draw)
             progress(len(told.changes))
         before = len(told.sent)
-        await until(lambda: len(told.sent) > before + 20, 10)
+        await until(lambda: len(told.sent) > before + 20)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    await until(lambda: len(here.inboxes["tablet"]) >= len(told.pushed) - 1, 20)
+    await until(lambda: len(here.inboxes["tablet"]) >= len(told.pushed) - 1)
     for task in tasks:
         if not task.cancelled() and task.exception() is not None:
             raise task.exception()  # type: ignore[misc]
@@ -133,15 +133,15 @@ async def _by_command(node: Node, told: Told) -> None:
 async def _by_broadband(node: Node, wifi: TcpTap, told: Told, draw: random.Random) -> None:
     """Let it choose by itself, cut its broadband, and give it back."""
     node.choose_by_itself()
-    await until(lambda: node.mode is Mode.BOTH, 20)
+    await until(lambda: node.mode is Mode.BOTH)
     await asyncio.sleep(draw.uniform(0, 0.1))
     told.changes.append(("cut", time.monotonic()))
     await wifi.close()
-    await until(lambda: node.mode is Mode.PNE, 20)
+    await until(lambda: node.mode is Mode.PNE)
     await asyncio.sleep(draw.uniform(0, 0.1))
     told.changes.append(("back", time.monotonic()))
     await wifi.reopen()
-    await until(lambda: node.mode is Mode.BOTH, 20)
+    await until(lambda: node.mode is Mode.BOTH)
 
 
 async def check(here: World, told: Told) -> None:

@@ -208,7 +208,7 @@ class Scene:
         made = [await self.world.make_pne(name, self.pan.address, **options) for name in names]
         for pne in made:
             self.world.run(pne)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):
             for pne in made:
                 await settled(pne)
         return made

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Kind, Outcome
@@ -43,12 +43,17 @@ def push_of(text: str) -> bytes:
     return application.encode_push(application.Push(random_bytes(application.PUSH_ID_BYTES), text))
 
 
-async def until(holds: Callable[[], Any], seconds: float = 5.0) -> Any:
+async def until(holds: Callable[[], Any], seconds: float = 40.0) -> Any:
     """Return what *holds* returns as soon as it is true; fail when it is not within *seconds*."""
     async with asyncio.timeout(seconds):
         while not (value := holds()):
             await asyncio.sleep(0.01)
     return value
+
+
+FAST: Final[dict[str, Any]] = {"timer": 4.0, "request_timeout": 3.0, "presence": 0.5}
+"""Settings of a PNE that says often that it is there. Its other times are for a busy machine: who only waits for what
+comes does not wait for them."""
 
 
 class World:
@@ -220,7 +225,7 @@ class World:
     async def joined_pne(self, name: str, gateway: Gateway | tuple[str, int], **options: Any) -> Pne:
         """Return a PNE whose sessions stand."""
         pne = await self.start_pne(name, gateway, **options)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             await pne.wait_established()
         return pne
 

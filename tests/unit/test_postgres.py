@@ -217,7 +217,7 @@ async def test_writers_of_two_processes_come_one_after_the_other(url: str) -> No
     async def write(store: Database) -> list[int]:
         return [await store.run(count) for _ in range(100)]
 
-    first, second, _ = await asyncio.wait_for(asyncio.gather(write(stores[0]), write(stores[1]), follow()), 30)
+    first, second, _ = await asyncio.wait_for(asyncio.gather(write(stores[0]), write(stores[1]), follow()), 40)
     assert sorted([*first, *second]) == list(range(200))
     assert seen == sorted(set(seen))
     assert len(seen) == 200
@@ -343,7 +343,7 @@ async def test_what_was_acknowledged_is_there_when_it_comes_back(server: Postgre
                 return
 
     stop = asyncio.Event()
-    async with asyncio.timeout(30), asyncio.TaskGroup() as writers:
+    async with asyncio.timeout(40), asyncio.TaskGroup() as writers:
         for who in range(8):
             writers.create_task(write(who))
         await asyncio.sleep(0.2)

@@ -177,7 +177,7 @@ async def test_a_command_that_comes_early_waits(tmp_path: Path) -> None:
     asked = asyncio.create_task(asyncio.to_thread(ask, tmp_path / "sock", "act"))
     await asyncio.sleep(0)
     await door.start()
-    assert await asyncio.wait_for(asked, 30) == {"done": True}
+    assert await asyncio.wait_for(asked, 40) == {"done": True}
     await door.close()
 
 
@@ -188,7 +188,7 @@ async def test_what_is_no_command_is_answered(said: bytes, tmp_path: Path) -> No
     reader, writer = await asyncio.open_unix_connection(tmp_path / "sock")
     writer.write(said)
     writer.write_eof()
-    assert b"bad_command" in await asyncio.wait_for(reader.read(), 30)
+    assert b"bad_command" in await asyncio.wait_for(reader.read(), 40)
     writer.close()
     await door.close()
 
@@ -329,7 +329,7 @@ async def test_whoever_holds_the_name_may_say_anything(
 
     squatter = await asyncio.start_unix_server(answer, f"\0cpns/{name}")
     with caplog.at_level(logging.WARNING, "cpns.server"):
-        async with asyncio.timeout(30), twin.held(name, tmp_path):
+        async with asyncio.timeout(40), twin.held(name, tmp_path):
             assert len(caplog.records) == 1
             assert str(tmp_path) in caplog.text
     squatter.close()

@@ -94,7 +94,7 @@ async def test_postgresql_is_missed_once_and_greeted_once(server: Postgres, capl
     assert len(said(caplog)) == 1
     assert said(caplog)[0] == database.trouble
     server.start()
-    await until(lambda: not database.trouble, 20)
+    await until(lambda: not database.trouble)
     assert [bool(re.search("works again", line)) for line in said(caplog)] == [False, True]
     await database.run(put("b"))
     assert await database.run(keys, write=False) == ["a", "b"]

@@ -100,7 +100,7 @@ async def test_what_is_not_to_be_lost_waits_until_somebody_reads(kind: str) -> N
         assert KEPT < len(kept) < 2000
         lines.say("this is lost")
         got = ""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while len(got.splitlines()) < len(kept) or not got.endswith("\n"):
                 await asyncio.sleep(0.001)
                 got += read(reader)
@@ -154,7 +154,7 @@ async def test_an_error_that_comes_late_is_told() -> None:
         while lines.keep(LINE):
             pass
         os.close(ours)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while not failed:
                 await asyncio.sleep(0.001)
         assert isinstance(failed[0], BrokenPipeError)
@@ -166,7 +166,7 @@ async def test_a_text_that_waits_is_received_and_one_with_no_place_is_not() -> N
         received = fill(events)
         events.tell("established", "established")
         got = read(reader)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while got.count("\n") < received:
                 await asyncio.sleep(0.001)
                 got += read(reader)

@@ -238,7 +238,7 @@ class InsiderProcess(Attacker):
             raise RuntimeError("no pipes")
         self._process.stdin.write(self._line)
         await self._process.stdin.drain()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(40):
             await self._process.stdout.readline()
         return self
 

@@ -135,7 +135,7 @@ async def cm_devices(here: World, rounds: int) -> Stopwatch:
     external = await here.start_gateway("external")
     for name in ("tablet", "car"):
         await device(here, external, name=name)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(40):
         while len(found := await here.store.cm_devices()) < 2:
             await asyncio.sleep(0.05)
     known, revoked = (one.cm_device_id for one in found)
