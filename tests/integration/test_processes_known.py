@@ -3,10 +3,15 @@
 import asyncio
 import logging
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
+from cpns.admin.api import create_app
 from cpns.admin.service import Admin
+from cpns.admin.warned import warnings_of
+from cpns.domain.explanation import Finding
 from cpns.errors import Unavailable
 from cpns.ids import EntityId
 from cpns.service import processes as known
@@ -151,3 +156,45 @@ async def test_a_process_that_ends_is_missed_by_nobody_and_one_that_died_is_name
 def test_a_wrong_clock_is_one() -> None:
     clock = StoreClock(Wrong(60.0))
     assert clock.now() - SystemClock().now() > 50
+
+
+@pytest.mark.parametrize("how", ["without NATS", "NATS away"])
+async def test_what_another_process_may_know_is_not_denied(tmp_path: Path, how: str) -> None:
+    """`explain`, lists and members say "?" at the process that can't ask, and why; the other one knows."""
+    alone = (0, 1) if how == "without NATS" else ()
+    async with processes(tmp_path, 2, alone=alone) as (nats, (one, other)):
+        gateway = await one.start_gateway("gw-1")
+        alice = await one.joined_pne("alice", gateway, **FAST)
+        await alice.send(alice.next_reading({"n": 1}))
+        if not alone:
+            nats.stop()
+            await until(lambda: not other.siblings.connected, 10)  # type: ignore[union-attr]
+        there, here = await explained(other), await explained(one)
+        assert [there[step].good for step in ("gateway", "session", "reach", "readings")] == [None, None, None, True]
+        assert all("can't be asked" in there[step].what for step in ("gateway", "session", "reach"))
+        assert [here[step].good for step in ("gateway", "session", "reach", "readings")] == [True] * 4
+        for url, shown in (("/devices", "connected"), ("/gateways", "connected")):
+            status, body, warned = await asked(other, url)
+            assert (status, body["items"][0][shown]) == (200, None)
+            (said,) = warned
+            assert "can't be asked" in said
+            assert ("--nats" if alone else "NATS at") in said
+            assert (await asked(one, url))[1]["items"][0][shown] is True
+        _, body, warned = await asked(other, "/networks")
+        assert body["items"][0]["members"][0]["state"] is None
+        assert warned
+        status, _, warned = await asked(other, "/devices/alice/ping", "POST")
+        assert status == 503
+        assert warned
+
+
+async def explained(world: World) -> dict[str, Finding]:
+    return {one.step: one for one in await admin(world).explain("alice")}
+
+
+async def asked(world: World, path: str, method: str = "GET") -> tuple[int, Any, list[str]]:
+    """Ask the API of a process; return status, body, and what it warns of."""
+    transport = httpx.ASGITransport(create_app(admin(world)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://cpns/api/v1") as client:
+        answer = await client.request(method, path)
+    return answer.status_code, answer.json(), warnings_of(answer)

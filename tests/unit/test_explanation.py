@@ -77,6 +77,9 @@ def test_every_reason_has_a_next_step(reason: str) -> None:
         ({"gateway": None}, 3, None, "none is known"),
         ({"running": False, "session_age": None}, 3, None, "does not run"),
         ({"session_age": None}, 4, False, "none stands"),
+        ({"gateway_connected": False, "unasked": ("b",)}, 3, None, "not connected to this process; other processes"),
+        ({"session_age": None, "unasked": ("b",)}, 4, None, "none stands at this process; other processes can't"),
+        ({"presence": None, "unasked": ("b",)}, 5, None, "not known here; other processes can't be asked"),
         ({"confirmed": False}, 4, None, "has not used it"),
         (
             {"presence": Fact(Presence.ASLEEP, 150.0, Source.GATEWAY), "texts": 2},

@@ -19,6 +19,7 @@ from cpns.admin import cm_api, group_api, network_api, problems
 from cpns.admin import models as m
 from cpns.admin import provisioning_models as pm
 from cpns.admin.service import Admin
+from cpns.admin.warned import Warned
 from cpns.domain.inventory import Kind, StoredReading
 from cpns.errors import BadInput, UserError
 
@@ -43,6 +44,7 @@ def create_app(admin: Admin) -> FastAPI:
     cm_api.add_cm_devices(router, admin)
     group_api.add_groups(router, admin)
     app.include_router(router)
+    app.add_middleware(Warned)
     _add_errors(app)
     return app
 

@@ -117,7 +117,7 @@ class Entity(BaseModel):
     Attributes:
         gateway: the only gateway through which a device is admitted, null for any.
         owner: whether a device may own a network.
-        connected: null where the server does not run.
+        connected: null where nobody knows: the server does not run, or not all of its processes can be asked.
         last_reason: what only the server knows, such as ``wrong_hash`` or ``revoked``.
     """
 
@@ -217,7 +217,7 @@ class Member(BaseModel):
     """A device in a network.
 
     Attributes:
-        state: connected, idle, asleep or away; null where the server does not run.
+        state: connected, idle, asleep or away; null where nobody knows, as of `Entity.connected`.
         at: when that was learned; `source` is who said so: the device (pne), its gateway, or the server.
         guest: whether its home is another network.
     """
@@ -373,7 +373,7 @@ class CmDevice(BaseModel):
         known_to_gateway: whether the gateway that set it up knows its key.
         rotation_due: whether it was asked to take a fresh key, and does not use one yet.
         used_at: when it first went direct; null: it never did.
-        connected: null where the server does not run.
+        connected: null where nobody knows: the server does not run, or not all of its processes can be asked.
     """
 
     id: str

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from cpns.admin.cm import CmAdmin
@@ -13,6 +13,7 @@ from cpns.domain.credential import DeviceCredential
 from cpns.domain.explanation import Facts, Finding, explain, explain_stranger
 from cpns.domain.given import text_to_say
 from cpns.domain.inventory import Entity, KeptPush, Kind, Outcome, State, StoredReading
+from cpns.domain.network import Waiting
 from cpns.domain.presence import Fact
 from cpns.errors import Conflict, NotFound, Refused, Unavailable
 from cpns.ids import EntityId
@@ -23,11 +24,11 @@ from cpns.server.networks import Networks
 from cpns.server.pnes import Pnes
 from cpns.service.presence import Presences
 from cpns.service.provisioning import ImportReport, Provisioning, find_entity
-from cpns.service.siblings import Alone
+from cpns.service.siblings import Alone, collecting_warnings
 from cpns.service.system import random_bytes
 from cpns.session.table import Sessions
 from cpns.wire import application
-from cpns.wire.registry import Presence
+from cpns.wire.registry import Presence, Source
 
 if TYPE_CHECKING:
     from cpns.server.app import Server
@@ -117,17 +118,21 @@ class Admin:
         return await self._store.audit(entity, AUDIT_TAIL)
 
     async def connected(self, entities: Sequence[EntityId]) -> Callable[[EntityId], bool | None]:
-        """Return what tells whether one of *entities* has a session with the server; None where that does not run."""
+        """Return what tells whether one of *entities* has a session with the server; None where nobody knows."""
         if self._server is None:
             return lambda _: None
-        found = await self._server.pnes.connected(entities)
-        return lambda entity: entity in found
+        with collecting_warnings() as unasked:
+            found = await self._server.pnes.connected(entities)
+        return lambda entity: True if entity in found else None if unasked else False
 
     async def presences(self, pnes: Sequence[EntityId]) -> Callable[[EntityId], Fact | None]:
-        """Return what tells how one of *pnes* can be reached, since when, from whom; None where the server rests."""
+        """Return what tells how one of *pnes* can be reached, since when, from whom; None where nobody knows."""
         if self._server is None:
             return lambda _: None
-        return (await self._server.networks.facts(pnes)).get
+        with collecting_warnings() as unasked:
+            found = await self._server.networks.facts(pnes)
+        known = {pne: fact for pne, fact in found.items() if not unasked or fact.source is not Source.SERVER}
+        return known.get
 
     async def add(
         self,
@@ -174,10 +179,18 @@ class Admin:
         Raises:
             NotFound: ``unknown_entity``.
         """
+        with collecting_warnings() as unasked:
+            facts = await self._facts(name)
+        if isinstance(facts, Waiting):
+            return explain_stranger(facts, self._clock.now())
+        return explain(replace(facts, unasked=tuple(unasked)))
+
+    async def _facts(self, name: str) -> Facts | Waiting:
+        """Return what is known of a device; of one that nobody provisioned, that it waits."""
         waiting = [one for one in await self._store.waiting() if one.pne_id == name]
         stranger = next((one for one in waiting if not one.known), None)
         if stranger is not None:
-            return explain_stranger(stranger, self._clock.now())
+            return stranger
         device = await self.entity(Kind.PNE, name)
         gateway = None if device.last_via is None else await self._store.entity(device.last_via)
         pne = device.entity_id
@@ -185,7 +198,7 @@ class Admin:
         is_connected = await self.connected([] if gateway is None else [gateway.entity_id])
         network = await self._store.membership(pne)
         inventory = None if network is None else await self._store.inventory(network[0])
-        facts = Facts(
+        return Facts(
             now=self._clock.now(),
             running=self._server is not None,
             device=device,
@@ -212,7 +225,6 @@ class Admin:
             if self._server is None or gateway is None
             else await self._server.gateways.silent(gateway.entity_id),
         )
-        return explain(facts)
 
     # what needs the running server
 

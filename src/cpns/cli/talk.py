@@ -15,6 +15,7 @@ import httpx
 
 from cpns.admin.client import answer_of, open_client
 from cpns.admin.folder import Folder
+from cpns.admin.warned import warnings_of
 from cpns.cli import output as o
 from cpns.cli import private
 from cpns.cli.options import Output
@@ -37,12 +38,26 @@ def ask(data: Path, talk: Callable[[httpx.AsyncClient], Awaitable[T]], passphras
 
     async def run() -> T:
         async with open_client(data, open_vault) as client:
+            client.event_hooks["response"].append(_Warnings().heard)
             try:
                 return await talk(client)
             except httpx.TransportError as error:
                 raise Unavailable("server_gone", f"The server in {data} closed the connection: try again.") from error
 
     return asyncio.run(run())
+
+
+class _Warnings:
+    """Says once what the answers to a command lack."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    async def heard(self, response: httpx.Response) -> None:
+        for one in warnings_of(response):
+            if one not in self._said:
+                print(f"warning: {o.plain(one)}", file=sys.stderr)
+                self._said.add(one)
 
 
 def get(data: Path, path: str) -> dict[str, Any]:
@@ -146,7 +161,7 @@ def show(plural: str, data: Path, id: str, output: Output) -> None:
     fields = {
         "id": entity["id"],
         "state": entity["state"],
-        "connected": "the server does not run" if entity["connected"] is None else entity["connected"],
+        "connected": "not known here" if entity["connected"] is None else entity["connected"],
         "gateway": entity["gateway"] or "any",
         "last result": entity["last_result"],
         "reason": entity["last_reason"],

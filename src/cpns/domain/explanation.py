@@ -78,6 +78,7 @@ class Facts:
         excess: over which share it went last, how often in a row, and seconds since; `excess_of_gateway` likewise.
         owner: of the PN that it is in.
         stands_in: who came first there, where there is no owner.
+        unasked: the processes of the server that could not be asked; what is not known may be known there.
         clones: how often two devices with its key answered at once, seconds since, and behind which PN GWs; None where
             that is not certain. `clones_of_gateway` likewise, with hosts.
     """
@@ -100,6 +101,7 @@ class Facts:
     stands_in: EntityId | None = None
     clones: Clones | None = None
     clones_of_gateway: Clones | None = None
+    unasked: tuple[str, ...] = ()
     gateway_silent: float | None = None
 
 
@@ -209,6 +211,8 @@ def _owner(facts: Facts) -> Finding:
 def _reach(facts: Facts) -> Finding:
     waits = f"; {facts.texts} texts wait for it" if facts.texts else ""
     if facts.presence is None:
+        if facts.unasked:
+            return Finding("reach", None, f"not known here; {_UNASKED}{waits}", next_step=_LOOK)
         return Finding("reach", None, f"the server does not run{waits}")
     if not _tried(facts.device) or facts.presence.at < facts.device.created_at:  # the server's start is no news of it
         return Finding("reach", False, f"never had a session here{waits}", next_step=_KEEP)
@@ -218,6 +222,8 @@ def _reach(facts: Facts) -> Finding:
     return Finding("reach", good, what, facts.now - facts.presence.at, "" if good else _KEEP)
 
 
+_UNASKED = "other processes can't be asked"
+_LOOK = "`cpns server status` tells which, and why"
 _KEEP = "texts: `cpns device send --keep SECONDS` keeps them until it is back"
 _SAYS = {Source.SERVER: "the server", Source.GATEWAY: "its gateway", Source.PNE: "the device itself"}
 
@@ -235,12 +241,16 @@ def _gateway(facts: Facts) -> Finding:
         return Finding("gateway", False, f"the uplink of gateway {name} is silent", facts.gateway_silent, step)
     if facts.gateway_connected:
         return Finding("gateway", True, f"{name} is connected")
+    if facts.unasked:
+        return Finding("gateway", None, f"{name} is not connected to this process; {_UNASKED}", next_step=_LOOK)
     return Finding("gateway", False, f"{name} is not connected", next_step=f"look at {name} and its way to the server")
 
 
 def _session(facts: Facts) -> Finding:
     if not facts.running:
         return Finding("session", None, "the server does not run")
+    if facts.session_age is None and facts.unasked:
+        return Finding("session", None, f"none stands at this process; {_UNASKED}", next_step=_LOOK)
     if facts.session_age is None:
         return Finding("session", False, "none stands", next_step="the device establishes one by itself when it can")
     if not facts.confirmed:

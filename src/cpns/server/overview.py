@@ -48,7 +48,10 @@ class Overview:
     async def excess(self, entity: EntityId) -> tuple[str, int, float] | None:
         """Return over which share *entity* went last, how often in a row, and seconds since; None where over none."""
         here = self._excess(entity)
-        return here if here is not None else (await self._siblings.ask("excess", entity, VIEW_SECONDS)).first()
+        if here is not None or self._pnes.is_connected_here(entity):
+            return here
+        found: tuple[str, int, float] | None = (await self._siblings.ask("excess", entity, VIEW_SECONDS)).first()
+        return found
 
     def _excess(self, entity: EntityId) -> tuple[str, int, float] | None:
         found = self._exceeded.of(entity)
