@@ -25,7 +25,7 @@ from cpns.domain.membership import OPERATOR, Actor, Role
 from cpns.domain.network import Admission, Edit, Inventory, Network, Place, Policy, Standing, Waiting
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
-from cpns.store import network_queries, server_queries, waiting_queries
+from cpns.store import inventory_queries, network_queries, server_queries, waiting_queries
 from cpns.store.database import Database
 from cpns.store.schema import audit, members, networks, standings
 from cpns.store.server_store import ServerStore
@@ -269,7 +269,7 @@ def look(connection: Connection) -> Seen:
     tables = (networks, members, standings, audit)
     rows = {one.name: [tuple(row) for row in connection.execute(select(one))] for one in tables}
     entities = [one for kind in Kind for one in server_queries.entities_of(connection, kind)]
-    return Seen(rows, network_queries.inventories(connection), waiting_queries.waiting(connection), entities)
+    return Seen(rows, inventory_queries.inventories(connection), waiting_queries.waiting(connection), entities)
 
 
 def ends(step: Callable[[], T]) -> T | Result:

@@ -163,6 +163,18 @@ class Present:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """One that is in a PN, or stands as member and is not in it.
+
+    Attributes:
+        guest: whether it is in it as guest; None: it is not in it.
+    """
+
+    pne_id: EntityId
+    guest: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class Inventory:
     """One PN with what is in it: an entry of the PN Inventory.
 

@@ -131,6 +131,7 @@ class Gateway:
         own = Pan(pan.secure, Sessions())
         setup = Setup(
             *(self.config, self.uplink, self.members, own),
+            lambda pne, wanted: self.networks.pn_for(pne, wanted),
             lambda response: self.networks.admitted(response),
             *(clock, random),
         )

@@ -144,15 +144,6 @@ class Members:
     def __iter__(self) -> Iterator[Member]:
         return iter(list(self._members.values()))
 
-    def pn_for(self, pne_id: EntityId, wanted: PnId | None) -> PnId | None:
-        """Return the PN for a PNE's SETUP: the one it names, or is in, or our first; None: the server names one."""
-        if wanted is not None:
-            return wanted
-        member = self._members.get(pne_id)
-        if member is not None and member.pn_id in self.pns:
-            return member.pn_id
-        return self.pns[0] if self.pns else None
-
     def of(self, pn_id: PnId) -> list[Member]:
         """Return the members of one PN."""
         return [member for member in self._members.values() if member.pn_id == pn_id]

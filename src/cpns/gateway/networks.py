@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from cpns.errors import CpnsError, NoAnswer, Refused, Result
@@ -31,7 +32,7 @@ from cpns.wire.pn_messages import (
     ReleaseResponse,
     StatusEntry,
 )
-from cpns.wire.registry import CPNS_PATH, MAX_BATCH, MAX_MEMBERS, Change, Presence, Source
+from cpns.wire.registry import CPNS_PATH, MAX_BATCH, MAX_MEMBERS, NO_COPY, Change, Presence, Source
 
 _log = logging.getLogger("cpns.gateway")
 
@@ -44,24 +45,40 @@ M = TypeVar("M")
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Our copy of one entry of the PN Inventory, kept up to date by what changes."""
+    """Our copy of one entry of the PN Inventory, kept up to date by what changes.
+
+    Attributes:
+        members: who is in the PN.
+        away: who stands as member, and is not in it.
+    """
 
     pn_id: PnId
     version: int
     alias: str | None
     owner: EntityId | None
     members: Mapping[EntityId, InventoryEntry]
+    away: frozenset[EntityId]
 
     def after(
-        self, version: int, joined: Iterable[InventoryEntry] = (), gone: Iterable[EntityId] = ()
+        self, version: int, came: Iterable[InventoryEntry] = (), gone: Iterable[EntityId] = (), *, moved: bool = False
     ) -> "Copy | None":
-        """Return it as a change makes it; None where one before that was missed, or it may have changed more."""
-        left = set(gone)
+        """Return it as a change makes it; None where one before that was missed, or it may have changed more.
+
+        Of who is *gone* a member that *moved* stands as member still.
+        """
+        left, new = set(gone), {entry.entity_id: entry for entry in came}
         if version - self.version not in (0, 1) or (self.owner is not None and self.owner in left):
             return None
-        members = {pne: entry for pne, entry in self.members.items() if pne not in left}
-        members.update({entry.entity_id: entry for entry in joined})
-        return replace(self, version=version, members=members)
+        members = {pne: entry for pne, entry in self.members.items() if pne not in left} | new
+        stand = {pne for pne in left if moved and pne in self.members and not self.members[pne].guest}
+        return replace(self, version=version, members=members, away=(self.away | stand).difference(new))
+
+    def holds(self, pne: EntityId) -> int:
+        """Return how much this PN is that of *pne*: more than 0 where it is in it, or its member."""
+        entry = self.members.get(pne)
+        if entry is None:
+            return 2 if pne in self.away else 0
+        return 1 if entry.guest else 3
 
 
 @dataclass(slots=True)
@@ -160,12 +177,14 @@ class Networks:
         def ask(after: EntityId | None) -> Awaitable[InventoryResponse]:
             if after is None:
                 asks()
-            return self._ask(standing, InventoryRequest(pn_id, after=after))
+            return self._ask(standing, InventoryRequest(pn_id, NO_COPY, after))
 
         found = await one_version(ask, _ids)
-        here = {entry.entity_id: entry for page in found for entry in page.entries or ()}
+        listed = [entry for page in found for entry in page.entries or ()]
+        here = {entry.entity_id: entry for entry in listed if entry.guest is not None}
+        away = frozenset(entry.entity_id for entry in listed if entry.guest is None)
         version = found[0].version or 0
-        return version, Copy(pn_id, version, found[0].alias, found[0].owner, here)
+        return version, Copy(pn_id, version, found[0].alias, found[0].owner, here, away)
 
     async def _lost(self, pn_id: PnId) -> None:
         """A PN is not ours any more."""
@@ -197,10 +216,18 @@ class Networks:
             with contextlib.suppress(NoAnswer):
                 copy = await self._look_into(notice.pn_id)
                 gone = tuple(pne for pne in gone if copy is None or pne not in copy.members)
-        await self._expel(gone)
-        changed = None if copy is None or change is Change.SETTLED else copy.after(notice.version, gone=gone)
+        await self._expel(pne for pne in gone if not self._is_in_another(pne, notice.pn_id))
+        changed = None
+        if copy is not None and change is not Change.SETTLED:
+            changed = copy.after(notice.version, gone=gone, moved=change is Change.MOVED)
         known = changed is not None and self._copies.told(notice.pn_id, notice.version, changed)
-        self._soon(notice.pn_id, change, notice.version, gone, fetch=not known)
+        listed = change is not Change.EXPELLED  # who is put out may stand as member still, or have been away
+        self._soon(notice.pn_id, change, notice.version, gone, fetch=not (known and listed))
+
+    def _is_in_another(self, pne: EntityId, pn_id: PnId) -> bool:
+        """Whether a PNE has come into another PN of ours, so that to leave *pn_id* is no end of its membership."""
+        member = self._members.get(pne)
+        return member is not None and member.pn_id != pn_id and member.pn_id in self._members.pns
 
     async def _look_into(self, pn_id: PnId) -> Copy | None:
         """Ask about a PN at once, as what we are told of it is older than what we know; it may not be ours any more."""
@@ -212,16 +239,30 @@ class Networks:
     def admitted(self, response: GatewaySetupResponse) -> None:
         """Take up whom the server let in through us, and tell the others of those that are new."""
         copy, version = self.copies.get(response.pn_id), response.version or 0
-        joined = [
+        came = [
             InventoryEntry(entry.entity_id, Presence.CONNECTED, 0, Source.SERVER, bool(entry.guest))
             for entry in response.entries
-            if entry.result == Result.SUCCESS and (copy is None or entry.entity_id not in copy.members)
+            if entry.result == Result.SUCCESS
         ]
-        if joined or (copy is not None and copy.version != version):
-            changed = None if copy is None else copy.after(version, joined)
+        about = [one.entity_id for one in came if copy is None or one.entity_id not in copy.members]
+        if about or (copy is not None and copy.version != version):
+            changed = None if copy is None else copy.after(version, came)
             known = changed is not None and self._copies.told(response.pn_id, version, changed)
-            about = tuple(entry.entity_id for entry in joined)
             self._soon(response.pn_id, Change.JOINED, version, about, fetch=not known)
+
+    def pn_for(self, pne_id: EntityId, wanted: PnId | None) -> PnId | None:
+        """Return the PN for a PNE's SETUP: the one that it names, else the one of ours that is most its own.
+
+        That is where it stands as member, else where it is guest, else our first. None: the server names one.
+        """
+        if wanted is not None:
+            return wanted
+        return max(self._members.pns, key=partial(self._holds, pne_id), default=None)  # the first of equals
+
+    def _holds(self, pne_id: EntityId, pn_id: PnId) -> int:
+        copy, member = self.copies.get(pn_id), self._members.get(pne_id)
+        as_copied = 0 if copy is None else copy.holds(pne_id)
+        return max(as_copied, member is not None and member.pn_id == pn_id)
 
     def version(self, pn_id: PnId) -> int:
         """Return the version of our copy of a PN, 0 where we have none."""

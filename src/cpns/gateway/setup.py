@@ -53,10 +53,15 @@ LOOK_SECONDS: Final = 0.25
 
 @dataclass(eq=False, slots=True)
 class Waiting:
-    """A PNE that wants in, originating or invited, and what will be told it; None: nothing, it lost its place."""
+    """A PNE that wants in, originating or invited, and what will be told it; None: nothing, it lost its place.
+
+    Attributes:
+        led_by: whose PN it comes into, where it names none: its own, or that of who takes it along.
+    """
 
     request: SetupRequest
     link: Link
+    led_by: EntityId
     known: bool
     since: float
     done: asyncio.Future[SetupResponse | None]
@@ -102,6 +107,7 @@ class Setup:
 
     Args:
         pan: this PAN.
+        pn_for: tells the PN for a PNE, and the one that it names, if it names one.
         admitted: is told of each SETUP Response whose PNEs are taken in.
     """
 
@@ -111,6 +117,7 @@ class Setup:
         uplink: Uplink,
         members: Members,
         pan: Pan,
+        pn_for: Callable[[EntityId, PnId | None], PnId | None],
         admitted: Callable[[GatewaySetupResponse], None],
         clock: Clock,
         random: Randomness,
@@ -119,6 +126,7 @@ class Setup:
         self._uplink = uplink
         self._members = members
         self._pan = pan
+        self._pn_for = pn_for
         self._admitted = admitted
         self._clock = clock
         self._random = random
@@ -172,18 +180,18 @@ class Setup:
             raise Refused(Result.UNKNOWN_PN, "not_our_pn")
 
     def enqueue(self, requests: Sequence[tuple[SetupRequest, Link]]) -> list[Waiting]:
-        """Let PNEs wait for the next SETUP, those of one call for the same one; return what each waits for."""
-        added = [self._enter(request, link) for request, link in requests]
+        """Let PNEs wait for the next SETUP, the first and who it takes along for one; return what each waits for."""
+        added = [self._enter(request, link, requests[0][0].entity_id) for request, link in requests]
         self._changed.set()
         if len(self._queue) and not self._gathering:
             self._gathering = True
             self._work.start(self._gather())
         return added
 
-    def _enter(self, request: SetupRequest, link: Link) -> Waiting:
+    def _enter(self, request: SetupRequest, link: Link, led_by: EntityId) -> Waiting:
         known = self._members.proved_from(request.entity_id, link)
         now = self._clock.monotonic()
-        waiting = Waiting(request, link, known, now, asyncio.get_running_loop().create_future())
+        waiting = Waiting(request, link, led_by, known, now, asyncio.get_running_loop().create_future())
         there = self._entries.get(waiting.key)
         if there is not None:
             there.asked += 1
@@ -243,7 +251,7 @@ class Setup:
                 await self._no_round.wait()
 
     def _pn_of(self, item: Waiting) -> PnId | None:
-        return self._members.pn_for(item.entity, item.request.pn_id)
+        return self._pn_for(item.led_by, item.request.pn_id)
 
     async def _run(self, batch: Batch[Waiting]) -> None:
         proved: set[EntityId] | None = None

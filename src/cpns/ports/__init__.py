@@ -26,7 +26,7 @@ from cpns.domain.inventory import (
     StoredReading,
 )
 from cpns.domain.membership import Rule
-from cpns.domain.network import Admitted, Edited, Inventory, Network, Present, Waiting
+from cpns.domain.network import Admitted, Edited, Inventory, Listed, Network, Present, Waiting
 from cpns.domain.process import Process
 from cpns.ids import EntityId, PnId
 from cpns.ports.groups import GroupStore
@@ -222,6 +222,10 @@ class Store(GroupStore, Protocol):
 
     async def members_page(self, pn_id: PnId, after: str, limit: int) -> list[Present]:
         """Return up to *limit* members of a PN with an ID over *after*, by ID."""
+        ...
+
+    async def listed_page(self, pn_id: PnId, after: str, limit: int) -> list[Listed]:
+        """As `members_page`, with those that stand as members and are not in the PN."""
         ...
 
     async def waiting(self) -> list[Waiting]:

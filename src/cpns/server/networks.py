@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from cpns.domain import membership
 from cpns.domain.membership import Actor, Role, Rule
-from cpns.domain.network import Admitted, Edited, Network, Policy, Present
+from cpns.domain.network import Admitted, Edited, Listed, Network, Policy, Present
 from cpns.domain.presence import Fact
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
@@ -27,7 +27,7 @@ from cpns.shares.noted import by
 from cpns.transport.endpoint import Link
 from cpns.wire import codec
 from cpns.wire import pn_messages as pm
-from cpns.wire.registry import MAX_MEMBERS, Change, Presence, Source
+from cpns.wire.registry import MAX_MEMBERS, NO_COPY, Change, Presence, Source
 
 _log = logging.getLogger("cpns.server")
 
@@ -175,6 +175,8 @@ class Networks:
         edited = await self._edit(pn_id, [pne], partial(rule, actor=actor, pne=pne), actor)
         if edited.edit.gone:
             await self._ended(edited, edited.edit.gone, Change.EXPELLED, tell_them=True)
+        elif let_in:  # its PN GW has to know where it belongs before it comes
+            await self._tell(edited.after, edited.after.gateway_id, Change.SETTLED, ())
 
     async def settle(self, pn_id: PnId, *, policy: Policy | None, alias: str | None, owner: EntityId | None) -> Network:
         """Change policy, alias or owner, as the operator says."""
@@ -241,21 +243,20 @@ class Networks:
         for network, gone in found.left:
             behind = [older.pop(pne) for pne in gone if pne in older and older[pne].via == network.gateway_id]
             asked = others if network.gateway_id not in self._gateways else self._look_after(behind, to.gateway_id)
-            self._telling.start(self._moved(network, network.gateway_id, gone, asked))
+            self._telling.start(self._moved(network.gateway_id, _notices(network, Change.MOVED, gone), asked))
         back = [session for session in older.values() if session.via == to.gateway_id]
         if back:
             self._look_after(back, to.gateway_id)
         for pne, session in older.items():
             if session.via is not None and session.via != to.gateway_id:
                 asked = self._look_after([session], to.gateway_id)
-                self._telling.start(self._moved(to, session.via, (pne,), asked))
+                self._telling.start(self._moved(session.via, _notices(to, Change.MOVED, (pne,)), asked))
 
-    async def _moved(
-        self, network: Network, gateway: EntityId, gone: Sequence[EntityId], asked: "asyncio.Task[object]"
-    ) -> None:
+    async def _moved(self, gateway: EntityId, notices: Iterable[pm.PnChangeNotify], asked: Awaitable[object]) -> None:
         """Tell a PN GW who is behind another one, after these were *asked*: until then it is the way to them."""
         await asked
-        await self._tell(network, gateway, Change.MOVED, gone)
+        for notice in notices:
+            await self._gateways.tell(gateway, notice)
 
     def _look_after(self, older: Sequence[Session], newer_via: EntityId) -> "asyncio.Task[object]":
         async def all_of_them() -> None:
@@ -299,9 +300,8 @@ class Networks:
         await asyncio.gather(*own, *tell)
 
     async def _tell(self, network: Network, gateway: EntityId, change: Change, about: Sequence[EntityId]) -> None:
-        for start in range(0, len(about) or 1, MAX_MEMBERS):
-            part = tuple(about[start : start + MAX_MEMBERS])
-            await self._gateways.tell(gateway, pm.PnChangeNotify(network.pn_id, part, network.version, change))
+        for notice in _notices(network, change, about):
+            await self._gateways.tell(gateway, notice)
 
     def _tell_soon(self, network: Network, gateway: EntityId, change: Change, about: Sequence[EntityId]) -> None:
         self._telling.start(self._tell(network, gateway, change, about))
@@ -315,7 +315,8 @@ class Networks:
     async def inventory(self, source: Session, request: pm.InventoryRequest) -> pm.InventoryResponse:
         """Answer an INVENTORY Request with what the asker may see.
 
-        A PN GW sees the PNs that it serves, a member the PN that it is in, a guest of that PN itself alone.
+        A PN GW sees the PNs that it serves, a member the PN that it is in, a guest of that PN itself alone. Where a
+        PN GW says `NO_COPY`, it also sees who stands as member there, and is not in it.
 
         Raises:
             Refused: UNKNOWN_PN, for what does not exist as for what it may not see.
@@ -332,19 +333,26 @@ class Networks:
             raise Refused(Result.UNKNOWN_PN, "not_a_pn_of_the_asker")
         if request.version == network.version:
             return pm.InventoryResponse(Result.SUCCESS, network.pn_id, network.version)
-        page = await self._store.members_page(network.pn_id, request.after or "", MAX_MEMBERS + 1)
-        if own is not None and own[1].guest:
+        page: Sequence[Present | Listed]
+        wanted = (network.pn_id, request.after or "", MAX_MEMBERS + 1)
+        if own is None and request.version == NO_COPY:
+            page = await self._store.listed_page(*wanted)
+        elif own is None or not own[1].guest:
+            page = await self._store.members_page(*wanted)
+        else:
             page = [own[1]]
         whole = (Result.SUCCESS, network.pn_id, network.version, network.gateway_id, network.alias, network.owner)
         return codec.page(partial(pm.InventoryResponse, *whole), await self._entries(page))
 
-    async def _entries(self, members: Sequence[Present]) -> list[pm.InventoryEntry]:
-        facts = await self.facts([member.pne_id for member in members])
-        return [self._entry(member, facts[member.pne_id]) for member in members]
+    async def _entries(self, members: Sequence[Present | Listed]) -> list[pm.InventoryEntry]:
+        facts = await self.facts([member.pne_id for member in members if member.guest is not None])
+        return [self._entry(member.pne_id, member.guest, facts.get(member.pne_id)) for member in members]
 
-    def _entry(self, member: Present, fact: Fact) -> pm.InventoryEntry:
+    def _entry(self, pne: EntityId, guest: bool | None, fact: Fact | None) -> pm.InventoryEntry:
+        if fact is None:  # it is not in this PN, and where else it is tells nobody
+            return pm.InventoryEntry(pne, Presence.AWAY, 0, Source.SERVER)
         age = max(0, int(self._clock.now() - fact.at))
-        return pm.InventoryEntry(member.pne_id, fact.presence, age, fact.source, member.guest)
+        return pm.InventoryEntry(pne, fact.presence, age, fact.source, guest)
 
     async def facts(self, pnes: Sequence[EntityId]) -> dict[EntityId, Fact]:
         """Return how each of *pnes* can be reached now, since when that is known, and from whom."""
@@ -385,16 +393,19 @@ class Networks:
             self._sessions.remove(session)
             if session.via is not None and session.via != gateway and session.via in self._gateways:
                 notice = pm.PnChangeNotify(pn_id, (pne,), version, Change.MOVED)
-                moved.append(self._moved_on(session, session.via, gateway, notice))
+                moved.append(self._moved(session.via, [notice], self._replaced(session, gateway)))
         await asyncio.gather(*moved)
-
-    async def _moved_on(self, older: Session, via: EntityId, newer_via: EntityId, notice: pm.PnChangeNotify) -> None:
-        await self._replaced(older, newer_via)
-        await self._gateways.tell(via, notice)
 
     async def _asked_where(self, pnes: Any) -> dict[EntityId, list[object]]:  # noqa: ANN401
         facts = {pne: self._presences.of(pne, stands=True) for pne in pnes if self.is_reachable(pne)}
         return {pne: [int(fact.presence), fact.at, int(fact.source)] for pne, fact in facts.items()}
+
+
+def _notices(network: Network, change: Change, about: Sequence[EntityId]) -> Iterable[pm.PnChangeNotify]:
+    """Return what says of *about* what became of them: one where it is about nobody, else as many as it takes."""
+    for start in range(0, len(about) or 1, MAX_MEMBERS):
+        part = tuple(about[start : start + MAX_MEMBERS])
+        yield pm.PnChangeNotify(network.pn_id, part, network.version, change)
 
 
 def _listed(served: Sequence[PnId], after: str) -> pm.InventoryResponse:

@@ -1,4 +1,4 @@
-"""The PN Inventory in its tables: functions of a connection and values, inside a transaction of `Database`.
+"""Changes of the PN Inventory in its tables: functions of a connection and values, inside a transaction of `Database`.
 
 What may be is decided by the rules of `cpns.domain.membership`, on rows read in the transaction that then writes: no
 decision rests on what was true a moment ago.
@@ -14,33 +14,20 @@ from sqlalchemy import Connection, Text, bindparam, delete, exists, func, insert
 from cpns.domain.inventory import Establishment, Outcome
 from cpns.domain.invitation import ended_before, is_over
 from cpns.domain.membership import Rule, admit, first_owner
-from cpns.domain.network import (
-    Admission,
-    Admitted,
-    Edit,
-    Edited,
-    Inventory,
-    Network,
-    Place,
-    Policy,
-    Present,
-    Standing,
-)
+from cpns.domain.network import Admission, Admitted, Edit, Edited, Network, Place, Standing
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.store import bound_queries, group_queries
 from cpns.store.audit_queries import record
 from cpns.store.dialect import DriverSql, driver_select, insert_or_update
+from cpns.store.inventory_queries import MEMBERS_OF, SHOWN, network, network_of
 from cpns.store.schema import entities, members, networks, standings
 
 MAX_LISTED: Final = 10_000
 """Places on the member list of one PN up to which a decision adds new ones; who comes by itself is not bound by it."""
 
-_SHOWN = select(*(column for column in networks.c if column.name != "served_since"))
-_NETWORK = driver_select(_SHOWN, networks.c.pn_id, 1)
-_NETWORKS = _SHOWN.order_by(networks.c.pn_id)
 _asker = bindparam("asker", type_=Text)
-_KNOWN = _SHOWN.where(
+_KNOWN = SHOWN.where(
     networks.c.pn_id == bindparam("id"),
     or_(
         _asker.is_(None),
@@ -54,11 +41,6 @@ _KNOWN = _SHOWN.where(
     ),
 )
 """A PN is none for who neither serves it nor has a place in it, and costs no statement more than one that is none."""
-_OF_GATEWAY = (
-    select(networks.c.pn_id)
-    .where(networks.c.gateway_id == bindparam("gateway_id"))
-    .order_by(networks.c.served_since, networks.c.pn_id)
-)
 _OF_MEMBER = select(members.c.pn_id).where(members.c.pne_id == bindparam("pne_id"))
 _ADD = insert(networks)
 _CHANGING = ("gateway_id", "alias", "owner", "policy", "expelled_at")
@@ -97,18 +79,6 @@ _OVER = (
 _INVITED_BY_NOBODY = delete(standings).where(
     standings.c.pn_id == bindparam("pn_id"), standings.c.standing == Standing.INVITED.value
 )
-_MEMBERS = (
-    select(members.c.pn_id, members.c.pne_id, members.c.pan_secure, members.c.since, standings.c.standing)
-    .outerjoin(standings, (standings.c.pne_id == members.c.pne_id) & (standings.c.pn_id == members.c.pn_id))
-    .order_by(members.c.pn_id, members.c.pne_id)
-)
-_MEMBERS_OF = _MEMBERS.where(members.c.pn_id == bindparam("pn_id"))
-_MEMBER = _MEMBERS.where(members.c.pne_id == bindparam("pne_id"))
-_PAGE = _MEMBERS_OF.where(members.c.pne_id > bindparam("after")).limit(bindparam("limit"))
-_LIST = select(standings.c.pn_id, standings.c.pne_id, standings.c.standing).order_by(
-    standings.c.pn_id, standings.c.pne_id
-)
-_LIST_OF = _LIST.where(standings.c.pn_id == bindparam("pn_id"))
 _FIRST = (
     select(members.c.pne_id)
     .join(standings, (standings.c.pne_id == members.c.pne_id) & (standings.c.pn_id == members.c.pn_id))
@@ -146,73 +116,6 @@ def _standings(count: int) -> DriverSql:
 @lru_cache(maxsize=128)
 def _may_own(count: int) -> DriverSql:
     return driver_select(_MAY_OWN, entities.c.entity_id, count)
-
-
-def network(connection: Connection, pn_id: PnId) -> Network | None:
-    """See `cpns.ports.Store.network`."""
-    rows = _NETWORK.rows(connection, (pn_id,))
-    return _network(*rows[0]) if rows else None
-
-
-def _network(
-    pn_id: PnId,
-    gateway_id: EntityId,
-    alias: str | None,
-    created_at: float,
-    owner: EntityId | None,
-    policy: str,
-    version: int,
-    expelled_at: float,
-) -> Network:
-    return Network(pn_id, gateway_id, alias, owner, Policy(policy), version, created_at, expelled_at)
-
-
-def networks_of(connection: Connection, gateway_id: EntityId) -> list[PnId]:
-    """See `cpns.ports.Store.networks_of`."""
-    return [PnId(pn_id) for pn_id in connection.execute(_OF_GATEWAY, {"gateway_id": gateway_id}).scalars()]
-
-
-def membership(connection: Connection, pne_id: EntityId) -> tuple[PnId, Present] | None:
-    """See `cpns.ports.Store.membership`."""
-    row = connection.execute(_MEMBER, {"pne_id": pne_id}).one_or_none()
-    return None if row is None else (PnId(row[0]), _present(*row[1:]))
-
-
-def inventories(connection: Connection) -> list[Inventory]:
-    """See `cpns.ports.Store.networks`."""
-    present: dict[PnId, list[Present]] = {}
-    for pn_id, *row in connection.execute(_MEMBERS):
-        present.setdefault(pn_id, []).append(_present(*row))
-    listed: dict[PnId, list[tuple[EntityId, Standing]]] = {}
-    for pn_id, pne_id, standing in connection.execute(_LIST):
-        listed.setdefault(pn_id, []).append((pne_id, Standing(standing)))
-    found = [_network(**row) for row in connection.execute(_NETWORKS).mappings()]
-    return [_inventory(one, present.get(one.pn_id, []), listed.get(one.pn_id, [])) for one in found]
-
-
-def inventory(connection: Connection, pn_id: PnId) -> Inventory | None:
-    """See `cpns.ports.Store.inventory`."""
-    one = network(connection, pn_id)
-    if one is None:
-        return None
-    present = [_present(*row) for _, *row in connection.execute(_MEMBERS_OF, {"pn_id": pn_id})]
-    listed = [(pne_id, Standing(standing)) for _, pne_id, standing in connection.execute(_LIST_OF, {"pn_id": pn_id})]
-    return _inventory(one, present, listed)
-
-
-def members_page(connection: Connection, pn_id: PnId, after: str, limit: int) -> list[Present]:
-    """See `cpns.ports.Store.members_page`."""
-    rows = connection.execute(_PAGE, {"pn_id": pn_id, "after": after, "limit": limit})
-    return [_present(*row) for _, *row in rows]
-
-
-def _present(pne_id: EntityId, pan_secure: bool, since: float, standing: str | None) -> Present:
-    return Present(pne_id, pan_secure, since, standing != Standing.MEMBER)
-
-
-def _inventory(one: Network, present: list[Present], listed: list[tuple[EntityId, Standing]]) -> Inventory:
-    here = {member.pne_id for member in present}
-    return Inventory(one, tuple(present), tuple((pne, how) for pne, how in listed if pne not in here))
 
 
 def _places(
@@ -338,7 +241,7 @@ def _bumped(connection: Connection, before: Network, **changes: object) -> Netwo
     row = {f"new_{name}": value for name, value in values.items()} | {"new_version": version, "id": before.pn_id}
     row["new_policy"] = str(values["policy"])
     connection.execute(_CHANGE, row)
-    return _network(before.pn_id, created_at=before.created_at, version=version, **values)
+    return network_of(before.pn_id, created_at=before.created_at, version=version, **values)
 
 
 def _put_standings(
@@ -392,7 +295,7 @@ def edit(
     row = connection.execute(_KNOWN, {"id": pn_id, "asker": asker, "since": ended_before(at)}).one_or_none()
     if row is None:
         raise Refused(Result.UNKNOWN_PN, "no_such_pn")
-    before = _network(*row)
+    before = network_of(*row)
     places, _ = _places(connection, pn_id, subjects, at)
     if before.owner is None:
         first = connection.execute(_FIRST, {"pn_id": pn_id}).scalar_one_or_none()
@@ -401,7 +304,7 @@ def edit(
     after = before
     here: tuple[EntityId, ...] = ()
     if change.released:
-        here = tuple(EntityId(row[1]) for row in connection.execute(_MEMBERS_OF, {"pn_id": pn_id}))
+        here = tuple(EntityId(row[1]) for row in connection.execute(MEMBERS_OF, {"pn_id": pn_id}))
         for statement in _DROP:
             connection.execute(statement, {"id": pn_id})
     else:

@@ -37,7 +37,7 @@ from cpns.domain.inventory import (
     StoredReading,
 )
 from cpns.domain.membership import Rule
-from cpns.domain.network import Admitted, Edited, Inventory, Network, Present, Waiting
+from cpns.domain.network import Admitted, Edited, Inventory, Listed, Network, Present, Waiting
 from cpns.domain.pace import LONGEST_SECONDS
 from cpns.domain.process import Process
 from cpns.errors import Result
@@ -49,6 +49,7 @@ from cpns.store import (
     epoch_queries,
     group_queries,
     host_queries,
+    inventory_queries,
     message_queries,
     network_queries,
     process_queries,
@@ -174,27 +175,32 @@ class ServerStore:
 
     async def network(self, pn_id: PnId) -> Network | None:
         """See `cpns.ports.Store`."""
-        return await self._database.run(partial(network_queries.network, pn_id=pn_id), write=False)
+        return await self._database.run(partial(inventory_queries.network, pn_id=pn_id), write=False)
 
     async def networks_of(self, gateway_id: EntityId) -> list[PnId]:
         """See `cpns.ports.Store`."""
-        return await self._database.run(partial(network_queries.networks_of, gateway_id=gateway_id), write=False)
+        return await self._database.run(partial(inventory_queries.networks_of, gateway_id=gateway_id), write=False)
 
     async def membership(self, pne_id: EntityId) -> tuple[PnId, Present] | None:
         """See `cpns.ports.Store`."""
-        return await self._database.run(partial(network_queries.membership, pne_id=pne_id), write=False)
+        return await self._database.run(partial(inventory_queries.membership, pne_id=pne_id), write=False)
 
     async def networks(self) -> list[Inventory]:
         """See `cpns.ports.Store`."""
-        return await self._database.run(network_queries.inventories, write=False)
+        return await self._database.run(inventory_queries.inventories, write=False)
 
     async def inventory(self, pn_id: PnId) -> Inventory | None:
         """See `cpns.ports.Store`."""
-        return await self._database.run(partial(network_queries.inventory, pn_id=pn_id), write=False)
+        return await self._database.run(partial(inventory_queries.inventory, pn_id=pn_id), write=False)
 
     async def members_page(self, pn_id: PnId, after: str, limit: int) -> list[Present]:
         """See `cpns.ports.Store`."""
-        page = partial(network_queries.members_page, pn_id=pn_id, after=after, limit=limit)
+        page = partial(inventory_queries.members_page, pn_id=pn_id, after=after, limit=limit)
+        return await self._database.run(page, write=False)
+
+    async def listed_page(self, pn_id: PnId, after: str, limit: int) -> list[Listed]:
+        """See `cpns.ports.Store`."""
+        page = partial(inventory_queries.listed_page, pn_id=pn_id, after=after, limit=limit)
         return await self._database.run(page, write=False)
 
     async def waiting(self) -> list[Waiting]:

@@ -44,13 +44,16 @@ class InventoryRequest:
 
 @dataclass(frozen=True, slots=True)
 class InventoryEntry:
-    """A member, its state, how many seconds ago that was learned, and from whom."""
+    """A member, its state, how many seconds ago that was learned, from whom, and whether it is in the PN as guest.
+
+    `guest` is None for who stands as member and is not in the PN; a PN GW alone is told of those.
+    """
 
     entity_id: EntityId
     presence: int
     age: int
     source: int
-    guest: bool
+    guest: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,6 +280,8 @@ PAGE_BYTES: Final = 7 * 1024
 MAX_ALIAS_BYTES: Final = 64
 MAX_MEMBERS: Final = 64
 """IDs that one message lists, so that it fits into a body of 8 KiB; an inventory is asked for in pages."""
+NO_COPY: Final = 0
+"""The version that a PN GW names to be told of members that are not in the PN, too."""
 MAX_ADDRESSES: Final = 4
 MAX_ADDRESS_CHARS: Final = 100
 MAX_GENERATION: Final = 2**32
