@@ -101,13 +101,13 @@ def test_what_is_said_to_a_group_is_printed(site: Groups) -> None:
     lines = site.start(*watch, "--count", "1", "--output", "json")
     for one in (watcher, lines):
         one.wait_line("Listening")
-    assert site.of("ann", "send", "family", "dinner is ready") == {"sent": "dinner is ready"}
+    assert site.of("ann", "send", "family", "dinner is ready") == {"sent": "dinner is ready", "have": 2, "kept": 0}
     said = json.loads(cat.wait_line('"group_text"'))
     assert (said["name"], said["from"], said["text"], said["late"]) == ("family", "ann", "dinner is ready", False)
     assert json.loads(lines.wait_line("dinner"))["from"] == "ann"
     assert lines.process.wait(10) == 0
     cat.end()
-    site.of("ann", "send", "family", "it gets cold")
+    assert site.of("ann", "send", "family", "it gets cold") == {"sent": "it gets cold", "have": 1, "kept": 1}
     assert watcher.process.wait(10) == 0
     watcher.wait_line("family  ann  it gets cold")
     again = site.behind_the_other("cat", pan)

@@ -191,7 +191,7 @@ async def test_rekey_under_fire(here: World, monkeypatch: pytest.MonkeyPatch) ->
     noted = Epochs(here.server.groups)
     members_of = noted.members_of
     members_of[1] = {"pne-0"}
-    saying: dict[str, asyncio.Task[None]] = {}
+    saying: dict[str, asyncio.Task[Any]] = {}
     for step in range(24):
         inside = {name for name, how in (await listed(here, sg_id)).items() if how is Standing.MEMBER}
         speaker = draw.choice(sorted(inside))

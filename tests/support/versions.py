@@ -278,7 +278,7 @@ class Site:
 
     def _tell_group(self, name: str, other: Process, text: str) -> None:
         said = self._call(self._pne, "pne", "group", "send", "family", text, *self._control(name))
-        assert said == {"sent": text}, said
+        assert said["sent"] == text, said
         got = json.loads(other.wait_line(f'"text": "{text}"'))
         assert (got["event"], got["name"], got["from"], got["late"]) == ("group_text", "family", name, False), got
 

@@ -177,12 +177,14 @@ class _Groups:
         text = text_to_say(given["text"])
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                await self._pne.messages.send(await self._named(given), text)
+                reached = await self._pne.messages.send(await self._named(given), text)
         except TimeoutError:
             raise Unavailable(
                 "not_sent", "The way to the server is away: some members may have it. Try again when it is back."
             ) from None
-        return {"sent": given["text"]}
+        if reached is None:
+            return {"sent": given["text"]}
+        return {"sent": given["text"], "have": reached.have, "kept" if reached.kept else "missed": reached.missed}
 
     async def delete(self, given: dict[str, Any]) -> dict[str, Any]:
         """End one."""

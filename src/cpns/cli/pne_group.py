@@ -180,11 +180,22 @@ def send(
 ) -> None:
     """Have a running device say something to a group; it waits until each member has it, or the server keeps it.
 
+    It says how many have it, and for how many it is kept.
+
     Example: cpns pne group send family "dinner is ready" --control tablet.sock
     """
     from cpns.cli import output as o
 
-    o.say(f"sent to {id}", _ask(control, "send", group=id, text=text), output)
+    found = _ask(control, "send", group=id, text=text)
+    o.say(f"sent to {id}{_reached(found)}", found, output)
+
+
+def _reached(found: dict[str, Any]) -> str:
+    """Return how many have what was sent, where that is known."""
+    if "have" not in found:
+        return ""
+    others = f"kept for {found['kept']}" if "kept" in found else f"{found['missed']} missed it"
+    return f": {found['have']} have it, {others}"
 
 
 @app.command()

@@ -181,6 +181,7 @@ class Gateway:
         await self._work.close()
         await self.networks.close()
         await self.groups.close()
+        await self.messages.close()
         await self.group_keys.close()
         for pan in self.pans:
             await pan.setup.close()

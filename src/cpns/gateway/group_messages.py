@@ -4,8 +4,8 @@ We can't be believed about who sent one, and need not be: senders sign. In a `vo
 behind us have it from us in their hop sessions, that is, on our word and the server's.
 """
 
-import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from cpns.errors import NoAnswer, Refused, Result
@@ -15,11 +15,14 @@ from cpns.gateway.groups import GroupCopy, Groups
 from cpns.gateway.members import Members, Way, give
 from cpns.gateway.uplink import Uplink
 from cpns.ids import EntityId
+from cpns.service.patience import Patience
 from cpns.wire import group_messages as m
 from cpns.wire.registry import MAX_MEMBERS
 
 SERVER_SECONDS: Final = 12.0
 """What the server has to bring a message to all others."""
+PATIENCE: Final = 2.0
+"""What a member has to take a message before its sender waits for it no longer: the datagram may be lost twice."""
 
 
 class GroupMessages:
@@ -47,14 +50,19 @@ class GroupMessages:
         self._keys = keys
         self._members = members
         self._way_to = way_to
+        self._patience: Patience[bool] = Patience(PATIENCE, self._sign_of)
+
+    async def close(self) -> None:
+        """Give no more."""
+        await self._patience.close()
 
     async def sent(self, pne: EntityId, message: m.GroupMessage) -> m.GroupMessageResponse:
         """Take a message of a member behind us: the others here get it, then the server, with who has not got it.
 
-        In this order, as the server then knows for whom to keep it. Where our uplink is away, the members here have
-        it, and the sender says the same again until the server has it too. What is said under an epoch that is over
-        goes to the server alone: who was put out with that epoch has its key, and hears the PAN. If the server takes
-        it, we get it back for the members here.
+        In this order, as the server then knows for whom to keep it. The sender is told how many have it. Where our
+        uplink is away, the members here have it, and the sender says the same again until the server has it too. What
+        is said under an epoch that is over goes to the server alone: who was put out with that epoch has its key, and
+        hears the PAN. If the server takes it, we get it back for the members here.
 
         Args:
             pne: that the hop session, or the Secure PAN, proved.
@@ -77,7 +85,7 @@ class GroupMessages:
             *(message.sg_id, message.epoch, pne, message.seq, message.sealed, count, missed), message.signature
         )
         answer = await standing.link.ask(up, m.GroupMessageResponse, timeout=SERVER_SECONDS, session=standing.session)
-        return m.GroupMessageResponse(answer.result, answer.epoch)
+        return m.GroupMessageResponse(answer.result, answer.epoch, answer.count)
 
     async def brought(self, message: m.GroupMessage) -> m.GroupMessageResponse:
         """Take a message from the server, for the members behind us; say how many have it, and who has not."""
@@ -88,10 +96,13 @@ class GroupMessages:
         return m.GroupMessageResponse(Result.SUCCESS, count=count, members=missed)
 
     async def _cast(self, copy: GroupCopy, message: m.GroupMessage) -> tuple[int, tuple[EntityId, ...]]:
-        """Give a message to the members behind us; return how many have it, and the first of those that have not."""
+        """Give a message to the members behind us; return how many have it, and the first of those that have not.
+
+        Who is silent gets it too, if it is there after all; nobody waits for that.
+        """
         here = [pne for pne in copy.members if pne != message.entity_id and self._members.get(pne) is not None]
-        took = await asyncio.gather(*(self._give(copy, message, pne) for pne in here))
-        missed = [pne for pne, did in zip(here, took, strict=True) if not did]
+        took = await self._patience.ask({pne: partial(self._give, copy, message, pne) for pne in here})
+        missed = [pne for pne in here if not took.get(pne)]
         return len(here) - len(missed), tuple(missed[:MAX_MEMBERS])
 
     async def _give(self, copy: GroupCopy, message: m.GroupMessage, pne: EntityId) -> bool:
@@ -99,3 +110,8 @@ class GroupMessages:
         await self._keys.given_out(message.sg_id, message.epoch, pne)
         seconds = self._config.answer_timeout
         return await give(self._way_to(pne), message, m.GroupMessageResponse, seconds, in_hop=copy.vouched)
+
+    def _sign_of(self, pne: EntityId) -> object:
+        """Return when a member was heard last, or set up."""
+        member = self._members.get(pne)
+        return None if member is None else (member.heard_at, member.set_up_at)

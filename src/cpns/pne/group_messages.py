@@ -54,6 +54,21 @@ class GroupText:
     late: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Whom a message to a group reached by the time that it was taken.
+
+    Attributes:
+        have: so many members have it, besides its sender.
+        missed: so many have not: it is kept for them, where the group keeps anything.
+        kept: whether it does.
+    """
+
+    have: int
+    missed: int
+    kept: bool
+
+
 class GroupMessages:
     """The messages to groups of one PNE.
 
@@ -92,8 +107,10 @@ class GroupMessages:
 
     # sending
 
-    async def send(self, sg_id: SgId, text: str) -> None:
+    async def send(self, sg_id: SgId, text: str) -> Reached | None:
         """Say *text* to a group. When this returns, each member has it, or the server keeps it for that member.
+
+        Returns how many these are; None where nobody knows: an older peer is on the way, or an answer was lost.
 
         It survives a loss of the PN GW or the server, and the end of an epoch: it is said again, and heard once.
 
@@ -104,11 +121,14 @@ class GroupMessages:
         payload = application.encode_push(application.Push(self._random(application.PUSH_ID_BYTES), text))
         async with self._sending[sg_id]:
             message: m.GroupMessage | None = None
+            others: int | None = None
             pause = PAUSES[0]
             while True:
                 used = await self._life.established()
                 try:
-                    message = message or await self._seal(sg_id, payload)
+                    if message is None:
+                        message = await self._seal(sg_id, payload)
+                        others = self._others(message)
                     answer = await self._ask(message)
                 except Refused as error:
                     if error.result is Result.NOT_AUTHENTICATED:  # the server does not know of our registration
@@ -120,7 +140,7 @@ class GroupMessages:
                     _log.info("a message to %s is sent again: %s", sg_id, error, extra=by(sg_id))
                 else:
                     if answer.result == Result.SUCCESS:
-                        return
+                        return self._reached(sg_id, answer.count, others)
                     if answer.result != Result.KEY_EXPIRED:
                         raise Refused(Result.told(answer.result, Result.SERVER_ERROR), "message_is_not_taken")
                     over, message = message.epoch, None  # sealed anew, it has another number, and the same ID
@@ -128,6 +148,19 @@ class GroupMessages:
                         continue
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, PAUSES[1])
+
+    def _others(self, message: m.GroupMessage) -> int | None:
+        """Return how many others are in the group in the epoch of a message; None: our list is of another one."""
+        view = self._groups.views.get(message.sg_id)
+        if view is None or view.epoch != message.epoch:
+            return None
+        return sum(place == Place.MEMBER for pne, place in view.places.items() if pne != self._own_id)
+
+    def _reached(self, sg_id: SgId, have: int | None, others: int | None) -> Reached | None:
+        view = self._groups.views.get(sg_id)
+        if have is None or others is None or view is None:
+            return None
+        return Reached(have, max(others - have, 0), kept=view.keep > 0)
 
     async def _is_over(self, sg_id: SgId, epoch: int) -> bool:
         """Whether the server, too, says that *epoch* is over; if not, who said so knows more than it, or lies."""

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from cpns.domain.group import Group, GroupInventory, KeptMessage, Listed, Standing, TakenMessage
@@ -21,6 +22,7 @@ from cpns.server.gateways import Gateways
 from cpns.server.groups import Groups
 from cpns.server.pnes import Pnes
 from cpns.service.deliveries import Deliveries
+from cpns.service.patience import Patience
 from cpns.session.table import Sessions
 from cpns.shares.noted import by
 from cpns.wire import codec
@@ -29,7 +31,9 @@ from cpns.wire import group_messages as m
 _log = logging.getLogger("cpns.server")
 
 HAND_ON_SECONDS: Final = 8.0
-"""What a PN GW has to give a message to its members; who has not got it by then is given it end to end."""
+"""What a PN GW has to give a message to its members."""
+PATIENCE: Final = 4.0
+"""What a sender waits for a PN GW, which waits for its members; who has not got it by then is given it end to end."""
 KEPT_SECONDS: Final = 4.0
 
 
@@ -64,6 +68,7 @@ class GroupMessages:
         siblings.serve("group messages wait", self._wait_elsewhere)
         self._busy: defaultdict[EntityId, asyncio.Lock] = defaultdict(asyncio.Lock)
         """One message of a sender at a time, so that they reach everybody in their order."""
+        self._patience: Patience[Sequence[EntityId]] = Patience(PATIENCE, gateways.link)
         self._deliveries = Deliveries(lambda pne: store.kept_group_messages(pne, clock.now()), self._hand_over)
 
     async def load(self) -> None:
@@ -72,6 +77,7 @@ class GroupMessages:
 
     async def close(self) -> None:
         """Stop sending; what has not arrived waits on."""
+        await self._patience.close()
         await self._deliveries.close()
 
     @property
@@ -91,7 +97,8 @@ class GroupMessages:
     async def sent(self, gateway: EntityId, message: m.GroupMessageUp) -> m.GroupMessageResponse:
         """Take a message of a PNE behind a PN GW. When this returns, each member has it, or it is kept for it.
 
-        If it does not return, the sender says the same again: who has it knows it by its number.
+        The answer says how many have it; not so where it was taken before. If it does not return, the sender says the
+        same again: who has it knows it by its number.
 
         Raises:
             Refused: UNKNOWN_SG: the sender is not behind that PN GW, or no member. NOT_AUTHENTICATED: not under the
@@ -112,15 +119,17 @@ class GroupMessages:
             sealed_key = keyed.key_of(message.epoch)
             if sealed_key is None or place.epoch > message.epoch:
                 return m.GroupMessageResponse(Result.KEY_EXPIRED, group.epoch)
-            await self._take(keyed.inventory, sealed_key, place, message, gateway)
-            return m.GroupMessageResponse(Result.SUCCESS)
+            have = await self._take(keyed.inventory, sealed_key, place, message, gateway)
+            return m.GroupMessageResponse(Result.SUCCESS, count=have)
 
     async def _take(
         self, found: GroupInventory, sealed_key: bytes, place: Listed, message: m.GroupMessageUp, gateway: EntityId
-    ) -> None:
-        """Hand it on; then note it, and keep it for who has not got it, in one commit."""
+    ) -> int:
+        """Hand it on; then note it, and keep it for who has not got it, in one commit. Return how many have it."""
         group = found.group
-        missed = await self._hand_on(found, message, gateway)
+        inside = [one.pne_id for one in found.listed if one.standing is Standing.MEMBER and one.epoch <= message.epoch]
+        others = [pne for pne in inside if pne != message.entity_id]
+        missed = await self._hand_on(group, others, message, gateway)
         now = self._clock.now()
         taken = TakenMessage(
             *(message.sg_id, message.epoch, message.entity_id, message.seq, message.sealed, message.signature),
@@ -134,6 +143,7 @@ class GroupMessages:
         if taken.keep_for:
             self._siblings.tell("group messages wait", list(taken.keep_for))
             self._wait(taken.keep_for)
+        return len(others) - len(missed)
 
     def _wait(self, pnes: Iterable[EntityId]) -> None:
         """A message waits for *pnes*: those behind this process may have missed no more than that one datagram."""
@@ -142,8 +152,10 @@ class GroupMessages:
             if self._pnes.here(pne) is not None:
                 self._deliveries.heard(pne)
 
-    async def _hand_on(self, found: GroupInventory, message: m.GroupMessageUp, own: EntityId) -> list[EntityId]:
-        """Give a message to the PN GWs of the members; return who has not got it.
+    async def _hand_on(
+        self, group: Group, others: Sequence[EntityId], message: m.GroupMessageUp, own: EntityId
+    ) -> list[EntityId]:
+        """Give a message to the PN GWs of the other members; return who of these has not got it.
 
         Of an epoch that is over, to those that were members of it: no newcomer gets its key. The sender's own PN GW
         does not give such a message to anybody before we took it.
@@ -151,11 +163,10 @@ class GroupMessages:
         plain = m.GroupMessage(
             *(message.sg_id, message.epoch, message.entity_id, message.seq, message.sealed, message.signature)
         )
-        inside = [one.pne_id for one in found.listed if one.standing is Standing.MEMBER and one.epoch <= message.epoch]
-        behind = self._behind([pne for pne in inside if pne != message.entity_id])
+        behind = self._behind(others)
         elsewhere = behind.pop(None, [])
         missed: list[EntityId] = []
-        if message.epoch == found.group.epoch or message.count or message.members:
+        if message.epoch == group.epoch or message.count or message.members:
             missed += _without(behind.pop(own, []), message.count, message.members)
         here, there = await asyncio.gather(self._give_all(behind, plain), self._give_elsewhere(elsewhere, plain))
         return missed + here + there
@@ -171,15 +182,17 @@ class GroupMessages:
     async def _give_all(
         self, behind: Mapping[EntityId | None, list[EntityId]], message: m.GroupMessage
     ) -> list[EntityId]:
-        there = [(gateway, pnes) for gateway, pnes in behind.items() if gateway is not None]
-        missed = await asyncio.gather(*(self._give(gateway, pnes, message) for gateway, pnes in there))
-        return [pne for some in missed for pne in some]
+        there = {gateway: pnes for gateway, pnes in behind.items() if gateway is not None}
+        missed = await self._patience.ask(
+            {gateway: partial(self._give, gateway, pnes, message) for gateway, pnes in there.items()}
+        )
+        return [pne for gateway, pnes in there.items() for pne in missed.get(gateway, pnes)]
 
     async def _give_elsewhere(self, pnes: list[EntityId], message: m.GroupMessage) -> list[EntityId]:
         """Let the other processes give a message to those of *pnes* that are behind them; return who has not got it."""
         if not pnes:
             return []
-        seconds = HAND_ON_SECONDS + ELSEWHERE_SECONDS
+        seconds = PATIENCE + ELSEWHERE_SECONDS
         answers = await self._siblings.ask("group message", [codec.encode(message), pnes], seconds)
         have = {pne for some in answers.values for pne in some or ()}
         return [pne for pne in pnes if pne not in have]

@@ -294,7 +294,7 @@ class Groups:
         self.tell((changed,))
         return changed
 
-    def tell(self, changes: Iterable[ChangedGroup]) -> list[asyncio.Task[object]]:
+    def tell(self, changes: Iterable[ChangedGroup]) -> list[asyncio.Task[None]]:
         """Tell the members, those that are none any more, and their PN GWs, soon; return what ends when those know."""
         telling = []
         for changed in changes:

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Background:
     """The tasks of one owner. The event loop itself keeps none that nobody else refers to."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[object]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
-    def start(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Let *work* run; return its task."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)

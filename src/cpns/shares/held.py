@@ -83,6 +83,13 @@ HELD: Final = (
         ),
     ),
     Bound(
+        "who is asked about a message to a group, and does not answer",
+        "service.patience.MAX_UNDER_WAY",
+        MEMBERS,
+        ("service.patience.Patience._silent", "service.patience.Patience._under_way"),
+        ("unit/test_patience.py::test_who_is_silent_is_waited_for_once",),
+    ),
+    Bound(
         "copies of what the server has, and who fetches one",
         "one of each",
         GROUPS,
