@@ -97,6 +97,8 @@ def test_every_reason_has_a_next_step(reason: str) -> None:
             "the key of watch push each other out, at den and hub",
         ),
         ({"clones_of_gateway": (2, 0.5, ("10.0.0.1",))}, 8, False, "two gateways with the key of hub push"),
+        ({"gateway_store_fails": True}, 8, False, "hub says that it can keep nothing"),
+        ({"store": "the disk is full"}, 8, False, "the disk is full"),
         ({"excess": ("too_many_readings", 3, 1.5)}, 8, False, "over its share of readings a second, 3 times"),
         ({"excess_of_gateway": ("another", 1, 0.5)}, 8, False, "over its share of another, 1 times"),
     ],

@@ -221,6 +221,10 @@ class Admin:
             clones_of_gateway=None
             if self._server is None or gateway is None
             else self._server.clones.of(gateway.entity_id),
+            gateway_store_fails=self._server is not None
+            and gateway is not None
+            and await self._server.gateways.store_fails(gateway.entity_id),
+            store=self._store.trouble,
             gateway_silent=None
             if self._server is None or gateway is None
             else await self._server.gateways.silent(gateway.entity_id),

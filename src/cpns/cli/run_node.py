@@ -191,7 +191,7 @@ class _Run:
     async def _rekey(self, _: dict[str, Any]) -> dict[str, Any]:
         if self._keys is None or self._keys.newest is None:
             raise BadInput("no_cm_key", "It has no CM Device Key: it is none, or was not assigned one yet.")
-        self._node.take_fresh_key()
+        await self._node.rekey()
         return {"id": self._keys.newest.cm_device_id}
 
     async def _status(self, _: dict[str, Any]) -> dict[str, Any]:

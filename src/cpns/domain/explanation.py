@@ -68,6 +68,8 @@ class Facts:
         running: whether the server runs; without it there are no sessions to speak of.
         gateway: the PN GW of its newest attempt.
         gateway_connected: whether that has a session with the server.
+        gateway_store_fails: whether it says that it can keep nothing.
+        store: what fails in the server's own store, in a sentence; empty where nothing does.
         gateway_silent: seconds since anything came from it, where it is connected and does not answer.
         session_age: seconds since its session with the server began.
         confirmed: whether a message of the PNE has opened under that session.
@@ -103,6 +105,8 @@ class Facts:
     clones_of_gateway: Clones | None = None
     unasked: tuple[str, ...] = ()
     gateway_silent: float | None = None
+    gateway_store_fails: bool = False
+    store: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,12 @@ def explain(facts: Facts) -> list[Finding]:
     """Return the findings from the server outwards; the first that is not good is where to begin."""
     steps = (_provisioned, _attempt, _network, _gateway, _session, _reach, _traffic, _owner)
     found = [step(facts) for step in steps]
+    if facts.gateway_store_fails and facts.gateway is not None:
+        found.append(_full(facts.gateway.entity_id))
+    if facts.store:
+        found.append(
+            Finding("store", False, facts.store, next_step="readings wait at the devices until it works again")
+        )
     if facts.clones is not None:
         found.append(_two("copies", "two devices", facts.device.entity_id, facts.clones, "device"))
     if facts.clones_of_gateway is not None and facts.gateway is not None:
@@ -140,6 +150,11 @@ def _two(step: str, two: str, entity: EntityId, clones: Clones, kind: str) -> Fi
     what = f"{two} with the key of {entity} push each other out, at {' and '.join(places)}: seen {times} times"
     next_step = f"stop one of them and give it a key of its own: `cpns {kind} add`; if it is not yours, revoke {entity}"
     return Finding(step, False, what, seconds, next_step)
+
+
+def _full(gateway: EntityId) -> Finding:
+    what = f"{gateway} says that it can keep nothing: who comes in through it sets up again after its restart"
+    return Finding("store of gateway", False, what, next_step=f"free some space at {gateway}: its log names the disk")
 
 
 def _over(step: str, excess: tuple[str, int, float]) -> Finding:

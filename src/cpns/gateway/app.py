@@ -21,6 +21,7 @@ from cpns.gateway.networks import Networks
 from cpns.gateway.reach import Reach
 from cpns.gateway.setup import Setup
 from cpns.gateway.switching import Switching
+from cpns.gateway.trouble import Trouble
 from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, GatewayStore, Randomness, Vault
@@ -115,6 +116,7 @@ class Gateway:
         )
         self.uplink = Uplink(config, self._upward, uplink_sessions, clock, random, claim, self._learn)
         self.pans = [self._pan(pan, clock, random, watch) for pan in config.pans]
+        self.trouble = Trouble(config, self.uplink, store)
         self.networks = Networks(config, self.uplink, self.members, self.members.way_to, self._expel)
         self.switching = Switching(config, self.members, self.networks, self.members.way_to, lambda: self.bound)
         self.groups = Groups(config, self.uplink)
@@ -410,6 +412,8 @@ class Gateway:
                         pan.hops.remove(session)
             await asyncio.gather(*(self._look_after(member) for member in self.members.silent(now - SILENCE_SECONDS)))
             await self.networks.report()
+            await self.members.settle()
+            await self.trouble.tell()
 
     async def _look_after(self, member: Member) -> None:
         """Ask a silent PNE whether it is there, so that a push to one that is not ends at once."""

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import HeldLocalEukey
-from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
+from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result, StoreFails
 from cpns.ids import EntityId, PnId
 from cpns.ports import GatewayStore, Vault
 from cpns.session.table import Session, Sessions
@@ -108,6 +108,8 @@ class Members:
     def __init__(self, store: GatewayStore | None, vault: Vault) -> None:
         self._store = store
         self._vault = vault
+        self._unwritten: set[EntityId] = set()
+        self._unwritten_pns: set[PnId] = set()
         self._members: dict[EntityId, Member] = {}
         self.pns: list[PnId] = []
         """The PNs that we serve, in the server's order."""
@@ -125,9 +127,35 @@ class Members:
             try:
                 key = self._vault.open(LOCAL_EUKEY_PURPOSE, held.pne_id, held.sealed_key)
             except AuthenticationFailed:
-                await self._store.forget([held.pne_id])  # sealed under another EUKey: it was replaced since
+                self._unwritten.add(held.pne_id)  # sealed under another EUKey: it was replaced since
                 continue
             self._members[held.pne_id] = Member(held.pne_id, held.pn_id, held.th0, key, None, None)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Write what the store could not take: a full disk keeps nobody out, and nothing that is held in."""
+        if self._store is None or self._store.trouble or not (self._unwritten or self._unwritten_pns):
+            return
+        pnes, self._unwritten = self._unwritten, set()
+        pns, self._unwritten_pns = self._unwritten_pns, set()
+        await self._write(pnes, pns)
+
+    async def _write(self, pnes: Iterable[EntityId] = (), pns: Iterable[PnId] = ()) -> None:
+        """Have the store keep how these stand here."""
+        if self._store is None:
+            return
+        changed, changed_pns = set(pnes), set(pns)
+        held = [self._members[pne] for pne in changed if pne in self._members]
+        try:
+            if held:
+                await self._store.keep(list(self._held(held)))
+            if gone := sorted(changed.difference(member.pne_id for member in held)):
+                await self._store.forget(gone)
+            for pn_id in changed_pns:
+                await (self._store.serve(pn_id) if pn_id in self.pns else self._store.release(pn_id))
+        except StoreFails:  # it says so itself
+            self._unwritten |= changed
+            self._unwritten_pns |= changed_pns
 
     def get(self, pne_id: EntityId) -> Member | None:
         """Return the member, or None."""
@@ -153,15 +181,13 @@ class Members:
         if pn_id in self.pns:
             return
         self.pns.append(pn_id)
-        if self._store is not None:
-            await self._store.serve(pn_id)
+        await self._write(pns=[pn_id])
 
     async def release(self, pn_id: PnId) -> None:
         """We serve *pn_id* no longer."""
         if pn_id in self.pns:
             self.pns.remove(pn_id)
-            if self._store is not None:
-                await self._store.release(pn_id)
+            await self._write(pns=[pn_id])
 
     def route(self, destination: str) -> Carrier | None:
         """Return the way to a member, or None: the relay's route."""
@@ -211,8 +237,6 @@ class Members:
 
     async def admit(self, members: Sequence[Member]) -> None:
         """Take in PNEs that the server has just authenticated, each in place of an older membership."""
-        if self._store is not None:
-            await self._store.keep(list(self._held(members)))
         for member in members:
             older = self._members.get(member.pne_id)
             if older is not None:
@@ -222,6 +246,7 @@ class Members:
                 member, proved_at=member.link, set_up_at=member.heard_at, before=before
             )
         self.astray.difference_update(member.pne_id for member in members)
+        await self._write(member.pne_id for member in members)
         for pn_id in {member.pn_id for member in members}:
             await self.serve(pn_id)
 
@@ -229,8 +254,7 @@ class Members:
         """Forget PNEs and their LocalEUKeys: the server no longer counts them as members."""
         self.astray.difference_update(pne_ids)
         gone = [pne for pne in pne_ids if self._members.pop(pne, None) is not None]
-        if gone and self._store is not None:
-            await self._store.forget(gone)
+        await self._write(gone)
 
     def _held(self, members: Iterable[Member]) -> Iterable[HeldLocalEukey]:
         for member in members:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cpns.domain.cm import CmKey
-from cpns.errors import CpnsError, NoAnswer, Refused, Result
+from cpns.errors import CpnsError, NoAnswer, Refused, Result, StoreFails
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId, PnId
 from cpns.node.cm import Keys
@@ -240,10 +240,12 @@ class Node:
 
         Raises:
             Refused: we are behind none, or it, or the server, does not do it.
+            StoreFails: the key can't be kept.
         """
         async with self._assigning:
             if self.keys is None or self.pne is None or self.mode is not Mode.PNE:
                 raise Refused(Result.MODE_NOT_SUPPORTED, "not_behind_an_external_gateway")
+            self.keys.check()
             key = await self.pne.cm.assign()
             await self.keys.begin(key)
             own = self.config.pne.pne_id
@@ -256,7 +258,7 @@ class Node:
         while self.keys is not None and self.keys.newest is None:
             if self.pne is not None:
                 await self.pne.wait_established()
-                with contextlib.suppress(Refused):
+                with contextlib.suppress(Refused, StoreFails):
                     await self.assign()
                     continue
             await asyncio.sleep(pause)
@@ -268,7 +270,7 @@ class Node:
         if self.keys is None or self.keys.refusals < REFUSALS or now - self._reassigned_at < REASSIGN_SECONDS:
             return
         self._reassigned_at = now
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(Refused, StoreFails):
             await self.assign()
 
     def take_fresh_key(self) -> None:
@@ -276,32 +278,54 @@ class Node:
         if not self._rekeying.locked():
             self._work.start(self._rekey())
 
+    async def rekey(self) -> None:
+        """As `take_fresh_key`, and return when it has one; where one is agreed on already, at once.
+
+        Raises:
+            Refused, StoreFails: why it has none yet; it goes on trying.
+        """
+        if self._rekeying.locked() or self.keys is None or not self.keys.settled:
+            self.take_fresh_key()
+            return
+        try:
+            async with self._rekeying:
+                await self._agree(self.keys)
+        except CpnsError:
+            self.take_fresh_key()
+            raise
+
     async def _rekey(self) -> None:
         async with self._rekeying:
             pause = PAUSES[0]
             while self.keys is not None and (key := self.keys.newest) is not None and self.pne is not None:
                 await self.pne.wait_established()
-                if not self.keys.settled:  # to the server the generation after this one is not the next yet
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, PAUSES[1])
-                    continue
                 try:
-                    fresh = await self.pne.cm.rekey(key)
+                    if self.keys.settled:  # else to the server the generation after this one is not the next yet
+                        await self._agree(self.keys)
+                        return
+                except StoreFails:  # it says so itself
+                    pass
                 except Refused as error:
                     _log.warning("no fresh key yet: %s", error, extra=by(key.cm_device_id))
                     if error.result is Result.NOT_ALLOWED:
                         await self._disown(key)
                         return
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, PAUSES[1])
-                    continue
-                await self.keys.add(fresh)
-                said = "%s has a fresh key that no gateway knows"
-                _log.info(said, self.config.pne.pne_id, extra=by(key.cm_device_id))
-                self._on_key(fresh)
-                if self.gateway is not None:
-                    self.gateway.uplink.renew()
-                return
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, PAUSES[1])
+
+    async def _agree(self, keys: Keys) -> None:
+        """Agree with the server on the key after our newest one, and keep it. Raises `Refused`, `StoreFails`."""
+        key = keys.newest
+        if key is None or self.pne is None:
+            raise NoAnswer("no_cm_device_key")
+        keys.check()
+        fresh = await self.pne.cm.rekey(key)
+        await keys.add(fresh)
+        said = "%s has a fresh key that no gateway knows"
+        _log.info(said, self.config.pne.pne_id, extra=by(key.cm_device_id))
+        self._on_key(fresh)
+        if self.gateway is not None:
+            self.gateway.uplink.renew()
 
     async def _disown(self, key: CmKey) -> None:
         """The server does not count that CM Device as ours: the PN GW that mediated named another, or it was revoked.
@@ -314,7 +338,7 @@ class Node:
             return
         await self.keys.forget()
         while self.mode is Mode.BOTH:
-            with contextlib.suppress(Refused):
+            with contextlib.suppress(CpnsError):
                 await self.change(Mode.PNE)
                 break
             await asyncio.sleep(PAUSES[0])
@@ -335,6 +359,8 @@ class Node:
                     await self._start_gateway()
             except Refused as error:
                 return GatewayChangeResponse(error.result)
+            except StoreFails:
+                return GatewayChangeResponse(Result.NO_ANSWER)
         if self.gateway is None:
             return GatewayChangeResponse(Result.NO_ANSWER)
         own_id = self.gateway.config.gateway_id
@@ -348,7 +374,7 @@ class Node:
             if pn_id is not None and self.gateway is not None:
                 await self.gateway.switching.take_over(pn_id)
             await self.change(Mode.BOTH)
-        except Refused as error:
+        except CpnsError as error:
             _log.warning("can't become the gateway: %s", error, extra=by(self.config.pne.pne_id))
             async with self._changing:
                 if self.mode is Mode.PNE:

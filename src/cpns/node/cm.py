@@ -1,10 +1,11 @@
 """The keys of a CM Device: what it has, what it keeps over a restart (DEF-8), and which one to try."""
 
+import contextlib
 import logging
 from collections.abc import Sequence
 
 from cpns.domain.cm import CmKey, HeldCmKey
-from cpns.errors import AuthenticationFailed, Refused, Result
+from cpns.errors import AuthenticationFailed, Refused, Result, StoreFails
 from cpns.ports import CmStore, Vault
 
 _log = logging.getLogger("cpns.node")
@@ -48,17 +49,27 @@ class Keys:
         """Whether the newest key is in use: an older one is kept only until then."""
         return len(self._keys) < 2
 
+    def check(self) -> None:
+        """Raise `StoreFails` where no key could be kept: then none is asked for."""
+        if self._store is not None and self._store.trouble:
+            raise StoreFails(self._store.trouble, away=False)
+
     async def begin(self, key: CmKey) -> None:
-        """Take a newly assigned ID and key; older ones are forgotten."""
-        await self.forget()
-        await self.add(key)
+        """Take a newly assigned ID and key; older ones are forgotten. Raises `StoreFails`: all is as it was."""
+        await self._keep(key, alone=True)
+        self._keys = [key]
+        self._turn = self.refusals = 0
 
     async def forget(self) -> None:
         """Forget all."""
         await self._drop(list(self._keys))
 
     async def add(self, key: CmKey) -> None:
-        """Take a fresh key of the same ID; the older one is tried too, until this one is `proven`."""
+        """Take a fresh key of the same ID; the older one is tried too, until this one is `proven`.
+
+        Raises:
+            StoreFails: it can't be kept: all is as it was.
+        """
         await self._keep(key)
         self._keys.insert(0, key)
         self._turn = self.refusals = 0
@@ -87,9 +98,10 @@ class Keys:
     async def _drop(self, keys: Sequence[CmKey]) -> None:
         self._keys = [one for one in self._keys if one not in keys]
         if self._store is not None and keys:
-            await self._store.drop_cm_keys((one.cm_device_id, one.generation) for one in keys)
+            with contextlib.suppress(StoreFails):  # it says so itself; after a restart the server takes none of them
+                await self._store.drop_cm_keys((one.cm_device_id, one.generation) for one in keys)
 
-    async def _keep(self, key: CmKey) -> None:
+    async def _keep(self, key: CmKey, *, alone: bool = False) -> None:
         if self._store is not None:
             sealed = self._vault.seal(PURPOSE, f"{key.cm_device_id} {key.generation}", key.key)
-            await self._store.keep_cm_key(HeldCmKey(key.cm_device_id, key.generation, sealed))
+            await self._store.keep_cm_key(HeldCmKey(key.cm_device_id, key.generation, sealed), alone=alone)

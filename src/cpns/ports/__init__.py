@@ -434,12 +434,17 @@ class GatewayStore(Protocol):
 class CmStore(Protocol):
     """What a CM Device keeps over a restart: its keys, sealed."""
 
+    @property
+    def trouble(self) -> str:
+        """What fails in it, in a sentence; empty while it works."""
+        ...
+
     async def cm_keys(self) -> list[HeldCmKey]:
         """Return the keys, the newest generation first."""
         ...
 
-    async def keep_cm_key(self, key: HeldCmKey) -> None:
-        """Keep one beside the others; durable when this returns."""
+    async def keep_cm_key(self, key: HeldCmKey, *, alone: bool = False) -> None:
+        """Keep one beside the others, or *alone*, in place of them; durable when this returns."""
         ...
 
     async def drop_cm_keys(self, keys: Iterable[tuple[EntityId, int]]) -> None:

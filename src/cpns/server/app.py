@@ -209,6 +209,9 @@ class Server:
             return UNIFORM_REFUSAL
         if inbound.path == application.PING_PATH:
             return Answer(Code.CHANGED)
+        if inbound.path == application.STATUS_PATH:
+            peer.says(application.decode_text(inbound.payload))
+            return Answer(Code.CHANGED)
         if inbound.path != CPNS_PATH:
             raise Refused(Result.NOT_ALLOWED, "no_such_resource")
         request = codec.decode(inbound.payload, *_FROM_GATEWAY)

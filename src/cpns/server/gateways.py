@@ -57,6 +57,7 @@ class Gateways:
         self._siblings.serve("gateway came", self._came_elsewhere)
         self._siblings.serve("gateway serves", self._serves_elsewhere)
         self._siblings.serve("gateway silent", self._silent_here)
+        self._siblings.serve("gateway store fails", self._store_fails_here)
 
     def __contains__(self, gateway: object) -> bool:
         return gateway in self._connected
@@ -168,7 +169,16 @@ class Gateways:
         found: float | None = (await self._siblings.ask("gateway silent", gateway, seconds)).first()
         return found
 
+    async def store_fails(self, gateway: EntityId) -> bool:
+        """Return whether a PN GW says that it can keep nothing."""
+        if gateway in self._connected:
+            return self._connected[gateway][0].store_fails
+        return bool((await self._siblings.ask("gateway store fails", gateway, ELSEWHERE_SECONDS)).first())
+
     # for other processes
+
+    async def _store_fails_here(self, gateway: Any) -> bool | None:  # noqa: ANN401  # any CBOR
+        return self._connected[gateway][0].store_fails if gateway in self._connected else None
 
     async def _silent_here(self, gateway: Any) -> float | None:  # noqa: ANN401  # any CBOR
         peer, link = self._connected.get(gateway, (None, None))

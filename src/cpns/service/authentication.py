@@ -72,6 +72,7 @@ class GatewayPeer:
     Attributes:
         prk: wraps its LocalEUKey copies; made of its session's exporter and its EUKey, or CM Device Key.
         pns: the PNs that it serves; the first is the one for a SETUP that names none, and is named at the first SETUP.
+        store_fails: whether it says that it can keep nothing.
         assignments: of CM Devices that it mediates, by their txn; they die with its session.
     """
 
@@ -79,7 +80,18 @@ class GatewayPeer:
     session: Session
     prk: Secret = field(repr=False)
     pns: list[PnId]
+    store_fails: bool = False
     assignments: dict[bytes, Assignment] = field(default_factory=dict, repr=False)
+
+    def says(self, status: str) -> None:
+        """Take what it says of itself; what no version known here says counts for nothing."""
+        if status not in (r.GatewayStatus.WELL, r.GatewayStatus.STORE_FAILS):
+            return
+        self.store_fails = status == r.GatewayStatus.STORE_FAILS
+        said = (
+            "gateway %s can keep nothing: its disk is full" if self.store_fails else "gateway %s keeps what it has to"
+        )
+        _log.warning(said, self.gateway_id, extra=by(self.gateway_id, state="store"))
 
 
 class Authentication:

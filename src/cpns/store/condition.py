@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from cpns.errors import StoreFails, UserError
-from cpns.shares.noted import by
+from cpns.shares.noted import AGAIN_SECONDS, by
 
 _log = logging.getLogger("cpns.store")
 
@@ -31,6 +31,7 @@ class Condition:
         self._probe = probe
         self._trouble: StoreFails | None = None
         self._probing: asyncio.Task[None] | None = None
+        self._said_at = 0.0
 
     @property
     def trouble(self) -> str:
@@ -39,11 +40,13 @@ class Condition:
 
     def failed(self, error: StoreFails) -> None:
         """The store failed. That it is away is said once; that it takes nothing new, again each minute."""
+        loop = asyncio.get_running_loop()
         begins = self._trouble is None
         if begins:
             self._trouble = error
-            self._probing = asyncio.get_running_loop().create_task(self._until_it_works())
-        if begins or not error.away:
+            self._probing = loop.create_task(self._until_it_works())
+        if begins or (not error.away and loop.time() - self._said_at >= AGAIN_SECONDS):
+            self._said_at = loop.time()
             _log.warning("%s", self._trouble, extra=by(self._name, state="store"))
 
     async def close(self) -> None:

@@ -109,11 +109,13 @@ class GatewayStore:
 
         return await self._database.run(read, write=False)
 
-    async def keep_cm_key(self, key: HeldCmKey) -> None:
+    async def keep_cm_key(self, key: HeldCmKey, *, alone: bool = False) -> None:
         """See `cpns.ports.CmStore`."""
         row = {"cm_device_id": key.cm_device_id, "generation": key.generation, "sealed_key": key.sealed_key}
 
         def write(connection: Connection) -> None:
+            if alone:
+                connection.execute(delete(cm_keys))
             connection.execute(_PUT_CM_KEY, row)
 
         await self._database.run(write)

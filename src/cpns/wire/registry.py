@@ -3,7 +3,7 @@
 Source: PROTOCOL section 3; types and labels from 24 on are this project's own (section 10).
 """
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Final
 
 
@@ -229,6 +229,13 @@ class Place(IntEnum):
     INVITED = 2
     PENDING = 3
     BARRED = 4
+
+
+class GatewayStatus(StrEnum):
+    """What a PN GW says of itself at ``/status``, inside its own session."""
+
+    WELL = "well"
+    STORE_FAILS = "store fails"
 
 
 class Presence(IntEnum):
