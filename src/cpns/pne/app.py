@@ -101,7 +101,7 @@ class Pne:
             present=lambda: self._way.link,
         )
         self._invited = Invited(
-            *(config, self._finder, self._join, self._joining, self._adopt, consent),
+            *(config, self._finder, self._join, self._joining, self._roaming.settle, consent),
             stands=lambda: self._ready.is_set(),
             lost=lambda: self.suspect(self._way.session, lost=True),
         )
@@ -226,6 +226,7 @@ class Pne:
         before, self.joined = self.joined, joined
         self._way.take_up(link, server)
         self._loyalty.arrived()
+        self._roaming.arrived(joined)
         await self._finder.found()
         if before is not None and before.gateway_id != joined.gateway_id:
             older = self.sessions.with_peer(before.gateway_id)
@@ -290,6 +291,7 @@ class Pne:
             self._roaming.follow(notice.pn_id, notice.gateway_id, notice.addresses or ())
         elif change is Change.RELEASED or (by_server and self.config.pne_id in notice.members):
             self._out = True
+            self._roaming.put_out(notice.pn_id)
             self._give_up()
         self._on_change(notice)
         return Answer(Code.CHANGED)

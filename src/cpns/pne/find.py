@@ -42,7 +42,7 @@ class Finder:
         self.where = config.where
         self.patience = config.timer
         self._endpoint = endpoint
-        self._turn = 0
+        self._turn, self._led_to = 0, 0
         self._candidates = Candidates()
         self._wanted: EntityId | None = None
         self._heard = asyncio.Event()
@@ -73,7 +73,7 @@ class Finder:
 
     async def found(self) -> None:
         """What was found last did."""
-        self._tries = 0
+        self._tries, self._turn = 0, self._led_to
         self._candidates.did()
         await self.close()
 
@@ -100,6 +100,7 @@ class Finder:
         """
         self.patience = self._config.timer
         if self.where.gateways:
+            self._led_to = self._turn
             return self.where.gateways[self._turn % len(self.where.gateways)]
         return await self._searched(self.where.gateway_id)
 
@@ -161,10 +162,11 @@ class Finder:
             NoAnswer: it is not.
         """
         self.patience = self._config.timer
-        for host, port in [*map(split_address, hints), *self.where.gateways]:
+        for turn, (host, port) in enumerate([*map(split_address, hints), *self.where.gateways], -len(hints)):
             try:
                 link = await self._endpoint.link_to(host, port)
                 if (await self.ask(link)).entity_id == gateway:
+                    self._led_to = turn if turn >= 0 else self._led_to
                     return link
             except (OSError, Refused):
                 continue

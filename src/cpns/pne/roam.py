@@ -1,4 +1,8 @@
-"""A PNE that goes elsewhere while its sessions stand: the older ones serve until the new ones do."""
+"""A PNE that goes elsewhere while its sessions stand: the older ones serve until the new ones do.
+
+It has a home: the PN that it came into first, or was led or invited into since. Where it goes by itself, as its PN GW
+does not carry it, it may be a guest; from there it comes home.
+"""
 
 import asyncio
 import logging
@@ -11,7 +15,7 @@ from cpns.ids import EntityId, PnId
 from cpns.pne.config import Where
 from cpns.pne.find import Finder
 from cpns.pne.join import Join, Wanted
-from cpns.protocol.pne_auth.pne import Joined
+from cpns.protocol.pne_auth.pne import Joined, NotLetIn
 from cpns.service.background import Background
 from cpns.session.table import Session
 from cpns.shares.noted import by
@@ -22,6 +26,9 @@ _log = logging.getLogger("cpns.pne")
 
 PAUSE: Final = (0.3, 0.9)
 """Seconds before it tries again to follow its PN; drawn between the two, which spreads load."""
+
+RETURNS: Final = (300.0, 3600.0)
+"""Seconds after which a guest tries to come home, and tries again; up to a tenth more, which spreads load."""
 
 Adopt = Callable[[Link, Joined, Session], Awaitable[None]]
 
@@ -55,6 +62,8 @@ class Roaming:
         self._joining = joining
         self._adopt = adopt
         self._joined = joined
+        self._home: Joined | None = None
+        self._returning: asyncio.Task[object] | None = None
         self._work = Background()
 
     async def close(self) -> None:
@@ -73,7 +82,7 @@ class Roaming:
             for left in reversed(range(len(where.gateways) or 1)):
                 try:
                     link = await self._finder.link()
-                    await self._adopt(link, *await self._join.setup(link, Wanted(gateway_id=where.gateway_id)))
+                    await self.settle(link, *await self._join.setup(link, Wanted(gateway_id=where.gateway_id)))
                     return
                 except (Refused, OSError) as error:
                     self._finder.failed()
@@ -90,7 +99,7 @@ class Roaming:
                 try:
                     link = await self._finder.link()
                     if link == self._present():
-                        return  # all others were tried
+                        continue
                     wanted = Wanted(gateway_id=where.gateway_id)
                     await self._adopt(link, *await self._join.setup(link, wanted, self._finder.patience))
                     return
@@ -98,6 +107,50 @@ class Roaming:
                     _log.info("no other gateway yet: %s", error, extra=by(self._pne_id))
                     if self._joined() is not stood:
                         return  # it took us, and does not carry us: there is no way back
+
+    # coming home
+
+    async def settle(self, link: Link, joined: Joined, server: Session) -> None:
+        """Take up sessions in a PN that is to be our home, in place of older ones."""
+        await self._adopt(link, joined, server)
+        self._settled(joined)
+
+    def arrived(self, joined: Joined) -> None:
+        """Sessions stand, wherever that is."""
+        if self._home is None or joined.pn_id == self._home.pn_id:
+            self._settled(joined)
+        elif self._returning is None or self._returning.done():
+            self._returning = self._work.start(self._come_home())
+
+    def put_out(self, pn_id: PnId) -> None:
+        """We are in *pn_id* no longer, or it is no more."""
+        if self._home is not None and self._home.pn_id == pn_id:
+            self._settled(None)
+
+    def _settled(self, joined: Joined | None) -> None:
+        self._home = joined
+        if self._returning is not None and self._returning is not asyncio.current_task():
+            self._returning.cancel()
+
+    async def _come_home(self) -> None:
+        pause, again = RETURNS
+        while (home := self._home) is not None:
+            await asyncio.sleep(pause * jitter.uniform(1.0, 1.1))  # noqa: S311  # spreads load, hides nothing
+            pause = again
+            try:
+                async with self._joining:
+                    joined = self._joined()
+                    if joined is not None and joined.pn_id == home.pn_id:
+                        return
+                    link = await self._finder.way_to(home.gateway_id, ())
+                    wanted = Wanted(Procedure.JOIN, home.pn_id, home.gateway_id)
+                    await self._adopt(link, *await self._join.setup(link, wanted))
+                    return
+            except NotLetIn as error:
+                _log.info("there is no way home: %s", error, extra=by(self._pne_id))
+                self._home = None
+            except (Refused, OSError) as error:
+                _log.info("can't come home yet: %s", error, extra=by(self._pne_id))
 
     def follow(self, pn_id: PnId, to: EntityId, addresses: Sequence[str]) -> None:
         """Our PN is served by *to* from now on: join it there."""

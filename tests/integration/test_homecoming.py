@@ -1,0 +1,167 @@
+"""A device that its gateway did not carry, and that is a guest elsewhere meanwhile: how it comes home."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cpns.errors import Refused
+from cpns.gateway.app import Gateway
+from cpns.ids import EntityId
+from cpns.pne import loyalty, roam
+from cpns.pne.app import Pne
+from cpns.pne.config import Where
+from cpns.transport import endpoint
+from cpns.transport.errors import Answer, Code
+from cpns.wire import application
+from tests.integration.test_loyalty import QUICK, is_behind, settled, with_own_uplink
+from tests.integration.test_roaming import Traffic, network_of, nothing_lost
+from tests.support.tap import TcpTap
+from tests.support.world import World, push_of, until, world
+
+
+@pytest.fixture
+async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    monkeypatch.setattr(loyalty, "LOYALTY_SECONDS", 0.2)
+    monkeypatch.setattr(roam, "RETURNS", (1.0, 0.5))
+    async with world(tmp_path) as one:
+        await one.start_server()
+        yield one
+
+
+class Neighbours:
+    """Two gateways with a network each; watch is at home at the first, and knows both."""
+
+    def __init__(self, first: Gateway, cable: TcpTap, second: Gateway, watch: Pne) -> None:
+        self.first, self.cable, self.second, self.watch = first, cable, second, watch
+
+    @classmethod
+    async def move_in(cls, here: World, **options: Any) -> "Neighbours":
+        first, cable = await with_own_uplink(here, "gw-1", uplink_patience=0.1)
+        second = await here.start_gateway("gw-2")
+        await here.joined_pne("resident", second)
+        await here.joined_pne("brother", first)
+        where = (here.pan(first), here.pan(second))
+        return cls(first, cable, second, await settled(here, "watch", first, **{"gateways": where, **QUICK, **options}))
+
+    async def cut(self) -> None:
+        """The first has no uplink any more, and watch goes over to the second."""
+        await self.cable.close()
+        await until(lambda: is_behind(self.watch, "gw-2"), 20)
+
+
+async def guests(here: World, gateway: str) -> list[str]:
+    return [one.pne_id for one in (await network_of(here, gateway)).members if one.guest]
+
+
+@pytest.mark.req("FN-1", "FN-8", "DEF-3")
+async def test_a_guest_comes_home_and_readings_go_on(here: World) -> None:
+    there = await Neighbours.move_in(here)
+    traffic = Traffic(there.watch, 0.05)
+    await until(lambda: len(traffic.acknowledged) > 3, 20)
+    await there.cut()
+    assert await guests(here, "gw-2") == ["watch"]
+    before = len(traffic.acknowledged)
+    await until(lambda: len(traffic.acknowledged) > before + 3, 20)
+    await there.cable.reopen()
+    await until(lambda: is_behind(there.watch, "gw-1"), 30)
+    before = len(traffic.acknowledged)
+    await until(lambda: len(traffic.acknowledged) > before + 3, 20)
+    await traffic.stop()
+    await nothing_lost(here, traffic)
+    assert await guests(here, "gw-2") == []
+    assert not {one.pne_id for one in (await network_of(here, "gw-1")).members if one.guest}
+    assert await here.server.send(EntityId("watch"), application.INBOX_PATH, push_of("home")) == "watch got home"
+
+
+async def test_it_stays_a_guest_while_its_home_has_no_uplink(here: World) -> None:
+    """It sets up at home before it lets go: what fails there costs it nothing."""
+    there = await Neighbours.move_in(here)
+    await there.cut()
+    await until(lambda: not there.watch._joining.locked(), 20)
+    session, tried = there.watch._way.session, 0
+    way_to = there.watch._finder.way_to
+
+    async def counted(*arguments: Any) -> endpoint.Link:
+        nonlocal tried
+        tried += 1
+        return await way_to(*arguments)
+
+    there.watch._finder.way_to = counted  # type: ignore[assignment,method-assign]
+    await until(lambda: tried >= 3, 60)
+    assert there.watch._way.session is session
+    await asyncio.wait_for(there.watch.send(there.watch.next_reading({"as": "guest"})), 20)
+
+
+async def test_who_comes_home_by_itself_tries_no_more(here: World) -> None:
+    """The uplink where it is a guest is away too: it looks elsewhere, and elsewhere is its home."""
+    there = await Neighbours.move_in(here)
+    await there.cut()
+    there.watch._roaming._returning.cancel()  # type: ignore[union-attr]
+    await there.cable.reopen()
+    await there.first.uplink.wait(20)
+    there.second._uplink_hint = lambda: Answer(Code.CHANGED, application.encode_away(60))  # type: ignore[method-assign]
+    await until(lambda: is_behind(there.watch, "gw-1"), 30)
+    session = there.watch._way.session
+    await asyncio.sleep(2.5)
+    assert there.watch._way.session is session
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["led back", "led once"])
+async def test_a_device_that_was_led_elsewhere_is_at_home_there(here: World, again: bool) -> None:
+    there = await Neighbours.move_in(here)
+    await there.watch.go(Where((here.pan(there.second), here.pan(there.first))))
+    if again:
+        await there.watch.go(Where((here.pan(there.first), here.pan(there.second))))
+    session = there.watch._way.session
+    await asyncio.sleep(2.5)
+    assert there.watch._way.session is session
+    assert is_behind(there.watch, "gw-1" if again else "gw-2")
+
+
+async def test_a_device_that_could_not_be_led_elsewhere_still_comes_home(here: World) -> None:
+    there = await Neighbours.move_in(here)
+    await there.cut()
+    with pytest.raises(Refused):
+        await there.watch.go(Where((("127.0.0.1", 9),)))
+    await there.cable.reopen()
+    await until(lambda: is_behind(there.watch, "gw-1"), 30)
+
+
+async def test_who_was_put_out_of_its_home_does_not_go_back(here: World) -> None:
+    there = await Neighbours.move_in(here)
+    assert there.watch.joined is not None
+    home = there.watch.joined.pn_id
+    there.watch._roaming.put_out(home)
+    await there.cut()
+    await there.cable.reopen()
+    await there.first.uplink.wait(20)
+    await asyncio.sleep(2.5)
+    assert is_behind(there.watch, "gw-2")
+
+
+async def test_a_herd_does_not_move_at_once(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits its own time, the least and twice as much: how long is drawn at random."""
+    drawn = iter([1.0, 2.0])
+    asked: list[tuple[float, float]] = []
+
+    class Dice:
+        @staticmethod
+        def uniform(least: float, most: float) -> float:
+            asked.append((least, most))
+            return next(drawn, most)
+
+    monkeypatch.setattr(loyalty, "LOYALTY_SECONDS", 1.5)
+    there = await Neighbours.move_in(here)
+    where = (here.pan(there.first), here.pan(there.second))
+    lamp = await settled(here, "lamp", there.first, gateways=where, **QUICK)
+    monkeypatch.setattr(loyalty, "jitter", Dice)
+    began = here.now()
+    await there.cable.close()
+    await until(lambda: is_behind(there.watch, "gw-2") or is_behind(lamp, "gw-2"), 20)
+    assert here.now() - began >= 1.5
+    await until(lambda: is_behind(there.watch, "gw-2") and is_behind(lamp, "gw-2"), 20)
+    assert here.now() - began >= 3.0
+    assert set(asked) == {(1.0, 2.0)}
