@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from cpns.transport.datagrams import EITHER, Address, Ours
 from cpns.transport.pan import PanSocket
 from cpns.transport.uplink import Connection
 
@@ -119,13 +120,13 @@ def install() -> tuple[Wire, Wire, Gate]:
     send, received = PanSocket.send, PanSocket.datagram_received
     made, data_received = Connection.connection_made, Connection.data_received
 
-    def pan_send(self: PanSocket, data: bytes, address: tuple[Any, ...]) -> None:
+    def pan_send(self: PanSocket, data: bytes, address: Address, ours: Ours = EITHER) -> None:
         pan.note(self, OUT, data)
-        send(self, data, address)
+        send(self, data, address, ours)
 
-    def pan_received(self: PanSocket, data: bytes, addr: tuple[Any, ...]) -> None:
+    def pan_received(self: PanSocket, data: bytes, source: Address, ours: Ours) -> None:
         pan.note(self, IN, data)
-        received(self, data, addr)
+        received(self, data, source, ours)
 
     def uplink_made(self: Connection, transport: asyncio.Transport) -> None:
         made(self, _Gated(transport, self, uplink, gate))  # type: ignore[arg-type]

@@ -23,8 +23,8 @@ from cpns.pne.find import FIRST_SECONDS
 from cpns.pne.inbox import Inbox
 from cpns.pne.loyalty import LOYALTY_SECONDS
 from cpns.service.system import random_bytes
-from cpns.transport import discovery, multicast
-from cpns.transport.pan import join_group
+from cpns.transport import address, discovery, mdns, multicast
+from cpns.transport.address import Interface, interfaces
 from cpns.wire import codec
 from cpns.wire.pn_messages import EntityDiscoveryResponse
 from cpns.wire.registry import Mode
@@ -96,16 +96,10 @@ class AlwaysFirst:
         self.ports = ports
         self.answers = 0
         self._loop = asyncio.get_running_loop()
-        self._ears = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._ears.setblocking(False)
-        self._ears.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._ears.bind((multicast.GROUP, multicast.PORT))
-        join_group(self._ears, multicast.GROUP, "127.0.0.1")
+        self._ears = multicast.join(loopback()[0], 4, self._asked, 2048)
         self._mouths: list[socket.socket] = []
-        self._loop.add_reader(self._ears, self._asked)
 
-    def _asked(self) -> None:
-        data, source = self._ears.recvfrom(2048)
+    def _asked(self, data: bytes, source: Any, ours: Any) -> None:
         question = Message.decode(data)
         asked = body_of(question.payload)
         if getattr(asked, "entity_id", "") != self.asker:
@@ -121,9 +115,13 @@ class AlwaysFirst:
             mouth.sendto(answer.encode(), source)
 
     async def close(self) -> None:
-        self._loop.remove_reader(self._ears)
-        for one in (self._ears, *self._mouths):
+        self._ears.close()
+        for one in self._mouths:
             one.close()
+
+
+def loopback() -> tuple[Interface, ...]:
+    return tuple(one for one in interfaces() if one.is_loopback)
 
 
 @pytest.fixture
@@ -133,8 +131,9 @@ def multicast_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     async def nothing(told: Any) -> None:
         return None
 
-    monkeypatch.setattr(discovery, "_by_mdns", nothing)
-    monkeypatch.setattr(discovery, "own_addresses", lambda: ["127.0.0.1"])
+    monkeypatch.setattr(mdns, "browse", nothing)
+    for module in (address, discovery, mdns):
+        monkeypatch.setattr(module, "interfaces", loopback)
 
 
 @pytest.mark.req("FN-8")
@@ -146,14 +145,14 @@ async def test_who_answers_each_search_first_does_not_keep_a_device_out(here: Wo
     asker = f"alice-{os.getpid()}-{ports}"
     evil = AlwaysFirst(asker, "127.0.0.2", ports)
     here.closes(evil)
-    late = await here.start_gateway(f"late-{os.getpid()}-{ports}", announce=True)
-    answer = multicast.Responder.datagram_received
+    answer = discovery.Answering.heard
 
-    def later(self: Any, data: bytes, addr: Any) -> None:
-        asyncio.get_running_loop().call_later(0.05, answer, self, data, addr)
+    def later(self: Any, *what: Any) -> None:
+        asyncio.get_running_loop().call_later(0.05, answer, self, *what)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(multicast.Responder, "datagram_received", later)
+        patch.setattr(discovery.Answering, "heard", later)
+        late = await here.start_gateway(f"late-{os.getpid()}-{ports}", announce=True)
         config = await here.pne_config(asker, ("", 0), **FAST)
         mine = partial(suits_alone, {late.config.gateway_id})
         patch.setattr(Candidates, "heard", only(mine, Candidates.heard))

@@ -17,7 +17,7 @@ from cpns.gateway.invite import INVITE_SECONDS
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.service.system import random_bytes
-from cpns.transport import multicast, oscore
+from cpns.transport import discovery, oscore
 from cpns.transport.endpoint import Inbound
 from cpns.wire import codec
 from cpns.wire.pn_messages import EntityDiscoveryRequest, InviteRequest
@@ -180,7 +180,7 @@ async def test_a_device_that_waits_stays_in_reach_whatever_a_stranger_calls_itse
         await until(lambda: len(asked) > 600)
         assert await alice.network.invite([EntityId("bob")]) == {"bob": Result.SUCCESS}
         await asyncio.wait_for(bob.wait_established(), 40)
-    assert answers < multicast.RATE[1] + multicast.RATE[0] * (len(asked) / rate + 2)
+    assert answers < discovery.RATE[1] + discovery.RATE[0] * (len(asked) / rate + 2)
 
 
 async def told(ask: Callable[[], Awaitable[Any]]) -> Result:

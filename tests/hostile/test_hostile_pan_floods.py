@@ -9,7 +9,7 @@ import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import Mock
 
 import pytest
 from aiocoap import Message
@@ -63,8 +63,8 @@ class Devices:
 
     def __init__(self, here: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self._here = here
-        self._own = AsyncMock(side_effect=(f"127.3.0.{number}" for number in itertools.count(1)))
-        monkeypatch.setattr(pne_app, "own_side", self._own)
+        self._own = Mock(side_effect=(f"127.3.0.{number}" for number in itertools.count(1)))
+        monkeypatch.setattr(pne_app, "any_address", self._own)
 
     async def come(self, name: str, gateway: Any, *, slow: bool = False) -> float:
         """Let a new PNE set up behind *gateway*; return the seconds that it took."""

@@ -19,7 +19,7 @@ from cpns.pne.app import Pne
 from cpns.pne.config import Where
 from cpns.pne.inbox import Inbox
 from cpns.service.system import random_bytes
-from cpns.transport import multicast
+from cpns.transport import discovery
 from cpns.transport.endpoint import Hinted
 from cpns.transport.errors import Code
 from cpns.wire import messages as m
@@ -149,9 +149,8 @@ async def test_gateways_are_found_by_coap_multicast(here: World) -> None:
     await here.joined_pne("alice", first)
     heard: dict[tuple[str, int], pm.EntityDiscoveryResponse] = {}
     search = asyncio.create_task(
-        multicast.ask(
+        discovery.ask(
             pm.EntityDiscoveryRequest(EntityId("bob"), Mode.PNE),
-            ["127.0.0.1"],
             lambda found, host, port: heard.update({(host, port): found}),
         )
     )

@@ -31,9 +31,9 @@ from cpns.session.table import Session, Sessions
 from cpns.shares import bounds
 from cpns.shares.noted import by
 from cpns.shares.rate import RateLimit
-from cpns.transport import discovery, multicast
+from cpns.transport import discovery, mdns
 from cpns.transport import relay as relays
-from cpns.transport.address import not_had
+from cpns.transport.address import not_had, reachable
 from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.relay import Carrier, HoldLimits, Relay
@@ -118,7 +118,9 @@ class Gateway:
         self.pans = [self._pan(pan, clock, random, watch) for pan in config.pans]
         self.trouble = Trouble(config, self.uplink, store)
         self.networks = Networks(config, self.uplink, self.members, self.members.way_to, self._expel)
-        self.switching = Switching(config, self.members, self.networks, self.members.way_to, lambda: self.bound)
+        self.switching = Switching(
+            config, self.members, self.networks, self.members.way_to, lambda: reachable(self.bound)
+        )
         self.groups = Groups(config, self.uplink)
         self.group_keys = GroupKeys(config, self.groups, self.members.way_to, random)
         self.messages = GroupMessages(
@@ -127,7 +129,7 @@ class Gateway:
         self._mediator = Mediator(config, self.uplink, random)
         self.bound: list[str] = []
         self._work = Background()
-        self._announcement: discovery.Announcement | None = None
+        self._announcement: mdns.Announcement | None = None
 
     def _pan(self, pan: PanConfig, clock: Clock, random: Randomness, watch: Watch | None) -> _Pan:
         own = Pan(pan.secure, Sessions())
@@ -138,7 +140,7 @@ class Gateway:
             *(clock, random),
         )
         hop = Hop(self.config, self.members, own, clock, random)
-        reach, questions = Reach(), RateLimit(*multicast.RATE, clock.monotonic)
+        reach, questions = Reach(), RateLimit(*discovery.RATE, clock.monotonic)
         invitations = Invitations(self.config, self.members, own, reach, setup, clock)
         held = HoldLimits(self.config.server_id, self.config.hold, places(relays.MAX_HELD_BYTES, clock.monotonic))
         relay = Relay(self._route_up, places(relays.MAX_UP, clock.monotonic), held, up=True)
@@ -168,12 +170,12 @@ class Gateway:
         self._work.start(self._sweep())
         if self.config.announce:
             for pan in self.pans:
-                await pan.endpoint.answer_group(
+                pan.endpoint.answer_group(
                     lambda request, pan=pan: self._discovered(pan),  # type: ignore[misc]
                     pan.questions,
                 )
             open_pans = [(address, pan.config.secure) for address, pan in zip(bound, self.pans, strict=True)]
-            self._announcement = await discovery.announce(self.config.gateway_id, open_pans)
+            self._announcement = mdns.Announcement(self.config.gateway_id, open_pans)
         return bound
 
     async def close(self) -> None:

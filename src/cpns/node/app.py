@@ -25,7 +25,7 @@ from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig, Where
 from cpns.service.background import Background
 from cpns.shares.noted import by
-from cpns.transport.pan import split_address
+from cpns.transport.address import split_address
 from cpns.wire import application
 from cpns.wire.pn_messages import GatewayChangeRequest, GatewayChangeResponse
 from cpns.wire.registry import Mode

@@ -12,7 +12,7 @@ from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.pne.cm import Changing
 from cpns.pne.config import PneConfig, Where
-from cpns.pne.find import Finder, own_side
+from cpns.pne.find import Finder
 from cpns.pne.group_messages import GroupMessages
 from cpns.pne.groups import Groups
 from cpns.pne.hooks import Becomes, Consent, Told, is_no_gateway, never
@@ -30,6 +30,7 @@ from cpns.protocol.pne_auth.pne import Joined, NotLetIn
 from cpns.service.background import Background
 from cpns.session.table import Session, Sessions
 from cpns.shares.noted import by
+from cpns.transport.address import any_address
 from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
@@ -125,7 +126,7 @@ class Pne:
 
     async def start(self) -> str:
         """Bind an own UDP port; return it. Call before `run`."""
-        return await self._endpoint.open_pan(await own_side(self.config.where.gateways), 0)
+        return await self._endpoint.open_pan(any_address(), 0, roams=True)
 
     async def close(self) -> None:
         """End the sessions and close the socket."""
@@ -159,8 +160,9 @@ class Pne:
             except _GoesElsewhereError:
                 pass
             except (Refused, OSError) as error:
-                reason = error.reason if isinstance(error, Refused) else type(error).__name__
-                self._log.warning("%s: not established: %s; trying again", self.config.pne_id, reason)
+                reason = error.reason if isinstance(error, Refused) else error.strerror or type(error).__name__
+                where = f" at {self._finder.asked}" if self._finder.asked else ""
+                self._log.warning("%s: not established%s: %s; trying again", self.config.pne_id, where, reason)
                 self._finder.failed()
             finally:
                 self._ready.clear()

@@ -1,19 +1,20 @@
 """How a PNE finds a PN GW: where it is told to look, or by asking on the PAN (FN-8)."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from typing import Final
 
 from cpns.errors import NoAnswer, Refused
 from cpns.ids import EntityId
-from cpns.pne.candidates import Candidates
+from cpns.pne.candidates import Candidates, Named
 from cpns.pne.config import PneConfig, Where
 from cpns.shares.noted import by
 from cpns.shares.party import Party
 from cpns.transport import discovery
+from cpns.transport.address import at, split_address
 from cpns.transport.endpoint import Endpoint, Link
-from cpns.transport.pan import split_address
 from cpns.wire.pn_messages import EntityDiscoveryRequest, EntityDiscoveryResponse
 from cpns.wire.registry import MAX_PAN_BODY, Mode
 
@@ -34,15 +35,17 @@ class Finder:
 
     Attributes:
         where: it looks at the moment.
-        patience: seconds that what was found last has to begin.
+        asked: host and port of what was found last, for people; empty: nothing was.
+        patience: seconds that it has to begin.
     """
 
     def __init__(self, config: PneConfig, endpoint: Endpoint) -> None:
         self._config = config
         self.where = config.where
+        self.asked = ""
         self.patience = config.timer
         self._endpoint = endpoint
-        self._turn, self._led_to = 0, 0
+        self._named = Named()
         self._candidates = Candidates()
         self._wanted: EntityId | None = None
         self._heard = asyncio.Event()
@@ -60,21 +63,20 @@ class Finder:
 
     def look_at(self, where: Where) -> None:
         """Look there from now on."""
-        self.where = where
-        self._turn, self._tries = 0, 0
-        self._candidates = Candidates()
+        self.where, self._tries = where, 0
+        self._named, self._candidates = Named(), Candidates()
 
-    def failed(self) -> None:
-        """What was found last did not do: try another one next."""
+    def failed(self) -> bool:
+        """What was found last did not do: try another one next. Return whether one that is named was not tried."""
         self._tries -= 1
         self._candidates.failed()
-        if self.preferred is None:
-            self._turn += 1
+        return self.preferred is None and self._named.failed(len(self.where.gateways))
 
     async def found(self) -> None:
         """What was found last did."""
-        self._tries, self._turn = 0, self._led_to
+        self._tries = 0
         self._candidates.did()
+        self._named.did()
         await self.close()
 
     def prefer(self, gateway: EntityId, hints: Sequence[str]) -> None:
@@ -88,24 +90,23 @@ class Finder:
 
     async def link(self) -> Link:
         """Return the link to a PN GW to try. Raises `NoAnswer`, or OSError, where there is none."""
+        self.asked = ""
+        link = await self._link()
+        self.asked = repr(link.remote)
+        return link
+
+    async def _link(self) -> Link:
         if self.preferred is not None:
             return await self.way_to(self.preferred, self._hints)
-        return await self._endpoint.link_to(*await self.find())
-
-    async def find(self) -> tuple[str, int]:
-        """Return host and port of a PN GW to try.
-
-        Raises:
-            NoAnswer: none is to be found.
-        """
         self.patience = self._config.timer
-        if self.where.gateways:
-            self._led_to = self._turn
-            return self.where.gateways[self._turn % len(self.where.gateways)]
-        return await self._searched(self.where.gateway_id)
+        if not self.where.gateways:
+            return await self._searched(self.where.gateway_id)
+        host, port = self._named.turn(self.where.gateways)
+        self.asked = at(host, port)
+        return self._named.next(await self._endpoint.links_to(host, port))
 
-    async def _searched(self, gateway: EntityId | None) -> tuple[str, int]:
-        """Return host and port of the PN GW on the PAN that is next: *gateway*, or any.
+    async def _searched(self, gateway: EntityId | None) -> Link:
+        """Return the link to the PN GW on the PAN that is next: *gateway*, or any.
 
         The search goes on meanwhile, so that there is another one where this one does not do.
         """
@@ -132,7 +133,7 @@ class Finder:
             *("%s: found gateway %s at %s:%d", self._config.pne_id, found.gateway_id, found.host, found.port),
             extra=by(Party(found.host, found.port)),
         )
-        return found.host, found.port
+        return await self._endpoint.link_to(found.host, found.port)
 
     async def _next(self, search: "asyncio.Task[None]") -> discovery.Found:
         """Return the candidate that is next; one that failed before only where no other answers for a while."""
@@ -163,14 +164,12 @@ class Finder:
         """
         self.patience = self._config.timer
         for turn, (host, port) in enumerate([*map(split_address, hints), *self.where.gateways], -len(hints)):
-            try:
-                link = await self._endpoint.link_to(host, port)
-                if (await self.ask(link)).entity_id == gateway:
-                    self._led_to = turn if turn >= 0 else self._led_to
-                    return link
-            except (OSError, Refused):
-                continue
-        return await self._endpoint.link_to(*await self._searched(gateway))
+            with contextlib.suppress(OSError):
+                for link in await self._endpoint.links_to(host, port):
+                    with contextlib.suppress(Refused):
+                        if (await self.ask(link)).entity_id == gateway:
+                            return self._named.led(turn, link) if turn >= 0 else link
+        return await self._searched(gateway)
 
     async def say_we_wait(self, link: Link) -> None:
         """Say to the PN GW at *link* that we are here, and to the others that were found: any of them may invite us.
@@ -192,12 +191,3 @@ class Finder:
         """
         request = EntityDiscoveryRequest(self._config.pne_id, Mode.PNE)
         return await link.ask(request, EntityDiscoveryResponse, timeout=ASK_SECONDS, limit=MAX_PAN_BODY)
-
-
-async def own_side(gateways: Sequence[tuple[str, int]]) -> str:
-    """Return the any-address of the family in which *gateways* are reached."""
-    for gateway in gateways:
-        found = await asyncio.get_running_loop().getaddrinfo(*gateway)
-        if len(found[0][4]) == 4:
-            return "::"
-    return "0.0.0.0"  # noqa: S104  # one socket on whatever PAN leads there

@@ -79,14 +79,13 @@ class Roaming:
         before = self._finder.where
         self._finder.look_at(where)
         async with self._joining:
-            for left in reversed(range(len(where.gateways) or 1)):
+            while True:
                 try:
                     link = await self._finder.link()
                     await self.settle(link, *await self._join.setup(link, Wanted(gateway_id=where.gateway_id)))
                     return
                 except (Refused, OSError) as error:
-                    self._finder.failed()
-                    if not left:
+                    if not self._finder.failed():
                         self._finder.look_at(before)
                         raise error if isinstance(error, Refused) else NoAnswer("no_way_there") from error
 
@@ -94,11 +93,13 @@ class Roaming:
         """Go on through another PN GW than the present one, if one takes us; else all is as it was."""
         async with self._joining:
             stood, where = self._joined(), self._finder.where
-            for _ in range(len(where.gateways) or 1):
-                self._finder.failed()
+            others = True
+            self._finder.failed()
+            while others:
                 try:
                     link = await self._finder.link()
                     if link == self._present():
+                        others = self._finder.failed()
                         continue
                     wanted = Wanted(gateway_id=where.gateway_id)
                     await self._adopt(link, *await self._join.setup(link, wanted, self._finder.patience))
@@ -107,6 +108,7 @@ class Roaming:
                     _log.info("no other gateway yet: %s", error, extra=by(self._pne_id))
                     if self._joined() is not stood:
                         return  # it took us, and does not carry us: there is no way back
+                    others = self._finder.failed()
 
     # coming home
 

@@ -253,6 +253,13 @@ RUNS: Final = (
         ("pne.candidates.Candidates._failures", "pne.candidates.Candidates._waiting"),
         ("unit/test_candidates.py::test_one_host_has_few_places_and_all_are_bounded",),
     ),
+    Bound(
+        "addresses of one name that a PNE tries",
+        "one name at a time",
+        "pne.candidates.MAX_ADDRESSES",
+        ("pne.candidates.Named._failed",),
+        ("unit/test_candidates.py::test_a_name_with_many_addresses_is_bounded",),
+    ),
 )
 
 TRAFFIC: Final = (

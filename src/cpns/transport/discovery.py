@@ -1,27 +1,33 @@
-"""Discovery of PN GWs on the PAN, by mDNS (``_cpns._udp``) and by CoAP multicast at once (FN-8).
+"""Discovery of PN GWs on the PAN, by mDNS and by CoAP multicast (RFC 7252 8) at once (FN-8).
 
 It finds, and proves nothing; the handshake does.
 """
 
 import asyncio
-import ipaddress
-from collections.abc import Callable, Sequence
+import contextlib
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from zeroconf import IPVersion, NonUniqueNameException, ServiceStateChange, Zeroconf
-from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
+from aiocoap import NON, Message
+from aiocoap.numbers.codes import CHANGED, POST
 
-from cpns.ids import EntityId, is_name
-from cpns.transport import multicast
-from cpns.transport.pan import own_addresses, split_address
+from cpns.ids import EntityId
+from cpns.shares.rate import RateLimit
+from cpns.transport import mdns, multicast
+from cpns.transport.address import Interface, any_address, bind_udp, host_in, interfaces, looks
+from cpns.transport.datagrams import Address, Datagrams, Ours
+from cpns.transport.pan import MAX_DATAGRAM, PanSocket
+from cpns.wire import codec
 from cpns.wire.pn_messages import EntityDiscoveryRequest, EntityDiscoveryResponse
-from cpns.wire.registry import Mode
+from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Mode
 
-SERVICE: Final = "_cpns._udp.local."
-MAX_NAMES: Final = 64
-"""mDNS names that may wait to be asked about in one search."""
+RATE: Final = (4.0, 64.0)
+"""Questions of one host a second, and at once, that a PN GW answers: an answer must not be worth a forged question."""
+REPEAT_SECONDS: Final = 0.7
 
+Answerer = Callable[[EntityDiscoveryRequest], EntityDiscoveryResponse]
 Suits = Callable[[EntityId, bool], bool]
 """Whether a PN GW, and whether it calls its PAN secure, is what is looked for."""
 
@@ -40,42 +46,63 @@ class Found:
     secure: bool
 
 
-class Announcement:
-    """PANs that are being announced by mDNS."""
+class Answering:
+    """Answers questions to the group on the interfaces that a PAN is on; these may come, go and change.
 
-    def __init__(self, zeroconf: AsyncZeroconf) -> None:
-        self._zeroconf = zeroconf
+    The answer comes from the socket of the PAN, by the interface that the question came by.
 
-    async def close(self) -> None:
-        """Say goodbye."""
-        await self._zeroconf.async_unregister_all_services()
-        await self._zeroconf.async_close()
+    Args:
+        pan: its socket.
+        answer: makes the answer.
+        limit: of all questions on this PAN.
+    """
 
+    def __init__(self, pan: PanSocket, answer: Answerer, limit: RateLimit) -> None:
+        self._pan = pan
+        self._answer = answer
+        self._limit = limit
+        self._ears: dict[tuple[int, int], Datagrams] = {}
+        self._update(interfaces())
+        self._follows = asyncio.get_running_loop().create_task(self._follow())
 
-async def announce(gateway_id: EntityId, pans: Sequence[tuple[str, bool]]) -> Announcement | None:
-    """Announce ``host:port`` and secure of each PAN; None where the machine has no multicast."""
-    hosts = [split_address(address)[0] for address, _ in pans]
-    here = [ipaddress.ip_address(host) for host in hosts]
-    specific = [str(address) for address in here if address.version == 4 and not address.is_unspecified]
-    try:
-        zeroconf = AsyncZeroconf(interfaces=specific or list(own_addresses()), ip_version=IPVersion.V4Only)
-    except OSError:
-        return None
-    for index, (address, secure) in enumerate(pans):
-        host, port = split_address(address)
-        addresses = [host] if not ipaddress.ip_address(host).is_unspecified else list(own_addresses())
-        info = AsyncServiceInfo(
-            SERVICE,
-            f"{gateway_id.replace('.', '-')[:50]}-{index}-{port}.{SERVICE}",
-            addresses=[ipaddress.ip_address(item).packed for item in addresses],
-            port=port,
-            properties={"id": str(gateway_id), "secure": "1" if secure else "0"},
-        )
+    def close(self) -> None:
+        """Answer no more."""
+        self._follows.cancel()
+        for one in self._ears.values():
+            one.close()
+
+    async def _follow(self) -> None:
+        async for found in looks():
+            self._update(found)
+
+    def _update(self, found: tuple[Interface, ...]) -> None:
+        here = [one for one in (own.at(self._pan.host) for own in found) if one is not None]
+        wanted = {(one.index, version): one for one in here for version in multicast.versions(one)}
+        for gone in self._ears.keys() - wanted.keys():
+            self._ears.pop(gone).close()
+        for (index, version), one in wanted.items():
+            if (index, version) in self._ears:
+                continue
+            try:
+                self._ears[index, version] = multicast.join(one, version, self.heard, MAX_DATAGRAM)
+            except OSError:
+                with contextlib.suppress(OSError):  # the PAN has that very port: the PAN takes it
+                    self._pan.join(multicast.GROUPS[version], index, self.heard)
+
+    def heard(self, data: bytes, source: Address, ours: Ours) -> None:
+        """Answer what is an Entity Discovery Request; be silent on all else."""
+        if len(data) > MAX_PAN_BODY or not self._limit.allows(source[0]):
+            return
         try:
-            await zeroconf.async_register_service(info, cooperating_responders=True)
-        except (OSError, NonUniqueNameException):
-            continue
-    return Announcement(zeroconf)
+            message = Message.decode(data)
+            if message.mtype is not NON or message.code != POST or message.opt.uri_path != (CPNS_PATH,):
+                return
+            request = codec.decode(message.payload, EntityDiscoveryRequest, limit=MAX_PAN_BODY)
+        except Exception:  # options decode in many ways; a bad datagram is no event
+            return
+        response = Message(code=CHANGED, payload=codec.encode(self._answer(request)))
+        response.mtype, response.mid, response.token = NON, int.from_bytes(os.urandom(2), "big"), message.token
+        self._pan.send(response.encode(), source, Ours("", ours.interface))
 
 
 async def search(seconds: float, own_id: EntityId, suits: Suits, heard: Callable[[Found], None]) -> None:
@@ -88,11 +115,16 @@ async def search(seconds: float, own_id: EntityId, suits: Suits, heard: Callable
         heard: may be told of one more than once.
     """
 
-    def told(found: Found) -> None:
-        if suits(found.gateway_id, found.secure):
-            heard(found)
+    def told(gateway_id: EntityId, host: str, port: int, secure: bool) -> None:
+        if suits(gateway_id, secure):
+            heard(Found(gateway_id, host, port, secure))
 
-    searches = [asyncio.create_task(_by_mdns(told)), asyncio.create_task(_by_multicast(own_id, told))]
+    def answered(found: EntityDiscoveryResponse, host: str, port: int) -> None:
+        if found.mode in (Mode.PN_GW, Mode.BOTH):
+            told(found.entity_id, host, port, found.pan_secure)
+
+    question = EntityDiscoveryRequest(own_id, Mode.PNE)
+    searches = [asyncio.create_task(mdns.browse(told)), asyncio.create_task(ask(question, answered))]
     try:
         await asyncio.sleep(seconds)
     finally:
@@ -101,39 +133,28 @@ async def search(seconds: float, own_id: EntityId, suits: Suits, heard: Callable
         await asyncio.gather(*searches, return_exceptions=True)
 
 
-async def _by_multicast(own_id: EntityId, told: Callable[[Found], None]) -> None:
-    def heard(found: EntityDiscoveryResponse, host: str, port: int) -> None:
-        if found.mode in (Mode.PN_GW, Mode.BOTH):
-            told(Found(found.entity_id, host, port, found.pan_secure))
+async def ask(request: EntityDiscoveryRequest, answered: Callable[[EntityDiscoveryResponse, str, int], None]) -> None:
+    """Ask the group on all interfaces, again and again until cancelled; tell of each answer, its host and port."""
+    message = Message(code=POST, uri_path=(CPNS_PATH,), payload=codec.encode(request))
+    message.mtype, message.token = NON, os.urandom(4)
 
-    await multicast.ask(EntityDiscoveryRequest(own_id, Mode.PNE), own_addresses(), heard)
+    def heard(data: bytes, source: Address, ours: Ours) -> None:
+        try:
+            answer = Message.decode(data)
+            if answer.token != message.token:
+                return
+            found = codec.decode(answer.payload, EntityDiscoveryResponse, limit=MAX_PAN_BODY)
+        except Exception:  # options decode in many ways; a bad datagram is no event
+            return
+        answered(found, host_in(source), int(source[1]))
 
-
-async def _by_mdns(told: Callable[[Found], None]) -> None:
-    try:
-        zeroconf = AsyncZeroconf(interfaces=list(own_addresses()), ip_version=IPVersion.V4Only)
-    except OSError:
-        return
-    heard: asyncio.Queue[str] = asyncio.Queue(MAX_NAMES)
-
-    def changed(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
-        if state_change is ServiceStateChange.Added and not heard.full():
-            heard.put_nowait(name)
-
-    browser = AsyncServiceBrowser(zeroconf.zeroconf, SERVICE, handlers=[changed])
+    asks = Datagrams(await bind_udp(any_address(), 0), heard, MAX_DATAGRAM, tells=False)
     try:
         while True:
-            info = AsyncServiceInfo(SERVICE, await heard.get())
-            if await info.async_request(zeroconf.zeroconf, 1500) and (found := _found(info)) is not None:
-                told(found)
+            message.mid = int.from_bytes(os.urandom(2), "big")
+            for one in interfaces():
+                for version in multicast.versions(one):
+                    multicast.send(asks, message.encode(), one, version)
+            await asyncio.sleep(REPEAT_SECONDS)
     finally:
-        await browser.async_cancel()
-        await zeroconf.async_close()
-
-
-def _found(info: AsyncServiceInfo) -> Found | None:
-    claimed = info.decoded_properties.get("id")
-    addresses = info.parsed_addresses(IPVersion.V4Only)
-    if claimed is None or not is_name(claimed) or not addresses or not info.port:
-        return None
-    return Found(EntityId(claimed), addresses[0], info.port, info.decoded_properties.get("secure") == "1")
+        asks.close()

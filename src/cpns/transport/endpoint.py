@@ -24,7 +24,7 @@ from cpns.shares.noted import by
 from cpns.shares.party import Party, acting
 from cpns.shares.rate import RateLimit
 from cpns.shares.turns import Turn
-from cpns.transport import multicast, oscore, pan, uplink
+from cpns.transport import discovery, oscore, pan, uplink
 from cpns.transport.coap import name_of, path_of, request_of, response_of
 from cpns.transport.door import IsKnown
 from cpns.transport.errors import BUSY, HELD, UNIFORM_REFUSAL, Answer, read, to_answer
@@ -322,26 +322,20 @@ class Endpoint:
         self._tokens = Tokens(self._receive, self._lost)
         self._intake = Intake(requests, self._begin)
         self._pan: pan.PanSocket | None = None
-        self._listeners: list[asyncio.BaseTransport] = []
+        self._answering: discovery.Answering | None = None
 
-    async def open_pan(self, host: str, port: int, rate: tuple[float, float] = PAN_RATE) -> str:
-        """Bind a UDP socket; return ``host:port``. Raises OSError where that address can't be had."""
-        self._pan = await pan.open_pan(self._tokens, host, port, RateLimit(*rate, time.monotonic))
+    async def open_pan(self, host: str, port: int, rate: tuple[float, float] = PAN_RATE, *, roams: bool = False) -> str:
+        """Bind a UDP socket, see `pan.open_pan`; return ``host:port``. Raises OSError where it can't be had."""
+        self._pan = await pan.open_pan(self._tokens, host, port, RateLimit(*rate, time.monotonic), roams=roams)
         return self._pan.hostinfo
 
-    async def answer_group(self, answer: multicast.Answerer, limit: RateLimit) -> None:
+    def answer_group(self, answer: discovery.Answerer, limit: RateLimit) -> None:
         """Answer Entity Discovery Requests to the CoAP group on the PAN's interfaces, from the PAN's socket.
 
         Where the machine has no multicast nothing is answered, and the PN GW is found in other ways.
         """
-        if self._pan is None:
-            return
-        for interface in self._pan.interfaces():
-            try:
-                self._listeners.append(await multicast.listen(interface, answer, self._pan.send, limit))
-            except OSError:
-                with contextlib.suppress(OSError):  # the PAN has that very port: the PAN takes it, as any request
-                    self._pan.join(multicast.GROUP, interface)
+        if self._pan is not None:
+            self._answering = discovery.Answering(self._pan, answer, limit)
 
     async def listen(
         self,
@@ -365,19 +359,21 @@ class Endpoint:
         """Connect over TCP. Raises OSError where that fails."""
         return Link(self, self._tokens, await uplink.connect(self._tokens, host, port, tls))
 
-    async def link_to(self, host: str, port: int) -> Link:
-        """Return the link to an address on the PAN. Raises OSError where the host has no address."""
+    async def links_to(self, host: str, port: int) -> list[Link]:
+        """Return a link to each address of *host*, the likeliest first. Raises OSError where it has none."""
         if self._pan is None:
             raise OSError("no PAN socket is open")
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port)
-        return Link(self, self._tokens, pan.PanAddress(self._pan, found[0][4]))
+        return [Link(self, self._tokens, remote) for remote in await self._pan.ways_to(host, port)]
+
+    async def link_to(self, host: str, port: int) -> Link:
+        """Return the likeliest of `links_to`."""
+        return (await self.links_to(host, port))[0]
 
     async def close(self) -> None:
         """Close sockets and connections, and end what is being worked on. May be called again."""
         self._intake.close()
-        for listener in self._listeners:
-            listener.close()
+        if self._answering is not None:
+            self._answering.close()
         await self._tokens.shutdown()
 
     def name(self, link: Link, entity: str) -> None:

@@ -4,40 +4,46 @@ aiocoap's own sockets either share a port with whoever binds it too (SO_REUSEPOR
 adapter of a plain socket to its message layer.
 """
 
-import asyncio
-import ipaddress
 import socket
+from collections.abc import Callable
 from typing import Any, Final
 
 from aiocoap import Message, interfaces
 from aiocoap.transports.generic_udp import GenericMessageInterface
-from aiocoap.util import hostportjoin
 
 from cpns.shares.party import PAN_PREFIX, host_of
 from cpns.shares.rate import RateLimit
-from cpns.transport.address import try_udp
+from cpns.transport.address import at, bind_udp, host_in, resolve, source_to
+from cpns.transport.datagrams import EITHER, Address, Datagrams, Heard, Ours
 from cpns.transport.stack import PAN_TUNING, BoundedMessages, Tokens
 from cpns.wire.registry import MAX_PAN_BODY
 
 MAX_DATAGRAM: Final = MAX_PAN_BODY + 512
 """A body of 8 KiB and its CoAP header; longer datagrams are dropped unread."""
+ANY: Final = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
 
 
 class PanAddress(interfaces.EndpointAddress):  # type: ignore[misc]
-    """Where a datagram came from, and the socket it came to. Equal by address; it proves nothing."""
+    """Where a datagram came from, and the end of ours that it came to. Equal by both; it proves nothing."""
 
-    __slots__ = ("_socket", "address")
+    __slots__ = ("_ours", "_socket", "address")
 
     is_multicast = False
     is_multicast_locally = False
     scheme = "coap"
 
-    def __init__(self, pan: "PanSocket", address: tuple[Any, ...]) -> None:
+    def __init__(self, pan: "PanSocket", address: Address, ours: Ours) -> None:
         self._socket = pan
+        self._ours = ours.address_alone
         self.address = address
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, PanAddress) and self.address == other.address and self._socket is other._socket
+        return (
+            isinstance(other, PanAddress)
+            and self.address == other.address
+            and self._ours == other._ours
+            and self._socket is other._socket
+        )
 
     def __hash__(self) -> int:
         return hash(self.address)
@@ -48,7 +54,7 @@ class PanAddress(interfaces.EndpointAddress):  # type: ignore[misc]
     @property
     def hostinfo(self) -> str:
         """Host and port."""
-        return str(hostportjoin(*self.address[:2]))
+        return at(host_in(self.address), self.address[1])
 
     @property
     def source(self) -> tuple[str, int]:
@@ -76,82 +82,70 @@ class PanAddress(interfaces.EndpointAddress):  # type: ignore[misc]
         return self.address
 
     def send(self, data: bytes) -> None:
-        """Send a datagram there."""
-        self._socket.send(data, self.address)
+        """Send a datagram there, from our end."""
+        self._socket.send(data, self.address, self._ours)
 
 
-class PanSocket(asyncio.DatagramProtocol):
-    """One bound UDP socket."""
+class PanSocket:
+    """One bound UDP socket.
 
-    def __init__(self, interface: "_Interface", limit: RateLimit) -> None:
-        self._interface = interface
+    Args:
+        plain: the socket.
+        received: takes each message.
+        limit: of each host.
+        tells: whether it is at several addresses, and answers from the one that was asked; else the kernel chooses.
+    """
+
+    def __init__(
+        self, plain: socket.socket, received: Callable[[Message], None], limit: RateLimit, *, tells: bool
+    ) -> None:
+        self._received = received
         self._limit = limit
-        self._transport: asyncio.DatagramTransport | None = None
+        self._to_group: Heard = lambda data, source, ours: None
+        self._datagrams = Datagrams(plain, self._taken, MAX_DATAGRAM, tells=tells)
+        self.host = host_in(self._datagrams.bound)
+        self.hostinfo = at(self.host, self._datagrams.bound[1])
 
-    @property
-    def hostinfo(self) -> str:
-        """Host and port that the socket is bound to."""
-        if self._transport is None:
-            return ""
-        return str(hostportjoin(*self._transport.get_extra_info("sockname")[:2]))
+    def _taken(self, data: bytes, source: Address, ours: Ours) -> None:
+        if ours.is_group:
+            self._to_group(data, source, ours)
+        else:
+            self.datagram_received(data, source, ours)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self._transport = transport  # type: ignore[assignment]
-
-    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+    def datagram_received(self, data: bytes, source: Address, ours: Ours) -> None:
         """Bound size and rate, then decode; what does not decode is dropped."""
-        if len(data) > MAX_DATAGRAM or not self._limit.allows(addr[0]):
+        if len(data) > MAX_DATAGRAM or not self._limit.allows(source[0]):
             return
         try:
-            message = Message.decode(data, remote=PanAddress(self, addr))
+            message = Message.decode(data, remote=PanAddress(self, source, ours))
         except Exception:  # options decode in many ways; a bad datagram is no event
             return
         message.transport_tuning = PAN_TUNING
-        self._interface.received(message)
+        self._received(message)
 
-    def interfaces(self) -> list[str]:
-        """Return the IPv4 addresses of the interfaces that it takes datagrams on."""
-        if self._transport is None:
-            return []
-        host = ipaddress.ip_address(self._transport.get_extra_info("sockname")[0])
-        return own_addresses() if host.is_unspecified else [str(host)] if host.version == 4 else []
+    async def ways_to(self, host: str, port: int) -> list[PanAddress]:
+        """Return where *host* may be asked at *port*, in the order of RFC 6724.
 
-    def join(self, group: str, interface: str) -> None:
-        """Take what is sent to a multicast group on *interface* too. Raises OSError where that can't be."""
-        if self._transport is not None:
-            join_group(self._transport.get_extra_info("socket"), group, interface)
+        Raises:
+            OSError: it has no address that this socket can send to.
+        """
+        found = await resolve(host, port, self._datagrams.families)
+        if not self._datagrams.tells:
+            return [PanAddress(self, one, EITHER) for one in found]
+        return [PanAddress(self, one, Ours(source_to(one), 0 if len(one) == 2 else one[3])) for one in found]
 
-    def error_received(self, exc: Exception) -> None:
-        """An unconnected socket can't tell whom an ICMP error concerns; the timers of the exchange do."""
+    def join(self, group: str, interface: int, heard: Heard) -> None:
+        """Hand what is sent to a multicast group on *interface* to *heard*. Raises OSError where that can't be."""
+        self._to_group = heard
+        self._datagrams.join(group, interface)
 
-    def send(self, data: bytes, address: tuple[Any, ...]) -> None:
+    def send(self, data: bytes, address: Address, ours: Ours = EITHER) -> None:
         """Send; after closing, nothing happens."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.sendto(data, address)
+        self._datagrams.send(data, address, ours)
 
     async def shutdown(self) -> None:
         """Close."""
-        if self._transport is not None:
-            self._transport.close()
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """Return host and port of ``host:port`` or ``[IPv6]:port``; port 0 where it names none that there can be."""
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port) if port.isdecimal() and int(port) < 65536 else 0
-
-
-def own_addresses() -> list[str]:
-    """Return the IPv4 addresses of this machine, as far as its name tells."""
-    found = {item[4][0] for item in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
-    return sorted({"127.0.0.1", *map(str, found)})
-
-
-def join_group(plain: socket.socket, group: str, interface: str) -> None:
-    """Let a UDP socket take what is sent to an IPv4 multicast group on *interface*."""
-    request = socket.inet_aton(group) + socket.inet_aton(interface)
-    plain.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+        self._datagrams.close()
 
 
 class _Interface(GenericMessageInterface):  # type: ignore[misc]
@@ -165,17 +159,24 @@ class _Interface(GenericMessageInterface):  # type: ignore[misc]
         return isinstance(remote, PanAddress)
 
 
-async def open_pan(tokens: Tokens, host: str, port: int, limit: RateLimit) -> PanSocket:
+async def open_pan(tokens: Tokens, host: str, port: int, limit: RateLimit, *, roams: bool) -> PanSocket:
     """Bind (port 0: any) and wire *tokens* to the socket.
+
+    Args:
+        tokens: take its messages.
+        host: ours; at an any-address it answers from the address that was asked.
+        port: likewise.
+        limit: of each host.
+        roams: whether it asks from whatever address of ours leads there at the moment, as who asks first does.
 
     Raises:
         OSError: the address is not ours, or the port is taken.
     """
     messages = BoundedMessages(tokens)
     interface = _Interface(messages, tokens.log, tokens.loop)
-    await try_udp(host, port)
-    _, opened = await tokens.loop.create_datagram_endpoint(lambda: PanSocket(interface, limit), local_addr=(host, port))
-    interface._pool = opened
+    plain = await bind_udp(host, port)
+    tells = not roams and plain.getsockname()[0] in ANY
+    interface._pool = PanSocket(plain, interface.received, limit, tells=tells)
     messages.message_interface = interface
     tokens.token_interface = messages
-    return opened
+    return interface._pool

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
 from typing import Any
-from unittest.mock import AsyncMock, patch
+from unittest.mock import Mock, patch
 
 from aiocoap.numbers.types import NON
 
@@ -139,7 +139,7 @@ async def _a_group(pne: Pne) -> SgId:
 async def _device(insider: Insider, key: Secret) -> None:
     config = PneConfig(EntityId(insider.name), SERVER, key, Where((insider.target,)), suite=2)
     pne = Pne(config, CLOCK, random_bytes, Inbox(lambda text: text))
-    with patch.object(pne_app, "own_side", AsyncMock(return_value=ADDRESS)):
+    with patch.object(pne_app, "any_address", Mock(return_value=ADDRESS)):
         await pne.start()
     running = asyncio.create_task(pne.run())
     await pne.wait_established()

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import AsyncMock, patch
+from unittest.mock import Mock, patch
 
 import psutil
 
@@ -166,7 +166,7 @@ class Site:
         if slow:
             _slow_down(pne)
         own = self.addresses.take()
-        with patch.object(pne_app, "own_side", AsyncMock(return_value=own)):
+        with patch.object(pne_app, "any_address", Mock(return_value=own)):
             await pne.start()
         running = asyncio.create_task(pne.run())
         closing = pne.close
