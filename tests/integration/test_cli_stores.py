@@ -1,12 +1,15 @@
 """A store and the kek beside it belong together: what was lost or mixed up is told before anything is sealed."""
 
+import contextlib
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cpns.admin.folder import Folder
 from tests.integration.test_cli import data_of, fails, good, here
 from tests.support.stores import databases
 
@@ -123,3 +126,30 @@ def test_a_database_that_has_a_server_takes_no_other(tmp_path: Path) -> None:
     good("server", "init", "--data", tmp_path / "one", "--store", url)
     fails("store_in_use", "server", "init", "--data", tmp_path / "two", "--store", url)
     assert not (tmp_path / "two" / "kek").exists()
+
+
+def test_a_store_that_was_put_back_goes_on_while_its_server_rests(data: Path) -> None:
+    before = int(time.time()) * 2**20
+    said = good("server", "set-back", "--data", data)
+    number = int(said.split("beyond ")[1].split(".")[0])
+    assert before <= number < before + 60 * 2**20
+    assert "revocations first" in said
+    later = good("server", "set-back", "--data", data, "--at", "2040-01-01T00:00:00Z")
+    assert "beyond 2316292639948800" in later
+    with Folder(data).hold():
+        fails("server_running", "server", "set-back", "--data", data)
+    fails("bad_time", "server", "set-back", "--data", data)  # the row of the one before is newer
+    assert [one["event"] for one in audit(data)[-2:]] == ["set_back", "set_back"]
+
+
+def audit(data: Path) -> list[dict[str, object]]:
+    with contextlib.closing(sqlite3.connect(data / "server.db")) as store:
+        rows = store.execute("SELECT number, event FROM audit ORDER BY number").fetchall()
+    return [{"number": number, "event": event} for number, event in rows]
+
+
+@pytest.mark.parametrize("at", ["now", "", "1969-12-31", "2243-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "1e400"])
+def test_a_time_that_is_none_is_refused(data: Path, at: str) -> None:
+    kept = contents(data)
+    fails("bad_time", "server", "set-back", "--data", data, "--at", at)
+    assert contents(data) == kept

@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 
 from cpns.domain import group as rules
-from cpns.domain.inventory import Kind
+from cpns.domain.inventory import Kind, Outcome
 from cpns.domain.network import Policy
+from cpns.errors import Result
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId, PnId, SgId
 from cpns.pne.app import Pne
+from cpns.store.server_store import ServerStore
 from cpns.wire import pn_messages as pm
 from cpns.wire import sg_messages as sg
 from cpns.wire.registry import Change, JoinPolicy, Place
 from tests.support.groups import all_have, epoch, patiently
-from tests.support.world import FAST, World, until, world
+from tests.support.world import CLOCK, FAST, SERVER, World, until, world
 
 ANN, BEN = EntityId("ann"), EntityId("ben")
 
@@ -166,8 +168,11 @@ async def copied(gateway: Gateway, pne: Pne) -> PnId:
     return pn_id
 
 
-async def set_back(here: World, *, meanwhile: Callable[[], Any]) -> None:
-    """Stop the server, copy its store, start it; after *meanwhile* put the copy back, and start it again."""
+async def set_back(here: World, *, meanwhile: Callable[[], Any], at: float | None = None) -> None:
+    """Stop the server, copy its store, start it; after *meanwhile* put the copy back, and start it again.
+
+    With *at* the store first goes on from there, as `cpns server set-back` has it.
+    """
     store, copy = Path(here.place), here.folder / "copy.db"
     await here.stop(here.server)
     shutil.copy(store, copy)
@@ -175,6 +180,10 @@ async def set_back(here: World, *, meanwhile: Callable[[], Any]) -> None:
     await meanwhile()
     await here.stop(here.server)
     shutil.copy(copy, store)
+    if at is not None:
+        older = ServerStore.open(store)
+        await older.set_back(Outcome(at, "set_back", SERVER, None, Result.SUCCESS))
+        await older.close()
     await here.start_server()
 
 
@@ -221,6 +230,47 @@ async def test_after_the_store_was_put_back_all_speak_and_hear_again(here: World
     await until(lambda: [one.text for one in here.said["cat"]] == ["with cat"])
     for pne in everybody:
         assert pne.groups.views[sg_id].version == (await version(here, sg_id))
+
+
+@pytest.mark.req("FN-7", "DEF-6")
+async def test_a_store_that_was_set_back_gives_no_number_twice(here: World) -> None:
+    """Neither of readings, nor of changes, epochs, runs; so all groups speak, and nobody has to find out why."""
+    _, ann, ben, sg_id = await two(here)
+    await ann.messages.send(sg_id, "before")
+    numbers: list[int] = []
+    given: list[tuple[int, ...]] = []
+
+    async def look() -> None:
+        numbers.extend(one.number for one in await here.store.readings(max(numbers, default=0), 100))
+        found, registered = await here.store.group(sg_id), await here.store.register_sender(ANN, None)
+        assert found is not None
+        assert ann.joined is not None
+        network = await here.store.network(ann.joined.pn_id)
+        assert network is not None
+        given.append((found.group.version, found.group.epoch, registered.run, network.version))
+
+    async def meanwhile() -> None:
+        await asyncio.gather(back(here, ann), back(here, ben))
+        for number in range(3):
+            await asyncio.wait_for(ann.send(ann.next_reading({"lost": number})), 40)
+        cat = await here.joined_pne("cat", here.gateways[0], **FAST)
+        await patiently(cat, sg_id, leaves=False)
+        await settled(here, sg_id, ann, ben, cat)
+        await look()
+
+    await asyncio.wait_for(ann.send(ann.next_reading({"first": 1})), 40)
+    await set_back(here, meanwhile=meanwhile, at=CLOCK.now())
+    await asyncio.wait_for(asyncio.gather(back(here, ann), back(here, ben)), 40)
+    assert await here.store.last_reading_number() > max(numbers)
+    await asyncio.wait_for(ann.send(ann.next_reading({"new": 1})), 40)
+    await look()
+    assert len(numbers) == 5
+    assert numbers == sorted(set(numbers))
+    assert all(new > old for old, new in zip(*given, strict=True))
+    await asyncio.wait_for(ben.messages.send(sg_id, "after"), 40)
+    await until(lambda: "after" in [one.text for one in here.said["ann"]])
+    await asyncio.wait_for(ann.messages.send(sg_id, "again"), 40)
+    await until(lambda: [one.text for one in here.said["ben"]] == ["before", "again"])
 
 
 async def back(here: World, pne: Pne) -> None:

@@ -144,6 +144,26 @@ def run(
     raise typer.Exit(run_server(settings, passphrase_file))
 
 
+@app.command("set-back")
+def set_back(
+    data: Data,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", help="The time of now, if the clock of this machine is wrong.", show_default="now"),
+    ] = None,
+) -> None:
+    """Go on after an older copy of the store was put back, with numbers that were never given; the server rests.
+
+    Without it the numbers of readings, of changes and of keys would come a second time: `cpns server tail --since N`
+    would miss what is new, and gateways and devices would take it for old.
+
+    Example: cpns server set-back --data ./srv
+    """
+    from cpns.cli.restore import set_back as go_on
+
+    go_on(data, at)
+
+
 @app.command()
 def tail(
     data: Data,

@@ -363,7 +363,19 @@ class Store(GroupStore, Protocol):
         ...
 
     async def last_reading_number(self) -> int:
-        """Return the newest number, 0 when there is none."""
+        """Return the newest number, 0 when there is none; after `set_back` at least the one that it gave out."""
+        ...
+
+    async def set_back(self, outcome: Outcome) -> int:
+        """Go on with numbers that no life of this store has given, *outcome* the first row of the audit log.
+
+        Returns:
+            The number that those of readings are over from now on.
+
+        Raises:
+            BadInput: ``bad_time``: the store has newer rows.
+            Conflict: ``server_running``: another process has it open.
+        """
         ...
 
     async def audit(self, entity_id: EntityId | None, limit: int) -> list[Outcome]:

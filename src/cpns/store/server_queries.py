@@ -26,7 +26,8 @@ from cpns.store import network_queries, waiting_queries
 from cpns.store.audit_queries import PROCEDURES, record
 from cpns.store.credential_queries import IDS_AT_ONCE, KINDS, STATES
 from cpns.store.dialect import DriverSql, insert_once
-from cpns.store.schema import audit, entities, members, networks, readings
+from cpns.store.schema import audit, entities, members, meta, networks, readings
+from cpns.store.set_back_queries import READINGS_FROM
 
 T = TypeVar("T")
 
@@ -94,6 +95,7 @@ _LAST_OF_PNE = (
     select(readings).where(readings.c.pne_id == bindparam("pne_id")).order_by(readings.c.number.desc()).limit(1)
 )
 _LAST_READING = select(func.coalesce(func.max(readings.c.number), 0))
+_STANDS_IN = select(meta.c.value).where(meta.c.key == READINGS_FROM)
 
 
 def provisioned(connection: Connection, ids: Sequence[EntityId], fingerprints: Sequence[bytes]) -> list[Provisioned]:
@@ -202,7 +204,8 @@ def last_reading(connection: Connection, pne_id: EntityId) -> StoredReading | No
 def last_reading_number(connection: Connection) -> int:
     """See `cpns.ports.Store.last_reading_number`."""
     number: int = connection.execute(_LAST_READING).scalar_one()
-    return number
+    stands_in = connection.execute(_STANDS_IN).scalar_one_or_none()
+    return number if stands_in is None else max(number, int(stands_in))
 
 
 def _entity(row: RowMapping) -> Entity:

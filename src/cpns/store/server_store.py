@@ -53,6 +53,7 @@ from cpns.store import (
     message_queries,
     network_queries,
     process_queries,
+    set_back_queries,
     waiting_queries,
 )
 from cpns.store import credential_queries as cq
@@ -410,6 +411,10 @@ class ServerStore:
     async def last_reading_number(self) -> int:
         """See `cpns.ports.Store`."""
         return await self._database.run(q.last_reading_number, write=False)
+
+    async def set_back(self, outcome: Outcome) -> int:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(set_back_queries.set_back, outcome=outcome))
 
     async def audit(self, entity_id: EntityId | None, limit: int) -> list[Outcome]:
         """See `cpns.ports.Store`."""

@@ -1,0 +1,70 @@
+"""A store that was set back to an older copy goes on with numbers that it never gave: functions of a connection."""
+
+from dataclasses import asdict
+from typing import Final
+
+from sqlalchemy import Connection, Table, delete, func, insert, select, text, update
+
+from cpns.domain import set_back as rules
+from cpns.domain.inventory import Outcome
+from cpns.errors import BadInput, Conflict
+from cpns.store.schema import audit, group_keys, group_messages, groups, meta, networks, pushes, readings, senders
+
+READINGS_FROM: Final = "readings from"
+"""In `meta`: the number that stands in for the newest reading's, until there is one with a greater number."""
+
+_NUMBERED: Final = (readings, pushes, group_messages, audit)
+_OTHERS = text(
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name = 'cpns' AND pid <> pg_backend_pid()"
+)
+_GIVEN = {  # the newest number that was ever given, even where its row is gone
+    "sqlite": text("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = :table"),
+    "postgresql": text(
+        "SELECT coalesce(pg_sequence_last_value(CAST(pg_get_serial_sequence(:table, 'number') AS regclass)), 0)"
+    ),
+}
+_GIVE_FROM = {
+    "sqlite": (
+        text("DELETE FROM sqlite_sequence WHERE name = :table"),
+        text("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :number)"),
+    ),
+    "postgresql": (text("SELECT setval(pg_get_serial_sequence(:table, 'number'), :number)"),),
+}
+
+
+def set_back(connection: Connection, outcome: Outcome) -> int:
+    """See `cpns.ports.Store.set_back`."""
+    at = outcome.at
+    if connection.dialect.name == "postgresql" and connection.execute(_OTHERS).scalar_one():
+        raise Conflict("server_running", "A process of this server has the store open: stop all of them first.")
+    newest = connection.execute(select(func.max(audit.c.at))).scalar_one()
+    if newest is not None and at < newest:
+        raise BadInput("bad_time", "The store has rows that are newer than that time: give a later --at.")
+    numbers = {table.name: _go_on(connection, table, at) for table in _NUMBERED}
+    for pn_id, version in connection.execute(select(networks.c.pn_id, networks.c.version)).all():
+        beyond = {"version": rules.number(version, at)}
+        connection.execute(update(networks).where(networks.c.pn_id == pn_id).values(**beyond))
+    connection.execute(delete(group_keys))  # nothing is taken under an older epoch
+    for sg_id, version, epoch in connection.execute(select(groups.c.sg_id, groups.c.version, groups.c.epoch)).all():
+        beyond = {"version": rules.number(version, at), "epoch": rules.number(epoch, at)}
+        connection.execute(update(groups).where(groups.c.sg_id == sg_id).values(**beyond, begun=at))
+    for pne_id, run in connection.execute(select(senders.c.pne_id, senders.c.run)).all():
+        connection.execute(update(senders).where(senders.c.pne_id == pne_id).values(run=rules.run(run, at)))
+    connection.execute(delete(meta).where(meta.c.key == READINGS_FROM))
+    connection.execute(insert(meta), {"key": READINGS_FROM, "value": str(numbers["readings"])})
+    row = asdict(outcome) | {"result": int(outcome.result), "number": numbers["audit"]}
+    connection.execute(insert(audit), {name: row[name] for name in audit.columns.keys()})
+    return numbers["readings"]
+
+
+def _go_on(connection: Connection, table: Table, at: float) -> int:
+    """Let *table* number its rows from beyond on; return the number that the next one is over."""
+    dialect = connection.dialect.name
+    stored = connection.execute(select(func.coalesce(func.max(table.c.number), 0))).scalar_one()
+    given = connection.execute(_GIVEN[dialect], {"table": table.name}).scalar_one()
+    number = rules.number(max(stored, given), at)
+    if dialect == "postgresql" or table is not audit:  # SQLite goes on after that one's greatest row by itself
+        for statement in _GIVE_FROM[dialect]:
+            connection.execute(statement, {"table": table.name, "number": number})
+    return number

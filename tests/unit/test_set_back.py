@@ -1,0 +1,91 @@
+"""A store that goes on after an older copy was put back: from which numbers on, on both databases."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cpns.domain import set_back as rules
+from cpns.domain.inventory import Kind, KeptPush, Outcome
+from cpns.errors import BadInput, Conflict, Result
+from cpns.ids import EntityId
+from cpns.store.server_store import ServerStore
+from tests.support.stores import Location, databases
+from tests.unit.test_store import GW1, PN1, establishment, new, pne
+
+AT = 1_800_000_000.5
+BASE = 1_800_000_000 * 2**20
+OUTCOME = Outcome(AT, "set_back", EntityId("server.test"), None, Result.SUCCESS)
+
+
+@pytest.fixture
+async def store(place: Location) -> AsyncIterator[ServerStore]:
+    store = ServerStore.open(place)
+    await store.add_entities([new(GW1, Kind.GATEWAY), new(pne(1))])
+    yield store
+    await store.close()
+
+
+async def reading(store: ServerStore, number: int) -> int:
+    await store.add_reading(pne(1), GW1, number.to_bytes(12, "big"), "{}", "e2e", AT)
+    return await store.last_reading_number()
+
+
+async def test_all_numbers_go_on_beyond(store: ServerStore) -> None:
+    assert await reading(store, 1) == 1
+    await store.establish(establishment(PN1, GW1, pne(1)))
+    await store.register_sender(pne(1), None)
+    before = await store.network(PN1)
+    assert before is not None
+
+    assert await store.set_back(OUTCOME) == BASE
+    assert await store.last_reading_number() == BASE
+    assert await reading(store, 2) == BASE + 1
+    network = await store.network(PN1)
+    assert network is not None
+    assert network.version == BASE
+    assert (await store.register_sender(pne(1), None)).run == 1_800_000_000 - rules.RUNS_SINCE + 1
+    await store.keep_push(KeptPush(0, bytes(8), pne(1), "hello", AT, AT + 10))
+    assert [one.number for one in await store.pushes_for(pne(1), AT)] == [BASE + 1]
+    await store.record([Outcome(AT, "later", GW1, None, Result.SUCCESS)])
+    assert [one.event for one in await store.audit(None, 2)] == ["later", "set_back"]
+    assert (await store.ended_after(None))[0] == BASE + 1
+
+
+async def test_again_in_the_same_second_goes_on_too(store: ServerStore) -> None:
+    first = await store.set_back(OUTCOME)
+    assert await reading(store, 1) == first + 1
+    second = await store.set_back(OUTCOME)
+    assert second > first + 1
+    assert await reading(store, 2) == second + 1
+
+
+async def test_an_empty_store_goes_on(store: ServerStore) -> None:
+    assert await store.set_back(OUTCOME) == BASE
+    assert await store.last_reading_number() == BASE
+    assert await store.readings(BASE, 10) == []
+
+
+async def test_a_time_before_what_is_stored_changes_nothing(store: ServerStore) -> None:
+    await store.record([Outcome(AT + 1, "newer", GW1, None, Result.SUCCESS)])
+    with pytest.raises(BadInput) as caught:
+        await store.set_back(OUTCOME)
+    assert caught.value.code == "bad_time"
+    assert await reading(store, 1) == 1
+
+
+async def test_another_process_on_postgresql_is_in_the_way() -> None:
+    url = databases().emptied()
+    one, other = ServerStore.open(url), ServerStore.open(url)
+    with pytest.raises(Conflict) as caught:
+        await one.set_back(OUTCOME)
+    assert caught.value.code == "server_running"
+    await other.close()
+    assert await one.set_back(OUTCOME) == BASE
+    await one.close()
+
+
+def test_numbers_last_until_2242_and_stay_exact() -> None:
+    assert rules.number(7, rules.LAST_SECOND) < 2**53
+    assert rules.number(2**60, AT) == 2**60 + 1
+    assert rules.run(2**31, AT) == 2**31 + 1
+    assert 0 < rules.run(0, AT) < 2**32
