@@ -83,6 +83,17 @@ def test_workers_serve_as_one(site: Site) -> None:
     assert {one["id"]: one["connected"] for one in site.ask("gateway", "list")["items"]} == dict.fromkeys(
         GATEWAYS, True
     )
+    up = site.ask("server", "status")
+    assert [one["condition"] for one in up["processes"]] == ["up"] * 3
+    assert {one["pid"] for one in up["processes"]} == {one.pid for one in workers}
+    assert sorted(name for one in up["processes"] for name in one["gateways"]) == sorted(GATEWAYS)
+    assert (up["sessions"], up["gateways"], up["devices"], up["last_reading"]) == (6, 3, 3, 0)
+    assert (up["bus"], up["store"]["trouble"]) == ({"url": site.nats.url, "connected": True}, None)
+    assert all(0 < one["disk_free"] < one["disk_size"] for one in up["processes"])
+    assert all(abs(one["clock_ahead"]) < 5 for one in up["processes"])
+    shown = site.call("server", "status", *site.data)
+    assert "3 provisioned, 3 connected" in shown
+    assert all(str(one.pid) in shown for one in workers)
     busy = [one for one in workers if len(one.net_connections("tcp")) > 0]
     busy[-1].kill()
     for number in range(5):

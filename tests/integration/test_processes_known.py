@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from cpns.admin.api import create_app
@@ -18,6 +19,7 @@ from cpns.service import processes as known
 from cpns.service.siblings import collecting_warnings
 from cpns.service.system import StoreClock, SystemClock
 from tests.support.processes import Wrong, processes, start
+from tests.support.stores import started
 from tests.support.world import FAST, SERVER, World, push_of, until
 
 ALICE = EntityId("alice")
@@ -198,3 +200,48 @@ async def asked(world: World, path: str, method: str = "GET") -> tuple[int, Any,
     async with httpx.AsyncClient(transport=transport, base_url="http://cpns/api/v1") as client:
         answer = await client.request(method, path)
     return answer.status_code, answer.json(), warnings_of(answer)
+
+
+async def test_status_tells_of_each_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with processes(tmp_path, 2, off=(0.0, 60.0)) as (nats, (one, other)):
+        await one.start_gateway("gw-1")
+        await other.provision(other.kinds.PNE, "alice")
+        for world, gateways in ((one, [["gw-1"], []]), (other, [[], ["gw-1"]])):
+            status, up, warned = await asked(world, "/status")
+            assert (status, warned) == (200, [])
+            assert [each["condition"] for each in up["processes"]] == ["up", "up"]
+            assert [each["here"] for each in up["processes"]] == [True, False]
+            assert [each["gateways"] for each in up["processes"]] == gateways
+            assert (up["sessions"], up["gateways"], up["devices"]) == (1, 1, 1)
+            assert up["bus"] == {"url": nats.url, "connected": True}
+        _, up, _ = await asked(one, "/status")
+        assert [round(each["clock_ahead"], -1) for each in up["processes"]] == [0, 60]
+        nats.stop()
+        await until(lambda: not one.siblings.connected, 10)  # type: ignore[union-attr]
+        _, up, warned = await asked(one, "/status")
+        assert [each["condition"] for each in up["processes"]] == ["up", "unasked"]
+        assert [each["sessions"] for each in up["processes"]] == [1, None]
+        assert up["bus"]["connected"] is False
+        assert warned
+        monkeypatch.setattr("cpns.domain.process.GONE_SECONDS", -1.0)  # nobody says anything any more
+        _, up, warned = await asked(one, "/status")
+        assert [each["condition"] for each in up["processes"]] == ["up", "silent"]
+        offline = Admin(SERVER, one.store, one.provisioning, None, one.clock)
+        assert [each.condition for each in (await offline.status()).processes] == ["silent", "silent"]
+
+
+async def test_status_tells_what_is_up_while_the_store_is_away(tmp_path: Path) -> None:
+    server = started()
+    try:
+        with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE cpns TEMPLATE template0 ENCODING 'UTF8'")
+        one = World(tmp_path, server.url("cpns"))
+        await one.start_server()
+        server.halt()
+        status, up, _ = await asked(one, "/status")
+        assert status == 200
+        assert (up["running"], up["devices"], len(up["processes"])) == (True, None, 1)
+        assert "failed" in up["store"]["trouble"]
+        await one.close()
+    finally:
+        server.stop()

@@ -424,7 +424,11 @@ async def test_a_device_that_is_there_is_reached_and_revoked_at_once(live: Live)
     pong = await told(await live.client.post("/devices/pne-1/ping"))
     assert 0 < pong["seconds"] < 5
     status = await told(await live.client.get("/status"))
+    (process,) = status.pop("processes")
+    assert (process["condition"], process["here"], process["gateways"]) == ("up", True, ["gw-1"])
+    assert status.pop("store") == {"name": str(live.world.place), "trouble": None}
     expected = {"id": SERVER, "running": True, "sessions": 2, "gateways": 1, "devices": 1, "last_reading": 0}
+    expected["bus"] = None
     assert status == expected | {"listening": list(live.world.address)}
     shown = await told(await live.client.get("/devices/pne-1"))
     assert (shown["connected"], shown["last_result"], shown["last_via"]) == (True, "success", "gw-1")

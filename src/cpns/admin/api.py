@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from cpns.admin import cm_api, group_api, network_api, problems
 from cpns.admin import models as m
 from cpns.admin import provisioning_models as pm
+from cpns.admin import status_models as sm
 from cpns.admin.service import Admin
 from cpns.admin.warned import Warned
 from cpns.domain.inventory import Kind, StoredReading
@@ -163,17 +164,8 @@ def _add_rest(router: APIRouter, admin: Admin) -> None:
         return JSONResponse(page.model_dump())
 
     @router.get("/status")
-    async def status() -> m.Status:
-        found = await admin.status()
-        return m.Status(
-            id=found.server_id,
-            running=found.sessions is not None,
-            sessions=found.sessions,
-            listening=found.listening,
-            gateways=found.gateways,
-            devices=found.devices,
-            last_reading=found.last_reading,
-        )
+    async def status() -> sm.Status:
+        return sm.Status.of(await admin.status())
 
 
 async def _lines(readings: AsyncIterator[StoredReading]) -> AsyncIterator[str]:

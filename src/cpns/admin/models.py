@@ -428,15 +428,3 @@ class Exposure(BaseModel):
     networks: list[str]
     devices: list[Held]
     cm_devices: list[CmDevice]
-
-
-class Status(BaseModel):
-    """A server at a glance; `sessions`, and host and port where it listens, are null where it does not run."""
-
-    id: str
-    running: bool
-    sessions: int | None
-    listening: tuple[str, int] | None
-    gateways: int
-    devices: int
-    last_reading: int

@@ -15,7 +15,8 @@ from cpns.domain.given import text_to_say
 from cpns.domain.inventory import Entity, KeptPush, Kind, Outcome, State, StoredReading
 from cpns.domain.network import Waiting
 from cpns.domain.presence import Fact
-from cpns.errors import Conflict, NotFound, Refused, Unavailable
+from cpns.domain.process import Seen, seen
+from cpns.errors import Conflict, NotFound, Refused, StoreFails, Unavailable
 from cpns.ids import EntityId
 from cpns.ports import Clock, Store
 from cpns.server.gateways import Gateways
@@ -42,14 +43,30 @@ NOUNS: Final = {Kind.PNE: "device", Kind.GATEWAY: "gateway"}
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A server at a glance; `sessions`, and host and port where it listens, are None where it does not run."""
+    """A server at a glance.
+
+    Attributes:
+        running: whether it runs here.
+        listening: host and port.
+        store: what it is called; `trouble` is what fails in it.
+        bus: where the processes reach each other, and whether that is there; None: there is none.
+        counts: of gateways and devices, and the number of the newest reading; None where the store is away.
+    """
 
     server_id: EntityId
-    sessions: int | None
+    running: bool
     listening: tuple[str, int] | None
-    gateways: int
-    devices: int
-    last_reading: int
+    store: str
+    trouble: str
+    bus: tuple[str, bool] | None
+    counts: tuple[int, int, int] | None
+    processes: list[Seen]
+
+    @property
+    def sessions(self) -> int | None:
+        """Those of all processes that could be asked; None where none could."""
+        known = [one.work.sessions for one in self.processes if one.work is not None]
+        return sum(known) if known else None
 
 
 class Admin:
@@ -85,14 +102,16 @@ class Admin:
 
     async def status(self) -> Status:
         """Return the server at a glance."""
-        return Status(
-            self.server_id,
-            None if self._server is None else await self._server.overview.sessions(),
-            None if self._server is None else self._server.listening,
-            len(await self._store.entities(Kind.GATEWAY)),
-            len(await self._store.entities(Kind.PNE)),
-            await self._store.last_reading_number(),
-        )
+        counts = None
+        with contextlib.suppress(StoreFails):  # what is up is told all the same
+            kinds = [len(await self._store.entities(kind)) for kind in (Kind.GATEWAY, Kind.PNE)]
+            counts = (kinds[0], kinds[1], await self._store.last_reading_number())
+        server, store = self._server, (self._store.name, self._store.trouble)
+        if server is not None:
+            processes = await server.overview.processes()
+            return Status(self.server_id, True, server.listening, *store, server.overview.bus(), counts, processes)
+        now, rows = await self._store.processes()
+        return Status(self.server_id, False, None, *store, None, counts, [seen(one, now) for one in rows])
 
     # entities
 

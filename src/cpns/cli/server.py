@@ -165,6 +165,19 @@ def set_back(
 
 
 @app.command()
+def status(data: Data, output: Print = Output.TABLE) -> None:
+    """Tell what is up: each process with its gateways, clock and disk, the store, the bus, and how many there are.
+
+    A process that is there and can't be asked is shown with "?", and why in a warning.
+
+    Example: cpns server status
+    """
+    from cpns.cli.status import status as show
+
+    show(data, output)
+
+
+@app.command()
 def tail(
     data: Data,
     device: Annotated[str | None, typer.Option("--device", help="Of this device alone.", show_default=False)] = None,

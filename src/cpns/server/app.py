@@ -114,7 +114,7 @@ class Server:
             *(random, config.policy, self._admitted, self.refusals, self._hosts, self.clones.waits),
         )
         self.exceeded = Exceeded()
-        self.overview = Overview(self.sessions, self.pnes, self.exceeded, clock, self._siblings)
+        self.overview = Overview(*here, self.pnes, self.exceeded, clock, self._siblings, config.data)
         self.revocations = Revocations(
             *(store, *here, self.networks, self._presences, clock, self._authentication.revoked, self._siblings)
         )

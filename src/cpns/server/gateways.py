@@ -59,6 +59,11 @@ class Gateways:
         self._siblings.serve("gateway silent", self._silent_here)
         self._siblings.serve("gateway store fails", self._store_fails_here)
 
+    @property
+    def connected(self) -> tuple[EntityId, ...]:
+        """Those that are connected here, by ID."""
+        return tuple(sorted(self._connected))
+
     def __contains__(self, gateway: object) -> bool:
         return gateway in self._connected
 

@@ -128,12 +128,16 @@ class Processes:
             with suppress(UserError):  # else its time runs out there
                 await self._store.leaves(self.name)
 
-    async def all(self) -> tuple[float, list[Process]]:
-        """Return what the store's clock says, and all processes that were there lately, this one first."""
-        if not self.others:
-            return self._clock.now(), [replace(self._own, seen_at=self._clock.now())]
-        now, rows = await self._store.processes()
-        return now, sorted(rows, key=lambda one: one.process_id != self.name)
+    async def all(self) -> tuple[float, Process, list[Process]]:
+        """Return what the store's clock says, this process, and the others that were there lately.
+
+        While the store is away, they are those that were there when it went.
+        """
+        if self.others:
+            with suppress(UserError):
+                now, rows = await self._store.processes()
+                return now, self._own, [one for one in rows if one.process_id != self.name]
+        return self._clock.now(), self._own, list(self._there)
 
     async def _say(self) -> None:
         asked = self._clock.of_machine()

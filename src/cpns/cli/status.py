@@ -1,0 +1,51 @@
+"""What ``cpns server status`` prints."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from cpns.cli import output as o
+from cpns.cli import talk
+from cpns.cli.options import Output
+
+_UNKNOWN: Final = "?"
+_CONDITIONS: Final = {"up": "up", "unasked": "up, can't be asked"}
+_COLUMNS: Final = (*("machine", "process", "", "listens at", "up for", "clock", "sessions", "gateways", "disk free"),)
+
+
+def status(data: Path, output: Output) -> None:
+    """Print the server at a glance, and each of its processes."""
+    found = talk.get(data, "/status")
+    if output is Output.JSON:
+        o.print_json(found)
+        return
+    store, bus, processes = found["store"], found["bus"], found["processes"]
+    connected = sum(len(one["gateways"] or ()) for one in processes)
+    o.print_fields(
+        {
+            "server": found["id"] + ("" if found["running"] else ", does not run here"),
+            "store": f"{store['name']}: {store['trouble'] or 'works'}",
+            "bus": None if bus is None else f"{bus['url']}: {'works' if bus['connected'] else 'away'}",
+            "gateways": f"{_known(found['gateways'])} provisioned, {connected} connected",
+            "devices": f"{_known(found['devices'])} provisioned",
+            "sessions": _known(found["sessions"]),
+            "last reading": _known(found["last_reading"]),
+        }
+    )
+    if processes:
+        print()
+        o.print_table(_COLUMNS, map(_row, processes))
+
+
+def _known(value: object) -> object:
+    return _UNKNOWN if value is None else value
+
+
+def _row(one: dict[str, Any]) -> tuple[object, ...]:
+    condition = _CONDITIONS.get(one["condition"]) or f"silent for {talk.age_of(one['seen_at'])}"
+    free, size = one["disk_free"], one["disk_size"]
+    return (
+        *(one["host"], one["pid"], "this one" if one["here"] else condition, one["listening"]),
+        *(talk.age_of(one["started_at"]), f"{one['clock_ahead']:+.1f} s"),
+        *(_known(one["sessions"]), _known(one["gateways"])),
+        _UNKNOWN if free is None else f"{free / 1e9:.1f} of {size / 1e9:.1f} GB",
+    )
