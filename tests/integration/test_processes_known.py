@@ -105,8 +105,9 @@ async def test_a_revocation_waits_until_the_other_process_has_found_it(tmp_path:
     alone = (0, 1) if how == "without NATS" else ()
     async with processes(tmp_path, 2, alone=alone, off=(off, 0.0)) as (nats, (one, other)):
         gateway = await one.start_gateway("gw-1")
-        for name in ("alice", "bob"):
+        for name in ("alice", "bob", "carol"):
             await one.joined_pne(name, gateway, **FAST)
+        (pn,) = await one.store.networks()
         if not alone:
             nats.stop()
             await until(lambda: not other.siblings.connected, 10)  # type: ignore[union-attr]
@@ -116,6 +117,8 @@ async def test_a_revocation_waits_until_the_other_process_has_found_it(tmp_path:
         assert one.server.sessions.with_peer(EntityId("bob")) is not None
         await admin(other).settle(EntityId("bob"), "gw-9", None, allow_unknown_gateway=True)
         assert one.server.sessions.with_peer(EntityId("bob")) is None
+        await admin(other).networks.expel(pn.network.pn_id, ["carol"])
+        assert one.server.sessions.with_peer(EntityId("carol")) is None
         assert warned  # what the other process's gateway was not told of
         assert not [said for said in warned if "confirmed" in said]
 

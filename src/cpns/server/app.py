@@ -8,11 +8,10 @@ from typing import Final
 
 from cpns.crypto.schedule import Profile
 from cpns.domain.group import ChangedGroup
-from cpns.domain.inventory import Kind, State
 from cpns.domain.membership import Actor, Role
 from cpns.domain.network import Admitted, Network
 from cpns.domain.presence import Fact
-from cpns.errors import NoAnswer, NotFound, Refused, Result, StoreFails, Unavailable, UserError
+from cpns.errors import NoAnswer, Refused, Result, StoreFails, Unavailable, UserError
 from cpns.ids import EntityId
 from cpns.ports import Randomness, Store, Vault
 from cpns.ports.siblings import Bus
@@ -28,6 +27,7 @@ from cpns.server.networks import Networks
 from cpns.server.overview import Overview
 from cpns.server.pnes import Pnes
 from cpns.server.revocations import LOOK_SECONDS, Revocations
+from cpns.server.unreached import Unreached
 from cpns.service.authentication import Authentication, GatewayPeer
 from cpns.service.background import Background
 from cpns.service.cm import CmDevices
@@ -105,6 +105,7 @@ class Server:
         here = (self.sessions, self.gateways)
         self.networks = Networks(store, *here, self._presences, clock, self._siblings, self.clones.ask)
         self.groups = Groups(store, *here, self.pnes, clock, random, vault, self._siblings, config.max_groups)
+        self._unreached = Unreached(store, self.sessions, self.gateways)
         self.group_pages = GroupPages(store, self.sessions)
         self.messages = GroupMessages(store, self.groups, *here, self.pnes, clock, self._siblings)
         self.pushes = Pushes(store, clock, random, self._push, self._siblings)
@@ -334,47 +335,10 @@ class Server:
                 "asleep", f"{pne_id} does not answer its gateway ({error.reason}): asleep or out of reach."
             ) from error
         except NoAnswer as error:
-            raise await self._not_reached(pne_id, error.reason) from error
+            raise await self._unreached.told(pne_id, error.reason) from error
         if self.pnes.here(pne_id) is not None:
             self._presences.heard(pne_id)
         return _text_of(answer)
-
-    async def _not_reached(self, pne_id: EntityId, reason: str) -> NotFound | Unavailable:
-        """Return what an operator is told of a PNE that did not answer."""
-        if reason == "other_processes_away":
-            return Unavailable(
-                "other_processes_away",
-                f"{pne_id} is not behind this process, and not all others can be asked: see `cpns server status`.",
-            )
-        if reason == "connection_gone":
-            return Unavailable("gateway_away", f"The gateway of {pne_id} lost its uplink meanwhile: try again.")
-        if reason != "no_session":
-            return await self._silent(pne_id) or Unavailable("asleep", f"No answer from {pne_id} ({reason}).")
-        session = self.sessions.with_peer(pne_id)
-        if session is not None and session.via is not None:
-            return Unavailable("gateway_away", f"The gateway {session.via} of {pne_id} is not connected.")
-        return await self._not_established(pne_id)
-
-    async def _silent(self, pne_id: EntityId) -> Unavailable | None:
-        """Return what an operator is told where the uplink of a PNE's gateway is the hop that is silent."""
-        entity = await self.store.entity(pne_id)
-        via = None if entity is None else entity.last_via
-        seconds = None if via is None else await self.gateways.silent(via)
-        if seconds is None:
-            return None
-        said = f"The uplink of gateway {via} is silent for {seconds:.0f} s: it connects anew within half a minute"
-        return Unavailable("uplink_silent", f"{said}, if it runs and can reach this server. See `cpns explain`.")
-
-    async def _not_established(self, pne_id: EntityId) -> NotFound | Unavailable:
-        entity = await self.store.entity(pne_id)
-        if entity is None or entity.kind is not Kind.PNE:
-            return NotFound("unknown_entity", f"There is no device {pne_id}: see `cpns device list`.")
-        if entity.state is State.REVOKED:
-            return Unavailable("not_established", f"{pne_id} is revoked: it has no session, and gets none.")
-        why = f"last: {entity.last_reason or 'never seen'}"
-        return Unavailable(
-            "not_established", f"{pne_id} has no session with this server ({why}): start it, then try again."
-        )
 
     async def _push(self, pne_id: EntityId, push: application.Push) -> str:
         return await self.send(pne_id, application.INBOX_PATH, application.encode_push(push))

@@ -15,13 +15,13 @@ from cpns.domain.presence import Fact
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, Store
-from cpns.ports.siblings import Siblings
+from cpns.ports.siblings import Answers, Siblings
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.service.background import Background
 from cpns.service.places import places
 from cpns.service.presence import Presences
 from cpns.service.sessions import begun_at
-from cpns.service.siblings import Alone, ask_about
+from cpns.service.siblings import Alone, ask_about, warn
 from cpns.session.table import Session, Sessions
 from cpns.shares.noted import by
 from cpns.transport.endpoint import Link
@@ -120,7 +120,10 @@ class Networks:
         """Put members out; when this returns their sessions are gone, here and at the PN GW if that can be reached."""
         rule = partial(membership.expel, actor=actor, whom=whom, at=self._clock.now())
         edited = await self._edit(pn_id, whom, rule, actor)
-        await self._ended(edited, edited.edit.gone, Change.EXPELLED, tell_them=True)
+        answers = await self._ended(edited, edited.edit.gone, Change.EXPELLED, tell_them=True)
+        if actor.role is Role.OPERATOR and answers is not None:
+            for one in await self._siblings.all_have(answers):
+                warn(f"{one} has not confirmed that they are out: it does so before it takes anything more.")
 
     async def release(self, pn_id: PnId, actor: Actor) -> None:
         """End a PN, and with it the sessions of its members."""
@@ -273,8 +276,14 @@ class Networks:
         ]
         await asyncio.gather(*tell)
 
-    async def _ended(self, edited: Edited, gone: Sequence[EntityId], change: Change, *, tell_them: bool) -> None:
-        """End the sessions of PNEs that are members no longer, and tell whom it concerns."""
+    async def _ended(
+        self, edited: Edited, gone: Sequence[EntityId], change: Change, *, tell_them: bool
+    ) -> Answers | None:
+        """End the sessions of PNEs that are members no longer, and tell whom it concerns.
+
+        Returns:
+            What other processes answered, where these were asked.
+        """
         sessions = [one for pne in gone if (one := self._sessions.with_peer(pne)) is not None]
         links = [self._gateways.link(session.via) for session in sessions]
         for session in sessions:
@@ -287,6 +296,7 @@ class Networks:
         ]
         vias = {session.peer_id: session.via for session in sessions}
         out = [pne for pne in gone if pne not in vias]
+        answers = None
         if out:
             about = [edited.after.pn_id, edited.after.version, int(change)] if tell_them else None
             answers = await self._siblings.ask("members out", [out, about])
@@ -298,6 +308,7 @@ class Networks:
                 concerned.setdefault(via, []).append(pne)
         tell = [self._tell(edited.after, gateway, change, about) for gateway, about in concerned.items()]
         await asyncio.gather(*own, *tell)
+        return answers
 
     async def _tell(self, network: Network, gateway: EntityId, change: Change, about: Sequence[EntityId]) -> None:
         for notice in _notices(network, change, about):
