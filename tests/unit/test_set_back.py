@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cpns.domain import set_back as rules
-from cpns.domain.inventory import Kind, KeptPush, Outcome
+from cpns.domain.inventory import KeptPush, Kind, Outcome
 from cpns.errors import BadInput, Conflict, Result
 from cpns.ids import EntityId
 from cpns.store.server_store import ServerStore
