@@ -184,7 +184,7 @@ async def test_members_are_put_out_and_networks_switched_across_processes(site: 
 async def test_a_process_that_ends_loses_its_connections_alone(site: Site) -> None:
     """Its PN GWs go to another, with all their PNEs in one SETUP; what is sent meanwhile is stored once."""
     nats, (one, other) = site
-    gateway = await one.start_gateway("gw-1", kept=True, more_servers=(other.address,))
+    gateway = await one.start_gateway("gw-1", kept=True, more_servers=(other.address,), server_order=True)
     pnes = [await one.joined_pne(f"pne-{number}", gateway, **FAST) for number in range(4)]
     for pne in pnes:
         await pne.send(pne.next_reading({"n": 1}))

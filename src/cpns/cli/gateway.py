@@ -30,6 +30,14 @@ Server = Annotated[
     str,
     flag("gateway", "--server", "HOST:PORT of the server; of all its processes, with commas.", show_default=False),
 ]
+ServerOrder = Annotated[
+    bool,
+    flag(
+        "gateway",
+        "--server-order/--no-server-order",
+        "Prefer the processes in the order of --server; else gateways spread over them.",
+    ),
+]
 Key = Annotated[Path, flag("gateway", "--key", "File (mode 0600) with the credential.", show_default=False)]
 Pans = Annotated[
     list[str] | None,
@@ -156,6 +164,7 @@ def run(
     server: Server,
     key: Key,
     config: Annotated[Path | None, config("gateway")] = None,
+    server_order: ServerOrder = False,
     pan: Pans = None,
     secure_pan: SecurePans = None,
     data: Keep = None,
@@ -180,6 +189,8 @@ def run(
     """Run a gateway until SIGTERM or Ctrl-C.
 
     Example: cpns gateway run --server 192.0.2.1:5683 --key gw-1.key --pan 0.0.0.0:5683 --data ./gw
+
+    Example: cpns gateway run --server 192.0.2.1:5683,192.0.2.2:5683 --server-order --key gw-1.key --pan 0.0.0.0:5683
     """
     from cpns.cli.private import credential_of
     from cpns.cli.run_gateway import run_gateway
@@ -204,6 +215,7 @@ def run(
         hold=hold,
         take_over=take_over,
         more_servers=tuple(more_servers),
+        server_order=server_order,
         trace=trace,
     )
     raise typer.Exit(run_gateway(settings, credential.eukey, control))

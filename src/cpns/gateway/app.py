@@ -114,7 +114,8 @@ class Gateway:
             watch=watch,
             requests=bounds.OF_SERVER,
         )
-        self.uplink = Uplink(config, self._upward, uplink_sessions, clock, random, claim, self._learn)
+        of_server = (self._upward, uplink_sessions, clock, random, claim, self._learn)
+        self.uplink = Uplink(config, *of_server, is_idle=lambda: not any(len(pan.setup) for pan in self.pans))
         self.pans = [self._pan(pan, clock, random, watch) for pan in config.pans]
         self.trouble = Trouble(config, self.uplink, store)
         self.networks = Networks(config, self.uplink, self.members, self.members.way_to, self._expel)
@@ -167,6 +168,7 @@ class Gateway:
                 raise not_had(pan.config.host, pan.config.port, error, "--pan") from error
         self.bound = bound
         self._work.start(self.uplink.stay())
+        self._work.start(self.uplink.come_back())
         self._work.start(self._sweep())
         if self.config.announce:
             for pan in self.pans:

@@ -35,6 +35,7 @@ class GatewayConfig:
         hold: seconds that a message of a PNE is kept while the uplink is away.
         mode: what it says it runs as; BOTH in a device that is a PNE too.
         more_servers: host and port of other processes of the server, tried in turn where one is away.
+        server_order: whether they are preferred in that order; else gateways spread over them by their IDs.
         take_over: whether it serves the PN of another PN GW when it is asked to (PN GW switching).
     """
 
@@ -61,4 +62,5 @@ class GatewayConfig:
     take_over: bool = True
     mode: Mode = Mode.PN_GW
     more_servers: tuple[tuple[str, int], ...] = ()
+    server_order: bool = False
     trace: Path | None = None

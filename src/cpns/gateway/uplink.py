@@ -5,24 +5,25 @@ import contextlib
 import logging
 import random as jitter
 import ssl
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from cpns.crypto.local_eukey import gateway_prk
 from cpns.crypto.secret import Secret
 from cpns.errors import CpnsError, NoAnswer, Refused, Result
 from cpns.gateway.claim import Claim
 from cpns.gateway.config import GatewayConfig
+from cpns.gateway.servers import Address, Servers
 from cpns.ports import Clock, Randomness
 from cpns.service.sessions import session_of
 from cpns.session.table import Session, Sessions
 from cpns.shares.noted import by
 from cpns.transport.address import at
 from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link
-from cpns.transport.errors import STORE_FAILS_REASON, Answer
+from cpns.transport.errors import STORE_FAILS_REASON, UNIFORM_REFUSAL, Answer
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
+from cpns.transport.uplink import is_reachable
 from cpns.wire import application
 
 _log = logging.getLogger("cpns.gateway")
@@ -33,6 +34,9 @@ PING_SECONDS: Final = 3.0
 """What the server has to answer a `/ping` on an uplink that is silent; no more than the silence before it."""
 PINGS: Final = 2
 """Those without an answer after which the uplink is given up."""
+RETURN_SECONDS: Final = 60.0
+"""Seconds, up to twice as many, after which a server that is preferred is looked for again."""
+LET_GO_SECONDS: Final = 2.0
 LONGEST_REFUSED = 300.0
 """The longest pause where the server goes on refusing our proof; eleven refusals in a row lead there."""
 
@@ -91,6 +95,7 @@ class Uplink:
         sessions: the sessions of that endpoint.
         claim: proves this PN GW.
         prepare: is awaited when a session stands, before it serves anybody.
+        is_idle: tells whether no SETUP runs.
     """
 
     def __init__(
@@ -102,6 +107,7 @@ class Uplink:
         random: Randomness,
         claim: Claim,
         prepare: Callable[["Standing"], Awaitable[None]],
+        is_idle: Callable[[], bool] = lambda: True,
     ) -> None:
         self._config = config
         self._endpoint = endpoint
@@ -110,15 +116,16 @@ class Uplink:
         self._random = random
         self._claim = claim
         self._prepare = prepare
-        self._servers = deque([(config.server_host, config.server_port), *config.more_servers])
+        self._is_idle = is_idle
+        self._servers = Servers(config)
+        self._connecting = asyncio.Lock()
+        self._proving: Link | None = None
         self._renews = asyncio.Event()
         self._standing: Standing | None = None
         self._stands = asyncio.Event()
         self._lost = asyncio.Event()
         self._gone_at = clock.monotonic()
         self.last_refusal = ""
-        self._tried: dict[str, str] = {}
-        """Why there was no uplink at which server, since all of them were told."""
 
     @property
     def standing(self) -> Standing | None:
@@ -173,17 +180,13 @@ class Uplink:
             pause = min(pause * 2, longest)
 
     def _failed(self, reason: str) -> None:
-        """There is no uplink at the first of the servers: try the next one; say so when all were tried."""
+        """There is no uplink at this server: try the next one; say so when all were tried."""
         self.last_refusal = reason
         hint = what_to_do(self._config.tls, reason)
-        self._tried[at(*self._servers[0])] = f"{reason}: {hint}" if hint else reason
-        self._servers.rotate(-1)
-        if len(self._tried) < len(self._servers):
-            return
-        told = "; ".join(f"at {where}: {why}" for where, why in sorted(self._tried.items()))
-        self._tried.clear()
-        said = "no uplink to %s %s; trying on"
-        _log.warning(said, self._config.server_id, told, extra=by(self._config.server_id, state="uplink"))
+        told = self._servers.failed(f"{reason}: {hint}" if hint else reason)
+        if told is not None:
+            said = "no uplink to %s %s; trying on"
+            _log.warning(said, self._config.server_id, told, extra=by(self._config.server_id, state="uplink"))
 
     def lost(self, link: Link) -> None:
         """The connection is gone."""
@@ -200,18 +203,30 @@ class Uplink:
             standing.link.close()
 
     async def _connect(self) -> None:
+        async with self._connecting:
+            if self._standing is None:
+                server = self._servers.present
+                self._stand(server, await self._prove(await self._link_to(server)))
+
+    async def _link_to(self, server: Address) -> Link:
         config = self._config
         tls = ssl.create_default_context(cafile=config.tls_ca) if config.tls else None
         async with asyncio.timeout(config.answer_timeout):  # not for as long as the kernel would try
-            link = await self._endpoint.connect(*self._servers[0], tls)
+            link = await self._endpoint.connect(*server, tls)
         self._endpoint.name(link, config.server_id)
+        return link
+
+    async def _prove(self, link: Link) -> Standing:
+        """Authenticate (7.5.5) at *link*, and learn what was missed. Where that fails it is closed."""
         kid = self._sessions.reserve((self._random(1) for _ in range(64)), b"")
+        self._proving = link
         try:
             established, key = await self._claim.prove(link, kid)
         except CpnsError:
             link.close()
             raise
         finally:
+            self._proving = None
             self._sessions.release([kid])
         session = session_of(established, self._clock.monotonic())
         self._sessions.add(session)
@@ -223,14 +238,65 @@ class Uplink:
             self._sessions.remove(session)
             link.close()
             raise
+        return standing
+
+    def _stand(self, server: Address, standing: Standing) -> None:
         self._standing = standing
         self._stands.set()
         self.last_refusal = ""
-        self._tried.clear()
-        _log.info("uplink to %s stands", config.server_id, extra=by(config.server_id, state="uplink"))
+        self._servers.did(server)
+        _log.info("uplink to %s stands", self._config.server_id, extra=by(self._config.server_id, state="uplink"))
+
+    # coming back to the server that it prefers
+
+    async def come_back(self) -> None:
+        """Go back to a server that is preferred, when that can be reached again and no SETUP runs, until cancelled."""
+        pause = RETURN_SECONDS
+        while True:
+            await asyncio.sleep(pause * jitter.uniform(1.0, 2.0))  # noqa: S311  # spreads load, hides nothing
+            pause = RETURN_SECONDS
+            for server in self._servers.better:
+                older = self._standing
+                if older is None or not self._is_idle() or not await is_reachable(*server, self._config.answer_timeout):
+                    continue
+                pause = await self._told_to_wait(older)
+                if not pause:
+                    await self._go_to(server, older)
+                    pause = RETURN_SECONDS
+                break
+
+    async def _told_to_wait(self, standing: Standing) -> float:
+        """Return how many seconds the server that we are at wants us to wait before we may go; 0: we may."""
+        how: dict[str, Any] = {"timeout": self._config.answer_timeout, "session": standing.session}
+        try:
+            answer = await standing.link.exchange(application.REBALANCE_PATH, b"", **how)
+        except NoAnswer:
+            return RETURN_SECONDS
+        return 0.0 if answer.ok else answer.max_age or RETURN_SECONDS  # an older server knows no such resource
+
+    async def _go_to(self, server: Address, older: Standing) -> None:
+        """Set up at *server* before we let go of *older*, whose link carries what the PNEs say until then."""
+        async with self._connecting:
+            if self._standing is not older or not self._is_idle():
+                return
+            try:
+                link = await self._link_to(server)
+                self._stands.clear()  # a SETUP waits for the new one
+                self._sessions.remove(older.session)  # else the server would take us for two
+                self._stand(server, await self._prove(link))
+            except (OSError, CpnsError) as error:
+                _log.info("can't go back to %s: %s", at(*server), error, extra=by(self._config.server_id))
+                if self._standing is older:
+                    self._sessions.add(older.session)
+                    self._stands.set()
+                return
+        await asyncio.sleep(LET_GO_SECONDS)  # what is under way there comes to its end
+        older.link.close()
 
     def challenged(self, inbound: Inbound) -> Answer:
         """See `Claim.challenged`."""
+        if inbound.link != self._proving:
+            return UNIFORM_REFUSAL
         return self._claim.challenged(inbound)
 
     def renew(self) -> None:
@@ -240,16 +306,20 @@ class Uplink:
 
     async def _watch(self) -> None:
         """Return when the connection is gone, its session worn out, or the server silent."""
-        standing = self._standing
-        while standing is not None and not standing.link.closed:
+        while (standing := self._standing) is not None and not standing.link.closed:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, self._config.keepalive - standing.link.silence)):
                     await self._lost.wait()
-                    return
+                    if self._standing is standing:
+                        return
+                    self._lost.clear()
+            if self._standing is not standing:
+                continue
             worn_out = self._clock.monotonic() - standing.session.since > self._config.session_age
             if worn_out or sent(standing.session) > MESSAGE_LIMIT:
                 return
-            if standing.link.silence >= self._config.keepalive and not await self._answers(standing):
+            silent = standing.link.silence >= self._config.keepalive
+            if silent and not await self._answers(standing) and self._standing is standing:
                 return
 
     async def _answers(self, standing: Standing) -> bool:

@@ -208,13 +208,8 @@ class Server:
         peer = self.gateways.peer(source, inbound.link) or await self.cm.begin(source, inbound.link)
         if peer is None:
             return UNIFORM_REFUSAL
-        if inbound.path == application.PING_PATH:
-            return Answer(Code.CHANGED)
-        if inbound.path == application.STATUS_PATH:
-            peer.says(application.decode_text(inbound.payload))
-            return Answer(Code.CHANGED)
         if inbound.path != CPNS_PATH:
-            raise Refused(Result.NOT_ALLOWED, "no_such_resource")
+            return self.gateways.answer(peer, inbound)
         request = codec.decode(inbound.payload, *_FROM_GATEWAY)
         if isinstance(request, m.GatewaySetupRequest):
             return Answer(Code.CHANGED, codec.encode(await self._setup(request, peer, inbound.link)))

@@ -4,10 +4,11 @@ A PN GW is connected to one process of the server. What is for one that is not c
 """
 
 import contextlib
+import math
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from cpns.errors import Refused
+from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock
 from cpns.ports.siblings import Siblings
@@ -17,10 +18,10 @@ from cpns.service.background import Background
 from cpns.service.sessions import begun_at
 from cpns.service.siblings import Alone
 from cpns.session.table import Session
-from cpns.transport.endpoint import Link
-from cpns.transport.errors import Answer, read
+from cpns.transport.endpoint import Inbound, Link
+from cpns.transport.errors import BUSY, Answer, Code, read
 from cpns.wire import codec
-from cpns.wire.application import PING_PATH
+from cpns.wire.application import PING_PATH, REBALANCE_PATH, STATUS_PATH, decode_text
 from cpns.wire.registry import CPNS_PATH
 
 M = TypeVar("M")
@@ -29,6 +30,10 @@ NOTIFY_TIMEOUT: Final = 2.0
 ALIVE_SECONDS: Final = 2.0
 """What one has to answer that may be a second one with the same key."""
 
+GO_SECONDS: Final = 60.0
+"""One PN GW in so many goes to another process that it prefers: its PNEs set up there."""
+STAY_SECONDS: Final = 600.0
+"""One that was let go and stays keeps no other from going for so long."""
 SILENT_SECONDS: Final = 3.0
 """What one has to answer that is asked whether its uplink is silent; heard within that time, it is not asked."""
 
@@ -51,6 +56,8 @@ class Gateways:
         self._clock = clock
         self._cloned = cloned
         self._work = Background()
+        self._went: EntityId | None = None
+        self._went_at = -STAY_SECONDS
         self._connected: dict[EntityId, tuple[GatewayPeer, Link]] = {}
         self._siblings = siblings or Alone()
         self._siblings.serve("gateway", self._asked_for)
@@ -165,6 +172,30 @@ class Gateways:
             return await link.exchange(CPNS_PATH, body, timeout=timeout, session=peer.session)
         answers = await self._siblings.ask("gateway", [gateway, body, timeout], timeout + ELSEWHERE_SECONDS)
         return heard(answers, "gateway_away")
+
+    def answer(self, peer: GatewayPeer, inbound: Inbound) -> Answer:
+        """Answer a PN GW what is no CPNS message.
+
+        Raises:
+            Refused: there is no such resource, or no such text.
+        """
+        if inbound.path == REBALANCE_PATH:
+            seconds = self._has_to_stay(peer.gateway_id)
+            return Answer(Code.SERVICE_UNAVAILABLE, BUSY.payload, seconds) if seconds else Answer(Code.CHANGED)
+        if inbound.path == STATUS_PATH:
+            peer.says(decode_text(inbound.payload))
+        elif inbound.path != PING_PATH:
+            raise Refused(Result.NOT_ALLOWED, "no_such_resource")
+        return Answer(Code.CHANGED)
+
+    def _has_to_stay(self, gateway: EntityId) -> int:
+        """Return for how many seconds a PN GW has to stay here before it goes to another process; 0: it may go."""
+        now = self._clock.monotonic()
+        pause = STAY_SECONDS if gateway == self._went else GO_SECONDS
+        if now < self._went_at + pause:
+            return math.ceil(self._went_at + pause - now)
+        self._went, self._went_at = gateway, now
+        return 0
 
     async def silent(self, gateway: EntityId) -> float | None:
         """Return for how many seconds nothing came from a PN GW that is connected and does not answer; else None."""

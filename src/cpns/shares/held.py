@@ -125,8 +125,7 @@ HELD: Final = (
         (
             "gateway.app.Gateway.bound",
             "gateway.app.Gateway.pans",
-            "gateway.uplink.Uplink._servers",
-            "gateway.uplink.Uplink._tried",
+            "gateway.servers.Servers._failed",
             "transport.door.Door._accepting",
             "transport.discovery.Answering._ears",
             "transport.door.Door._listeners",

@@ -181,7 +181,7 @@ async def is_reachable(host: str, port: int, seconds: float) -> bool:
 
 
 async def connect(tokens: Tokens, host: str, port: int, tls: ssl.SSLContext | None) -> Connection:
-    """Connect to the server; an older connection of these *tokens* is closed.
+    """Connect to the server; an older connection of these *tokens* serves on.
 
     Raises:
         OSError: it can't be reached, or (TLS) its certificate does not fit.
@@ -189,8 +189,6 @@ async def connect(tokens: Tokens, host: str, port: int, tls: ssl.SSLContext | No
     pool = tokens.token_interface
     if not isinstance(pool, _Pool):
         pool = tokens.token_interface = _Pool(tokens)
-    for older in list(pool.connections):
-        older.close()
     _, connection = await tokens.loop.create_connection(
         lambda: Connection(pool, tokens),
         host,

@@ -18,6 +18,7 @@ STATUS_PATH: Final = "status"
 INBOX_PATH: Final = "inbox"
 PING_PATH: Final = "ping"
 PRESENCE_PATH: Final = "presence"
+REBALANCE_PATH: Final = "rebalance"
 
 READING_ID_BYTES: Final = 12
 PUSH_ID_BYTES: Final = 8
