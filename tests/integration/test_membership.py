@@ -23,10 +23,10 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def kept(gateway: Gateway) -> set[str]:
-    """Return the PNEs whose LocalEUKey is on the gateway's disk."""
+    """Return the PNEs that are on the gateway's disk, with their LocalEUKeys."""
     store = gateway.members._store
     assert store is not None
-    return {held.pne_id for held in await store.local_eukeys()}
+    return {held.pne_id for held in await store.members()}
 
 
 @pytest.mark.req("DEF-8")

@@ -87,6 +87,13 @@ class UdpProxy:
             else:
                 self._front.sendto(data, pne)
 
+    def rebind(self) -> None:
+        """Forget which ports PNEs have at the PN GW, as a NAT does: what they send next comes from new ones."""
+        for back in self._backs.values():
+            self._loop.remove_reader(back)
+            back.close()
+        self._backs.clear()
+
     async def close(self) -> None:
         for handle in self._timers:
             handle.cancel()

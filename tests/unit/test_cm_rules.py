@@ -1032,7 +1032,7 @@ async def test_an_older_gateway_keeps_its_keys(tmp_path: Path, revision: str) ->
     kept = "INSERT INTO local_eukeys (pne_id, pn_id, th0, sealed_key) VALUES ('pne-1', 'pn-1', x'01', x'02')"
     make_store_of(revision, path, [(kept, {})])
     store = GatewayStore.open(path)
-    assert [(one.pne_id, one.sealed_key) for one in await store.local_eukeys()] == [(PNE, b"\x02")]
+    assert [(one.pne_id, one.sealed_key) for one in await store.members()] == [(PNE, b"\x02")]
     assert await store.cm_keys() == []
     await store.keep_cm_key(HeldCmKey(CM, 1, b"sealed"))
     assert await store.cm_keys() == [HeldCmKey(CM, 1, b"sealed")]

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from cpns.domain import membership
-from cpns.domain.inventory import HeldThrough, KeptPush, Kind, Outcome, Revocation, State
+from cpns.domain.inventory import HeldMember, HeldThrough, KeptPush, Kind, Outcome, Revocation, State
 from cpns.domain.membership import OPERATOR, Actor, Places, Role, Rule
 from cpns.domain.network import Admission, Edit, Edited, Inventory, Network, Place, Policy, Present, Standing, Waiting
 from cpns.errors import Conflict, Refused, Result
@@ -872,7 +872,7 @@ async def test_a_gateway_serves_the_pn_of_its_older_store(tmp_path: Path) -> Non
     make_store_of("0001", path, rows)
     store = GatewayStore.open(path)
     assert await store.served() == [PN1]
-    assert [(key.pne_id, key.pn_id) for key in await store.local_eukeys()] == [(pne(1), PN1)]
+    assert await store.members() == [HeldMember(pne(1), PN1, b"\x01", b"\x02")]
 
     def meta(connection: Connection) -> list[str]:
         return list(connection.execute(text("SELECT key FROM meta")).scalars())

@@ -15,8 +15,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from cpns.domain.inventory import (
+    Ends,
     Establishment,
-    HeldLocalEukey,
+    HeldMember,
     Kind,
     Membership,
     NewEntity,
@@ -458,27 +459,34 @@ async def test_readings_are_read_on_from_a_number(store: ServerStore) -> None:
 # --- the gateway
 
 
-async def test_a_gateway_keeps_its_pns_and_keys(tmp_path: Path) -> None:
+AT = Ends("127.0.0.1:5683", "127.0.0.1:49152")
+
+
+async def test_a_gateway_keeps_its_pns_and_members(tmp_path: Path) -> None:
     path = tmp_path / "gateway.db"
     store = GatewayStore.open(path)
     assert await store.served() == []
-    held = [HeldLocalEukey(pne(number), PN1, bytes([number]) * 32, b"sealed") for number in range(1, 4)]
+    held = [HeldMember(pne(number), PN1, bytes([number]) * 32, b"sealed", AT) for number in range(1, 4)]
+    on_a_secure_pan = HeldMember(pne(4), PN1, bytes(32), None, AT)
     await store.serve(PN1)
-    await store.keep(held)
-    renewed = HeldLocalEukey(pne(2), PN2, b"new", b"sealed anew")
+    await store.keep([*held, on_a_secure_pan])
+    renewed = HeldMember(pne(2), PN2, b"new", b"sealed anew")
     await store.serve(PN2)
     await store.serve(PN2)
     await store.keep([renewed])
     await store.keep([])
     await store.forget([pne(3), EntityId("stranger")])
     await store.forget([])
+    elsewhere = Ends("127.0.0.1:5683", "[fe80::1%eth0]:49153")
+    await store.keep([replace(held[0], ends=elsewhere)])
     await store.close()
 
+    kept = [replace(held[0], ends=elsewhere), renewed, on_a_secure_pan]
     store = GatewayStore.open(path)
     assert await store.served() == [PN1, PN2]
-    assert await store.local_eukeys() == [held[0], renewed]
+    assert await store.members() == kept
     await store.release(PN1)
     await store.release(PN1)
     assert await store.served() == [PN2]
-    assert await store.local_eukeys() == [held[0], renewed]
+    assert await store.members() == kept
     await store.close()

@@ -251,10 +251,25 @@ class KeptPush:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldLocalEukey:
-    """A LocalEUKey as the PN GW keeps it (AUTH-G3), sealed; `th0` is the run that assigned it."""
+class Ends:
+    """The two ends of the way to a member, as its PN GW has them: `host:port` of our socket, and of the member."""
+
+    own: str
+    there: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldMember:
+    """A member as the PN GW keeps it.
+
+    Attributes:
+        th0: of its SETUP.
+        sealed_key: the LocalEUKey that this run assigned (AUTH-G3), sealed; None on a Secure PAN.
+        ends: where it proved itself last; None where an older cpns kept it.
+    """
 
     pne_id: EntityId
     pn_id: PnId
     th0: bytes
-    sealed_key: bytes
+    sealed_key: bytes | None
+    ends: Ends | None = None

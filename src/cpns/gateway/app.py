@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from cpns.crypto.schedule import Profile
+from cpns.domain.inventory import HeldMember
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.gateway.claim import Claim
 from cpns.gateway.cm import Mediator
@@ -23,6 +24,7 @@ from cpns.gateway.setup import Setup
 from cpns.gateway.switching import Switching
 from cpns.gateway.trouble import Trouble
 from cpns.gateway.uplink import Standing, Uplink
+from cpns.gateway.whereabouts import Whereabouts
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, GatewayStore, Randomness, Vault
 from cpns.service.background import Background
@@ -70,6 +72,7 @@ HOP_PATIENCE: Final = 10.0
 @dataclass(frozen=True, slots=True)
 class _Pan:
     config: PanConfig
+    own: Pan
     endpoint: Endpoint
     hops: Sessions
     setup: Setup
@@ -116,9 +119,10 @@ class Gateway:
         )
         of_server = (self._upward, uplink_sessions, clock, random, claim, self._learn)
         self.uplink = Uplink(config, *of_server, is_idle=lambda: not any(len(pan.setup) for pan in self.pans))
+        self.whereabouts = Whereabouts(config, self.members, clock, self._ask_back)
         self.pans = [self._pan(pan, clock, random, watch) for pan in config.pans]
         self.trouble = Trouble(config, self.uplink, store)
-        self.networks = Networks(config, self.uplink, self.members, self.members.way_to, self._expel)
+        self.networks = Networks(config, self.uplink, self.members, self._expel)
         self.switching = Switching(
             config, self.members, self.networks, self.members.way_to, lambda: reachable(self.bound)
         )
@@ -144,13 +148,18 @@ class Gateway:
         reach, questions = Reach(), RateLimit(*discovery.RATE, clock.monotonic)
         invitations = Invitations(self.config, self.members, own, reach, setup, clock)
         held = HoldLimits(self.config.server_id, self.config.hold, places(relays.MAX_HELD_BYTES, clock.monotonic))
-        relay = Relay(self._route_up, places(relays.MAX_UP, clock.monotonic), held, up=True)
+
+        def opened(source: Hashable, option: bytes) -> None:
+            if isinstance(source, Link):
+                self.whereabouts.carried(own, source, option)
+
+        relay = Relay(self._route_up, places(relays.MAX_UP, clock.monotonic), held, up=True, opened=opened)
 
         async def handle(inbound: Inbound) -> Answer | None:
             return await self._from_pan(wired, inbound)
 
         endpoint = Endpoint(self.config.gateway_id, own.hops, handle, relay, watch=watch)
-        wired = _Pan(pan, endpoint, own.hops, setup, hop, reach, questions, invitations, relay)
+        wired = _Pan(pan, own, endpoint, own.hops, setup, hop, reach, questions, invitations, relay)
         return wired
 
     async def start(self) -> list[str]:
@@ -159,7 +168,7 @@ class Gateway:
         Raises:
             Unavailable: an address can't be had.
         """
-        await self.members.load()
+        held = await self.members.load()
         bound = []
         for pan in self.pans:
             try:
@@ -167,6 +176,9 @@ class Gateway:
             except OSError as error:
                 raise not_had(pan.config.host, pan.config.port, error, "--pan") from error
         self.bound = bound
+        for member in held:
+            await self._place(member)
+        self._work.start(self.whereabouts.return_to())
         self._work.start(self.uplink.stay())
         self._work.start(self.uplink.come_back())
         self._work.start(self._sweep())
@@ -180,11 +192,21 @@ class Gateway:
             self._announcement = mdns.Announcement(self.config.gateway_id, open_pans)
         return bound
 
+    async def _place(self, held: HeldMember) -> None:
+        """Say where a member was before our restart, if its PAN is there still, and is of the kind that it was."""
+        for pan in self.pans:
+            if held.ends is not None and pan.config.secure is (held.sealed_key is None):
+                link = await pan.endpoint.link_between(held.ends.own, held.ends.there)
+                if link is not None:
+                    self.members.was_at(held.pne_id, link, self._clock.monotonic())
+
     async def close(self) -> None:
         """End all sessions and let go of the sockets."""
         if self._announcement is not None:
             await self._announcement.close()
         await self._work.close()
+        await self.whereabouts.close()
+        await self.members.settle()
         await self.networks.close()
         await self.groups.close()
         await self.messages.close()
@@ -269,10 +291,11 @@ class Gateway:
             pan.relay.resume()
         await asyncio.gather(*(pan.invitations.bring_back(away) for pan in self.pans))
 
-    def _ask_back(self, pan: _Pan, pne: EntityId) -> None:
+    def _ask_back(self, pne: EntityId) -> None:
         """Ask a member again that did not come when it was asked, and is heard now."""
         if pne in self.members.astray and self.uplink.standing is not None:
-            self._work.start(pan.invitations.bring_back([pne]))
+            for pan in self.pans:
+                self._work.start(pan.invitations.bring_back([pne]))
 
     async def _expel(self, pne_ids: Iterable[EntityId]) -> None:
         gone = list(pne_ids)
@@ -299,9 +322,8 @@ class Gateway:
     async def _in_hop_session(self, pan: _Pan, source: Session, inbound: Inbound) -> Answer:
         if source.profile is not Profile.PNE_GW:
             return UNIFORM_REFUSAL
+        self.whereabouts.said(source.peer_id, pan.own, inbound.link)
         if inbound.path == application.PRESENCE_PATH:
-            self.members.heard(source.peer_id, inbound.link, self._clock.monotonic())
-            self._ask_back(pan, source.peer_id)
             return self._uplink_hint()
         if inbound.path != registry.CPNS_PATH:
             raise Refused(Result.NOT_ALLOWED, "no_such_resource")
@@ -387,7 +409,7 @@ class Gateway:
     def _vouched_for(self, pan: _Pan, pne: EntityId, inbound: Inbound) -> Member | None:
         """On a Secure PAN the PAN itself vouches for the source (DEF-9): the address that the PNE set up from."""
         member = self.members.get(pne) if pan.config.secure else None
-        return member if member is not None and member.link == inbound.link else None
+        return member if member is not None and member.proved_at == inbound.link else None
 
     async def _on_secure_pan(self, pan: _Pan, message: "_OfMember", inbound: Inbound) -> Answer:
         if message.entity_id is None or self._vouched_for(pan, message.entity_id, inbound) is None:
@@ -398,8 +420,7 @@ class Gateway:
         member = self._vouched_for(pan, EntityId(application.decode_text(inbound.payload)), inbound)
         if member is None:
             return UNIFORM_REFUSAL
-        self.members.heard(member.pne_id, inbound.link, self._clock.monotonic())
-        self._ask_back(pan, member.pne_id)
+        self.whereabouts.said(member.pne_id, pan.own, inbound.link)
         return self._uplink_hint()
 
     def _uplink_hint(self) -> Answer:
@@ -414,21 +435,11 @@ class Gateway:
                 for session in pan.hops:
                     if not session.confirmed and now - session.since > self.config.half_open:
                         pan.hops.remove(session)
-            await asyncio.gather(*(self._look_after(member) for member in self.members.silent(now - SILENCE_SECONDS)))
+            silent = self.members.silent(now - SILENCE_SECONDS)
+            await asyncio.gather(*(self.whereabouts.look_after(member) for member in silent))
             await self.networks.report()
             await self.members.settle()
             await self.trouble.tell()
-
-    async def _look_after(self, member: Member) -> None:
-        """Ask a silent PNE whether it is there, so that a push to one that is not ends at once."""
-        for pan in self.pans:
-            hop = pan.hops.with_peer(member.pne_id)
-            if hop is None or member.link is None:
-                continue
-            there = await pan.hop.ping(hop, member.link)
-            current = self.members.get(member.pne_id)
-            if current is not None and current.heard_at == member.heard_at:  # else it was heard meanwhile
-                self.members.heard(member.pne_id, member.link if there else None, self._clock.monotonic())
 
 
 _OfMember = CmWanted | GroupKeyWanted | GroupMessage

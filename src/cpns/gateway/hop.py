@@ -6,7 +6,7 @@ from typing import Final
 from cpns.crypto.ephemeral import SEED_BYTES
 from cpns.crypto.schedule import Profile
 from cpns.crypto.secret import Secret
-from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
+from cpns.errors import AuthenticationFailed, Refused, Result
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.members import Member, Members, Pan
 from cpns.ids import EntityId
@@ -14,11 +14,10 @@ from cpns.ports import Clock, Randomness
 from cpns.protocol.link_auth import verifier
 from cpns.service.places import place
 from cpns.service.sessions import session_of
-from cpns.session.table import Session
 from cpns.shares.room import Room
 from cpns.transport.endpoint import Link
 from cpns.transport.errors import Answer, Code
-from cpns.wire import application, codec, registry
+from cpns.wire import codec, registry
 from cpns.wire.messages import ActivateRequest, ActivateResponse, Proof
 
 KID_BYTES: Final = 2
@@ -118,13 +117,3 @@ class Hop:
         finally:
             self._hops.release([kid])
         return response
-
-    async def ping(self, session: Session, link: Link) -> bool:
-        """Ask the PNE of a hop session at *link* whether it is there."""
-        try:
-            await link.request(
-                application.PING_PATH, b"", timeout=self._config.answer_timeout, session=session, accept=lambda _: None
-            )
-        except NoAnswer:
-            return False
-        return True

@@ -2,18 +2,18 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from cpns.crypto.secret import Secret
-from cpns.domain.inventory import HeldLocalEukey
+from cpns.domain.inventory import Ends, HeldMember
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result, StoreFails
 from cpns.ids import EntityId, PnId
 from cpns.ports import GatewayStore, Vault
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Link
-from cpns.transport.errors import read
+from cpns.transport.errors import Answer, read
 from cpns.transport.relay import Carrier, Sealed
 from cpns.wire import codec
 from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Presence
@@ -23,6 +23,10 @@ BEFORE_SECONDS: Final = 60.0
 """How long it is remembered where a member was before its SETUP."""
 BEFORE_TIMEOUT: Final = 2.0
 """Seconds that there is waited for an answer from there."""
+PLACES_TRIED: Final = 3
+"""Where one message that waits for an answer goes at the most, when its member moves meanwhile."""
+
+T = TypeVar("T")
 
 Way = tuple[Link, Session | None]
 """How a PNE is reached: its link, and its hop session; None on a Secure PAN, or before there is one."""
@@ -61,6 +65,8 @@ class Member:
         proved_at: where it proved itself last; it may be silent since.
         set_up_at: monotonic seconds of its SETUP.
         before: where it was until that, if elsewhere: another device with its key may be there still.
+        kept: where it was before our restart, until it is heard, or asked there in vain.
+        kid: names its session with the server in what it sends through us; empty after our restart.
     """
 
     pne_id: EntityId
@@ -73,6 +79,8 @@ class Member:
     proved_at: Link | None = field(default=None, compare=False)
     set_up_at: float = field(default=0.0, compare=False)
     before: Link | None = field(default=None, compare=False)
+    kept: Link | None = field(default=None, compare=False)
+    kid: bytes = field(default=b"", compare=False)
 
     @property
     def hop_key(self) -> Secret | None:
@@ -99,7 +107,7 @@ class _Either:
 
 
 class Members:
-    """The members, in memory and (LocalEUKeys, sealed) over a restart.
+    """The members, in memory and (LocalEUKeys sealed, and where they are) over a restart.
 
     Args:
         store: None keeps nothing over a restart; then every PNE sets up again.
@@ -111,6 +119,9 @@ class Members:
         self._unwritten: set[EntityId] = set()
         self._unwritten_pns: set[PnId] = set()
         self._members: dict[EntityId, Member] = {}
+        self._kids: dict[bytes, EntityId] = {}
+        self._links: dict[Link, EntityId] = {}
+        self._moves: dict[EntityId, asyncio.Future[None]] = {}
         self.pns: list[PnId] = []
         """The PNs that we serve, in the server's order."""
         self.turned: dict[EntityId, Presence] = {}
@@ -118,22 +129,33 @@ class Members:
         self.astray: set[EntityId] = set()
         """Members that the server has no session with, until they have set up again."""
 
-    async def load(self) -> None:
-        """Take up what was kept."""
+    async def load(self) -> list[HeldMember]:
+        """Take up what was kept, and return it; where each was before our restart, `was_at` is to say."""
         if self._store is None:
-            return
+            return []
         self.pns = list(await self._store.served())
-        for held in await self._store.local_eukeys():
+        here = []
+        for held in await self._store.members():
+            key = None
             try:
-                key = self._vault.open(LOCAL_EUKEY_PURPOSE, held.pne_id, held.sealed_key)
+                if held.sealed_key is not None:
+                    key = self._vault.open(LOCAL_EUKEY_PURPOSE, held.pne_id, held.sealed_key)
             except AuthenticationFailed:
                 self._unwritten.add(held.pne_id)  # sealed under another EUKey: it was replaced since
                 continue
-            self._members[held.pne_id] = Member(held.pne_id, held.pn_id, held.th0, key, None, None)
+            self._put(Member(held.pne_id, held.pn_id, held.th0, key, None, None))
+            here.append(held)
         await self.settle()
+        return here
+
+    def was_at(self, pne_id: EntityId, link: Link, now: float) -> None:
+        """A member was at *link* before our restart: what is sealed for it goes there, and it is asked there."""
+        member = self._members.get(pne_id)
+        if member is not None and member.proved_at is None:
+            self._put(replace(member, kept=link, proved_at=link, heard_at=now))
 
     async def settle(self) -> None:
-        """Write what the store could not take: a full disk keeps nobody out, and nothing that is held in."""
+        """Write who has moved, and what the store could not take: a full disk keeps nobody out, and nothing held in."""
         if self._store is None or self._store.trouble or not (self._unwritten or self._unwritten_pns):
             return
         pnes, self._unwritten = self._unwritten, set()
@@ -172,6 +194,15 @@ class Members:
     def __iter__(self) -> Iterator[Member]:
         return iter(list(self._members.values()))
 
+    def of_kid(self, kid: bytes) -> Member | None:
+        """Return the member whose session with the server *kid* names, or None."""
+        pne_id = self._kids.get(kid)
+        return None if pne_id is None else self._members.get(pne_id)
+
+    def is_at(self, link: Link) -> bool:
+        """Whether a member was heard at *link* under proof, and is there still."""
+        return link in self._links
+
     def of(self, pn_id: PnId) -> list[Member]:
         """Return the members of one PN."""
         return [member for member in self._members.values() if member.pn_id == pn_id]
@@ -191,9 +222,13 @@ class Members:
 
     def route(self, destination: str) -> Carrier | None:
         """Return the way to a member, or None: the relay's route."""
-        member = self._members.get(EntityId(destination))
+        return None if self._carrier(EntityId(destination)) is None else self
+
+    def _carrier(self, pne_id: EntityId) -> Carrier | None:
+        """Return the way to where a member is now: what is sealed goes there before it has proved that, too."""
+        member = self._members.get(pne_id)
         if member is None or member.link is None or member.before is None:
-            return None if member is None else member.link
+            return None if member is None else member.link or member.kept
         return _Either(member.link, member.before)
 
     def way_to(self, pne_id: EntityId) -> Way | None:
@@ -203,6 +238,53 @@ class Members:
             return None
         return member.pan.way(pne_id, member.link)
 
+    async def exchange(self, pne_id: EntityId, message: codec.Message, seconds: float) -> Answer:
+        """Give a member a message, as its PAN has it; return its answer. It goes to where it moves meanwhile, too.
+
+        Raises:
+            NoAnswer: none came, or it is out of reach.
+        """
+        for left in reversed(range(PLACES_TRIED)):
+            way = self.way_to(pne_id)
+            if way is None:
+                break
+            link, hop = way
+            sent = link.exchange(CPNS_PATH, codec.encode(message), timeout=seconds, session=hop)
+            answer = await self._unless_it_moves(pne_id, sent, moves=left > 0)
+            if answer is not None:
+                return answer
+        raise NoAnswer("out_of_reach")
+
+    async def carry(self, destination: str, sealed: Sealed) -> Sealed:
+        """Carry what is sealed for a member to where it is, and to where it moves while an answer is waited for.
+
+        Raises:
+            NoAnswer: none came, or it is out of reach.
+        """
+        for left in reversed(range(PLACES_TRIED)):
+            carrier = self._carrier(EntityId(destination))
+            if carrier is None:
+                break
+            sent = carrier.carry(destination, sealed)
+            answer = await self._unless_it_moves(EntityId(destination), sent, moves=left > 0)
+            if answer is not None:
+                return answer
+        raise NoAnswer("out_of_reach")
+
+    async def _unless_it_moves(self, pne_id: EntityId, asking: Coroutine[Any, Any, T], *, moves: bool) -> T | None:
+        """Return what *asking* returns; None where the member is heard elsewhere, or gone, before that."""
+        asked = asyncio.ensure_future(asking)
+        either: list[asyncio.Future[Any]] = [asked]
+        if moves:
+            if pne_id not in self._moves:
+                self._moves[pne_id] = asyncio.get_running_loop().create_future()
+            either.append(self._moves[pne_id])
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            return asked.result() if asked.done() else None
+        finally:
+            asked.cancel()
+
     def hopped(self, pne_id: EntityId, pan: Pan, link: Link, now: float) -> None:
         """A new hop session of *pne_id* stands on *pan*; one on another PAN is over."""
         member = self._members.get(pne_id)
@@ -210,19 +292,25 @@ class Members:
             return
         if member.pan is not pan:
             _end_hop(member)
-            self._members[pne_id] = replace(member, pan=pan)
-        self.heard(pne_id, link, now)
+        self.heard(pne_id, pan, link, now)
 
-    def heard(self, pne_id: EntityId, link: Link | None, now: float) -> None:
-        """A proven message of *pne_id* came from *link*; None: it is silent, and out of reach until it is heard."""
+    def heard(self, pne_id: EntityId, pan: Pan | None, link: Link | None, now: float) -> None:
+        """A proven message of *pne_id* came from *link* on *pan*.
+
+        Where *link* is None it is silent, and out of reach until it is heard.
+        """
         member = self._members.get(pne_id)
-        if member is not None:
-            if (member.link is None) != (link is None):
-                self.turned[pne_id] = Presence.ASLEEP if link is None else Presence.IDLE
-            before = member.before if now - member.set_up_at < BEFORE_SECONDS else None
-            self._members[pne_id] = replace(
-                member, link=link, heard_at=now, proved_at=link or member.proved_at, before=before
-            )
+        if member is None:
+            return
+        if link is None and (member.link or member.kept) is not None:
+            self.turned[pne_id] = Presence.ASLEEP
+        elif link is not None and member.link is None:
+            self.turned[pne_id] = Presence.IDLE
+        if link is not None and link != member.proved_at:
+            self._unwritten.add(pne_id)
+        before = member.before if now - member.set_up_at < BEFORE_SECONDS else None
+        proved_at = link or member.proved_at
+        self._put(replace(member, pan=pan, link=link, heard_at=now, proved_at=proved_at, before=before, kept=None))
 
     def proved_from(self, pne_id: EntityId, link: Link) -> bool:
         """Whether *pne_id* is a member that proved itself from the host of *link*."""
@@ -232,8 +320,9 @@ class Members:
         return member.proved_at.party(None).host == link.party(None).host
 
     def silent(self, since: float) -> list[Member]:
-        """Return the members in reach that were last heard before *since*."""
-        return [member for member in self._members.values() if member.link is not None and member.heard_at < since]
+        """Return the members in reach that were last heard before *since*, or before our restart."""
+        here = (member for member in self._members.values() if (member.link or member.kept) is not None)
+        return [member for member in here if member.heard_at < since]
 
     async def admit(self, members: Sequence[Member]) -> None:
         """Take in PNEs that the server has just authenticated, each in place of an older membership."""
@@ -242,9 +331,7 @@ class Members:
             if older is not None:
                 _end_hop(older)
             before = None if older is None or older.link == member.link else older.link
-            self._members[member.pne_id] = replace(
-                member, proved_at=member.link, set_up_at=member.heard_at, before=before
-            )
+            self._put(replace(member, proved_at=member.link, set_up_at=member.heard_at, before=before))
         self.astray.difference_update(member.pne_id for member in members)
         await self._write(member.pne_id for member in members)
         for pn_id in {member.pn_id for member in members}:
@@ -253,14 +340,53 @@ class Members:
     async def expel(self, pne_ids: Sequence[EntityId]) -> None:
         """Forget PNEs and their LocalEUKeys: the server no longer counts them as members."""
         self.astray.difference_update(pne_ids)
-        gone = [pne for pne in pne_ids if self._members.pop(pne, None) is not None]
+        gone = [pne for pne in pne_ids if self._out(pne)]
         await self._write(gone)
 
-    def _held(self, members: Iterable[Member]) -> Iterable[HeldLocalEukey]:
+    def _put(self, member: Member) -> None:
+        """Have *member* in place of what we knew of it."""
+        older = self._members.get(member.pne_id)
+        if older is not None:
+            self._out_of_indexes(older)
+        self._members[member.pne_id] = member
+        if member.kid:
+            self._kids[member.kid] = member.pne_id
+        if member.link is not None:
+            self._links[member.link] = member.pne_id
+        if older is not None and member.link is not None and member.link != (older.link or older.kept):
+            self._end_wait(member.pne_id)
+
+    def _out_of_indexes(self, member: Member) -> None:
+        if self._kids.get(member.kid) == member.pne_id:
+            del self._kids[member.kid]
+        if member.link is not None and self._links.get(member.link) == member.pne_id:
+            del self._links[member.link]
+
+    def _end_wait(self, pne_id: EntityId) -> None:
+        """Whoever waits for an answer of *pne_id* looks again where that is."""
+        moves = self._moves.pop(pne_id, None)
+        if moves is not None:
+            moves.set_result(None)
+
+    def _out(self, pne_id: EntityId) -> bool:
+        member = self._members.pop(pne_id, None)
+        if member is None:
+            return False
+        self._out_of_indexes(member)
+        self._end_wait(pne_id)
+        return True
+
+    def _held(self, members: Iterable[Member]) -> Iterable[HeldMember]:
         for member in members:
-            if member.hop_key is not None:
-                sealed = self._vault.seal(LOCAL_EUKEY_PURPOSE, member.pne_id, member.hop_key)
-                yield HeldLocalEukey(member.pne_id, member.pn_id, member.th0, sealed)
+            key, sealed = member.hop_key, None
+            if key is not None:
+                sealed = self._vault.seal(LOCAL_EUKEY_PURPOSE, member.pne_id, key)
+            ends = None if member.proved_at is None else _ends(member.proved_at)
+            yield HeldMember(member.pne_id, member.pn_id, member.th0, sealed, ends)
+
+
+def _ends(link: Link) -> Ends:
+    return Ends(link.remote.hostinfo_local, link.remote.hostinfo)
 
 
 def _end_hop(member: Member) -> None:

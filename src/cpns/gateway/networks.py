@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from cpns.errors import CpnsError, NoAnswer, Refused, Result
 from cpns.gateway.config import GatewayConfig
-from cpns.gateway.members import Members, Way
+from cpns.gateway.members import Members
 from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
 from cpns.service.background import Background
@@ -32,7 +32,7 @@ from cpns.wire.pn_messages import (
     ReleaseResponse,
     StatusEntry,
 )
-from cpns.wire.registry import CPNS_PATH, MAX_BATCH, MAX_MEMBERS, NO_COPY, Change, Presence, Source
+from cpns.wire.registry import MAX_BATCH, MAX_MEMBERS, NO_COPY, Change, Presence, Source
 
 _log = logging.getLogger("cpns.gateway")
 
@@ -94,7 +94,6 @@ class Networks:
     """The PNs of one PN GW.
 
     Args:
-        way_to: tells how to reach a member: its link, and its hop session (none on a Secure PAN).
         expel: forgets members: hop sessions, LocalEUKeys, what is held for them.
     """
 
@@ -103,13 +102,11 @@ class Networks:
         config: GatewayConfig,
         uplink: Uplink,
         members: Members,
-        way_to: Callable[[EntityId], Way | None],
         expel: Callable[[Iterable[EntityId]], Coroutine[Any, Any, None]],
     ) -> None:
         self._config = config
         self._uplink = uplink
         self._members = members
-        self._way_to = way_to
         self._expel = expel
         self._standing: Standing | None = None
         """The newest uplink."""
@@ -325,14 +322,8 @@ class Networks:
 
         One that can't be reached asks when it is back.
         """
-        way = self._way_to(pne)
-        if way is None:
-            return False
-        link, session = way
         try:
-            answer = await link.exchange(
-                CPNS_PATH, codec.encode(notice), timeout=self._config.answer_timeout, session=session
-            )
+            answer = await self._members.exchange(pne, notice, self._config.answer_timeout)
         except NoAnswer:
             return False
         return answer.code == Code.CHANGED

@@ -334,6 +334,7 @@ class Setup:
             Member(
                 *(pne, pn_id, end.assigned.th0, end.assigned.local_eukey, run.links[pne], self._pan),
                 heard_at=self._clock.monotonic(),
+                kid=end.assigned.kid,
             )
             for pne, end in ended.items()
             if end.assigned is not None

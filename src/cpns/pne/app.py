@@ -85,7 +85,6 @@ class Pne:
         self.config = config
         self._log = logging.LoggerAdapter(logging.getLogger("cpns.pne"), by(config.pne_id))
         self._clock = clock
-        self._random = random
         self._inbox = inbox
         self._on_established = on_established
         self._on_change = on_change
@@ -93,7 +92,7 @@ class Pne:
         self.sessions = Sessions()
         self._join = Join(config, lambda: self._finder.where.pan_secure, self.sessions, clock, random, on_not_let_in)
         self._joining = asyncio.Lock()
-        self._presence = Presence(config, self.sessions, self._join, self._joining)
+        self._presence = Presence(config, self.sessions, self._join, self._joining, lambda: self._doubt.set())
         self._endpoint = Endpoint(config.pne_id, self.sessions, self._handle, watch=watch)
         self._finder = Finder(config, self._endpoint)
         self._roaming = Roaming(
@@ -119,8 +118,7 @@ class Pne:
         self._doubt = asyncio.Event()
         self._awake = asyncio.Event()
         self._awake.set()
-        self._out = False
-        self._left = False
+        self._out = self._left = False
         self._outbox = Outbox(random(application.READING_ID_BYTES - 4), self, self._way.exchange)
         self._work = Background()
 
@@ -201,8 +199,7 @@ class Pne:
 
     async def _establish(self) -> None:
         if self.config.waits and self.joined is None:
-            await self._be_found()
-            return
+            return await self._be_found()
         async with self._joining:
             if self._ready.is_set():
                 return  # invited meanwhile
@@ -384,8 +381,7 @@ class Pne:
         if used is not self._way.session:
             return  # joined anew meanwhile
         if lost:
-            self._lost.set()
-            self._ready.clear()
+            self._give_up()
         self._doubt.set()
 
     # what others ask
@@ -400,9 +396,11 @@ class Pne:
             return await self._on_message(inbound)
         if source is None:
             return UNIFORM_REFUSAL
+        by_server = source.peer_id == self.config.server_id
         if inbound.path == application.PING_PATH:
-            return Answer(Code.CHANGED, application.encode_text("here"))
-        if source.peer_id != self.config.server_id:
+            asked_us = by_server or inbound.link == self._way.link  # else who was asked passes it on
+            return Answer(Code.CHANGED, application.encode_text("here")) if asked_us else None
+        if not by_server:
             return UNIFORM_REFUSAL
         if inbound.path == application.INBOX_PATH:
             push = application.decode_push(inbound.payload)
@@ -436,6 +434,8 @@ class Pne:
             if not own and self._has_session_with(message.entity_id, inbound.link):
                 return UNIFORM_REFUSAL
             return Answer(Code.CHANGED, codec.encode(await self._becomes(message, own)))
+        if isinstance(message, pm.EntityDiscoveryRequest) and inbound.link == self._way.link:
+            self._presence.asked(message, self.joined)
         if self._ready.is_set() and not own:
             return UNIFORM_REFUSAL  # SES-6: whom we have a session with asks inside it
         found = pm.EntityDiscoveryResponse(self.config.pne_id, Mode.PNE, self._finder.where.pan_secure, ())

@@ -1,6 +1,8 @@
 """Signs of life to the PN GW: in the hop session, or plainly on a Secure PAN (SES-5, SES-6)."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Final
 
 from cpns.errors import NoAnswer, Refused, Result, WireError
 from cpns.pne.config import PneConfig
@@ -10,6 +12,11 @@ from cpns.session.table import Sessions
 from cpns.transport.endpoint import Hinted, Link
 from cpns.transport.errors import Answer
 from cpns.wire import application
+from cpns.wire.pn_messages import EntityDiscoveryRequest
+from cpns.wire.registry import Mode
+
+ASKED_PAUSE: Final = 2.0
+"""Seconds between two signs of life at the least, however often we are asked for them: anybody can ask."""
 
 
 class Presence:
@@ -19,13 +26,29 @@ class Presence:
         sessions: of the PNE, the hop session among them.
         join: makes a new hop session where the PN GW does not know the one that we have.
         joining: is held by whoever uses *join*.
+        now: is called where a sign of life is due before its time.
     """
 
-    def __init__(self, config: PneConfig, sessions: Sessions, join: Join, joining: asyncio.Lock) -> None:
+    def __init__(
+        self, config: PneConfig, sessions: Sessions, join: Join, joining: asyncio.Lock, now: Callable[[], None]
+    ) -> None:
         self._config = config
         self._sessions = sessions
         self._join = join
         self._joining = joining
+        self._now = now
+        self._due = float("-inf")
+
+    def asked(self, by: EntityDiscoveryRequest, joined: Joined | None) -> None:
+        """Somebody at the address of our PN GW says who it is: if it is that, it may not know our hop session any more.
+
+        Address and name can be forged.
+        """
+        loop = asyncio.get_running_loop()
+        ours = joined is not None and (by.entity_id, by.mode) == (joined.gateway_id, Mode.PN_GW)
+        if ours and self._due <= loop.time():
+            self._due = max(loop.time(), self._due + ASKED_PAUSE)
+            loop.call_at(self._due, self._now)
 
     async def tell(self, link: Link, joined: Joined) -> int:
         """Say that we are at *link*; return for how many seconds the PN GW says that its uplink is away.
@@ -35,9 +58,8 @@ class Presence:
         """
         hop = None if joined.pan_secure else self._sessions.with_peer(joined.gateway_id)
         payload = application.encode_text(self._config.pne_id) if joined.pan_secure else b""
-        return await link.request(
-            application.PRESENCE_PATH, payload, timeout=self._config.request_timeout, session=hop, accept=_accepted
-        )
+        seconds = self._config.request_timeout
+        return _accepted(await link.exchange(application.PRESENCE_PATH, payload, timeout=seconds, session=hop))
 
     async def tell_again(self, link: Link, joined: Joined) -> int:
         """As `tell`, with a new hop session where it takes one: a PN GW that restarted still has the LocalEUKey."""

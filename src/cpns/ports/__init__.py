@@ -13,7 +13,7 @@ from cpns.domain.inventory import (
     Credential,
     Entity,
     Establishment,
-    HeldLocalEukey,
+    HeldMember,
     HeldThrough,
     KeptPush,
     Kind,
@@ -407,7 +407,7 @@ class Store(GroupStore, Protocol):
 
 
 class GatewayStore(Protocol):
-    """What a PN GW keeps over a restart: its PNs, and the LocalEUKeys of its members."""
+    """What a PN GW keeps over a restart: its PNs, and its members: their LocalEUKeys, and where they were."""
 
     @property
     def trouble(self) -> str:
@@ -426,16 +426,16 @@ class GatewayStore(Protocol):
         """Forget a PN."""
         ...
 
-    async def keep(self, keys: Iterable[HeldLocalEukey]) -> None:
-        """Keep LocalEUKeys, each in place of an older one of the same PNE."""
+    async def keep(self, members: Iterable[HeldMember]) -> None:
+        """Keep members, each in place of an older row of the same PNE."""
         ...
 
-    async def local_eukeys(self) -> list[HeldLocalEukey]:
+    async def members(self) -> list[HeldMember]:
         """Return all that are kept."""
         ...
 
     async def forget(self, pne_ids: Sequence[EntityId]) -> None:
-        """Forget the LocalEUKeys of *pne_ids*."""
+        """Forget members."""
         ...
 
     async def close(self) -> None:

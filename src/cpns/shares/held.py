@@ -61,7 +61,12 @@ HELD: Final = (
         "one of each",
         MEMBERS,
         (
+            "gateway.members.Members._kids",
+            "gateway.members.Members._links",
             "gateway.members.Members._members",
+            "gateway.members.Members._moves",
+            "gateway.members.Members._unwritten",
+            "gateway.members.Members._unwritten_pns",
             "gateway.members.Members.astray",
             "gateway.members.Members.pns",
             "gateway.members.Members.turned",

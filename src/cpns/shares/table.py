@@ -12,6 +12,7 @@ from cpns.shares.held import ASKED, ENTITIES, HELD, MEMBERS, Bound
 _TURNS: Final = "hostile/test_hostile_turns.py::"
 _STORE: Final = "unit/test_store_turns.py::"
 _GREEDY: Final = "hostile/test_greedy.py::"
+_WHEREABOUTS: Final = "integration/test_whereabouts.py::"
 
 REQUESTS: Final = (
     Bound(
@@ -168,6 +169,20 @@ RUNS: Final = (
         "gateway.reach.MAX_KNOWN",
         ("gateway.reach.Reach._heard", "gateway.reach.Reach._hosts"),
         (_GREEDY + "test_a_device_that_waits_stays_in_reach_whatever_a_stranger_calls_itself",),
+    ),
+    Bound(
+        "questions whether a member is where something came from in its name",
+        "one, and one a second: gateway.whereabouts.PAUSE",
+        MEMBERS,
+        ("gateway.whereabouts.Whereabouts._asking",),
+        (_WHEREABOUTS + "test_who_repeats_what_a_member_said_is_asked_once_a_second_and_moves_nobody",),
+    ),
+    Bound(
+        "addresses that are told that their PN GW is back, as somebody there has a session with the server",
+        "one, and one a second: gateway.whereabouts.PAUSE",
+        "gateway.whereabouts.MAX_UNKNOWN",
+        ("gateway.whereabouts.Whereabouts._unknown",),
+        (_WHEREABOUTS + "test_how_many_unknown_addresses_are_told_at_once",),
     ),
     Bound(
         "SETUPs of a PAN that ask others along",

@@ -7,21 +7,19 @@ from typing import Self
 from sqlalchemy import Connection, bindparam, delete, select
 
 from cpns.domain.cm import HeldCmKey
-from cpns.domain.inventory import HeldLocalEukey
+from cpns.domain.inventory import Ends, HeldMember
 from cpns.ids import EntityId, PnId
 from cpns.store.database import Database
 from cpns.store.dialect import insert_once, insert_or_update
 from cpns.store.files import private_folder
-from cpns.store.schema import cm_keys, local_eukeys, served
+from cpns.store.schema import cm_keys, held_members, served
 
 _SERVED = select(served.c.pn_id).order_by(served.c.pn_id)
 _PUT_SERVED = insert_once(served, ("pn_id",))
 _DROP_SERVED = delete(served).where(served.c.pn_id == bindparam("id"))
-_PUT_KEY = insert_or_update(local_eukeys, "pne_id")
-_KEYS = select(local_eukeys.c.pne_id, local_eukeys.c.pn_id, local_eukeys.c.th0, local_eukeys.c.sealed_key).order_by(
-    local_eukeys.c.pne_id
-)
-_FORGET = delete(local_eukeys).where(local_eukeys.c.pne_id == bindparam("id"))
+_PUT_MEMBER = insert_or_update(held_members, "pne_id")
+_MEMBERS = select(held_members).order_by(held_members.c.pne_id)
+_FORGET = delete(held_members).where(held_members.c.pne_id == bindparam("id"))
 _CM_KEYS = select(cm_keys.c.cm_device_id, cm_keys.c.generation, cm_keys.c.sealed_key).order_by(
     cm_keys.c.generation.desc()
 )
@@ -73,21 +71,24 @@ class GatewayStore:
 
         await self._database.run(write)
 
-    async def keep(self, keys: Iterable[HeldLocalEukey]) -> None:
+    async def keep(self, members: Iterable[HeldMember]) -> None:
         """See `cpns.ports.GatewayStore`."""
-        rows = [{"pne_id": k.pne_id, "pn_id": k.pn_id, "th0": k.th0, "sealed_key": k.sealed_key} for k in keys]
+        rows = [_row(member) for member in members]
 
         def write(connection: Connection) -> None:
             if rows:
-                connection.execute(_PUT_KEY, rows)
+                connection.execute(_PUT_MEMBER, rows)
 
         await self._database.run(write)
 
-    async def local_eukeys(self) -> list[HeldLocalEukey]:
+    async def members(self) -> list[HeldMember]:
         """See `cpns.ports.GatewayStore`; by PNE ID."""
 
-        def read(connection: Connection) -> list[HeldLocalEukey]:
-            return [HeldLocalEukey(*row) for row in connection.execute(_KEYS)]
+        def read(connection: Connection) -> list[HeldMember]:
+            return [
+                HeldMember(pne_id, pn_id, th0, sealed, None if own is None or there is None else Ends(own, there))
+                for pne_id, pn_id, th0, sealed, own, there in connection.execute(_MEMBERS)
+            ]
 
         return await self._database.run(read, write=False)
 
@@ -133,3 +134,9 @@ class GatewayStore:
     async def close(self) -> None:
         """See `cpns.ports.GatewayStore`."""
         await self._database.close()
+
+
+def _row(member: HeldMember) -> dict[str, object]:
+    own, there = (None, None) if member.ends is None else (member.ends.own, member.ends.there)
+    head = {"pne_id": member.pne_id, "pn_id": member.pn_id, "th0": member.th0, "sealed_key": member.sealed_key}
+    return {**head, "own": own, "there": there}

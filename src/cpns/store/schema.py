@@ -286,14 +286,17 @@ served = Table(
 )
 """At a PN GW: the PNs that it serves."""
 
-local_eukeys = Table(
-    "local_eukeys",
+held_members = Table(
+    "held_members",
     metadata,
     Column("pne_id", Text, primary_key=True),
     Column("pn_id", Text, nullable=False),
     Column("th0", LargeBinary, nullable=False),
-    Column("sealed_key", LargeBinary, nullable=False),
+    Column("sealed_key", LargeBinary),
+    Column("own", Text),
+    Column("there", Text),
 )
+"""At a PN GW: its members, their LocalEUKeys (null on a Secure PAN), and where they proved themselves last."""
 
 cm_keys = Table(
     "cm_keys",

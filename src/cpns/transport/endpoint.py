@@ -330,10 +330,7 @@ class Endpoint:
         return self._pan.hostinfo
 
     def answer_group(self, answer: discovery.Answerer, limit: RateLimit) -> None:
-        """Answer Entity Discovery Requests to the CoAP group on the PAN's interfaces, from the PAN's socket.
-
-        Where the machine has no multicast nothing is answered, and the PN GW is found in other ways.
-        """
+        """Answer Entity Discovery Requests to the CoAP group, from the PAN's socket; without multicast nothing is."""
         if self._pan is not None:
             self._answering = discovery.Answering(self._pan, answer, limit)
 
@@ -368,6 +365,11 @@ class Endpoint:
     async def link_to(self, host: str, port: int) -> Link:
         """Return the likeliest of `links_to`."""
         return (await self.links_to(host, port))[0]
+
+    async def link_between(self, own: str, there: str) -> Link | None:
+        """Return the link from *own* to *there*, each ``host:port``; None: we are at *own* no more."""
+        way = None if self._pan is None else await self._pan.way_between(own, there)
+        return None if way is None else Link(self, self._tokens, way)
 
     async def close(self) -> None:
         """Close sockets and connections, and end what is being worked on. May be called again."""

@@ -13,7 +13,7 @@ from aiocoap.transports.generic_udp import GenericMessageInterface
 
 from cpns.shares.party import PAN_PREFIX, host_of
 from cpns.shares.rate import RateLimit
-from cpns.transport.address import at, bind_udp, host_in, resolve, source_to
+from cpns.transport.address import at, bind_udp, host_in, resolve, source_to, split_address
 from cpns.transport.datagrams import EITHER, Address, Datagrams, Heard, Ours
 from cpns.transport.stack import PAN_TUNING, BoundedMessages, Tokens
 from cpns.wire.registry import MAX_PAN_BODY
@@ -63,8 +63,8 @@ class PanAddress(interfaces.EndpointAddress):  # type: ignore[misc]
 
     @property
     def hostinfo_local(self) -> str:
-        """Host and port of our socket."""
-        return self._socket.hostinfo
+        """Host and port of our end."""
+        return self._socket.hostinfo_of(self._ours)
 
     @property
     def uri_base(self) -> str:
@@ -133,6 +133,24 @@ class PanSocket:
         if not self._datagrams.tells:
             return [PanAddress(self, one, EITHER) for one in found]
         return [PanAddress(self, one, Ours(source_to(one), 0 if len(one) == 2 else one[3])) for one in found]
+
+    def hostinfo_of(self, ours: Ours) -> str:
+        """Return host and port of one of our ends."""
+        port = self._datagrams.bound[1]
+        return at(host_in((ours.address, port, 0, ours.interface)), port) if ours.address else self.hostinfo
+
+    async def way_between(self, own: str, there: str) -> PanAddress | None:
+        """Return the way from an end of ours to an address, each ``host:port``; None: it is none of this socket."""
+        host, port = split_address(own)
+        any_address = self._datagrams.tells and port == self._datagrams.bound[1]
+        if own != self.hostinfo and not any_address:
+            return None
+        try:
+            address = (await resolve(*split_address(there), self._datagrams.families))[0]
+        except OSError:
+            return None
+        scope = 0 if len(address) == 2 else address[3]
+        return PanAddress(self, address, Ours(host.partition("%")[0], scope) if any_address else EITHER)
 
     def join(self, group: str, interface: int, heard: Heard) -> None:
         """Hand what is sent to a multicast group on *interface* to *heard*. Raises OSError where that can't be."""

@@ -6,10 +6,10 @@ and OSCORE option as they are, and nothing that has no OSCORE option.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from cpns.errors import CpnsError, NoAnswer, Refused, Result
 
@@ -55,7 +55,7 @@ class Place(Protocol):
 class Carrier(Protocol):
     """A way to the next hop."""
 
-    async def carry(self, destination: str, sealed: Sealed) -> Sealed:
+    def carry(self, destination: str, sealed: Sealed) -> Coroutine[Any, Any, Sealed]:
         """Send on to *destination* and return the answer.
 
         Raises:
@@ -97,15 +97,24 @@ class Relay:
             the destination.
         hold: keeps messages that have no way on until `resume`, in the order of their source; None refuses them.
         up: whether it carries messages of many sources to one server; else those of the server to many PNEs.
+        opened: is told of each message that its destination has opened, as the answer is sealed: where it came from,
+            and its OSCORE option.
     """
 
     def __init__(
-        self, route: Callable[[str], Carrier | None], place: Place, hold: HoldLimits | None = None, *, up: bool = False
+        self,
+        route: Callable[[str], Carrier | None],
+        place: Place,
+        hold: HoldLimits | None = None,
+        *,
+        up: bool = False,
+        opened: Callable[[Hashable, bytes], None] = lambda source, option: None,
     ) -> None:
         self._route = route
         self._place = place
         self._hold = hold
         self._up = up
+        self._opened = opened
         self._in_flight: Counter[Hashable] = Counter()
         self._queues: dict[Hashable, deque[_Held]] = {}
         self._pumps: dict[Hashable, asyncio.Task[None]] = {}
@@ -135,6 +144,8 @@ class Relay:
         async with self._place(host if self._up else destination) as run:
             answer = await self._forwarded(source, host, destination, sealed, held)
             run.proved = answer.oscore is not None
+            if run.proved:
+                self._opened(source, sealed.oscore)
             return answer
 
     def _is_held(self, destination: str) -> bool:

@@ -41,10 +41,11 @@ class AwaitingChallenge:
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """What this run gives one PNE, kept aside until the server says that it succeeded."""
+    """What this run gives one PNE, kept aside until the server says that it succeeded; `kid` is kid_R."""
 
     th0: bytes
     local_eukey: Secret | None
+    kid: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def distribute(
         eph = entry.eph if entry.eph is not None else message.eph if asked.suite == 2 else None
         th0 = transcript_of(asked, server_id, own_id, message.pn_id, message.rand, entry.kid, eph).th0()
         local = open_at_gateway(prk, th0, entry.wrapped_gateway) if entry.wrapped_gateway is not None else None
-        assigned[entry.entity_id] = Assigned(th0, local)
+        assigned[entry.entity_id] = Assigned(th0, local, entry.kid)
         challenges[entry.entity_id] = Challenge(
             own_id, server_id, message.pn_id, message.rand, entry.kid, eph, entry.wrapped
         )
