@@ -225,7 +225,7 @@ async def opens_nothing(here: World, thief: Direct, between: Meddler) -> None:
         assert (answer.code, answer.payload) == (UNIFORM_REFUSAL.code, UNIFORM_REFUSAL.payload)
     assert here.server.sessions.with_peer(thief.key.cm_device_id) is not session
     assert [one.activation.session for one in pending.values()] == [session]
-    await here.server.cm.sweep(0.0)  # as if it had waited for as long as it may
+    await here.server.cm.sweep(0.0, ends=True)  # as if it had waited for as long as it may
     assert (pending, here.server.sessions.of_kid(session.own_kid)) == ({}, None)
 
 

@@ -121,6 +121,11 @@ async def test_it_waits_no_longer_than_it_may(store: ServerStore) -> None:
     await store.take_group_message(taken(2, BEN, seconds=60.0))
     assert await waits(store, BEN, now=15.0) == [1, 2]
     assert await waits(store, BEN, now=15.1) == [2]
+    assert await waits(store, BEN, now=15.0) == [1, 2]  # to look ends nothing
+    assert await store.spare_kept(12.0, 20.0) == 1  # a clock that went from one to the other at once
+    assert await waits(store, BEN, now=23.0) == [1, 2]
+    await store.drop_kept(23.1)
+    assert await waits(store, BEN, now=15.0) == [2]
     assert await rows(store) == 1
 
 

@@ -317,7 +317,7 @@ class Store(GroupStore, Protocol):
         ...
 
     async def kept_group_messages(self, pne_id: EntityId, now: float) -> list[KeptMessage]:
-        """Return the messages that wait for a member, oldest first; those that have expired are dropped."""
+        """Return the messages that wait for a member, oldest first; without those that are over."""
         ...
 
     async def awaiting_group_messages(self) -> list[EntityId]:
@@ -337,7 +337,15 @@ class Store(GroupStore, Protocol):
         ...
 
     async def pushes_for(self, pne_id: EntityId, now: float) -> list[KeptPush]:
-        """Return the texts that wait for a PNE, oldest first; those that have expired are dropped."""
+        """Return the texts that wait for a PNE, oldest first; without those that are over."""
+        ...
+
+    async def drop_kept(self, now: float) -> None:
+        """Drop the texts and group messages that are over."""
+        ...
+
+    async def spare_kept(self, before: float, after: float) -> int:
+        """Keep those that end between two times as much longer as lies between these; return how many."""
         ...
 
     async def awaited(self) -> list[EntityId]:

@@ -32,6 +32,7 @@ from cpns.service.authentication import Authentication, GatewayPeer
 from cpns.service.background import Background
 from cpns.service.cm import CmDevices
 from cpns.service.hosts import KnownHosts
+from cpns.service.kept import Kept
 from cpns.service.keyring import Keyring
 from cpns.service.presence import Presences
 from cpns.service.processes import Processes
@@ -109,7 +110,7 @@ class Server:
         self.group_pages = GroupPages(store, self.sessions)
         self.messages = GroupMessages(store, self.groups, *here, self.pnes, clock, self._siblings)
         self.pushes = Pushes(store, clock, random, self._push, self._siblings)
-        self._hosts = KnownHosts(store, clock)
+        self._hosts, self._kept = KnownHosts(store, clock), Kept(store, clock)
         self._authentication = Authentication(
             *(config.server_id, config.lowest_suite, store, Keyring(store, vault, random), self.sessions, clock),
             *(random, config.policy, self._admitted, self.refusals, self._hosts, self.clones.waits),
@@ -389,15 +390,16 @@ class Server:
             self.refusals.due()
             self.clones.sweep()
             try:
-                await self.cm.sweep(self.config.half_open)
-                await self.groups.sweep()
-                await self.networks.sweep()
+                ends = await self._kept.sweep()
+                await self.cm.sweep(self.config.half_open, ends=ends)
+                await self.groups.sweep(ends=ends)
+                await self.networks.sweep(ends=ends)
                 if now >= self._certificate_looked_at + CERTIFICATE_LOOK_SECONDS:
                     self.look_at_certificate()
                 if now >= self._retried_at + RETRY_SECONDS:
                     self._retried_at = now
                     await self._retry()
-                if now >= self._owners_looked_at + OWNER_LOOK_SECONDS:
+                if ends and now >= self._owners_looked_at + OWNER_LOOK_SECONDS:
                     self._owners_looked_at = now
                     if self._siblings.others:
                         await self._hosts.load()

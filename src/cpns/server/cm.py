@@ -191,13 +191,13 @@ class ChangingMode:
             self._sessions.remove(older.activation.session)
             self._pending.leave(older.slot, proved=False)
 
-    async def sweep(self, half_open: float) -> None:
-        """Forget what waited too long, and CM Devices that were never used."""
+    async def sweep(self, half_open: float, *, ends: bool) -> None:
+        """Forget what waited too long and, where the clock *ends* things, CM Devices that were never used."""
         now = self._clock.monotonic()
         for link, expected in list(self._expected.items()):
             if now - expected.activation.since > half_open:
                 self._forget(link)
-        if now - self._looked_at > min(EXPIRY_SECONDS, self._unused):
+        if ends and now - self._looked_at > min(EXPIRY_SECONDS, self._unused):
             self._looked_at = now
             for device in await self._store.expire_cm(self._clock.now() - self._unused, self._clock.now()):
                 _log.info("CM Device %s was never used, and has expired", device, extra=by(device))

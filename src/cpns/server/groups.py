@@ -106,10 +106,10 @@ class Groups:
         await self._epochs.close()
         await self._telling.close()
 
-    async def sweep(self) -> None:
-        """Begin epochs that are due, end invitations that are over, and drop what is kept for a time alone."""
+    async def sweep(self, *, ends: bool = False) -> None:
+        """Begin epochs that are due; where time *ends* things, invitations that are over, and what has a pace."""
         await self._epochs.sweep()
-        if self._clock.monotonic() < self._expired_at + EXPIRY_LOOK_SECONDS:
+        if not ends or self._clock.monotonic() < self._expired_at + EXPIRY_LOOK_SECONDS:
             return
         self._expired_at = self._clock.monotonic()
         await self._store.sweep_bounds(self._clock.now())

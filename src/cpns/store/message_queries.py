@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, Double, bindparam, delete, exists, insert, or_, select, update
 
 from cpns.domain.group import KeptMessage, SenderKey, Standing, TakenMessage
 from cpns.errors import Refused, Result
@@ -37,7 +37,7 @@ _OWE = insert(group_messages_owed)
 _OWED = (
     select(group_messages)
     .join(group_messages_owed, _owed.number == group_messages.c.number)
-    .where(_owed.pne_id == bindparam("pne"))
+    .where(_owed.pne_id == bindparam("pne"), group_messages.c.expires_at >= bindparam("now"))
     .order_by(group_messages.c.number)
 )
 _NUMBERS_OWED = (
@@ -54,6 +54,11 @@ _DROP_OF_GROUP = delete(group_messages).where(group_messages.c.sg_id == bindpara
 _expired = select(group_messages.c.number).where(group_messages.c.expires_at < bindparam("now"))
 _EXPIRE = delete(group_messages_owed).where(_owed.number.in_(_expired))
 _DROP_UNOWED = delete(group_messages).where(~exists().where(_owed.number == group_messages.c.number))
+_SPARE = (
+    update(group_messages)
+    .where(group_messages.c.expires_at >= bindparam("before"), group_messages.c.expires_at < bindparam("after"))
+    .values(expires_at=group_messages.c.expires_at + bindparam("longer", type_=Double))
+)
 _STILL_OWED = select(_owed.number).where(_owed.number == bindparam("of")).limit(1)
 _DROP = delete(group_messages).where(group_messages.c.number == bindparam("of"))
 
@@ -74,7 +79,6 @@ def take(connection: Connection, message: TakenMessage) -> None:
     owed = [pne for pne in message.keep_for if pne in members]
     if not owed:
         return
-    _expire(connection, message.created_at)
     row = asdict(message)
     del row["keep_for"]
     number = connection.execute(_ADD, row).scalar_one()
@@ -87,8 +91,7 @@ def take(connection: Connection, message: TakenMessage) -> None:
 
 def kept_for(connection: Connection, pne_id: EntityId, now: float) -> list[KeptMessage]:
     """See `cpns.ports.Store.kept_group_messages`."""
-    _expire(connection, now)
-    return [_kept(dict(row)) for row in connection.execute(_OWED, {"pne": pne_id}).mappings()]
+    return [_kept(dict(row)) for row in connection.execute(_OWED, {"pne": pne_id, "now": now}).mappings()]
 
 
 def _kept(row: dict[str, object]) -> KeptMessage:
@@ -121,6 +124,12 @@ def drop_group(connection: Connection, sg_id: SgId) -> None:
         connection.execute(statement, {"id": sg_id})
 
 
-def _expire(connection: Connection, now: float) -> None:
+def expire(connection: Connection, now: float) -> None:
+    """Drop the messages that are over."""
     if connection.execute(_EXPIRE, {"now": now}).rowcount:
         connection.execute(_DROP_UNOWED)
+
+
+def spare(connection: Connection, before: float, after: float) -> int:
+    """See `cpns.ports.Store.spare_kept`."""
+    return connection.execute(_SPARE, {"before": before, "after": after, "longer": after - before}).rowcount

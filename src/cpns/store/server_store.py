@@ -75,6 +75,15 @@ def _sweep_bounds(connection: Connection, at: float) -> None:
     bound_queries.forget_paces(connection, at - LONGEST_SECONDS)
 
 
+def _drop_kept(connection: Connection, now: float) -> None:
+    waiting_queries.expire(connection, now)
+    message_queries.expire(connection, now)
+
+
+def _spare_kept(connection: Connection, before: float, after: float) -> int:
+    return sum(queries.spare(connection, before, after) for queries in (waiting_queries, message_queries))
+
+
 def _record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     waiting_queries.remember(connection, outcomes)
     audit_queries.record(connection, outcomes)
@@ -363,7 +372,7 @@ class ServerStore:
 
     async def kept_group_messages(self, pne_id: EntityId, now: float) -> list[KeptMessage]:
         """See `cpns.ports.Store`."""
-        return await self._database.run(partial(message_queries.kept_for, pne_id=pne_id, now=now))
+        return await self._database.run(partial(message_queries.kept_for, pne_id=pne_id, now=now), write=False)
 
     async def awaiting_group_messages(self) -> list[EntityId]:
         """See `cpns.ports.Store`."""
@@ -377,9 +386,17 @@ class ServerStore:
         """See `cpns.ports.Store`."""
         await self._database.run(partial(waiting_queries.keep_push, push=push))
 
+    async def drop_kept(self, now: float) -> None:
+        """See `cpns.ports.Store`."""
+        await self._database.run(partial(_drop_kept, now=now))
+
+    async def spare_kept(self, before: float, after: float) -> int:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(_spare_kept, before=before, after=after))
+
     async def pushes_for(self, pne_id: EntityId, now: float) -> list[KeptPush]:
         """See `cpns.ports.Store`."""
-        return await self._database.run(partial(waiting_queries.pushes_for, pne_id=pne_id, now=now))
+        return await self._database.run(partial(waiting_queries.pushes_for, pne_id=pne_id, now=now), write=False)
 
     async def awaited(self) -> list[EntityId]:
         """See `cpns.ports.Store`."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Connection, Double, Integer, Text, bindparam, cast, delete, exists, func, insert, select
+from sqlalchemy import Connection, Double, Integer, Text, bindparam, cast, delete, exists, func, insert, select, update
 
 from cpns.domain.inventory import KeptPush, Outcome
 from cpns.domain.network import Standing, Waiting
@@ -54,12 +54,18 @@ _PENDING = (
 )
 
 _KEEP = insert(pushes)
-_COUNT = select(func.count()).select_from(pushes).where(pushes.c.pne_id == bindparam("pne_id"))
-_OF_PNE = select(pushes).where(pushes.c.pne_id == bindparam("pne_id")).order_by(pushes.c.number)
+_lasts = (pushes.c.pne_id == bindparam("pne_id")) & (pushes.c.expires_at >= bindparam("now"))
+_COUNT = select(func.count()).select_from(pushes).where(_lasts)
+_OF_PNE = select(pushes).where(_lasts).order_by(pushes.c.number)
 _AWAITED = select(pushes.c.pne_id).distinct()
 _DROP = delete(pushes).where(pushes.c.number == bindparam("id"))
 _DROP_ALL = delete(pushes).where(pushes.c.pne_id == bindparam("id"))
 _EXPIRE = delete(pushes).where(pushes.c.expires_at < bindparam("now"))
+_SPARE = (
+    update(pushes)
+    .where(pushes.c.expires_at >= bindparam("before"), pushes.c.expires_at < bindparam("after"))
+    .values(expires_at=pushes.c.expires_at + bindparam("longer", type_=Double))
+)
 
 
 def waiting(connection: Connection) -> list[Waiting]:
@@ -98,8 +104,7 @@ def dismiss(connection: Connection, *entity_ids: EntityId) -> None:
 
 def keep_push(connection: Connection, push: KeptPush) -> None:
     """See `cpns.ports.Store.keep_push`."""
-    connection.execute(_EXPIRE, {"now": push.created_at})
-    if connection.execute(_COUNT, {"pne_id": push.pne_id}).scalar_one() >= MAX_PUSHES:
+    if connection.execute(_COUNT, {"pne_id": push.pne_id, "now": push.created_at}).scalar_one() >= MAX_PUSHES:
         raise Conflict(
             "too_many_pushes",
             f"{MAX_PUSHES} texts wait for {push.pne_id} already: wait until it is back, or let them expire.",
@@ -110,8 +115,17 @@ def keep_push(connection: Connection, push: KeptPush) -> None:
 
 def pushes_for(connection: Connection, pne_id: EntityId, now: float) -> list[KeptPush]:
     """See `cpns.ports.Store.pushes_for`."""
+    return [KeptPush(**row) for row in connection.execute(_OF_PNE, {"pne_id": pne_id, "now": now}).mappings()]
+
+
+def expire(connection: Connection, now: float) -> None:
+    """Drop the texts that are over."""
     connection.execute(_EXPIRE, {"now": now})
-    return [KeptPush(**row) for row in connection.execute(_OF_PNE, {"pne_id": pne_id}).mappings()]
+
+
+def spare(connection: Connection, before: float, after: float) -> int:
+    """See `cpns.ports.Store.spare_kept`."""
+    return connection.execute(_SPARE, {"before": before, "after": after, "longer": after - before}).rowcount
 
 
 def awaited(connection: Connection) -> list[EntityId]:
