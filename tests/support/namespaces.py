@@ -42,7 +42,8 @@ class End:
     Attributes:
         host: the namespace.
         device: its name there, up to 15 characters.
-        address: with the length of its prefix; none: the end is a port of the host's bridge.
+        address: with the length of its prefix; none: that of IPv6 within the link alone; the end at a switch is a port
+            of its bridge.
     """
 
     host: str
@@ -92,6 +93,7 @@ class Net:
     def __init__(self, netem: bool) -> None:
         self._netem = netem
         self._hosts: list[str] = []
+        self._switches: set[str] = set()
         self._wires: list[Wire] = []
 
     def name(self, host: str) -> str:
@@ -107,6 +109,7 @@ class Net:
     def switch(self, host: str) -> None:
         """Make a switch."""
         self.host(host)
+        self._switches.add(host)
         self._ip(host, "link", "add", _BRIDGE, "type", "bridge")
         self._ip(host, "link", "set", _BRIDGE, "up")
 
@@ -122,9 +125,14 @@ class Net:
                 _do(*self.inside(end.host), "tc", "qdisc", "add", "dev", end.device, "root", *NETEM)
             if end.address:
                 self._ip(end.host, "address", "add", end.address, "dev", end.device)
-            else:
+            elif end.host in self._switches:
                 self._ip(end.host, "link", "set", end.device, "master", _BRIDGE)
             self.cut(end, False)
+
+    def addresses(self, end: End, *changes: str) -> None:
+        """Give an end more addresses (``+192.0.2.1/24``), or take them away (``-192.0.2.1/24``)."""
+        for change in changes:
+            self._ip(end.host, "address", "add" if change[0] == "+" else "del", change[1:], "dev", end.device)
 
     def cut(self, end: End, away: bool = True) -> None:
         """Cut a link at one end of it, or (False) mend it."""
@@ -179,8 +187,19 @@ def shaping() -> str:
     return ""
 
 
+@functools.cache
+def possible() -> bool:
+    """Return whether this machine has hosts and links that are not shaped, by trying."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError), net("veth") as trial:
+        trial.host("try-1")
+        trial.host("try-2")
+        trial.link(End("try-1", "trial"), End("try-2", "trial"), shaped=False)
+        return True
+    return False
+
+
 def allowed() -> bool:
-    """Return whether the machine allows it."""
+    """Return whether the machine allows shaped links."""
     return os.geteuid() == 0 and bool(shaping())
 
 

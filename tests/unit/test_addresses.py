@@ -12,7 +12,7 @@ import uvloop
 
 from cpns.cli import workers
 from cpns.errors import Unavailable
-from cpns.transport.address import not_had
+from cpns.transport.address import not_had, resolve
 from cpns.transport.endpoint import Endpoint
 from tests.support.world import SERVER, World, world
 
@@ -89,3 +89,14 @@ async def test_each_role_says_so(
     assert error.value.code == NOT_HAD[host][0]
     assert NOT_HAD[host][1] in error.value.sentence
     assert "None" not in error.value.sentence
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_address_keeps_its_zone(loop: str) -> None:
+    name = socket.if_indextoname(1)
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        assert runner.run(resolve(f"fe80::1%{name}", 5, [socket.AF_INET6])) == [("fe80::1", 5, 0, 1)]
+        with pytest.raises(OSError, match=r"\S"):
+            runner.run(resolve("fe80::1%nowhere", 5, [socket.AF_INET6]))
+        with pytest.raises(OSError, match="no address of a kind that we have"):
+            runner.run(resolve("::1", 5, [socket.AF_INET]))

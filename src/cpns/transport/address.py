@@ -118,14 +118,20 @@ def reachable(bound: Sequence[str]) -> list[str]:
     return found
 
 
+async def _found(host: str, port: int) -> list[Any]:
+    """Return what `socket.getaddrinfo` finds for UDP."""
+    if "%" in host:  # an address with a zone, which uvloop would leave out
+        return socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+
+
 async def resolve(host: str, port: int, families: Sequence[socket.AddressFamily]) -> list[tuple[Any, ...]]:
     """Return the socket addresses of *host* for UDP, of those families alone, in the order of RFC 6724.
 
     Raises:
         OSError: there is none.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    known = [address for family, _, _, _, address in found if family in families]
+    known = [address for family, _, _, _, address in await _found(host, port) if family in families]
     if not known:
         raise OSError(errno.EAFNOSUPPORT, "no address of a kind that we have")
     return list(dict.fromkeys(known))
@@ -166,9 +172,8 @@ async def bind_udp(host: str, port: int) -> socket.socket:
     Raises:
         OSError: the address is not ours, or the port is taken.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     errors = []
-    for family, _, _, _, address in found:
+    for family, _, _, _, address in await _found(host, port):
         try:
             plain = socket.socket(family, socket.SOCK_DGRAM)
         except OSError as error:

@@ -14,7 +14,7 @@ from zeroconf import IPVersion, NonUniqueNameException, ServiceStateChange, Zero
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from cpns.ids import EntityId, is_name
-from cpns.transport.address import Interface, interfaces, looks, split_address
+from cpns.transport.address import Interface, host_in, interfaces, looks, split_address
 
 PORT: Final = 5353
 SERVICE: Final = "_cpns._udp.local."
@@ -157,9 +157,11 @@ def _tell(info: AsyncServiceInfo, told: Told) -> None:
     claimed = info.decoded_properties.get("id")
     if claimed is None or not is_name(claimed) or not info.port:
         return
-    for host in sorted(info.parsed_scoped_addresses(IPVersion.All), key=_last):
-        if "%" in host or not ipaddress.ip_address(host).is_link_local:
-            told(EntityId(claimed), host, info.port, info.decoded_properties.get("secure") == "1")
+    secure = info.decoded_properties.get("secure") == "1"
+    for text in sorted(info.parsed_scoped_addresses(IPVersion.All), key=_last):
+        address, _, zone = text.partition("%")
+        if zone or not ipaddress.ip_address(address).is_link_local:
+            told(EntityId(claimed), host_in((address, info.port, 0, int(zone or 0))), info.port, secure)
 
 
 def _last(host: str) -> tuple[bool, bool]:
