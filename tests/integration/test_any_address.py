@@ -1,6 +1,7 @@
 """Gateways at an any-address, and names that have several addresses: who asks at one is answered from that one."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from aiocoap.numbers.codes import POST
 from cpns.gateway.config import PanConfig
 from cpns.ids import EntityId
 from cpns.pne.config import Where
-from cpns.transport import address
+from cpns.transport import address, uplink
 from cpns.wire import codec
 from cpns.wire.pn_messages import EntityDiscoveryRequest, EntityDiscoveryResponse
 from cpns.wire.registry import CPNS_PATH, Mode
@@ -149,3 +150,20 @@ async def test_a_name_that_changes_its_address_or_has_none_for_a_while(
     known["hub.example"] = ["127.0.0.1"]
     async with asyncio.timeout(20):
         await alice.wait_established()
+
+
+@pytest.mark.parametrize("first", ["refuses", "is silent"])
+async def test_a_server_whose_first_address_is_dead(here: World, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway takes the next one, long before its patience with the server ends."""
+    monkeypatch.setattr(uplink, "ADDRESS_SECONDS", 0.2)
+    names(monkeypatch, {"server.example": ["127.0.0.7", "127.0.0.1"]})
+    with contextlib.ExitStack() as kept:
+        if first == "is silent":
+            deaf = kept.enter_context(socket.create_server(("127.0.0.7", here.address[1]), backlog=0))
+            for _ in range(4):  # its queue is full then, and the kernel answers no more
+                one = kept.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex(deaf.getsockname())
+        gateway = await here.start_gateway("gw-1", server_host="server.example", wait=False, answer_timeout=30.0)
+        await gateway.uplink.wait(20)
+    assert gateway.uplink.standing is not None

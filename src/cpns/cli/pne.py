@@ -26,7 +26,7 @@ Gateway = Annotated[
         "pne",
         "--gateway",
         "HOST:PORT of a gateway; more than one are tried in turn.",
-        show_default="looked for on the PAN, by mDNS",
+        show_default="looked for on the PAN",
     ),
 ]
 GatewayId = Annotated[

@@ -1,6 +1,8 @@
 """CoAP over TCP, TLS optional, the uplink between PN GW and server (RFC 8323): both ends take and send requests."""
 
 import asyncio
+import errno
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Final
@@ -18,6 +20,8 @@ MAX_FRAME: Final = MAX_BODY + 1024
 """A body of 64 KiB, OSCORE's share and the options."""
 MAX_UNREAD: Final = 1024 * 1024
 """Bytes that a peer may leave unread before it is cut off."""
+ADDRESS_SECONDS: Final = 1.5
+"""How long one address of a server's name may take for a connection, where another one is left."""
 UNPROVEN_SECONDS: Final = 20.0
 """How long a connection may stay whose peer has not proven itself."""
 
@@ -169,14 +173,40 @@ async def listen(
     return address
 
 
+async def _reach(host: str, port: int) -> socket.socket:
+    """Return a TCP socket that is connected to the first address of *host* that takes it; the last one may take long.
+
+    Raises:
+        OSError: why the last one did not.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failed = OSError(errno.EADDRNOTAVAIL, "no address")
+    for left, (family, kind, protocol, _, address) in zip(reversed(range(len(found))), found, strict=True):
+        plain = None
+        try:
+            plain = socket.socket(family, kind, protocol)
+            plain.setblocking(False)
+            async with asyncio.timeout(ADDRESS_SECONDS if left else None):
+                await loop.sock_connect(plain, address)
+        except BaseException as error:
+            if plain is not None:
+                plain.close()
+            if not isinstance(error, OSError):
+                raise
+            failed = error
+        else:
+            return plain
+    raise failed
+
+
 async def is_reachable(host: str, port: int, seconds: float) -> bool:
     """Whether somebody takes TCP connections at *host*:*port*; who it is, a handshake shows."""
     try:
         async with asyncio.timeout(seconds):
-            _, writer = await asyncio.open_connection(host, port)
-    except (OSError, TimeoutError):
+            (await _reach(host, port)).close()
+    except OSError:
         return False
-    writer.close()
     return True
 
 
@@ -189,11 +219,12 @@ async def connect(tokens: Tokens, host: str, port: int, tls: ssl.SSLContext | No
     pool = tokens.token_interface
     if not isinstance(pool, _Pool):
         pool = tokens.token_interface = _Pool(tokens)
-    _, connection = await tokens.loop.create_connection(
-        lambda: Connection(pool, tokens),
-        host,
-        port,
-        ssl=tls,
-        server_hostname=host if tls is not None else None,
-    )
+    plain = await _reach(host, port)
+    try:
+        _, connection = await tokens.loop.create_connection(
+            lambda: Connection(pool, tokens), sock=plain, ssl=tls, server_hostname=host if tls is not None else None
+        )
+    except BaseException:
+        plain.close()
+        raise
     return connection
