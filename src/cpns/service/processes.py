@@ -154,6 +154,8 @@ class Processes:
 
     def _why(self, one: Process) -> str:
         """Return why a process can't be asked, and what to do."""
+        if one.process_id in self._bus.heard:
+            return "it did not answer in time"
         if self.url is None and one.bus is None:
             return "start both with --nats"
         if self.url is None or one.bus is None:
