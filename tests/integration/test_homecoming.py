@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cpns.domain.membership import Actor, Role
 from cpns.errors import Refused
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId
@@ -130,16 +131,68 @@ async def test_a_device_that_could_not_be_led_elsewhere_still_comes_home(here: W
     await until(lambda: is_behind(there.watch, "gw-1"), 30)
 
 
-async def test_who_was_put_out_of_its_home_does_not_go_back(here: World) -> None:
+async def test_who_is_put_out_of_its_home_stays_where_it_is(here: World) -> None:
+    """The server refuses it at home without a word, and says end to end that it is a guest of nobody."""
     there = await Neighbours.move_in(here)
-    assert there.watch.joined is not None
-    home = there.watch.joined.pn_id
-    there.watch._roaming.put_out(home)
     await there.cut()
+    home = (await network_of(here, "gw-1")).network.pn_id
+    await here.server.networks.expel(home, Actor(Role.OPERATOR), [EntityId("watch")])
     await there.cable.reopen()
     await there.first.uplink.wait(20)
+    session = there.watch._way.session
+    await there.watch.wake()
     await asyncio.sleep(2.5)
+    assert there.watch._way.session is session
     assert is_behind(there.watch, "gw-2")
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["", "a server that says nothing"])
+async def test_who_starts_while_its_home_is_away_is_told_where_it_is(
+    here: World, monkeypatch: pytest.MonkeyPatch, older: bool
+) -> None:
+    """After a power cut the device may be there before its gateway is. An older server does not say so."""
+    if older:
+        monkeypatch.setattr(application, "encode_home", lambda home: b"")
+    there = await Neighbours.move_in(here)
+    await there.cable.close()
+    await here.stop(there.watch)
+    again = await here.start_pne("watch", there.first, gateways=there.watch.config.where.gateways, **QUICK)
+    await until(lambda: is_behind(again, "gw-2"), 30)
+    assert await guests(here, "gw-2") == ["watch"]
+    await there.cable.reopen()
+    if older:
+        await there.first.uplink.wait(20)
+        await asyncio.sleep(2)
+        assert is_behind(again, "gw-2")
+    else:
+        await until(lambda: is_behind(again, "gw-1"), 30)
+
+
+async def test_a_home_that_was_given_to_the_gateway_where_it_is_a_guest(here: World) -> None:
+    there = await Neighbours.move_in(here)
+    await there.cut()
+    home = (await network_of(here, "gw-1")).network.pn_id
+    await there.cable.reopen()
+    await there.first.uplink.wait(20)
+    await here.server.networks.switch(home, EntityId("gw-2"), None)
+    await there.watch.wake()
+    await until(lambda: there.watch.joined is not None and there.watch.joined.pn_id == home, 30)
+    assert is_behind(there.watch, "gw-2")
+
+
+@pytest.mark.parametrize("led", ["to it alone", "into its network"])
+async def test_who_is_told_where_to_go_is_at_home_there(here: World, led: str) -> None:
+    there = await Neighbours.move_in(here)
+    await here.stop(there.watch)
+    to: dict[str, Any] = {"gateways": (here.pan(there.second),)}
+    if led == "into its network":
+        to["gateways"] += (here.pan(there.first),)
+        to["join"] = (await network_of(here, "gw-2")).network.pn_id
+    again = await settled(here, "watch", there.second, **{**QUICK, **to})
+    session = again._way.session
+    assert await guests(here, "gw-2") == ["watch"]
+    await asyncio.sleep(2.5)
+    assert again._way.session is session
 
 
 async def test_a_herd_does_not_move_at_once(here: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from cpns.crypto.secret import Secret
 from cpns.errors import WireError
 from cpns.gateway.app import Gateway
-from cpns.ids import EntityId
+from cpns.ids import EntityId, PnId
 from cpns.pne import loyalty
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
@@ -200,3 +200,14 @@ def test_what_the_answer_to_presence_says(seconds: float) -> None:
 def test_what_it_does_not_say(data: str) -> None:
     with pytest.raises(WireError):
         application.decode_away(bytes.fromhex(data))
+
+
+@pytest.mark.parametrize("home", [None, (PnId("pn-1"), EntityId("hub"))])
+def test_what_the_answer_to_status_says(home: application.Home | None) -> None:
+    assert application.decode_home(application.encode_home(home)) == home
+
+
+@pytest.mark.parametrize("data", ["", "f6", "8161", "81646875622d", "82646875622d01", "826020", "8261206161", "ff"])
+def test_what_is_no_home(data: str) -> None:
+    with pytest.raises(WireError):
+        application.decode_home(bytes.fromhex(data))

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpns.errors import WireError
+from cpns.ids import EntityId, PnId
 from cpns.wire import application, codec
 from cpns.wire.registry import MessageType
 from tests.support.wire_strategies import any_message, messages
@@ -142,6 +143,8 @@ def test_application_payloads(body: Any, text: str) -> None:
     assert fits(application.encode_reading(application.Reading(bytes(12), body)), "reading")
     assert fits(application.encode_text(text), "short-text")
     assert fits(application.encode_away(len(text)), "away")
+    assert fits(application.encode_home(None), "home")
+    assert fits(application.encode_home((PnId("pn-1"), EntityId("hub"))), "home")
 
 
 @pytest.mark.parametrize("item", [[bytes(11), {}], [bytes(12)], [bytes(12), {"a": b"x"}], [bytes(12), {1: 2}], {}])

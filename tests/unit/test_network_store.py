@@ -147,6 +147,8 @@ async def test_one_that_has_a_home_elsewhere_is_a_guest(store: ServerStore) -> N
     assert (await shown(store, PN2)).members == (present(pne(2), 300.0, guest=True), present(pne(3)))
     assert await store.membership(pne(2)) == (PN2, present(pne(2), 300.0, guest=True))
     assert await listed(store) == {pne(2): Standing.MEMBER}
+    assert await store.home(pne(2)) == (PN1, GW1)
+    assert [await store.home(one) for one in (pne(1), pne(3), pne(4))] == [None] * 3  # at home, and nowhere
 
     again = await store.establish(establishment(PN2, GW2, pne(2), at=400.0))  # a guest stays one
     assert (again.admissions, again.joined) == ({pne(2): GUEST}, ())
@@ -154,6 +156,18 @@ async def test_one_that_has_a_home_elsewhere_is_a_guest(store: ServerStore) -> N
     assert back.admissions == {pne(2): MEMBER}
     assert (await shown(store)).members == (present(pne(1)), present(pne(2), 500.0))
     assert await members_of(store) == {PN1: [pne(1), pne(2)], PN2: [pne(3)]}
+    assert await store.home(pne(2)) is None
+
+
+async def test_the_home_of_a_guest_is_where_it_became_a_member_last(store: ServerStore) -> None:
+    await store.establish(establishment(PN1, GW1, pne(1)))
+    await store.establish(establishment(PN2, GW2, pne(2)))
+    await invite(store, pne(1), pn_id=PN2)
+    await store.establish(establishment(PN2, GW2, pne(1), at=600.0))
+    assert await store.home(pne(1)) is None  # a member here
+    await store.establish(establishment(PN3, GW1, pne(3), at=610.0))
+    await store.establish(establishment(PN3, GW1, pne(1), at=620.0))
+    assert await store.home(pne(1)) == (PN2, GW2)
 
 
 async def test_a_founder_with_a_home_elsewhere_has_two(store: ServerStore) -> None:

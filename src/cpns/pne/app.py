@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cpns.crypto.schedule import Profile
-from cpns.errors import NoAnswer, Refused, Result
+from cpns.errors import NoAnswer, Refused, Result, WireError
 from cpns.ids import EntityId, PnId
 from cpns.pne.cm import Changing
 from cpns.pne.config import PneConfig, Where
@@ -99,6 +99,7 @@ class Pne:
             *(config.pne_id, self._finder, self._join, self._joining, self._adopt),
             joined=lambda: self.joined,
             present=lambda: self._way.link,
+            led=config.join is not None,
         )
         self._invited = Invited(
             *(config, self._finder, self._join, self._joining, self._roaming.settle, consent),
@@ -106,7 +107,7 @@ class Pne:
             lost=lambda: self.suspect(self._way.session, lost=True),
         )
         self._way = ToServer(config.request_timeout, clock, lambda: self._loyalty.held())
-        self._loyalty = Loyalty(config, self._way, self._joining, clock, self, self._roaming.elsewhere)
+        self._loyalty = Loyalty(config, self._way, self._joining, clock, self._finder, self, self._roaming.elsewhere)
         self.network = Requests(self._way.exchange, lambda: None if self.joined is None else self.joined.pn_id)
         self.groups = Groups(config.pne_id, self._way, self._hop, consent, on_change)
         self.messages = GroupMessages(config.pne_id, self.groups, self._way, self._hop, self, random, on_change)
@@ -335,7 +336,9 @@ class Pne:
     # what the application does
 
     async def _status(self, text: str) -> None:
-        await self._way.exchange(application.STATUS_PATH, application.encode_text(text))
+        answer = await self._way.exchange(application.STATUS_PATH, application.encode_text(text))
+        with contextlib.suppress(WireError):  # an older server says nothing
+            self._roaming.told(application.decode_home(answer.payload))
 
     async def sleep(self) -> None:
         """Say that we sleep, and take nothing until `wake`; the server keeps what it is asked to keep.
@@ -352,11 +355,6 @@ class Pne:
         with contextlib.suppress(Refused):  # what is lost is found out by what comes next
             await self.present_again()
             await self._status("connected")
-
-    @property
-    def has_choice(self) -> bool:
-        """See `cpns.pne.loyalty.Carried`."""
-        return len(self._finder.where.gateways) != 1
 
     async def awake(self) -> None:
         """See `cpns.pne.loyalty.Carried`."""

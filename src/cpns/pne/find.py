@@ -54,6 +54,11 @@ class Finder:
         self._hints: Sequence[str] = ()
         self._tries = 0
 
+    @property
+    def has_choice(self) -> bool:
+        """Whether another PN GW may be found than the present one."""
+        return len(self.where.gateways) != 1
+
     async def close(self) -> None:
         """Search no more."""
         if self._search is not None:

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from cpns.errors import NoAnswer, Refused
 from cpns.pne.config import PneConfig
+from cpns.pne.find import Finder
 from cpns.pne.way import ToServer
 from cpns.ports import Clock
 from cpns.service.background import Background
@@ -35,11 +36,6 @@ SIGN_SECONDS: Final = 10.0
 class Carried(Protocol):
     """What is asked of the PNE."""
 
-    @property
-    def has_choice(self) -> bool:
-        """Whether another PN GW may be found than the present one."""
-        ...
-
     async def awake(self) -> None:
         """Wait until our sessions stand, and we do not sleep."""
         ...
@@ -59,6 +55,7 @@ class Loyalty:
     Args:
         way: to the server.
         joining: is held by whoever sets up.
+        finder: knows whether there may be another PN GW.
         pne: see `Carried`.
         elsewhere: goes on through another PN GW, if one takes us; else all is as it was.
     """
@@ -69,6 +66,7 @@ class Loyalty:
         way: ToServer,
         joining: asyncio.Lock,
         clock: Clock,
+        finder: Finder,
         pne: Carried,
         elsewhere: Callable[[], Awaitable[None]],
     ) -> None:
@@ -77,6 +75,7 @@ class Loyalty:
         self._way = way
         self._joining = joining
         self._clock = clock
+        self._finder = finder
         self._pne = pne
         self._elsewhere = elsewhere
         self._hinted = False
@@ -111,7 +110,7 @@ class Loyalty:
             self._doubt()
 
     def _doubt(self) -> None:
-        if self._pne.has_choice and not self._leaving:
+        if self._finder.has_choice and not self._leaving:
             self._leaving = True
             self._work.start(self._leave())
 
@@ -138,7 +137,7 @@ class Loyalty:
         """Give up on the first message to a PN GW that holds it, so that another one can be tried."""
         await asyncio.sleep(LOYALTY_SECONDS * jitter.uniform(1.0, 2.0))  # noqa: S311  # spreads load
         first = session is self._way.session and self._joining.locked()
-        if first and self._way.held_up and self._pne.has_choice:
+        if first and self._way.held_up and self._finder.has_choice:
             self._way.let_go("held_without_answer")
 
     # signs of life

@@ -1,7 +1,7 @@
 """A PNE that goes elsewhere while its sessions stand: the older ones serve until the new ones do.
 
-It has a home: the PN that it came into first, or was led or invited into since. Where it goes by itself, as its PN GW
-does not carry it, it may be a guest; from there it comes home.
+It has a home: the PN that it was led or invited into last; else the one that the server says it is a member of. Where
+it goes by itself, as its PN GW does not carry it, it may be a guest; from there it comes home.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from cpns.service.background import Background
 from cpns.session.table import Session
 from cpns.shares.noted import by
 from cpns.transport.endpoint import Link
+from cpns.wire.application import Home
 from cpns.wire.registry import Procedure
 
 _log = logging.getLogger("cpns.pne")
@@ -43,6 +44,7 @@ class Roaming:
         adopt: takes up the new sessions in place of the older ones.
         joined: tells what stands now.
         present: tells the way to our PN GW.
+        led: whether somebody named the PN that it is to come into; that is its home.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Roaming:
         adopt: Adopt,
         joined: Callable[[], Joined | None],
         present: Callable[[], Link | None],
+        *,
+        led: bool,
     ) -> None:
         self._pne_id = pne_id
         self._present = present
@@ -62,7 +66,8 @@ class Roaming:
         self._joining = joining
         self._adopt = adopt
         self._joined = joined
-        self._home: Joined | None = None
+        self._led = led
+        self._home: Home | None = None
         self._returning: asyncio.Task[object] | None = None
         self._work = Background()
 
@@ -115,42 +120,63 @@ class Roaming:
     async def settle(self, link: Link, joined: Joined, server: Session) -> None:
         """Take up sessions in a PN that is to be our home, in place of older ones."""
         await self._adopt(link, joined, server)
-        self._settled(joined)
+        self._led, self._home = True, (joined.pn_id, joined.gateway_id)
+        self._stay()
 
     def arrived(self, joined: Joined) -> None:
         """Sessions stand, wherever that is."""
-        if self._home is None or joined.pn_id == self._home.pn_id:
-            self._settled(joined)
-        elif self._returning is None or self._returning.done():
-            self._returning = self._work.start(self._come_home())
+        if self._home is None or joined.pn_id == self._home[0]:
+            self._home = joined.pn_id, joined.gateway_id
+            self._stay()
+        else:
+            self._return()
+
+    def told(self, home: Home | None) -> None:
+        """The server says where a guest like us is at home; None: we are none."""
+        joined = self._joined()
+        if self._led or joined is None:
+            return
+        self._home = home or (joined.pn_id, joined.gateway_id)
+        if home is None:
+            self._stay()
+        else:
+            self._return()
 
     def put_out(self, pn_id: PnId) -> None:
         """We are in *pn_id* no longer, or it is no more."""
-        if self._home is not None and self._home.pn_id == pn_id:
-            self._settled(None)
+        if self._home is not None and self._home[0] == pn_id:
+            self._led, self._home = False, None
+            self._stay()
 
-    def _settled(self, joined: Joined | None) -> None:
-        self._home = joined
+    def _return(self) -> None:
+        here = self._finder.where
+        if self._home is None or not self._finder.has_choice or here.gateway_id not in (None, self._home[1]):
+            return
+        if self._returning is None or self._returning.done():
+            self._returning = self._work.start(self._come_home())
+
+    def _stay(self) -> None:
         if self._returning is not None and self._returning is not asyncio.current_task():
             self._returning.cancel()
 
     async def _come_home(self) -> None:
         pause, again = RETURNS
-        while (home := self._home) is not None:
+        while True:
             await asyncio.sleep(pause * jitter.uniform(1.0, 1.1))  # noqa: S311  # spreads load, hides nothing
             pause = again
             try:
                 async with self._joining:
-                    joined = self._joined()
-                    if joined is not None and joined.pn_id == home.pn_id:
+                    joined, home, link = self._joined(), self._home, self._present()
+                    if joined is None or home is None or joined.pn_id == home[0]:
                         return
-                    link = await self._finder.way_to(home.gateway_id, ())
-                    wanted = Wanted(Procedure.JOIN, home.pn_id, home.gateway_id)
+                    if link is None or joined.gateway_id != home[1]:
+                        link = await self._finder.way_to(home[1], ())
+                    wanted = Wanted(Procedure.JOIN, *home)
                     await self._adopt(link, *await self._join.setup(link, wanted))
                     return
             except NotLetIn as error:
                 _log.info("there is no way home: %s", error, extra=by(self._pne_id))
-                self._home = None
+                return
             except (Refused, OSError) as error:
                 _log.info("can't come home yet: %s", error, extra=by(self._pne_id))
 

@@ -212,6 +212,10 @@ class Store(GroupStore, Protocol):
         """Return the PN that this PNE is in, and how, or None."""
         ...
 
+    async def home(self, pne_id: EntityId) -> tuple[PnId, EntityId] | None:
+        """Return the PN that a PNE, a guest where it is, became a member of last, and its PN GW; None: it is none."""
+        ...
+
     async def networks(self) -> list[Inventory]:
         """Return the PN Inventory, by PN ID."""
         ...

@@ -283,8 +283,10 @@ class Server:
             self._heard(source.peer_id)
             return Answer(Code.CHANGED)
         if inbound.path == application.STATUS_PATH:
-            self._said(source.peer_id, application.decode_text(inbound.payload))
-            return Answer(Code.CHANGED)
+            said = self._said(source.peer_id, application.decode_text(inbound.payload))
+            if said is not Presence.CONNECTED:
+                return Answer(Code.CHANGED)  # a sign of life does not wait for the store
+            return Answer(Code.CHANGED, application.encode_home(await self.store.home(source.peer_id)))
         if inbound.path == CPNS_PATH:
             request = codec.decode(inbound.payload, *_FROM_PNE, limit=MAX_PAN_BODY)
             if isinstance(request, sg.SgInventoryRequest):
@@ -301,7 +303,7 @@ class Server:
             return await self._on_membership(request, source, Actor(Role.PNE, source.peer_id))
         raise Refused(Result.NOT_ALLOWED, "no_such_resource")
 
-    def _said(self, pne: EntityId, status: str) -> None:
+    def _said(self, pne: EntityId, status: str) -> Presence:
         said = {one.name.lower(): one for one in (Presence.IDLE, Presence.ASLEEP)}.get(status, Presence.CONNECTED)
         routine = said is Presence.IDLE  # each device says so every few minutes
         _log.log(logging.DEBUG if routine else logging.INFO, "PNE %s says it is %r", pne, status, extra=by(pne))
@@ -309,6 +311,7 @@ class Server:
         if said is not Presence.ASLEEP:
             self._heard(pne)
             self.cm.heard(pne)
+        return said
 
     def _heard(self, pne: EntityId) -> None:
         """Give a PNE that can be reached what waits for it."""

@@ -41,6 +41,16 @@ _LISTED_PAGE = (
     .order_by("pne_id")
     .limit(bindparam("limit"))
 )
+_own = standings.alias()
+_HOME = (
+    select(_own.c.pn_id, networks.c.gateway_id)
+    .join(networks, networks.c.pn_id == _own.c.pn_id)
+    .join(members, members.c.pne_id == _own.c.pne_id)
+    .where(_own.c.pne_id == bindparam("pne_id"), _own.c.standing == Standing.MEMBER.value)
+    .where(not_(exists().where(_of_both, standings.c.standing == Standing.MEMBER.value)))
+    .order_by(_own.c.at.desc(), _own.c.pn_id)
+    .limit(1)
+)
 _LIST = select(standings.c.pn_id, standings.c.pne_id, standings.c.standing).order_by(
     standings.c.pn_id, standings.c.pne_id
 )
@@ -76,6 +86,12 @@ def membership(connection: Connection, pne_id: EntityId) -> tuple[PnId, Present]
     """See `cpns.ports.Store.membership`."""
     row = connection.execute(_MEMBER, {"pne_id": pne_id}).one_or_none()
     return None if row is None else (PnId(row[0]), _present(*row[1:]))
+
+
+def home(connection: Connection, pne_id: EntityId) -> tuple[PnId, EntityId] | None:
+    """See `cpns.ports.Store.home`."""
+    row = connection.execute(_HOME, {"pne_id": pne_id}).one_or_none()
+    return None if row is None else (PnId(row[0]), EntityId(row[1]))
 
 
 def inventories(connection: Connection) -> list[Inventory]:

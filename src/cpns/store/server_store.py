@@ -195,6 +195,10 @@ class ServerStore:
         """See `cpns.ports.Store`."""
         return await self._database.run(partial(inventory_queries.membership, pne_id=pne_id), write=False)
 
+    async def home(self, pne_id: EntityId) -> tuple[PnId, EntityId] | None:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(inventory_queries.home, pne_id=pne_id), write=False)
+
     async def networks(self) -> list[Inventory]:
         """See `cpns.ports.Store`."""
         return await self._database.run(inventory_queries.inventories, write=False)

@@ -11,6 +11,7 @@ from typing import Final
 import cbor2
 
 from cpns.errors import WireError
+from cpns.ids import EntityId, PnId, is_name
 from cpns.wire.codec import load
 
 READINGS_PATH: Final = "readings"
@@ -148,6 +149,32 @@ def decode_push(data: bytes) -> Push:
     if type(item[1]) is not str or len(item[1]) > MAX_TEXT_CHARS:
         raise WireError("bad_text")
     return Push(item[0], item[1])
+
+
+Home = tuple[PnId, EntityId]
+"""A PN, and the PN GW that serves it."""
+
+
+def encode_home(home: Home | None) -> bytes:
+    """Return the payload of the answer to a ``POST /status`` that says ``connected``.
+
+    For a guest that is ``[PN ID, PN GW's ID]``, for others ``[]``.
+    """
+    return cbor2.dumps(list(home or ()))
+
+
+def decode_home(data: bytes) -> Home | None:
+    """Return what *data* says: the home of a guest, or None.
+
+    Raises:
+        WireError: it says nothing; so does an older server.
+    """
+    item = load(data, MAX_APPLICATION_BYTES)
+    if item == []:
+        return None
+    if type(item) is not list or len(item) != 2 or not all(map(is_name, item)):
+        raise WireError("bad_home")
+    return PnId(item[0]), EntityId(item[1])
 
 
 def encode_away(seconds: float) -> bytes:
