@@ -247,3 +247,27 @@ def sealing(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[int, str]]]
 
     monkeypatch.setattr(Sender, "seal", noting)
     return sealed
+
+
+@pytest.mark.req("DEF-7", "FN-9", "FN-1")
+@pytest.mark.parametrize("where", ["there", "elsewhere"])
+async def test_who_starts_anew_asks_for_its_keys(here: World, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Of all its groups, behind whichever PN GW: it says at once what it is asked to, and hears what is not kept."""
+    monkeypatch.setattr("cpns.pne.groups.CATCH_UP_PAUSES", (60.0, 60.0))
+    await here.start_server()
+    gateways = [await here.start_gateway("gw-1"), await here.start_gateway("gw-2")]
+    ann, ben = [await here.joined_pne(name, gateways[0], **FAST) for name in ("ann", "ben")]
+    ids = [(await ann.groups.create(f"group {number}", JoinPolicy.OPEN, keep=0))[0] for number in range(4)]
+    for sg_id in ids:
+        await ben.groups.join(sg_id)
+        await all_have(here, sg_id, ann, ben)
+    monkeypatch.setattr(here.server.groups.copies, "came", lambda gateway, groups: None)  # it was told a moment ago
+    await here.stop(ben)
+    ben = await here.joined_pne("ben", gateways[where == "elsewhere"], **FAST)
+    await until(lambda: set(ben.groups.views) == set(ids))
+    for sg_id in ids:
+        await all_have(here, sg_id, ann, ben)
+        await ann.messages.send(sg_id, f"to {sg_id}")
+        await ben.messages.send(sg_id, f"from {sg_id}")
+    await until(lambda: [one.text for one in here.said["ben"]] == [f"to {sg_id}" for sg_id in ids])
+    await until(lambda: [one.text for one in here.said["ann"]] == [f"from {sg_id}" for sg_id in ids])

@@ -15,7 +15,7 @@ from cpns.wire import group_messages as gm
 from cpns.wire.registry import JoinPolicy
 from tests.support.groups import all_have, epoch, group_of
 from tests.support.hostile_gateway import HostileGateway, Way
-from tests.support.world import FAST, World, until, world
+from tests.support.world import CLOCK, FAST, World, until, world
 
 
 @pytest.fixture
@@ -257,9 +257,10 @@ async def test_an_owner_that_has_vanished_is_replaced_by_rule(here: World) -> No
     await asyncio.sleep(0.6)
     await here.server.groups.replace_silent_owners(0.5)
     assert await owner_of(here, sg_id) == "pne-0"  # nobody else was heard either
+    began = CLOCK.now()
     await rejoined(here, pnes[3])
     await rejoined(here, pnes[2])
-    await here.server.groups.replace_silent_owners(0.5)
+    await here.server.groups.replace_silent_owners(CLOCK.now() - began)
     assert await owner_of(here, sg_id) == "pne-2"
     (row,) = [row for row in await here.store.audit(None, 50) if row.event == "sg_owner_replaced"]
     assert (row.entity_id, row.via, row.reason) == ("pne-2", None, sg_id)

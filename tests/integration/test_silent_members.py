@@ -99,3 +99,30 @@ async def test_a_text_waits_for_no_gateway_that_is_silent(here: World, monkeypat
     for text in said:
         await say(pnes["pne-0"], sg_id, text)
     await all_hear(here, said, "pne-1", "pne-2", "far-0", "far-1", "far-2")
+
+
+@pytest.mark.req("FN-9", "DEF-6", "FN-7")
+@pytest.mark.parametrize("silent", [1, 3])
+@pytest.mark.parametrize("how", ["joins", "is expelled"])
+async def test_a_new_epoch_waits_for_no_silent_member(here: World, how: str, silent: int) -> None:
+    """Those that have a GKDK have the key at once, a newcomer its own; the text that follows waits for nobody either.
+
+    Of several that are silent one after the other is given the next thing, for a minute each.
+    """
+    gateway = await here.start_gateway("gw-1", **SILENT)
+    sg_id, pnes = await group_of(here, 5 + silent, gateway)
+    comes = [await here.joined_pne(f"comer-{number}", gateway, **FAST) for number in range(2)]
+    await all_have(here, sg_id, *pnes)
+    for pne in pnes[5:]:
+        await here.stop(pne)
+    said = ["before"]
+    await say(pnes[0], sg_id, said[0])
+    for goes, comer in zip(pnes[3:5], comes, strict=True):
+        if how == "joins":
+            await comer.groups.join(sg_id)
+        else:
+            await pnes[0].groups.expel(sg_id, [goes.config.pne_id])
+        await all_have(here, sg_id, *pnes[:3], *([comer] if how == "joins" else []))
+        said.append(f"after {goes.config.pne_id}")
+        await say(pnes[0], sg_id, said[-1])
+        await all_hear(here, said, "pne-1", "pne-2")

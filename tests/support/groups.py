@@ -33,9 +33,8 @@ async def until_epoch(here: World, sg_id: SgId, wanted: int) -> None:
 async def all_have(here: World, sg_id: SgId, *pnes: Pne) -> bytes:
     """Wait until all of *pnes* have the key of the present epoch, and the same one; return it."""
     now = await epoch(here, sg_id)
-    await until(lambda: all(now in keys(pne, sg_id) for pne in pnes))
-    (key,) = {keys(pne, sg_id)[now] for pne in pnes}
-    return key
+    await until(lambda: len({keys(pne, sg_id).get(now) for pne in pnes}) == 1 and now in keys(pnes[0], sg_id))
+    return keys(pnes[0], sg_id)[now]
 
 
 async def group_of(

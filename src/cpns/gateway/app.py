@@ -127,7 +127,7 @@ class Gateway:
             config, self.members, self.networks, self.members.way_to, lambda: reachable(self.bound)
         )
         self.groups = Groups(config, self.uplink)
-        self.group_keys = GroupKeys(config, self.groups, self.members.way_to, random)
+        self.group_keys = GroupKeys(config, self.groups, self.members.way_to, self.members.binding, random)
         self.messages = GroupMessages(
             config, self.uplink, self.groups, self.group_keys, self.members, self.members.way_to
         )

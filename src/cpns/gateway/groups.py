@@ -73,6 +73,14 @@ class Groups:
             await self._renew(sg_id)
         return self.copies.get(sg_id)
 
+    async def with_member(self, sg_id: SgId, pne: EntityId) -> GroupCopy | None:
+        """Return our copy of a group that a PNE behind us is in; None where it is in none of that ID."""
+        copy = self.copies.get(sg_id)
+        if (copy is None or pne not in copy.members) and self._uplink.standing is not None:
+            await self._renew(sg_id)  # it may have come to us, or into it, before we heard of that
+        copy = self.copies.get(sg_id)
+        return copy if copy is not None and pne in copy.members else None
+
     def is_over(self, copy: GroupCopy, epoch: int) -> bool:
         """Whether an epoch of a group is over, by our copy or by what the server has named since."""
         return epoch < max(copy.epoch, self._named.get(copy.sg_id, 0))

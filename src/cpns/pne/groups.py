@@ -170,14 +170,14 @@ class Groups:
         await (self._views.fetch_all() if sg_id is None else self._views.fetch(sg_id))
 
     def resume(self) -> None:
-        """Our sessions stand anew: see what we missed of the groups that we are in.
+        """Our sessions stand anew: see which groups we are in, and what we missed of them.
 
-        The server may live on an older copy of its store, in which an epoch has another key than the one that we have.
+        After our restart we know of none. And the server may live on an older copy of its store, in which an epoch has
+        another key than the one that we have.
         """
         for sg_id, kept in self.keys.items():
             self._doubted[sg_id] = set(kept)
-        if self.views:
-            self._work.start(self._patiently(self._views.fetch_all))
+        self._work.start(self._patiently(self._views.fetch_all))
 
     async def _patiently(self, fetch: Callable[[], Awaitable[None]]) -> None:
         """Ask again where no answer came; who refuses has said what there is to know."""
@@ -251,7 +251,7 @@ class Groups:
             raise Refused(Result.UNKNOWN_SG, "not_in_this_group")
 
     async def _look_into(self, sg_id: SgId) -> None:
-        """Ask the server about a group that our PN GW has a key for: if we are in it, we get that."""
+        """Ask the server about a group that our PN GW has a key for: if we are in it, we ask for that."""
         with contextlib.suppress(Refused):
             await self._views.fetch(sg_id)
 
@@ -286,6 +286,10 @@ class Groups:
         for older in sorted(kept, key=lambda one: (one not in doubted, one))[:-EPOCHS_KEPT]:
             del kept[older]
             doubted.discard(older)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let those that wait for a key look again."""
         came, self._came = self._came, asyncio.Event()
         came.set()
 
@@ -322,7 +326,7 @@ class Groups:
         return self.keys.get(sg_id, {}).get(epoch)
 
     async def _ask_now(self, sg_id: SgId) -> None:
-        """Ask for a key that something waits for; again after a while, if anything does still."""
+        """Ask for a key that something waits for; it is asked for again after a while, if anything does still."""
         self._asking.add(sg_id)
         try:
             with contextlib.suppress(Refused):
@@ -330,12 +334,17 @@ class Groups:
             await asyncio.sleep(CATCH_UP_PAUSES[0])
         finally:
             self._asking.discard(sg_id)
+            self._wake()
 
     async def _catch_up(self, sg_id: SgId) -> None:
-        """Ask our PN GW for a key that did not come by itself, until we have that of the newest epoch that we know."""
+        """Ask our PN GW for a key that did not come by itself, until we have that of the newest epoch that we know.
+
+        At once where it need not come by itself: we have started anew, or the server's store was set back.
+        """
         self._catching_up.add(sg_id)
         try:
-            pause = 0.0 if self._doubted.get(sg_id) else CATCH_UP_PAUSES[0]
+            comes = sg_id in self._coming or (sg_id in self.keys and not self._doubted.get(sg_id))
+            pause = CATCH_UP_PAUSES[0] if comes else 0.0
             while True:
                 await asyncio.sleep(pause)
                 pause = min(max(2 * pause, CATCH_UP_PAUSES[0]), CATCH_UP_PAUSES[1])

@@ -80,10 +80,10 @@ HELD: Final = (
         "one of each",
         GROUPS,
         (
-            "gateway.group_keys.GroupKeys._busy",
             "gateway.group_keys.GroupKeys._keyed",
-            "gateway.group_keys._Keyed.busy",
-            "gateway.group_keys._Keyed.told",
+            "gateway.key_giving.KeyGiving._groups",
+            "gateway.key_giving._Group.busy",
+            "gateway.key_giving._Group.told",
             "gateway.groups.Groups._named",
         ),
     ),
