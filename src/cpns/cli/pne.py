@@ -96,7 +96,7 @@ def run(
     It prints a line when its sessions stand, for each reading that the server acknowledged, and for each text that the
     server sent.
 
-    Example: cpns pne run --key pne-1.key --gateway 192.0.2.7:5683 --source host --interval 10
+    Example: cpns pne run --key pne-1.key --gateway 192.0.2.7:5683,192.0.2.8:5683 --source host --sign-of-life 60
     """
     from cpns.cli.private import credential_of
     from cpns.cli.run_pne import Habits, run_pne
