@@ -17,7 +17,7 @@ from cpns.transport.errors import Answer, Code
 from cpns.wire import application
 from tests.support.world import World, until, world
 
-QUICK: dict[str, Any] = {"timer": 2.0, "request_timeout": 1.0, "presence": 0.2}
+QUICK: dict[str, Any] = {"timer": 5.0, "request_timeout": 3.0, "presence": 0.2}
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ async def test_a_guest_comes_home_and_readings_go_on(here: World) -> None:
 
 async def test_it_stays_a_guest_while_its_home_has_no_uplink(here: World) -> None:
     """It sets up at home before it lets go: what fails there costs it nothing."""
-    there = await Neighbours.move_in(here)
+    there = await Neighbours.move_in(here, timer=2.0)
     await there.cut()
     await until(lambda: not there.watch._joining.locked(), 20)
     session, tried = there.watch._way.session, 0
@@ -91,7 +91,7 @@ async def test_it_stays_a_guest_while_its_home_has_no_uplink(here: World) -> Non
         return await way_to(*arguments)
 
     there.watch._finder.way_to = counted  # type: ignore[assignment,method-assign]
-    await until(lambda: tried >= 3, 60)
+    await until(lambda: tried >= 2, 60)
     assert there.watch._way.session is session
     await asyncio.wait_for(there.watch.send(there.watch.next_reading({"as": "guest"})), 20)
 
@@ -123,7 +123,7 @@ async def test_a_device_that_was_led_elsewhere_is_at_home_there(here: World, aga
 
 
 async def test_a_device_that_could_not_be_led_elsewhere_still_comes_home(here: World) -> None:
-    there = await Neighbours.move_in(here)
+    there = await Neighbours.move_in(here, timer=2.0)
     await there.cut()
     with pytest.raises(Refused):
         await there.watch.go(Where((("127.0.0.1", 9),)))
@@ -153,10 +153,12 @@ async def test_who_starts_while_its_home_is_away_is_told_where_it_is(
     """After a power cut the device may be there before its gateway is. An older server does not say so."""
     if older:
         monkeypatch.setattr(application, "encode_home", lambda home: b"")
-    there = await Neighbours.move_in(here)
+    there = await Neighbours.move_in(here, timer=2.0)
     await there.cable.close()
     await here.stop(there.watch)
-    again = await here.start_pne("watch", there.first, gateways=there.watch.config.where.gateways, **QUICK)
+    again = await here.start_pne(
+        "watch", there.first, gateways=there.watch.config.where.gateways, **{**QUICK, "timer": 2.0}
+    )
     await until(lambda: is_behind(again, "gw-2"), 30)
     assert await guests(here, "gw-2") == ["watch"]
     await there.cable.reopen()

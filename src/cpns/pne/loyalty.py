@@ -171,4 +171,5 @@ class Loyalty:
                 return True  # set up anew meanwhile
             if left:
                 await asyncio.sleep(max(0.0, until - self._clock.monotonic()))
+                await self._pne.awake()
         return False
