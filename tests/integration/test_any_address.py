@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from aiocoap import CON, Message
 from aiocoap.numbers.codes import POST
 
+from cpns.errors import Refused
 from cpns.gateway.config import PanConfig
 from cpns.ids import EntityId
 from cpns.pne.config import Where
@@ -37,9 +39,17 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
         yield one
 
 
-async def start_gateway(here: World, host: str, **options: Any) -> tuple[Any, int]:
+def quiet_port() -> int:
+    """Return a port that is free at all addresses, and that nobody is given by chance."""
+    while True:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one:
+            one.bind(("::", random.randrange(10000, 30000)))
+            return int(one.getsockname()[1])
+
+
+async def start_gateway(here: World, host: str, port: int = 0, **options: Any) -> tuple[Any, int]:
     """Start a gateway at *host*; return it and the port of its PAN."""
-    gateway = await here.start_gateway("gw-1", pans=(PanConfig(host, 0, secure=False),), **options)
+    gateway = await here.start_gateway("gw-1", pans=(PanConfig(host, port, secure=False),), **options)
     return gateway, address.split_address(gateway.bound[0])[1]
 
 
@@ -78,6 +88,31 @@ async def test_two_devices_at_two_addresses_and_one_that_changes(here: World) ->
         await pne.send(pne.next_reading({"from": name}))
         await here.server.send(EntityId(name), "inbox", push_of(f"to {name}"))
         await until(lambda name=name: here.inboxes[name] == [f"to {name}"])  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("host", "asked"), ASKED)
+async def test_a_gateway_that_is_back_asks_from_where_it_was_asked(here: World, host: str, asked: str) -> None:
+    """It remembers both ends, so the device knows who asks, and a text waits for no sign of life."""
+    gateway, port = await start_gateway(here, host, quiet_port(), kept=True)
+    alice = await here.joined_pne("alice", (asked, port), presence=600.0)
+    await here.stop(gateway)
+    await start_gateway(here, host, port, kept=True)
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(Refused):
+                await here.server.send(EntityId("alice"), "inbox", push_of("hello"))
+                break
+            await asyncio.sleep(0.1)
+    await until(lambda: "hello" in here.inboxes["alice"])
+    assert alice.joined is not None
+
+
+@pytest.mark.parametrize("asked", ["127.0.0.1", "::1"])
+async def test_a_server_at_the_any_address_of_ipv6_takes_ipv4_too(tmp_path: Path, asked: str) -> None:
+    async with world(tmp_path) as one:
+        await one.start_server(host="::")
+        gateway = await one.start_gateway("gw-1", server_host=asked)
+        assert gateway.uplink.standing is not None
 
 
 async def test_a_device_goes_from_one_kind_of_address_to_the_other(here: World) -> None:

@@ -384,4 +384,4 @@ class Node:
 def _own_side(bound: str) -> tuple[str, int]:
     """Return where our own PNE reaches a PAN of ours."""
     host, port = split_address(bound)
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104  # compared, not bound
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host, port  # noqa: S104  # compared, not bound

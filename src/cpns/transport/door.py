@@ -77,12 +77,16 @@ class Door:
         self._connecting: dict[asyncio.Task[None], socket.socket] = {}
 
     async def open(self, host: str, port: int, *, reuse_port: bool) -> tuple[str, int]:
-        """Listen at all addresses of *host*; return the first. Raises OSError where one can't be had."""
+        """Listen at all addresses of *host*, `::` with IPv4; return the first. Raises OSError where one can't be had."""
         found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         try:
             for family, address in dict.fromkeys((one[0], one[4]) for one in found):
                 listener = socket.create_server(
-                    (str(address[0]), int(address[1])), family=family, backlog=BACKLOG, reuse_port=reuse_port
+                    (str(address[0]), int(address[1])),
+                    family=family,
+                    backlog=BACKLOG,
+                    reuse_port=reuse_port,
+                    dualstack_ipv6=address[0] == "::",
                 )
                 self._listeners.append(listener)
                 listener.setblocking(False)
