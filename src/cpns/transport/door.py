@@ -77,7 +77,7 @@ class Door:
         self._connecting: dict[asyncio.Task[None], socket.socket] = {}
 
     async def open(self, host: str, port: int, *, reuse_port: bool) -> tuple[str, int]:
-        """Listen at all addresses of *host*, `::` with IPv4; return the first. Raises OSError where one can't be had."""
+        """Listen at each address of *host*, `::` with IPv4; return the first. Raises OSError where one can't be had."""
         found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         try:
             for family, address in dict.fromkeys((one[0], one[4]) for one in found):
