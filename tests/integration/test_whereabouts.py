@@ -119,6 +119,16 @@ async def test_members_of_two_pans_are_asked_each_on_its_own(here: World) -> Non
     assert [member(gateway, name).pan for name in ("alice", "bob")] == [pan.own for pan in gateway.pans]
 
 
+async def test_one_that_asked_at_one_of_several_addresses_is_asked_from_that_one(here: World) -> None:
+    """A PNE takes it from the address alone that it has as its gateway's."""
+    gateway = await here.start_gateway(kept=True, pans=(PanConfig("0.0.0.0", 0, False),))
+    port = here.pan(gateway)[1]
+    for number in (1, 2):
+        await settled(here, f"pne-{number}", (f"127.0.0.{number}", port))
+    gateway = await restarted(here, gateway)
+    await has_hop(gateway, "pne-1", "pne-2")
+
+
 async def test_they_are_asked_at_a_pace(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cpns.gateway.whereabouts.RETURN_RATE", 5.0)
     gateway = await here.start_gateway(kept=True)

@@ -204,6 +204,8 @@ class Gateway:
         """End all sessions and let go of the sockets."""
         if self._announcement is not None:
             await self._announcement.close()
+        for pan in self.pans:
+            await pan.endpoint.close()  # first: what came later would be held for an uplink that does not come back
         await self._work.close()
         await self.whereabouts.close()
         await self.members.settle()
@@ -213,8 +215,7 @@ class Gateway:
         await self.group_keys.close()
         for pan in self.pans:
             await pan.setup.close()
-        for endpoint in [*(pan.endpoint for pan in self.pans), self._upward]:
-            await endpoint.close()
+        await self._upward.close()
 
     def _route_up(self, destination: str) -> Carrier | None:
         standing = self.uplink.standing

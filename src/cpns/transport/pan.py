@@ -147,7 +147,7 @@ class PanSocket:
             return None
         try:
             address = (await resolve(*split_address(there), self._datagrams.families))[0]
-        except OSError:
+        except (OSError, ValueError):  # no address at all
             return None
         scope = 0 if len(address) == 2 else address[3]
         return PanAddress(self, address, Ours(host.partition("%")[0], scope) if any_address else EITHER)
