@@ -28,6 +28,11 @@ def cell(value: object) -> str:
     return plain(value)
 
 
+def known(value: object) -> object:
+    """Return *value* for a table, or that nobody knows it."""
+    return "?" if value is None else value
+
+
 def age(seconds: float | None) -> str:
     """Return an age for people: ``12 s``, ``3 min``, ``5 h``, ``2 d``."""
     if seconds is None:

@@ -117,7 +117,7 @@ def run(
     SIGHUP opens --trace anew and reads a renewed certificate.
 
     Several processes, on one or more machines, need a store on PostgreSQL and --nats; on another machine DATA is a copy
-    of server.toml and kek.
+    of server.toml and kek. `cpns server status` tells which are up.
 
     Example: cpns server run --data ./srv --listen 0.0.0.0:5683
     """

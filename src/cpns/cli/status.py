@@ -7,11 +7,9 @@ from cpns.cli import output as o
 from cpns.cli import talk
 from cpns.cli.options import Output
 
-_UNKNOWN: Final = "?"
 _CONDITIONS: Final = {"up": "up", "unasked": "up, can't be asked"}
-_COLUMNS: Final = (
-    *("machine", "process", "state", "listens at", "up for", "clock", "sessions", "gateways", "disk free"),
-)
+_OF_PROCESS: Final = ("machine", "process", "state", "listens at", "up for", "clock")
+_OF_WORK: Final = ("sessions", "gateways", "disk free")
 
 
 def status(data: Path, output: Output) -> None:
@@ -21,25 +19,23 @@ def status(data: Path, output: Output) -> None:
         o.print_json(found)
         return
     store, bus, processes = found["store"], found["bus"], found["processes"]
-    connected = sum(len(one["gateways"] or ()) for one in processes)
+    connected = f"{sum(len(one['gateways'] or ()) for one in processes)} connected"
+    if any(one["gateways"] is None for one in processes):
+        connected += ", as far as is known"
     o.print_fields(
         {
             "server": found["id"] + ("" if found["running"] else ", does not run here"),
             "store": f"{store['name']}: {store['trouble'] or 'works'}",
             "bus": None if bus is None else f"{bus['url']}: {'works' if bus['connected'] else 'away'}",
-            "gateways": f"{_known(found['gateways'])} provisioned, {connected} connected",
-            "devices": f"{_known(found['devices'])} provisioned",
-            "sessions": _known(found["sessions"]),
-            "last reading": _known(found["last_reading"]),
+            "gateways": f"{o.known(found['gateways'])} provisioned, {connected}",
+            "devices": f"{o.known(found['devices'])} provisioned",
+            "sessions": o.known(found["sessions"]),
+            "last reading": o.known(found["last_reading"]),
         }
     )
     if processes:
         print()
-        o.print_table(_COLUMNS, map(_row, processes))
-
-
-def _known(value: object) -> object:
-    return _UNKNOWN if value is None else value
+        o.print_table((*_OF_PROCESS, *_OF_WORK), map(_row, processes))
 
 
 def _row(one: dict[str, Any]) -> tuple[object, ...]:
@@ -48,6 +44,6 @@ def _row(one: dict[str, Any]) -> tuple[object, ...]:
     return (
         *(one["host"], one["pid"], "this one" if one["here"] else condition, one["listening"]),
         *(talk.age_of(one["started_at"]), f"{one['clock_ahead']:+.1f} s"),
-        *(_known(one["sessions"]), _known(one["gateways"])),
-        _UNKNOWN if free is None else f"{free / 1e9:.1f} of {size / 1e9:.1f} GB",
+        *(o.known(one["sessions"]), o.known(one["gateways"])),
+        o.known(None) if free is None else f"{free / 1e9:.1f} of {size / 1e9:.1f} GB",
     )

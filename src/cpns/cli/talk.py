@@ -149,7 +149,7 @@ def current(found: dict[str, Any], all: bool) -> dict[str, Any]:
 
 def _row(one: dict[str, Any]) -> tuple[object, ...]:
     last = (one["last_result"], one["last_reason"], one["last_via"], one["last_at"])
-    return (one["id"], one["state"], one["connected"], *last, one["pn_id"], one["note"], one["owner"])
+    return (one["id"], one["state"], o.known(one["connected"]), *last, one["pn_id"], one["note"], one["owner"])
 
 
 def show(plural: str, data: Path, id: str, output: Output) -> None:
@@ -161,7 +161,7 @@ def show(plural: str, data: Path, id: str, output: Output) -> None:
     fields = {
         "id": entity["id"],
         "state": entity["state"],
-        "connected": "not known here" if entity["connected"] is None else entity["connected"],
+        "connected": o.known(entity["connected"]),
         "gateway": entity["gateway"] or "any",
         "last result": entity["last_result"],
         "reason": entity["last_reason"],
@@ -240,7 +240,14 @@ def show_network(data: Path, id: str, output: Output) -> None:
     o.print_fields(fields)
     print()
     rows = (
-        (one["id"], "guest" if one["guest"] else "member", one["state"], age_of(one["at"]), one["source"], one["since"])
+        (
+            one["id"],
+            "guest" if one["guest"] else "member",
+            o.known(one["state"]),
+            age_of(one["at"]),
+            one["source"],
+            one["since"],
+        )
         for one in pn["members"]
     )
     o.print_table(("device", "as", "state", "known for", "from", "in since"), rows)
@@ -345,7 +352,8 @@ def show_cm_devices(found: dict[str, Any], output: Output) -> None:
     columns = ("id", "device", "set up by", "state", "connected", "key", "known to that gateway", "went direct first")
     rows = (
         (
-            *(one[name] for name in ("id", "device", "gateway", "state", "connected")),
+            *(one[name] for name in ("id", "device", "gateway", "state")),
+            o.known(one["connected"]),
             f"generation {one['generation']}" + (", a fresh one is due" if one["rotation_due"] else ""),
             *(one["known_to_gateway"], one["used_at"] or "never"),
         )
