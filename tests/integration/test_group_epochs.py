@@ -20,7 +20,7 @@ from cpns.protocol.group_messaging.receiver import open_message
 from cpns.wire import group_messages as gm
 from cpns.wire import sg_messages as sg
 from cpns.wire.registry import Change, JoinPolicy, Place
-from tests.support.groups import all_have, epoch, group_of, keys, listed, until_epoch
+from tests.support.groups import all_have, epoch, group_of, keys, listed, sealing, until_epoch
 from tests.support.hostile_gateway import HostileGateway, Way
 from tests.support.processes import processes
 from tests.support.world import CLOCK, FAST, World, push_of, until, world
@@ -59,20 +59,20 @@ async def come_and_go(pne: Pne, sg_id: SgId, per_second: float, changes: list[Re
                 await asyncio.sleep(1 / per_second)
 
 
-async def timed(pne: Pne, sg_id: SgId, texts: list[str]) -> list[float]:
-    """Return how long each of *texts* takes, said 0.4 s after the one before, the shortest first."""
-    took = []
+async def say(pne: Pne, sg_id: SgId, texts: list[str]) -> None:
+    """Say each of *texts*, 0.4 s after the one before."""
     for text in texts:
-        began = time.monotonic()
         await asyncio.wait_for(pne.messages.send(sg_id, text), 40)
-        took.append(time.monotonic() - began)
         await asyncio.sleep(0.4)
-    return sorted(took)
 
 
 @pytest.mark.req("FN-7", "FN-9", "DEF-6")
 @pytest.mark.parametrize("per_second", [30, 60])
-async def test_who_comes_and_goes_keeps_no_text_from_getting_through(here: World, per_second: int) -> None:
+async def test_who_comes_and_goes_keeps_no_text_from_getting_through(
+    here: World, per_second: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text is sealed anew for an epoch that began meanwhile, and these are few: without a bound none got through."""
+    sealed = sealing(monkeypatch)
     await here.start_server()
     gateway, other = await here.start_gateway("gw-1"), await here.start_gateway("gw-2")
     sg_id, pnes = await group_of(here, 3, gateway)
@@ -80,20 +80,19 @@ async def test_who_comes_and_goes_keeps_no_text_from_getting_through(here: World
     mallory = await here.joined_pne("mallory", other, **FAST)
     await far.groups.join(sg_id)
     await all_have(here, sg_id, *pnes, far)
-    quiet = await timed(pnes[0], sg_id, [f"quiet {number}" for number in range(5)])
+    before = await epoch(here, sg_id)
     changes: list[Result] = []
     attack = asyncio.create_task(come_and_go(mallory, sg_id, per_second, changes))
     await asyncio.sleep(0.5)
     texts = [f"text {number}" for number in range(5)]
-    under_attack = await timed(pnes[0], sg_id, texts)
+    await say(pnes[0], sg_id, texts)
+    await until(lambda: Result.TOO_MANY in changes)
     attack.cancel()
-    assert Result.TOO_MANY in changes
     for name in ("pne-1", "pne-2", "far"):
-        await until(lambda name=name: [one.text for one in here.said[name]][5:] == texts)  # type: ignore[misc]
-    assert under_attack[2] < 3 * quiet[2] + 0.3
-    assert under_attack[4] < 10  # on a machine that does much else; without a bound on epochs none got through in 35
+        await until(lambda name=name: [one.text for one in here.said[name]] == texts)  # type: ignore[misc]
     begun = await epoch(here, sg_id)
     assert begun < 12  # four of its making, and six JOINs and LEAVEs that were allowed
+    assert sum(len(under) for under in sealed.values()) <= len(texts) + begun - before
 
 
 @pytest.mark.req("FN-7", "FN-9", "DEF-6")
@@ -113,12 +112,15 @@ async def test_many_that_come_and_go_keep_no_text_from_getting_through(
     before, began = await epoch(here, sg_id), time.monotonic()
     attack = asyncio.create_task(come_and_go(mallory, sg_id, per_second, []))
     texts = [f"text {number}" for number in range(12)]
-    await timed(pnes[0], sg_id, texts)
+    await say(pnes[0], sg_id, texts)
+    async with asyncio.timeout(60):
+        while await epoch(here, sg_id) < before + 3:
+            await asyncio.sleep(0.1)
     attack.cancel()
     for name in ("pne-1", "pne-2", "far"):
         await until(lambda name=name: [one.text for one in here.said[name]] == texts)  # type: ignore[misc]
     passed = (await epoch(here, sg_id)) - before
-    assert 3 <= passed <= time.monotonic() - began + 1
+    assert passed <= time.monotonic() - began + 1
 
 
 class Ear:

@@ -8,18 +8,15 @@ from typing import Any
 
 import pytest
 
-from cpns.crypto.secret import Secret
 from cpns.domain import pace
 from cpns.domain.group import Standing
 from cpns.errors import Refused
 from cpns.gateway.config import PanConfig
-from cpns.ids import EntityId, SgId
-from cpns.protocol.group_messaging.sender import Sender
+from cpns.ids import EntityId
 from cpns.transport import stack
-from cpns.wire import application
 from cpns.wire import group_messages as gm
 from cpns.wire.registry import JoinPolicy
-from tests.support.groups import Epochs, all_have, epoch, group_of, keys, listed, patiently, until_epoch
+from tests.support.groups import Epochs, all_have, epoch, group_of, keys, listed, patiently, sealing, until_epoch
 from tests.support.hostile_gateway import HostileGateway, Way, lost
 from tests.support.lossy import Losses, UdpProxy
 from tests.support.raw import ask
@@ -233,20 +230,6 @@ async def test_rekey_under_fire(here: World, monkeypatch: pytest.MonkeyPatch) ->
             stayed = {name for name in members_of[last] if all(name in members_of[e] for e in members_of if e >= last)}
             stayed -= {name for name, left_in in noted.left_in.items() if left_in >= last}
             assert stayed - {speaker} <= set(heard)
-
-
-def sealing(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[int, str]]]:
-    """Return what will have, for each text that is sealed, under which epochs, and by whom."""
-    sealed: dict[str, list[tuple[int, str]]] = {}
-    seal = Sender.seal
-
-    def noting(self: Sender, sg_id: SgId, epoch: int, key: Secret, payload: bytes, *, signed: bool) -> Any:
-        text = application.decode_push(payload).text
-        sealed.setdefault(text, []).append((epoch, self.pne_id))
-        return seal(self, sg_id, epoch, key, payload, signed=signed)
-
-    monkeypatch.setattr(Sender, "seal", noting)
-    return sealed
 
 
 @pytest.mark.req("DEF-7", "FN-9", "FN-1")

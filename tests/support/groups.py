@@ -4,11 +4,16 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
+
+from cpns.crypto.secret import Secret
 from cpns.domain.group import ChangedGroup, Standing
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import SgId
 from cpns.pne.app import Pne
+from cpns.protocol.group_messaging.sender import Sender
 from cpns.server.groups import Groups
+from cpns.wire import application
 from cpns.wire.registry import JoinPolicy
 from tests.support.world import FAST, World, until
 
@@ -94,3 +99,17 @@ async def patiently(pne: Pne, sg_id: SgId, *, leaves: bool) -> None:
             await pne.groups.refresh()
         return
     raise AssertionError("lost twenty times")
+
+
+def sealing(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[int, str]]]:
+    """Return what will have, for each text that is sealed, under which epochs, and by whom."""
+    sealed: dict[str, list[tuple[int, str]]] = {}
+    seal = Sender.seal
+
+    def noting(self: Sender, sg_id: SgId, epoch: int, key: Secret, payload: bytes, *, signed: bool) -> Any:
+        text = application.decode_push(payload).text
+        sealed.setdefault(text, []).append((epoch, self.pne_id))
+        return seal(self, sg_id, epoch, key, payload, signed=signed)
+
+    monkeypatch.setattr(Sender, "seal", noting)
+    return sealed
