@@ -203,9 +203,10 @@ async def test_a_server_takes_nothing_under_an_older_epoch_after_somebody_was_pu
 
 
 @pytest.mark.req("FN-7", "FN-9", "DEF-6")
-async def test_what_is_said_when_others_come_is_for_who_was_in_it(here: World) -> None:
+async def test_what_is_said_when_others_come_is_for_who_was_in_it(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under an epoch that ended just now: taken, given to its members, those of the sender's PN GW too, and not to who
     came with the next one, which gets no key of it."""
+    older_is_taken(monkeypatch, 60.0)
     await here.start_server()
     gateway: HostileGateway = await here.start_gateway("gw-1", kind=HostileGateway)
     other = await here.start_gateway("gw-2")
@@ -235,9 +236,15 @@ async def test_what_is_said_when_others_come_is_for_who_was_in_it(here: World) -
     assert before not in keys(newcomer, sg_id)
     assert await here.store.awaiting_group_messages() == []
     later = sender.seal(sg_id, before, older, push_of("said too late"), signed=True)
-    await asyncio.sleep(epochs.OLDER_SECONDS)
+    older_is_taken(monkeypatch, 0.0)
     answer = await gateway.messages.sent(EntityId("pne-1"), later)
     assert (answer.result, answer.epoch) == (Result.KEY_EXPIRED, before + 1)
+
+
+def older_is_taken(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let what is said under an epoch that others ended by coming be taken for so long."""
+    for module in ("cpns.domain.epoch", "cpns.store.epoch_queries"):
+        monkeypatch.setattr(f"{module}.OLDER_SECONDS", seconds)
 
 
 @pytest.mark.req("FN-7", "DEF-4", "DEF-6")
