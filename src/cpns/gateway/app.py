@@ -119,7 +119,7 @@ class Gateway:
         )
         of_server = (self._upward, uplink_sessions, clock, random, claim, self._learn)
         self.uplink = Uplink(config, *of_server, is_idle=lambda: not any(len(pan.setup) for pan in self.pans))
-        self.whereabouts = Whereabouts(config, self.members, clock, self._ask_back)
+        self.whereabouts = Whereabouts(config, self.members, clock, self._heard)
         self.pans = [self._pan(pan, clock, random, watch) for pan in config.pans]
         self.trouble = Trouble(config, self.uplink, store)
         self.networks = Networks(config, self.uplink, self.members, self._expel)
@@ -292,8 +292,9 @@ class Gateway:
             pan.relay.resume()
         await asyncio.gather(*(pan.invitations.bring_back(away) for pan in self.pans))
 
-    def _ask_back(self, pne: EntityId) -> None:
-        """Ask a member again that did not come when it was asked, and is heard now."""
+    def _heard(self, pne: EntityId) -> None:
+        """A member is heard: say again what it missed, and ask it again where it did not come when it was asked."""
+        self.networks.heard(pne)
         if pne in self.members.astray and self.uplink.standing is not None:
             for pan in self.pans:
                 self._work.start(pan.invitations.bring_back([pne]))

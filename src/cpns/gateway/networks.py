@@ -113,6 +113,8 @@ class Networks:
         self._copies: Copies[PnId, Copy] = Copies(self._read, Result.UNKNOWN_PN)
         self.copies = self._copies.of
         self._pending: dict[tuple[PnId, Change], _Pending] = {}
+        self._given: dict[PnId, PnChangeNotify] = {}
+        """What the members were told of PNs that others serve now, as long as any of them is behind us."""
         self._work = Background()
 
     async def close(self) -> None:
@@ -303,7 +305,15 @@ class Networks:
             return  # it has come back to us since then
         await self._forget(notice.pn_id)
         _log.info("PN %s is served by %s from now on", notice.pn_id, notice.gateway_id, extra=by(notice.pn_id))
+        self._given[notice.pn_id] = notice
+        self._given = {pn_id: said for pn_id, said in self._given.items() if self._members.of(pn_id)}
         self._work.start(self._tell(notice))
+
+    def heard(self, pne: EntityId) -> None:
+        """A member is heard: where another PN GW serves its PN, it has missed that, and is told again."""
+        member = self._members.get(pne)
+        if member is not None and member.pn_id in self._given and member.pn_id not in self._members.pns:
+            self._work.start(self.tell(pne, self._given[member.pn_id]))
 
     # what members are told, and the server
 

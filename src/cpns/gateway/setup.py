@@ -175,8 +175,12 @@ class Setup:
             self._repeats -= again
 
     def look_at(self, request: SetupRequest) -> None:
-        """Raise `Refused`, UNKNOWN_PN, where the PN that it names is not ours."""
-        if request.pn_id is not None and request.pn_id not in self._members.pns:
+        """Raise `Refused`, UNKNOWN_PN, where the PN that it names is not ours, as far as we know by now."""
+        if self._uplink.standing is not None:
+            self._is_ours(request.pn_id)
+
+    def _is_ours(self, pn_id: PnId | None) -> None:
+        if pn_id is not None and pn_id not in self._members.pns:
             raise Refused(Result.UNKNOWN_PN, "not_our_pn")
 
     def enqueue(self, requests: Sequence[tuple[SetupRequest, Link]]) -> list[Waiting]:
@@ -286,6 +290,7 @@ class Setup:
 
     async def _establish(self, pn_id: PnId | None, batch: Batch[Waiting]) -> dict[EntityId, pne_auth.Concluded]:
         standing = await self._uplink.wait(0)
+        self._is_ours(pn_id)
         txn = self._random(registry.TXN_BYTES)
         state, message = pne_auth.gather(
             [waiting.request for waiting in batch.askers],

@@ -188,15 +188,14 @@ class Pne:
         attempt.result()
 
     def _wanted(self) -> Wanted:
-        config = self.config
-        if self.joined is not None:  # it comes back, or roams: the PN GW knows where it belongs
-            moved_to = self._finder.preferred
-            if moved_to is not None:
-                return Wanted(Procedure.JOIN, self.joined.pn_id, moved_to)
-            return Wanted(gateway_id=self._finder.where.gateway_id)
-        if config.join is not None:
-            return Wanted(Procedure.JOIN, config.join, self._finder.where.gateway_id)
-        return Wanted(gateway_id=self._finder.where.gateway_id, setup_type=config.setup_type, invite=config.invite)
+        config, joined, gateway = self.config, self.joined, self._finder.where.gateway_id
+        if joined is not None and self._finder.preferred is not None:
+            return Wanted(Procedure.JOIN, joined.pn_id, self._finder.preferred)
+        if config.join is not None and (joined is None or joined.pn_id == config.join):
+            return Wanted(Procedure.JOIN, config.join, gateway)
+        if joined is not None:  # it comes back, or roams: the PN GW knows where it belongs
+            return Wanted(gateway_id=gateway)
+        return Wanted(gateway_id=gateway, setup_type=config.setup_type, invite=config.invite)
 
     async def _establish(self) -> None:
         if self.config.waits and self.joined is None:

@@ -15,8 +15,10 @@ from cpns.shares.party import Party
 from cpns.transport import discovery
 from cpns.transport.address import at, split_address
 from cpns.transport.endpoint import Endpoint, Link
+from cpns.transport.errors import Answer, read
+from cpns.wire import codec
 from cpns.wire.pn_messages import EntityDiscoveryRequest, EntityDiscoveryResponse
-from cpns.wire.registry import MAX_PAN_BODY, Mode
+from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Mode
 
 _log = logging.getLogger("cpns.pne")
 
@@ -53,6 +55,7 @@ class Finder:
         self._preferred: EntityId | None = None
         self._hints: Sequence[str] = ()
         self._tries = 0
+        self._led_to: EntityId | None = None
 
     @property
     def has_choice(self) -> bool:
@@ -78,8 +81,9 @@ class Finder:
         return self.preferred is None and self._named.failed(len(self.where.gateways))
 
     async def found(self) -> None:
-        """What was found last did."""
-        self._tries = 0
+        """What was found last did: where it is the one that our PN was given to, that one is looked for first again."""
+        led_to, self._led_to = self._led_to, None
+        self._tries = 0 if led_to is None or led_to != self._preferred else TRIES
         self._candidates.did()
         self._named.did()
         await self.close()
@@ -87,6 +91,10 @@ class Finder:
     def prefer(self, gateway: EntityId, hints: Sequence[str]) -> None:
         """Our PN is served by *gateway* from now on: look for that one first, and more than once."""
         self._preferred, self._hints, self._tries = gateway, hints, TRIES
+
+    def prefer_none(self) -> None:
+        """Any will do as well as the one that our PN was given to."""
+        self._tries = 0
 
     @property
     def preferred(self) -> EntityId | None:
@@ -101,6 +109,7 @@ class Finder:
         return link
 
     async def _link(self) -> Link:
+        self._led_to = None
         if self.preferred is not None:
             return await self.way_to(self.preferred, self._hints)
         self.patience = self._config.timer
@@ -167,14 +176,47 @@ class Finder:
         Raises:
             NoAnswer: it is not.
         """
+        link = await self._way_to(gateway, hints)
+        self._led_to = gateway
+        return link
+
+    async def _way_to(self, gateway: EntityId, hints: Sequence[str]) -> Link:
         self.patience = self._config.timer
+        may_be: list[tuple[int, Link]] = []
         for turn, (host, port) in enumerate([*map(split_address, hints), *self.where.gateways], -len(hints)):
             with contextlib.suppress(OSError):
                 for link in await self._endpoint.links_to(host, port):
-                    with contextlib.suppress(Refused):
-                        if (await self.ask(link)).entity_id == gateway:
-                            return self._named.led(turn, link) if turn >= 0 else link
-        return await self._searched(gateway)
+                    with contextlib.suppress(NoAnswer):
+                        who = await self._who_is(link)
+                        if who == gateway:
+                            return self._led(turn, link)
+                        if who is None:
+                            may_be.append((turn, link))
+        return self._led(*may_be[0]) if may_be else await self._searched(gateway)
+
+    async def _who_is(self, link: Link) -> EntityId | None:
+        """Return who is at *link*; None where it refuses to say: it takes an older session of ours for one that stands.
+
+        Raises:
+            NoAnswer: nobody answers.
+        """
+        refuses = False
+
+        def accept(answer: Answer) -> EntityDiscoveryResponse:
+            nonlocal refuses
+            refuses = refuses or not answer.ok
+            return read(answer, EntityDiscoveryResponse, limit=MAX_PAN_BODY)
+
+        body = codec.encode(EntityDiscoveryRequest(self._config.pne_id, Mode.PNE))
+        try:
+            return (await link.request(CPNS_PATH, body, timeout=ASK_SECONDS, accept=accept)).entity_id
+        except Refused:
+            if refuses:
+                return None
+            raise
+
+    def _led(self, turn: int, link: Link) -> Link:
+        return self._named.led(turn, link) if turn >= 0 else link
 
     async def say_we_wait(self, link: Link) -> None:
         """Say to the PN GW at *link* that we are here, and to the others that were found: any of them may invite us.

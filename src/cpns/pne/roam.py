@@ -99,6 +99,7 @@ class Roaming:
         async with self._joining:
             stood, where = self._joined(), self._finder.where
             others = True
+            self._finder.prefer_none()
             self._finder.failed()
             while others:
                 try:

@@ -70,6 +70,7 @@ HELD: Final = (
             "gateway.members.Members.astray",
             "gateway.members.Members.pns",
             "gateway.members.Members.turned",
+            "gateway.networks.Networks._given",
             "gateway.networks.Networks._pending",
             "gateway.networks._Pending.about",
             "gateway.switching.Switching._given",
