@@ -236,3 +236,20 @@ async def test_names_that_change_their_address(here: World, monkeypatch: pytest.
     await here.start_server(host="127.0.0.1", port=port)
     await asyncio.wait_for(alice.send(alice.next_reading({"n": 2})), 60)
     assert await bodies(here) == ['{"n":1}', '{"n":2}']
+
+
+async def test_what_a_gateway_held_as_it_ended_is_said_again(here: World) -> None:
+    """Its device does not wait for an answer that nobody can bring: the gateway that is back does not know its hop."""
+    await here.start_server()
+    gateway = await here.start_gateway(kept=True)
+    pans = pans_of(here, gateway)
+    alice = await settled(here, gateway)
+    session = alice._way.session
+    await gateway._work.close()  # its uplink is away, while the server runs on
+    sending = asyncio.create_task(alice.send(alice.next_reading({"n": 1})))
+    await until(lambda: alice._way.held_up, 20)
+    await here.stop(gateway)
+    await here.start_gateway(kept=True, pans=pans)
+    await asyncio.wait_for(sending, 40)  # what is held is waited for for a minute
+    assert alice._way.session is session
+    assert await bodies(here) == ['{"n":1}']

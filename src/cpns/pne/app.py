@@ -263,7 +263,7 @@ class Pne:
         """See `cpns.pne.loyalty.Carried`."""
         link = self._way.link
         if link is not None and self.joined is not None:
-            seconds = await self._presence.tell_again(link, self.joined)
+            seconds = await self._presence.tell_again(link, self.joined, self._way)
             if link == self._way.link:
                 self._loyalty.hinted(seconds)
 

@@ -7,6 +7,7 @@ from typing import Final
 from cpns.errors import NoAnswer, Refused, Result, WireError
 from cpns.pne.config import PneConfig
 from cpns.pne.join import Join
+from cpns.pne.way import ToServer
 from cpns.protocol.pne_auth.pne import Joined
 from cpns.session.table import Sessions
 from cpns.transport.endpoint import Hinted, Link
@@ -61,8 +62,11 @@ class Presence:
         seconds = self._config.request_timeout
         return _accepted(await link.exchange(application.PRESENCE_PATH, payload, timeout=seconds, session=hop))
 
-    async def tell_again(self, link: Link, joined: Joined) -> int:
-        """As `tell`, with a new hop session where it takes one: a PN GW that restarted still has the LocalEUKey."""
+    async def tell_again(self, link: Link, joined: Joined, way: ToServer) -> int:
+        """As `tell`, with a new hop session where it takes one: a PN GW that restarted still has the LocalEUKey.
+
+        What it held for us on *way* it has no longer: whoever waits for an answer to that says it again.
+        """
         try:
             return await self._tell_twice(link, joined)
         except Hinted:  # it is there, and does not know our hop session
@@ -74,6 +78,8 @@ class Presence:
                     return 0  # we have set up anew, or gone elsewhere, meanwhile
                 self._sessions.remove(older)
                 await self._join.hop(link, joined)
+                if way.held_up:
+                    way.let_go("held_without_answer")
                 return await self.tell(link, joined)
 
     async def _tell_twice(self, link: Link, joined: Joined) -> int:
