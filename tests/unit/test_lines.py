@@ -5,6 +5,7 @@ The cases are the product of all such characters and a table of streams.
 
 import asyncio
 import contextlib
+import gc
 import io
 import json
 import logging
@@ -257,6 +258,8 @@ def terminal() -> Iterator[tuple[IO[str], list[bytes]]]:
     reader.start()
     with open(theirs, "w", encoding="utf-8", closefd=True) as stream:
         yield stream, came
+    gc.unfreeze()  # roles freeze what is there when they are up
+    gc.collect()  # a role's own end of the terminal goes with the role, which others refer to in a circle
     reader.join()
     os.close(ours)
 
