@@ -106,6 +106,18 @@ class _Either:
         return answer
 
 
+@dataclass(frozen=True, slots=True)
+class _ToMember:
+    """The way to a member, wherever it is."""
+
+    members: "Members"
+    pne_id: EntityId
+
+    async def carry(self, destination: str, sealed: Sealed) -> Sealed:
+        """See `Carrier`."""
+        return await self.members.carry(self.pne_id, destination, sealed)
+
+
 class Members:
     """The members, in memory and (LocalEUKeys sealed, and where they are) over a restart.
 
@@ -222,7 +234,8 @@ class Members:
 
     def route(self, destination: str) -> Carrier | None:
         """Return the way to a member, or None: the relay's route."""
-        return None if self._carrier(EntityId(destination)) is None else self
+        pne_id = EntityId(destination)
+        return None if self._carrier(pne_id) is None else _ToMember(self, pne_id)
 
     def _carrier(self, pne_id: EntityId) -> Carrier | None:
         """Return the way to where a member is now: what is sealed goes there before it has proved that, too."""
@@ -255,18 +268,18 @@ class Members:
                 return answer
         raise NoAnswer("out_of_reach")
 
-    async def carry(self, destination: str, sealed: Sealed) -> Sealed:
-        """Carry what is sealed for a member to where it is, and to where it moves while an answer is waited for.
+    async def carry(self, pne_id: EntityId, destination: str, sealed: Sealed) -> Sealed:
+        """Carry what is sealed for *destination* to where a member is, and to where it moves before it answers.
 
         Raises:
             NoAnswer: none came, or it is out of reach.
         """
         for left in reversed(range(PLACES_TRIED)):
-            carrier = self._carrier(EntityId(destination))
+            carrier = self._carrier(pne_id)
             if carrier is None:
                 break
             sent = carrier.carry(destination, sealed)
-            answer = await self._unless_it_moves(EntityId(destination), sent, moves=left > 0)
+            answer = await self._unless_it_moves(pne_id, sent, moves=left > 0)
             if answer is not None:
                 return answer
         raise NoAnswer("out_of_reach")
