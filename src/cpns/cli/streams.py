@@ -97,6 +97,8 @@ class Lines:
         left = len(self._waiting)
         self._waiting.clear()
         self._unwatch()
+        if self._port is not None:
+            self._port.close()
         return left
 
     def _write(self, line: str) -> bool:
@@ -163,13 +165,22 @@ class _Port:
     the one that we were given may be another process's, too."""
 
     def __init__(self, given: int) -> None:
-        self.descriptor = given
+        self._given = self.descriptor = given
+        self._own: weakref.finalize[..., object] | None = None
         if stat.S_ISFIFO(os.fstat(given).st_mode) or os.isatty(given):
             with contextlib.suppress(OSError):  # another user's, or nobody reads it
                 self.descriptor = os.open(f"/dev/fd/{given}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-                weakref.finalize(self, os.close, self.descriptor)
+                self._own = weakref.finalize(self, os.close, self.descriptor)
         self._poll = select.poll()
         self._poll.register(self.descriptor, select.POLLOUT)
+
+    def close(self) -> None:
+        """Let go of our own descriptor; what comes after that goes to the one that we were given."""
+        if self._own is not None and self._own.alive:
+            self._poll.unregister(self.descriptor)
+            self._own()
+            self.descriptor = self._given
+            self._poll.register(self.descriptor, select.POLLOUT)
 
     def has_room(self) -> bool:
         return bool(self._poll.poll(0))
