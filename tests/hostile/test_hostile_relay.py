@@ -55,12 +55,12 @@ def next_number(option: bytes | None) -> bytes | None:
     return option[:1] + bytes([option[1] ^ 1]) + option[2:]
 
 
-def once(way: bool, change: Change) -> Seal:
-    """Change the next message of one way (True: requests), and let all others pass."""
+def once(way: bool, to: str, change: Change) -> Seal:
+    """Change the next request (True) or answer of an exchange that goes *to* somebody, and let all others pass."""
     done: list[Sealed] = []
 
     def seal(request: bool, destination: str, sealed: Sealed) -> Sealed:
-        if request is not way or done:
+        if request is not way or destination != to or done:
             return sealed
         done.append(sealed)
         return change(sealed)
@@ -79,7 +79,7 @@ async def test_a_reading_changed_on_its_way_up(here: World, change: str) -> None
     alice = await here.start_pne("alice", evil, request_timeout=0.5)
     await settled(alice)
     session = alice.sessions.with_peer(SERVER)
-    evil.seal = once(True, CHANGES[change])
+    evil.seal = once(True, SERVER, CHANGES[change])
     reading = alice.next_reading({"t": 21})
     with pytest.raises(Hinted) as ended:
         await alice._way.exchange("readings", application.encode_reading(reading))
@@ -97,7 +97,7 @@ async def test_an_acknowledgement_changed_on_its_way_down(here: World, change: s
     evil, bob = await stage(here)
     alice = await here.start_pne("alice", evil, request_timeout=0.5)
     await settled(alice)
-    evil.seal = once(False, CHANGES[change])
+    evil.seal = once(False, SERVER, CHANGES[change])
     reading = alice.next_reading({"t": 21})
     with pytest.raises(NoAnswer):
         await alice._way.exchange("readings", application.encode_reading(reading))
@@ -138,7 +138,7 @@ async def test_a_push_changed_on_its_way(here: World, change: str, way: str) -> 
     evil, bob = await stage(here)
     alice = await here.start_pne("alice", evil)
     await settled(alice)
-    evil.seal = once(way == "request", CHANGES[change])
+    evil.seal = once(way == "request", "alice", CHANGES[change])
     here.server._endpoint.relay_timeout = 1.0
     push = here.server.send(alice.config.pne_id, "inbox", push_of("open the door"))
     if way == "request":

@@ -215,10 +215,10 @@ class Scene:
 
 
 async def settled(pne: Pne) -> None:
-    """Wait until *pne* has joined and nothing that it sent waits for an answer."""
+    """Wait until *pne* has joined, has said so, has asked for its groups, and waits for no answer."""
     await pne.wait_established()
     end = pne._way.session
-    await until(lambda: end is not None and oscore.sent(end) and not pne._endpoint._tokens._exchanges)
+    await until(lambda: end is not None and oscore.sent(end) >= 2 and not pne._endpoint._tokens._exchanges)
 
 
 def frames_of(stream: bytes) -> list[Any]:

@@ -84,10 +84,16 @@ def test_nobody_waits_for_who_does_not_read(kind: str) -> None:
             lines.say(f"{number} {LINE}")
         got = read(reader)
         lines.say("again")
-        *whole, lost, again = (got + read(reader)).splitlines()
-        assert whole == [f"{number} {LINE}" for number in range(len(whole))]
-        assert 0 < len(whole) < 2000
-        assert (lost, again) == (f"{2000 - len(whole)} lost", "again")
+        *came, again = (got + read(reader)).splitlines()
+        number = written = 0
+        for line in came:  # a terminal has room again now and then, though nobody reads
+            if line.endswith(" lost"):
+                number += int(line.split()[0])
+            else:
+                assert line == f"{number} {LINE}"
+                number, written = number + 1, written + 1
+        assert (number, again) == (2000, "again")
+        assert 0 < written < 2000
         assert os.get_blocking(stream.fileno())  # it may be another's, too
 
 
@@ -96,7 +102,7 @@ async def test_what_is_not_to_be_lost_waits_until_somebody_reads(kind: str) -> N
     with stalled(STREAMS[kind]) as (reader, stream):
         lines = Lines(stream, told)
         kept = [number for number in range(2000) if lines.keep(f"{number} {LINE}")]
-        assert kept == list(range(len(kept)))  # then it is full, and says so each time
+        assert kept[:KEPT] == list(range(KEPT))  # then it is full, and says so, unless there is room again
         assert KEPT < len(kept) < 2000
         lines.say("this is lost")
         got = ""

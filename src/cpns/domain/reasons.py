@@ -32,6 +32,7 @@ _SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
         *("response_names_another_server", "signature_in_a_vouched_group", "too_long", "trailing_bytes"),
         *("txn_in_use", "txn_not_outstanding", "txn_of_another_run", "unexpected_code", "unexpected_message"),
         *("unknown_label", "unknown_type", "bad_push", "bad_reading", "bad_reading_body", "bad_reading_id", "bad_text"),
+        *("bad_away", "bad_home"),
     ),
     _FORGED: (
         *("cm_device_id_does_not_verify", "group_message_is_not_signed", "older_key", "protection_invalid", "replay"),
@@ -89,6 +90,7 @@ _SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
         "no_local_eukey_on_open_pan",
     ),
     "Only another member can own it.": ("no_such_candidate",),
+    "That device answers its gateway no more: look whether it runs, and is near.": ("out_of_reach",),
     "This server keeps no keys for groups: set it up again with a newer cpns.": ("no_vault",),
     "None of that gateway's addresses answers: look at the gateway, and at the way to it.": ("no_way_there",),
     "It is given no CM Device: see `cpns cm list` at the server.": ("not_assigned", "server_refused_the_assignment"),

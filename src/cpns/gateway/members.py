@@ -2,21 +2,25 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, TypeVar
 
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Ends, HeldMember
-from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result, StoreFails
+from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result, StoreFails, Unavailable
 from cpns.ids import EntityId, PnId
 from cpns.ports import GatewayStore, Vault
 from cpns.session.table import Session, Sessions
+from cpns.shares.noted import by
 from cpns.transport.endpoint import Link
 from cpns.transport.errors import Answer, read
 from cpns.transport.relay import Carrier, Sealed
 from cpns.wire import codec
 from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Presence
+
+_log = logging.getLogger("cpns.gateway")
 
 LOCAL_EUKEY_PURPOSE = "local eukey"
 BEFORE_SECONDS: Final = 60.0
@@ -187,7 +191,9 @@ class Members:
                 await self._store.forget(gone)
             for pn_id in changed_pns:
                 await (self._store.serve(pn_id) if pn_id in self.pns else self._store.release(pn_id))
-        except StoreFails:  # it says so itself
+        except Unavailable as error:
+            if not isinstance(error, StoreFails):  # which says so itself
+                _log.warning("members are not written down yet: %s", error, extra=by("store"))
             self._unwritten |= changed
             self._unwritten_pns |= changed_pns
 

@@ -61,16 +61,17 @@ class Addresses:
     def of_gateway(self, address: str) -> Any:
         """Connections that begin inside come from *address*."""
         loop = asyncio.get_running_loop()
-        connect = loop.create_connection
+        connect = loop.sock_connect
 
-        def bound(*args: Any, **options: Any) -> Any:
-            return connect(*args, **{**options, "local_addr": (address, 0)})
+        def bound(one: socket.socket, to: Any) -> Any:
+            one.bind((address, 0))
+            return connect(one, to)
 
-        loop.create_connection = bound  # type: ignore[method-assign]
+        loop.sock_connect = bound  # type: ignore[method-assign]
         try:
             yield
         finally:
-            loop.create_connection = connect  # type: ignore[method-assign]
+            loop.sock_connect = connect  # type: ignore[method-assign]
 
 
 class Site:
