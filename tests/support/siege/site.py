@@ -58,14 +58,14 @@ class Addresses:
         return next(self._free)
 
     @contextlib.contextmanager
-    def of_gateway(self, address: str) -> Any:
-        """Connections that begin inside come from *address*."""
+    def of_gateway(self, source: str) -> Any:
+        """Connections that begin inside come from *source*."""
         loop = asyncio.get_running_loop()
         connect = loop.sock_connect
 
-        def bound(one: socket.socket, to: Any) -> Any:
-            one.bind((address, 0))
-            return connect(one, to)
+        def bound(sock: socket.socket, address: Any) -> Any:
+            sock.bind((source, 0))
+            return connect(sock, address)
 
         loop.sock_connect = bound  # type: ignore[method-assign]
         try:
