@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,17 +120,21 @@ async def test_who_comes_while_nobody_answers_waits_for_one_attempt(monkeypatch:
     try:
         database = Database(server.url("postgres"))
         attempts: list[int] = []
+        queued = threading.Event()
         begin = database._begin
 
         def slow(writes: bool) -> None:
             attempts.append(1)
             server.halt()
+            queued.wait(40)
             begin(writes)
 
         monkeypatch.setattr(database, "_begin", slow)
         first = asyncio.ensure_future(database.run(put("a")))
         await until(lambda: attempts)
         others = [asyncio.ensure_future(database.run(put(f"x{n}"))) for n in range(500)]
+        await asyncio.sleep(0)  # they begin
+        queued.set()
         ended = await asyncio.gather(first, *others, return_exceptions=True)
         assert all(isinstance(error, StoreFails) for error in ended)
         assert len(attempts) == 1
