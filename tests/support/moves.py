@@ -160,8 +160,8 @@ def expected(row: Row) -> End:
     own_at = None if what is What.RELEASED else "hub" if what.switched else "den"
     served = (["theirs"] if through == "hub" else []) + (["own"] if own_at == through else [])
     member = own_at is not None and not what.barred
-    if followed or row.names is Names.OWN:
-        network = "own"
+    if followed or (row.names is Names.OWN and row.off is not Off.DEN):
+        network = "own"  # that is named where it was; elsewhere than there, none is
     elif row.names is Names.THEIRS:
         network = "theirs"
     else:

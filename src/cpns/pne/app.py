@@ -187,11 +187,12 @@ class Pne:
             raise _GoesElsewhereError
         attempt.result()
 
-    def _wanted(self) -> Wanted:
+    def _wanted(self, link: Link) -> Wanted:
+        """Return what we ask for at *link*; elsewhere than where our network was, we name none, and may be a guest."""
         config, joined, gateway = self.config, self.joined, self._finder.where.gateway_id
         if joined is not None and self._finder.preferred is not None:
             return Wanted(Procedure.JOIN, joined.pn_id, self._finder.preferred)
-        if config.join is not None and (joined is None or joined.pn_id == config.join):
+        if config.join is not None and (joined is None or (joined.pn_id == config.join and link == self._way.link)):
             return Wanted(Procedure.JOIN, config.join, gateway)
         if joined is not None:  # it comes back, or roams: the PN GW knows where it belongs
             return Wanted(gateway_id=gateway)
@@ -205,7 +206,7 @@ class Pne:
                 return  # invited meanwhile
             link = await self._finder.link()
             self._endpoint.name(link, self._finder.where.gateway_id or "PN GW")
-            await self._adopt(link, *await self._join.setup(link, self._wanted(), self._finder.patience))
+            await self._adopt(link, *await self._join.setup(link, self._wanted(link), self._finder.patience))
 
     async def _be_found(self) -> None:
         """Say that we are there, until somebody's invitation has brought us in."""

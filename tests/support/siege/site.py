@@ -51,6 +51,8 @@ class Addresses:
     """Gives each honest party an address of its own, and binds its sockets to it."""
 
     def __init__(self) -> None:
+        self.lent = asyncio.Lock()
+        """Is held while the sockets of one party are bound: what gives them their address is there for all."""
         self._free = (f"127.3.{n // 250}.{n % 250 + 1}" for n in itertools.count())
         self._own = ""
 
@@ -167,8 +169,9 @@ class Site:
         if slow:
             _slow_down(pne)
         own = self.addresses.take()
-        with patch.object(pne_app, "any_address", Mock(return_value=own)):
-            await pne.start()
+        async with self.addresses.lent:
+            with patch.object(pne_app, "any_address", Mock(return_value=own)):
+                await pne.start()
         running = asyncio.create_task(pne.run())
         closing = pne.close
 
