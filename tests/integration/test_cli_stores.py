@@ -148,7 +148,7 @@ def audit(data: Path) -> list[dict[str, object]]:
     return [{"number": number, "event": event} for number, event in rows]
 
 
-@pytest.mark.parametrize("at", ["now", "", "1969-12-31", "2243-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "1e400"])
+@pytest.mark.parametrize("at", ["now", "", "1969-12-31", "2089-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "1e400"])
 def test_a_time_that_is_none_is_refused(data: Path, at: str) -> None:
     kept = contents(data)
     fails("bad_time", "server", "set-back", "--data", data, "--at", at)

@@ -38,6 +38,11 @@ def order(gateway: str, servers: tuple[tuple[str, int], ...] = THREE, *, kept: b
     return found
 
 
+def test_one_that_is_named_twice_is_one() -> None:
+    config = GatewayConfig(EntityId("gw-1"), SERVER, *THREE[0], (), more_servers=THREE[:1])
+    assert Servers(config).failed("away") == "at 192.0.2.1:5683: away"
+
+
 def test_gateways_spread_over_the_processes_of_a_server() -> None:
     taken = Counter(order(f"gw-{number}")[0] for number in range(900))
     assert set(taken) == set(THREE)

@@ -8,6 +8,7 @@ from cpns.domain import set_back as rules
 from cpns.domain.inventory import KeptPush, Kind, Outcome
 from cpns.errors import BadInput, Conflict, Result
 from cpns.ids import EntityId
+from cpns.store.message_queries import MAX_RUN
 from cpns.store.server_store import ServerStore
 from tests.support.stores import Location, databases
 from tests.unit.test_store import GW1, PN1, establishment, new, pne
@@ -84,8 +85,10 @@ async def test_another_process_on_postgresql_is_in_the_way() -> None:
     await one.close()
 
 
-def test_numbers_last_until_2242_and_stay_exact() -> None:
+def test_numbers_last_until_2088_and_stay_exact() -> None:
+    """And a PNE registers still, for as long again."""
     assert rules.number(7, rules.LAST_SECOND) < 2**53
+    assert rules.run(7, rules.LAST_SECOND) <= MAX_RUN // 2 + 1
     assert rules.number(2**60, AT) == 2**60 + 1
     assert rules.run(2**31, AT) == 2**31 + 1
     assert 0 < rules.run(0, AT) < 2**32

@@ -20,7 +20,7 @@ from cpns.cli.events import ANSWER, Events
 from cpns.cli.options import Output
 from cpns.cli.run import Trace, log_to_stderr
 from cpns.cli.streams import KEPT, Lines
-from cpns.errors import BadInput, NoAnswer
+from cpns.errors import BadInput, NoAnswer, Unavailable
 from cpns.ids import EntityId
 from cpns.transport.endpoint import Passed
 
@@ -164,6 +164,9 @@ async def test_an_error_that_comes_late_is_told() -> None:
             while not failed:
                 await asyncio.sleep(0.001)
         assert isinstance(failed[0], BrokenPipeError)
+        for write in (lines.keep, lines.say):  # and each after that is no more taken than the first
+            with pytest.raises(BrokenPipeError):
+                write(LINE)
 
 
 async def test_a_text_that_waits_is_received_and_one_with_no_place_is_not() -> None:
@@ -182,15 +185,14 @@ async def test_a_text_that_waits_is_received_and_one_with_no_place_is_not() -> N
         await events.end()
 
 
-async def test_texts_that_nobody_took_are_told_at_the_end(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_texts_that_nobody_took_are_told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cpns.cli.streams.LAST_SECONDS", 0.01)
     with stalled() as (_, stream), mock.patch.object(sys, "stdout", stream):
         events = Events(EntityId("pne-1"), Output.TABLE)
         fill(events)
-        await events.end()
-    assert f"{KEPT} lines are lost" in caplog.text
+        with pytest.raises(Unavailable, match=f"{KEPT} lines are lost") as caught:
+            await events.end()
+    assert caught.value.code == "output_not_read"
 
 
 def test_the_log_waits_for_nobody() -> None:

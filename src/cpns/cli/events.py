@@ -2,17 +2,14 @@
 
 import asyncio
 import json
-import logging
 import sys
 
 from cpns.cli.options import Output
 from cpns.cli.output import plain
 from cpns.cli.streams import Lines
-from cpns.errors import NoAnswer, Result, UserError
+from cpns.errors import NoAnswer, Result, Unavailable, UserError
 from cpns.ids import EntityId, PnId
 from cpns.protocol.pne_auth.pne import NotLetIn
-
-_log = logging.getLogger("cpns.pne")
 
 ANSWER = "received"
 """What a text that was pushed is answered with."""
@@ -70,11 +67,17 @@ class Events:
         self._lost.set()
 
     async def end(self) -> None:
-        """Give who reads a moment to take what waits; say in the log how many lines are lost. Raises as `lost`."""
+        """Give who reads a moment to take what waits.
+
+        Raises:
+            BrokenPipeError: nobody reads our standard output any more.
+            Unavailable: ``output_failed``; ``output_not_read``: what waits is lost.
+        """
         left = await self._lines.end()
-        if left:
-            _log.error("%d lines are lost: they were not to be, and nobody read standard output", left)
         self.check()
+        if left:
+            told = f"{left} lines are lost: nobody read standard output. Texts among them were acknowledged."
+            raise Unavailable("output_not_read", told)
 
     async def lost(self) -> None:
         """Wait until something could not be printed.

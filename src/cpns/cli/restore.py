@@ -37,5 +37,5 @@ def _seconds(text: str) -> float:
     except (ValueError, OverflowError):
         seconds = 0.0
     if not RUNS_SINCE < seconds <= LAST_SECOND:
-        raise BadInput("bad_time", "Give --at as 2026-11-30T04:00:00Z, a time between 2020 and 2242.")
+        raise BadInput("bad_time", "Give --at as 2026-11-30T04:00:00Z, a time between 2020 and 2088.")
     return seconds

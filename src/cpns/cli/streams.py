@@ -66,6 +66,7 @@ class Lines:
         self._port = _port_of(stream)
         self._waiting: deque[bytes] = deque()
         self._watched = False
+        self._over: BrokenPipeError | UserError | None = None
         self._empty = asyncio.Event()
         self.lost = 0
 
@@ -107,6 +108,8 @@ class Lines:
             return True
         if self._waiting and not self._watched:
             self._again()
+        if self._over is not None:
+            raise self._over
         if self._waiting or not self._port.has_room():
             return False
         lost, self.lost = self.lost, 0
@@ -146,6 +149,7 @@ class Lines:
                     return
                 self._waiting.popleft()
         except (BrokenPipeError, UserError) as error:
+            self._over = error
             self._failed(error)
         self._empty.set()
         self._unwatch()

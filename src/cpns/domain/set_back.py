@@ -9,8 +9,8 @@ from typing import Final
 PER_SECOND: Final = 2**20
 RUNS_SINCE: Final = 1_577_836_800
 """2020-01-01, seconds since the epoch: runs have 32 bits. A PNE registers less than once a second."""
-LAST_SECOND: Final = 2**53 // PER_SECOND - 1
-"""In 2242: a number is exact in JSON."""
+LAST_SECOND: Final = RUNS_SINCE + 2**31
+"""In 2088: half of all runs is left then, and a number is exact in JSON."""
 
 
 def number(own: int, at: float) -> int:

@@ -16,7 +16,7 @@ class Servers:
     """
 
     def __init__(self, config: GatewayConfig) -> None:
-        named = [(config.server_host, config.server_port), *config.more_servers]
+        named = list(dict.fromkeys([(config.server_host, config.server_port), *config.more_servers]))
         self._in_order = tuple(named if config.server_order else sorted(named, key=lambda one: _rank(config, one)))
         self._turn = 0
         self._failed: dict[str, str] = {}
