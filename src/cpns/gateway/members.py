@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, TypeVar
 
@@ -263,16 +263,15 @@ class Members:
         Raises:
             NoAnswer: none came, or it is out of reach.
         """
-        for left in reversed(range(PLACES_TRIED)):
+
+        def sent() -> Coroutine[Any, Any, Answer] | None:
             way = self.way_to(pne_id)
             if way is None:
-                break
+                return None
             link, hop = way
-            sent = link.exchange(CPNS_PATH, codec.encode(message), timeout=seconds, session=hop)
-            answer = await self._unless_it_moves(pne_id, sent, moves=left > 0)
-            if answer is not None:
-                return answer
-        raise NoAnswer("out_of_reach")
+            return link.exchange(CPNS_PATH, codec.encode(message), timeout=seconds, session=hop)
+
+        return await self._wherever_it_is(pne_id, sent)
 
     async def carry(self, pne_id: EntityId, destination: str, sealed: Sealed) -> Sealed:
         """Carry what is sealed for *destination* to where a member is, and to where it moves before it answers.
@@ -280,12 +279,20 @@ class Members:
         Raises:
             NoAnswer: none came, or it is out of reach.
         """
-        for left in reversed(range(PLACES_TRIED)):
+
+        def sent() -> Coroutine[Any, Any, Sealed] | None:
             carrier = self._carrier(pne_id)
-            if carrier is None:
+            return None if carrier is None else carrier.carry(destination, sealed)
+
+        return await self._wherever_it_is(pne_id, sent)
+
+    async def _wherever_it_is(self, pne_id: EntityId, sent: Callable[[], Coroutine[Any, Any, T] | None]) -> T:
+        """Return what comes of *sent*, which sends to where a member is now; None of it: it is out of reach."""
+        for left in reversed(range(PLACES_TRIED)):
+            asking = sent()
+            if asking is None:
                 break
-            sent = carrier.carry(destination, sealed)
-            answer = await self._unless_it_moves(pne_id, sent, moves=left > 0)
+            answer = await self._unless_it_moves(pne_id, asking, moves=left > 0)
             if answer is not None:
                 return answer
         raise NoAnswer("out_of_reach")

@@ -37,6 +37,7 @@ PINGS: Final = 2
 RETURN_SECONDS: Final = 60.0
 """Seconds, up to twice as many, after which a server that is preferred is looked for again."""
 LET_GO_SECONDS: Final = 2.0
+"""What is under way at the server that it leaves has so long to come to its end."""
 LONGEST_REFUSED = 300.0
 """The longest pause where the server goes on refusing our proof; eleven refusals in a row lead there."""
 
@@ -52,8 +53,6 @@ _TLS_HINTS = {
     (True, "certificate_not_yet_valid"): "our clock is wrong, or the server's certificate begins later",
     (True, "SSLCertVerificationError"): "give --tls-ca with who signed its certificate, --server with a name in that",
 }
-
-
 _VERIFY_CODES = {9: "certificate_not_yet_valid", 10: "certificate_has_ended"}
 """X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL."""
 
@@ -290,7 +289,7 @@ class Uplink:
                     self._sessions.add(older.session)
                     self._stands.set()
                 return
-        await asyncio.sleep(LET_GO_SECONDS)  # what is under way there comes to its end
+        await asyncio.sleep(LET_GO_SECONDS)
         older.link.close()
 
     def challenged(self, inbound: Inbound) -> Answer:
