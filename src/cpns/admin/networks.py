@@ -10,7 +10,7 @@ from cpns.domain.credential import DeviceCredential
 from cpns.domain.given import devices_to_name
 from cpns.domain.inventory import HeldThrough, Kind
 from cpns.domain.network import Inventory, Policy, Waiting
-from cpns.domain.reasons import meaning, of_result
+from cpns.domain.reasons import sentence
 from cpns.errors import Conflict, NoAnswer, NotFound, Refused, Result, Unavailable, UserError
 from cpns.ids import EntityId, PnId
 from cpns.ports import Store
@@ -181,5 +181,5 @@ def told(error: Refused) -> UserError:
         return NotFound("unknown_group", "There is no such group any more: see `cpns group list`.")
     if error.result is Result.UNKNOWN_PN:
         return NotFound("unknown_network", "There is no such network any more: see `cpns network list`.")
-    sentence = _WHY.get(error.reason) or meaning(error.reason) or of_result(error.result)
-    return (Unavailable if isinstance(error, NoAnswer) else Conflict)(error.reason, sentence)
+    said = _WHY.get(error.reason) or sentence(error)
+    return (Unavailable if isinstance(error, NoAnswer) else Conflict)(error.reason, said)

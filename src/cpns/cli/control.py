@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cpns.admin.socket_file import SocketFile
-from cpns.domain.reasons import meaning, of_result
+from cpns.domain.reasons import sentence
 from cpns.errors import BadInput, CpnsError, Refused, Unavailable, UserError
 
 MAX_LINE: Final = 64 * 1024
@@ -82,7 +82,7 @@ def _code(error: CpnsError) -> str:
 
 def _sentence(error: CpnsError) -> str:
     if isinstance(error, Refused):
-        return meaning(error.reason) or of_result(error.result)
+        return sentence(error)
     return str(error)
 
 

@@ -6,7 +6,7 @@ import sys
 
 from cpns.cli.options import Output
 from cpns.cli.output import plain
-from cpns.cli.streams import Lines
+from cpns.cli.streams import Lines, not_read
 from cpns.errors import NoAnswer, Result, Unavailable, UserError
 from cpns.ids import EntityId, PnId
 from cpns.protocol.pne_auth.pne import NotLetIn
@@ -60,7 +60,7 @@ class Events:
         return json.dumps({"event": event, "device": self._device, **fields}) if self._json else plain(line)
 
     def _not_read(self, lines: int) -> str:
-        return self._shown(f"{lines} lines are lost: nobody read them in time", "lost", lines=lines)
+        return self._shown(not_read(lines), "lost", lines=lines)
 
     def _failed(self, error: BrokenPipeError | UserError) -> None:
         self._error = error

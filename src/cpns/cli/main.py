@@ -24,7 +24,7 @@ from cpns.cli import (
 )
 from cpns.cli.output import plain
 from cpns.cli.words import text_alone
-from cpns.domain.reasons import meaning, of_result
+from cpns.domain.reasons import sentence
 from cpns.errors import CpnsError, Refused, UserError
 from cpns.service.system import hide_memory
 
@@ -94,7 +94,7 @@ def _told(error: CpnsError) -> tuple[str, str]:
     if isinstance(error, UserError):
         return error.code, error.sentence
     if isinstance(error, Refused):
-        return error.reason, meaning(error.reason) or of_result(error.result)
+        return error.reason, sentence(error)
     return "failed", str(error)
 
 

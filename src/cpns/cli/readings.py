@@ -25,7 +25,7 @@ class Readings:
         self._source = source
         self._interval = interval
         self._events = events
-        self._errors = Lines(sys.stderr, lambda lost: f"{lost} lines are lost: nobody read them in time")
+        self._errors = Lines(sys.stderr)
         self._acknowledged = 0
         self._refused = 0
 

@@ -138,7 +138,7 @@ def place_of(error: BaseException | None) -> str:
 
 def say(line: str) -> None:
     """Print the one line of a role that serves; where nobody reads, it goes on without."""
-    Lines(sys.stdout, str).say(line)
+    Lines(sys.stdout).say(line)
 
 
 class _ToStderr(logging.Handler):

@@ -47,6 +47,11 @@ def _failed(error: OSError) -> Unavailable:
     return Unavailable("output_failed", f"Standard output can't be written: {error.strerror}.")
 
 
+def not_read(lines: int) -> str:
+    """Return the line that says how many were lost."""
+    return f"{lines} lines are lost: nobody read them in time"
+
+
 class Lines:
     """Lines to a stream that others may not read: whoever writes one does not wait for them.
 
@@ -59,7 +64,9 @@ class Lines:
         lost: how many lines were lost since it was said last.
     """
 
-    def __init__(self, stream: IO[str], told: Callable[[int], str], failed: Failed = lambda error: None) -> None:
+    def __init__(
+        self, stream: IO[str], told: Callable[[int], str] = not_read, failed: Failed = lambda error: None
+    ) -> None:
         self._stream = stream
         self._told = told
         self._failed = failed

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from cpns.errors import Result
+from cpns.errors import Refused, Result
 
 _BROKEN = "The two sides understand the protocol differently, or somebody between them changes messages: update both."
 _FORGED = "A message does not prove who sent it: a wrong key, a copy of an older message, or somebody who lies."
@@ -198,3 +198,8 @@ def meaning(reason: str) -> str | None:
         if (found := pattern.fullmatch(reason)) is not None:
             return sentence(found[1])
     return None
+
+
+def sentence(error: Refused) -> str:
+    """Return what people are told of a refusal: of its reason, or where that is not known here, of its result."""
+    return meaning(error.reason) or of_result(error.result)
