@@ -18,15 +18,15 @@ _OF_GATEWAY = (
     .where(networks.c.gateway_id == bindparam("gateway_id"))
     .order_by(networks.c.served_since, networks.c.pn_id)
 )
+_of_both = (standings.c.pne_id == members.c.pne_id) & (standings.c.pn_id == members.c.pn_id)
 _MEMBERS = (
     select(members.c.pn_id, members.c.pne_id, members.c.pan_secure, members.c.since, standings.c.standing)
-    .outerjoin(standings, (standings.c.pne_id == members.c.pne_id) & (standings.c.pn_id == members.c.pn_id))
+    .outerjoin(standings, _of_both)
     .order_by(members.c.pn_id, members.c.pne_id)
 )
 MEMBERS_OF = _MEMBERS.where(members.c.pn_id == bindparam("pn_id"))
 _MEMBER = _MEMBERS.where(members.c.pne_id == bindparam("pne_id"))
 _PAGE = MEMBERS_OF.where(members.c.pne_id > bindparam("after")).limit(bindparam("limit"))
-_of_both = (standings.c.pne_id == members.c.pne_id) & (standings.c.pn_id == members.c.pn_id)
 _here = select(members.c.pne_id, standings.c.standing, literal_column("1").label("here")).outerjoin(standings, _of_both)
 _elsewhere = select(standings.c.pne_id, standings.c.standing, literal_column("0").label("here")).where(
     standings.c.standing == Standing.MEMBER.value, not_(exists().where(_of_both))

@@ -14,7 +14,7 @@ _DROP = delete(processes).where(processes.c.process_id == bindparam("id"))
 
 def there(connection: Connection) -> tuple[float, list[Process]]:
     """See `cpns.ports.Store.processes`."""
-    return time_of(connection), [Process(*row) for row in connection.execute(_ALL)]
+    return time_of(connection), _all(connection)
 
 
 def put(connection: Connection, own: Process) -> tuple[float, list[Process]]:
@@ -23,7 +23,11 @@ def put(connection: Connection, own: Process) -> tuple[float, list[Process]]:
     row = {column.name: getattr(own, column.name) for column in processes.columns}
     connection.execute(_PUT, {**row, "seen_at": now})
     connection.execute(_DROP_OLD, {"before": now - FORGOTTEN_SECONDS})
-    return there(connection)
+    return now, _all(connection)
+
+
+def _all(connection: Connection) -> list[Process]:
+    return [Process(*row) for row in connection.execute(_ALL)]
 
 
 def drop(connection: Connection, process_id: str) -> None:
