@@ -1,5 +1,7 @@
 """Server, gateway and PNEs as separate processes of the `cpns` command, started, killed and started again."""
 
+import contextlib
+import itertools
 import json
 import os
 import signal
@@ -21,14 +23,20 @@ T = TypeVar("T")
 PATIENCE = 60.0
 
 
+_PORTS = itertools.cycle(range(10_000 + os.getpid() % 100 * 200, 10_200 + os.getpid() % 100 * 200))
+"""Below the range from which the kernel serves whoever binds port 0; test processes beside each other have others."""
+
+
 def free_port(kind: socket.SocketKind) -> int:
-    """Return a port that nobody has at the moment."""
-    with socket.socket(socket.AF_INET, kind) as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """Return a port that nobody has, nor gets before the test binds it."""
+    for port in _PORTS:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, kind) as one:
+            one.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("a cycle never ends")
 
 
-def until(found: Callable[[], T | None], what: str, patience: float = PATIENCE) -> T:
+def until(found: Callable[[], T | None], what: str | Callable[[], str], patience: float = PATIENCE) -> T:
     """Return what *found* returns as soon as it is not None or False; fail when that takes too long."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
@@ -36,7 +44,7 @@ def until(found: Callable[[], T | None], what: str, patience: float = PATIENCE) 
         if value:
             return value
         time.sleep(0.02)
-    raise AssertionError(f"waited {patience:.0f} s in vain: {what}")
+    raise AssertionError(f"waited {patience:.0f} s in vain: {what if isinstance(what, str) else what()}")
 
 
 class Process:
@@ -80,11 +88,18 @@ class Process:
             pass
 
     def wait_line(self, containing: str) -> str:
-        """Return the first line of its output with *containing*."""
-        return until(
-            lambda: next((line for line in self.out + self.err if containing in line), None),
-            f"{containing!r} from {self.arguments!r}; it said {self.out[-5:]} {self.err[-8:]}",
-        )
+        """Return the first line of its output with *containing*; fail once it is gone without."""
+
+        def found() -> str | None:
+            gone = self.process.poll() is not None and not any(reader.is_alive() for reader in self._readers)
+            line = next((line for line in self.out + self.err if containing in line), None)
+            assert line is not None or not gone, f"it ended: {said()}"
+            return line
+
+        def said() -> str:
+            return f"{containing!r} from {self.arguments!r}; it said {self.out[-5:]} {self.err[-8:]}"
+
+        return until(found, said)
 
     def output(self, code: int = 0) -> str:
         """Let it run to its end, which is to be *code*; return its standard output."""
