@@ -61,20 +61,21 @@ class Sending:
         state: where it is in `TRANSITIONS`.
         mid: its message ID.
         data: what is sent, and sent again.
+        sent: when it was sent first.
         due: when it is sent again.
         timeout: seconds until then, as of its last transmission.
         left: how often it is sent again.
         exchange: of a request; None: it is a separate response.
     """
 
-    __slots__ = ("data", "due", "exchange", "left", "mid", "remote", "state", "timeout")
+    __slots__ = ("data", "due", "exchange", "left", "mid", "remote", "sent", "state", "timeout")
 
     def __init__(self, remote: Hashable, mid: int, data: bytes, timeout: float, left: int) -> None:
         self.remote = remote
         self.mid = mid
         self.data = data
         self.state = State.WAITING
-        self.due = 0.0
+        self.sent = self.due = 0.0
         self.timeout = timeout
         self.left = left
         self.exchange: Exchange | None = None
@@ -176,7 +177,7 @@ class Confirmables:
         given_up: list[Sending] = []
         while (due := self.next_timeout) is not None and due <= now:
             sending = heappop(self._timers)[2]
-            if sending.left:
+            if sending.left and now <= sending.sent + self._tuning.max_transmit_span:  # RFC 7252 4.2
                 sending.left -= 1
                 sending.timeout *= 2
                 self._set_timer(sending, now)
@@ -194,6 +195,7 @@ class Confirmables:
         sending.step(Input.TURN)
         line.under_way += 1
         self._under_way[sending.remote, sending.mid] = sending
+        sending.sent = now
         self._set_timer(sending, now)
         self._send((sending.remote, sending.data))
 

@@ -119,28 +119,33 @@ class Connection:
             return self._end(error.reason)
 
     def _next_message(self) -> Message | None:
-        data, at, spool = self._data, self._at, self._spool
+        data, spool = self._data, self._spool
         end = len(data)
         while spool:
             missing = self._missing(spool, 0, len(spool))
             if not missing:
                 self._spool = bytearray()
                 return frame.decode(spool, 0, len(spool))
-            if at == end:
+            if self._at == end:
+                self._empty()
                 return None
-            self._at = min(at + missing, end)
-            spool += memoryview(data)[at : self._at]
-            at = self._at
+            start, self._at = self._at, min(self._at + missing, end)
+            spool += memoryview(data)[start : self._at]
+        at = self._at
         if at == end:
-            self._data, self._at = b"", 0
+            self._empty()
             return None
         missing = self._missing(data, at, end)
         if missing > 0:
             spool += memoryview(data)[at:end]
-            self._data, self._at = b"", 0
+            self._empty()
             return None
         self._at = end + missing
         return frame.decode(data, at, self._at)
+
+    def _empty(self) -> None:
+        """All of `_data` is read; it need not be kept."""
+        self._data, self._at = b"", 0
 
     def _missing(self, data: bytes | bytearray, at: int, end: int) -> int:
         """Return how many bytes the frame at *at* needs beyond *end*; below 0: so many are behind it."""
@@ -196,7 +201,7 @@ class Connection:
 
     def _close(self) -> None:
         self._enter(State.ENDED)
-        self._data, self._at = b"", 0
+        self._empty()
         self._spool = bytearray()
 
     # what we say

@@ -57,9 +57,9 @@ class MessageIds:
                 self._counters.popitem(last=False)
         else:
             self._counters.move_to_end(peer)
+            if not counter.next % _BLOCK:
+                self._enter(counter, counter.next // _BLOCK, now)
         mid = counter.next
-        if not mid % _BLOCK:
-            self._enter(counter, mid // _BLOCK, now)
         counter.next = (mid + 1) & 0xFFFF
         return mid
 

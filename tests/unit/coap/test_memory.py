@@ -1,0 +1,149 @@
+"""Message IDs and remembered messages: against plain models, and within their bounds."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cpns.coap.duplicates import ENTRY_BYTES, Duplicates
+from cpns.coap.errors import CannotSend
+from cpns.coap.mids import MessageIds
+from cpns.coap.tuning import Tuning
+
+LIFETIME = 20.0
+
+
+def test_each_id_serves_once_in_a_lifetime_and_all_of_them_serve() -> None:
+    ids = MessageIds(0, LIFETIME)
+    used = [ids.next("peer", 0.0) for _ in range(0x10000 - 4096)]
+    assert len(set(used)) == len(used)
+    used.extend(ids.next("peer", 0.0) for _ in range(4096))
+    assert len(set(used)) == 0x10000
+    with pytest.raises(CannotSend, match="message_ids_used_up"):
+        ids.next("peer", LIFETIME - 0.1)
+    assert ids.next("other", 0.0) not in (None, used[0])  # others do not wait for it
+    assert ids.next("peer", LIFETIME + 0.1) == used[0]
+
+
+@given(st.integers(0, 0xFFFF), st.lists(st.tuples(st.integers(1, 9000), st.floats(0, 8)), min_size=1, max_size=30))
+@settings(max_examples=30)
+def test_no_id_serves_again_too_early(first: int, bursts: list[tuple[int, float]]) -> None:
+    ids, now, refused = MessageIds(first, LIFETIME), 0.0, 0
+    last: dict[int, float] = {}
+    for count, pause in bursts:
+        for _ in range(count):
+            try:
+                mid = ids.next("peer", now)
+            except CannotSend:
+                refused += 1
+                break
+            assert now - last.get(mid, float("-inf")) >= LIFETIME
+            last[mid] = now
+        now += pause
+    if sum(count for count, _ in bursts) < 61_440:
+        assert refused == 0
+
+
+def test_a_hop_never_runs_out_at_what_one_host_may_send() -> None:
+    """2,000 messages a second, for a minute, to one peer, with the times of a PAN."""
+    ids = MessageIds(7, Tuning(ack_timeout=0.4, max_latency=5.0).exchange_lifetime)
+    for number in range(120_000):
+        ids.next("peer", number / 2000)
+
+
+def test_peers_that_are_forgotten_begin_elsewhere() -> None:
+    ids = MessageIds(0, LIFETIME, peers=3)
+    first = {peer: ids.next(peer, 0.0) for peer in "abcd"}
+    assert len(set(first.values())) == 4
+    assert ids.next("d", 0.0) == first["d"] + 1
+    assert ids.next("a", 0.0) not in (first["a"], first["a"] + 1)
+
+
+def group(remote: object) -> object:
+    return str(remote)[0]
+
+
+class Model:
+    """Everything is remembered, with its time."""
+
+    def __init__(self) -> None:
+        self.seen: dict[object, tuple[float, bytes | None]] = {}
+
+    def find(self, key: object, now: float) -> tuple[float, bytes | None] | None:
+        entry = self.seen.get(key)
+        if entry is not None and now < entry[0]:
+            return entry
+        self.seen[key] = (now + LIFETIME, None)
+        return None
+
+    def answered(self, key: object, said: bytes) -> None:
+        if key in self.seen:
+            self.seen[key] = (self.seen[key][0], said)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.floats(0, 9), st.binary(max_size=3), st.booleans()),
+        max_size=120,
+    )
+)
+def test_with_room_for_all_it_is_the_plain_model(steps: list[tuple[str, int, float, bytes, bool]]) -> None:
+    ours, model, now = Duplicates(LIFETIME, 10**9, group), Model(), 0.0
+    for remote, digest, pause, said, wakes in steps:
+        now += pause
+        if wakes and ours.next_timeout is not None and ours.next_timeout <= now:
+            ours.forget(now)
+        key = (remote, digest)
+        assert ours.find(key, now) == model.find(key, now)
+        ours.answered(key, said)
+        model.answered(key, said)
+    ours.forget(now + LIFETIME + 1)
+    ours.forget(now + 2 * LIFETIME + 2)
+    assert (len(ours), ours.next_timeout, ours._total, dict(ours._held)) == (0, None, 0, {})
+
+
+def test_a_flood_of_one_host_makes_it_forget_its_own() -> None:
+    ours = Duplicates(LIFETIME, 100 * ENTRY_BYTES, group)
+    for number in range(20):
+        ours.find(("honest", number), 0.0)
+        ours.answered(("honest", number), b"answer")
+    for number in range(100_000):
+        ours.find(("xflood", number), number / 100_000)
+        assert ours._total <= 100 * ENTRY_BYTES
+    assert all(ours.find(("honest", number), 2.0) == (LIFETIME, b"answer") for number in range(20))
+    assert len(ours) <= 100
+
+
+def test_long_answers_count_by_their_length() -> None:
+    ours = Duplicates(LIFETIME, 1_000_000, group)
+    for number in range(1000):
+        ours.find(("a", number), 0.0)
+        ours.answered(("a", number), bytes(8192))
+    assert len(ours) == 1_000_000 // (8192 + ENTRY_BYTES)
+    assert ours.find(("a", 999), 0.0) == (LIFETIME, bytes(8192))
+
+
+def test_who_is_forgotten_when_all_hold_one() -> None:
+    ours = Duplicates(LIFETIME, 50 * ENTRY_BYTES, lambda remote: remote)
+    for number in range(1000):
+        ours.find((number, 0), 0.0)
+    assert len(ours) == 50
+
+
+@given(st.lists(st.tuples(st.sampled_from("aaaaabc"), st.integers(0, 900), st.floats(0, 3)), max_size=200))
+def test_the_count_is_right_whatever_is_forgotten(steps: list[tuple[str, int, float]]) -> None:
+    ours, now = Duplicates(LIFETIME, 8 * ENTRY_BYTES, group), 0.0
+    for index, (remote, size, pause) in enumerate(steps):
+        now += pause
+        ours.find((remote, index), now)
+        ours.answered((remote, index), bytes(size))
+        held: Counter[object] = Counter()
+        for generation in {ours._young, ours._old}:
+            for key, (_, said) in generation.entries.items():
+                held[group(key[0])] += ENTRY_BYTES + len(said or b"")
+            assert sorted(map(str, generation.entries)) == sorted(
+                str(k) for keys in generation.order.values() for k in keys
+            )
+        assert dict(ours._held) == {name: size for name, size in held.items() if size}
+        assert ours._total == sum(held.values()) <= 8 * ENTRY_BYTES
