@@ -108,9 +108,13 @@ class Duplicates:
             if held * len(self._held) > self._most:
                 break
             self._held.move_to_end(group)
-        generation = self._old if self._old.order.get(group) else self._young
-        key = generation.order[group].popleft()
+        generation = self._old if group in self._old.order else self._young
+        keys = generation.order[group]
+        key = keys.popleft()
         _, said = generation.entries.pop(key)
         freed = ENTRY_BYTES + len(said or b"")
-        generation.held[group] -= freed
+        if keys:
+            generation.held[group] -= freed
+        else:
+            del generation.order[group], generation.held[group]
         self._count(group, -freed)

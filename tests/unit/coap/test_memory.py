@@ -128,7 +128,7 @@ def test_who_is_forgotten_when_all_hold_one() -> None:
     ours = Duplicates(LIFETIME, 50 * ENTRY_BYTES, lambda remote: remote)
     for number in range(1000):
         ours.find((number, 0), 0.0)
-    assert len(ours) == 50
+    assert len(ours) == len(ours._held) == len(ours._young.order) == len(ours._young.held) == 50
 
 
 @given(st.lists(st.tuples(st.sampled_from("aaaaabc"), st.integers(0, 900), st.floats(0, 3)), max_size=200))
