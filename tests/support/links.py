@@ -10,7 +10,9 @@ from cpns.coap.events import DatagramEvent, RequestArrived, StreamEvent
 from cpns.coap.message import Message
 from cpns.coap.messaging import MessageLayer
 from cpns.coap.numbers import Option, supported
+from cpns.coap.oscore import Context, RequestId, said_by
 from cpns.coap.tuning import Tuning
+from cpns.errors import AuthenticationFailed
 
 FORMS = supported((Option.URI_HOST, Option.OSCORE, Option.URI_PATH))
 POST = 0x02
@@ -129,3 +131,11 @@ def connected(most: int = 66_560) -> tuple[Connection, Connection]:
 def carry(source: Connection, target: Connection) -> None:
     """Hand over what *source* wants to send."""
     target.receive(b"".join(source.take()))
+
+
+def opened(context: Context, outer: Message, now: float) -> tuple[Message, RequestId]:
+    """Return what *context* finds in *outer*, if that has an OSCORE option."""
+    said = said_by(outer)
+    if said is None:
+        raise AuthenticationFailed("protection_invalid")
+    return context.open_request(said, outer.payload, now)

@@ -113,62 +113,59 @@ class Connection:
     def next_event(self) -> StreamEvent | None:
         """Return what the next frame does; None: it is not here yet, or the connection has ended."""
         try:
-            message = self._next_message()
-            return None if message is None else self._act(message)
+            if self._spool:
+                message = self._spooled()
+                if message is not None:
+                    return self._act(message)
+            data, at = self._data, self._at
+            end = len(data)
+            if at == end:
+                self._empty()
+                return None
+            stop = at + self._needed(data, at, end)
+            if stop > end:
+                self._spool += memoryview(data)[at:]
+                self._empty()
+                return None
+            self._at = stop
+            return self._act(frame.decode(data, at, stop))
         except FormatError as error:
             return self._end(error.reason)
 
-    def _next_message(self) -> Message | None:
-        data, spool = self._data, self._spool
-        end = len(data)
-        while spool:
-            missing = self._missing(spool, 0, len(spool))
-            if not missing:
-                self._spool = bytearray()
-                return frame.decode(spool, 0, len(spool))
-            if self._at == end:
-                self._empty()
+    def _spooled(self) -> Message | None:
+        """Add to the frame that came in part; return it where it is whole."""
+        spool, data = self._spool, self._data
+        while missing := self._needed(spool, 0, len(spool)) - len(spool):
+            if self._at == len(data):
                 return None
-            start, self._at = self._at, min(self._at + missing, end)
+            start, self._at = self._at, min(self._at + missing, len(data))
             spool += memoryview(data)[start : self._at]
-        at = self._at
-        if at == end:
-            self._empty()
-            return None
-        missing = self._missing(data, at, end)
-        if missing > 0:
-            spool += memoryview(data)[at:end]
-            self._empty()
-            return None
-        self._at = end + missing
-        return frame.decode(data, at, self._at)
+        self._spool = bytearray()
+        return frame.decode(spool, 0, len(spool))
+
+    def _needed(self, data: bytes | bytearray, at: int, end: int) -> int:
+        size = frame.needs(data, at, end)
+        if size > self._most:
+            raise FormatError("message_too_long")  # RFC 8323 5.3.1; before any of it is kept
+        return size
 
     def _empty(self) -> None:
         """All of `_data` is read; it need not be kept."""
         self._data, self._at = b"", 0
 
-    def _missing(self, data: bytes | bytearray, at: int, end: int) -> int:
-        """Return how many bytes the frame at *at* needs beyond *end*; below 0: so many are behind it."""
-        size = frame.needs(data, at, end)
-        if size > self._most:
-            raise FormatError("message_too_long")  # RFC 8323 5.3.1; before any of it is kept
-        return at + size - end
-
     def _act(self, message: Message) -> StreamEvent:
-        code, token = message.code, message.token
+        code, token, options, _ = message
         kind = KINDS[code]
         action = self._actions.get(code if kind is Kind.SIGNAL else kind)
         if action is Action.TAKE_REQUEST:
-            number = unsupported(message.options, self._forms)
+            number = unsupported(options, self._forms) if options else None
             if number is None:
                 return RequestArrived(message)
             self._put(bad_option(token, number), token)
         elif action is Action.TAKE_RESPONSE:
             exchange = self._open.get(token)
-            if exchange is not None and unsupported(message.options, self._forms) is None:
+            if exchange is not None and unsupported(options, self._forms) is None:
                 return ResponseArrived(exchange, message)
-        elif action is Action.NOTE and kind is Kind.EMPTY:
-            return Noted(code, token)
         elif action is None:
             return self._end("settings_missing" if self._state is State.NEW else "unknown_signal")
         elif kind is Kind.SIGNAL:

@@ -44,13 +44,12 @@ def decode(data: bytes | bytearray, at: int, end: int) -> Message:
     code = data[at]
     start = at + 1
     at = start + (first & 0x0F)
-    token = bytes(data[start:at])
-    if at == end:
-        return Message(code, token)
-    options, payload = read_options(data, at, end)
     if isinstance(data, bytes):
-        return Message(code, token, options, data[payload:end])
-    return Message(code, token, options, bytes(memoryview(data)[payload:end]))  # a slice alone would be copied again
+        options, payload = read_options(data, at, end)
+        return Message(code, data[start:at], options, data[payload:end])
+    held, payload = read_options(data, at, end)
+    copied = tuple([(number, bytes(value)) for number, value in held])
+    return Message(code, bytes(data[start:at]), copied, bytes(memoryview(data)[payload:end]))
 
 
 def encode(message: Message, token: bytes) -> bytes:

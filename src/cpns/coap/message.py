@@ -4,18 +4,22 @@ A datagram, a frame in a stream and the inside of a sealed message have these th
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from cpns.coap.errors import FormatError
 from cpns.coap.numbers import FORMS, Code, Form
 
 MAX_OPTIONS: Final = 32
 """Options of one message: a message of ours has 4."""
+MAX_NUMBER: Final = 0xFFFF
+"""Of an option (RFC 7252 12.2)."""
+_LOOKS: Final = range(MAX_OPTIONS + 1)
 MAX_TOKEN: Final = 8
 """Bytes of a token (RFC 7252 3); those of RFC 8974 are refused."""
 PAYLOAD_MARKER: Final = 0xFF
 MARKER: Final = bytes((PAYLOAD_MARKER,))
 
+B = TypeVar("B", bytes, bytearray)
 Options = tuple[tuple[int, bytes], ...]
 """Numbers and values, in the order of the numbers."""
 
@@ -91,7 +95,7 @@ def bad_option(token: bytes, number: int) -> Message:
     return Message(Code.BAD_OPTION, token, (), b"option %d" % number)
 
 
-def read_options(data: bytes | bytearray, at: int, end: int) -> tuple[Options, int]:
+def read_options(data: B, at: int, end: int) -> tuple[tuple[tuple[int, B], ...], int]:
     """Return the options in ``data[at:end]``, and where the payload begins: *end* where there is none.
 
     One pass, which ends at `MAX_OPTIONS`; nothing but the values is copied.
@@ -99,17 +103,17 @@ def read_options(data: bytes | bytearray, at: int, end: int) -> tuple[Options, i
     Raises:
         FormatError: they break RFC 7252 3.1, are more than `MAX_OPTIONS`, or a payload is announced that is not there.
     """
-    options: list[tuple[int, bytes]] = []
+    options: list[tuple[int, B]] = []
     number = 0
-    while at < end:
+    for _ in _LOOKS:
+        if at == end:
+            break
         first = data[at]
         at += 1
         if first == PAYLOAD_MARKER:
             if at == end:
                 raise FormatError("payload_absent")
-            return tuple(options), at
-        if len(options) == MAX_OPTIONS:
-            raise FormatError("too_many_options")
+            break
         delta, length = first >> 4, first & 0x0F
         if delta > 12:
             delta, at = _extended(data, delta, at, end)
@@ -117,11 +121,13 @@ def read_options(data: bytes | bytearray, at: int, end: int) -> tuple[Options, i
             length, at = _extended(data, length, at, end)
         number += delta
         stop = at + length
-        if stop > end or number > 0xFFFF:
+        if stop > end or number > MAX_NUMBER:
             raise FormatError("option_out_of_bounds")
-        options.append((number, bytes(data[at:stop])))
+        options.append((number, data[at:stop]))
         at = stop
-    return tuple(options), end
+    else:
+        raise FormatError("too_many_options")
+    return tuple(options), at
 
 
 def _extended(data: bytes | bytearray, nibble: int, at: int, end: int) -> tuple[int, int]:

@@ -52,6 +52,15 @@ class Limits(NamedTuple):
     until: float = float("inf")
 
 
+def said_by(message: Message) -> OscoreOption | None:
+    """Return what the OSCORE option of *message* says; None: it has none that there can be."""
+    value = message.value(_OSCORE)
+    try:
+        return None if value is None else oscore_option.decode(value)
+    except FormatError:
+        return None
+
+
 class _Aad:
     """The AAD by Partial IV, of requests that one end sends (RFC 8613 5.4): only that changes from one to the next."""
 
@@ -137,20 +146,26 @@ class Context:
         below = [one for one in outer if one[0] < _OSCORE]
         return Message(Code.POST, b"", (*below, (_OSCORE, option), *outer[len(below) :]), sealed), request
 
-    def open_request(self, outer: Message, now: float) -> tuple[Message, RequestId]:
-        """Return the request in *outer*, and what its answers need; in the order of RFC 8613 8.2.
+    def open_request(self, said: OscoreOption, sealed: bytes, now: float) -> tuple[Message, RequestId]:
+        """Return the request in *sealed*, and what its answers need; in the order of RFC 8613 8.2.
+
+        Args:
+            said: the option of the message, by which this context was found.
+            sealed: its payload.
+            now: the time.
 
         Raises:
             AuthenticationFailed: a replay, another key, changed bytes, or the session has ended.
         """
-        piv, kid, context = self._option(outer, now)
+        self._check_still_open(now)
+        piv, kid, context = said
         if kid != self.recipient_id or not piv or context not in (None, self._id_context):
             raise AuthenticationFailed("protection_invalid")
         number = int.from_bytes(piv, "big")
         if not self._window.is_fresh(number):
             raise AuthenticationFailed("replay")
         request = RequestId(number, self._aad_of_theirs.of(piv))
-        opened = self._keys.recipient.unseal(_nonce(self._recipient_iv, number), outer.payload, request.aad)
+        opened = self._keys.recipient.unseal(_nonce(self._recipient_iv, number), sealed, request.aad)
         self._window.strike_out(number)
         return _inner(opened, Kind.REQUEST), request
 
@@ -181,7 +196,11 @@ class Context:
         Raises:
             AuthenticationFailed: as `open_request`; also the answer to another request.
         """
-        piv, kid, context = self._option(outer, now)
+        self._check_still_open(now)
+        option = said_by(outer)
+        if option is None:
+            raise AuthenticationFailed("protection_invalid")
+        piv, kid, context = option
         if kid not in (None, self.recipient_id) or context is not None:
             raise AuthenticationFailed("protection_invalid")
         if piv:
@@ -190,16 +209,9 @@ class Context:
             nonce = _nonce(self._sender_iv, request.number)
         return _inner(self._keys.recipient.unseal(nonce, outer.payload, request.aad), Kind.RESPONSE)
 
-    def _option(self, outer: Message, now: float) -> OscoreOption:
+    def _check_still_open(self, now: float) -> None:
         if now >= self._limits.until:
             raise AuthenticationFailed("session_too_old")
-        value = outer.value(_OSCORE)
-        try:
-            if value is not None:
-                return oscore_option.decode(value)
-        except FormatError as error:
-            raise AuthenticationFailed("protection_invalid") from error
-        raise AuthenticationFailed("protection_invalid")
 
     def _next_number(self, now: float) -> int:
         self._check_age(now)

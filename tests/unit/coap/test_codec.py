@@ -209,7 +209,7 @@ def test_thirty_two_options_are_taken_and_the_work_ends_there() -> None:
 
     with pytest.raises(FormatError, match="too_many_options"):
         read_options(Counting(65_000), 0, 65_000)
-    assert Counting.looks <= 2 * MAX_OPTIONS + 1
+    assert Counting.looks <= 2 * (MAX_OPTIONS + 1)
 
 
 def test_the_head_of_what_is_no_message_is_read_where_it_can_be() -> None:

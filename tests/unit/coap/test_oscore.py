@@ -21,6 +21,7 @@ from cpns.crypto.aead import MAX_PLAINTEXT, Ccm
 from cpns.crypto.oscore import oscore_keys
 from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed
+from tests.support.links import opened
 
 SECRET, SALT = bytes(range(32)), bytes(range(16))
 GET, POST, CHANGED, CONTENT = 0x01, 0x02, 0x44, 0x45
@@ -82,14 +83,14 @@ def test_ours_open_at_theirs_and_theirs_at_ours(
     here.sent = number
     inner = Message(POST, b"", ((11, path.encode()),), body)
     sealed, asked = here.seal_request(inner, OUTSIDE, 0.0)
-    opened, request_id = there.unprotect(to_theirs(sealed))
-    assert (opened.code, opened.opt.uri_path, opened.payload) == (POST, (path,), body)
+    inside, request_id = there.unprotect(to_theirs(sealed))
+    assert (inside.code, inside.opt.uri_path, inside.payload) == (POST, (path,), body)
     said, _ = there.protect(TheirMessage(code=CHANGED, payload=answer), request_id)
     assert here.open_response(from_theirs(said), asked, 0.0) == Message(CHANGED, b"", (), answer)
 
     there.sender_sequence_number = number
     outer, their_id = there.protect(TheirMessage(code=POST, uri_path=(path,), payload=body))
-    got, request = here.open_request(from_theirs(outer), 0.0)
+    got, request = opened(here, from_theirs(outer), 0.0)
     assert got == inner
     sealed_answer = here.seal_response(Message(CONTENT, b"", (), answer), request, 0.0, numbered=numbered)
     received, _ = there.unprotect(to_theirs(sealed_answer), their_id)
@@ -120,10 +121,10 @@ def test_a_replay_is_refused_and_a_late_one_in_the_window_is_not() -> None:
     here, there = pair()
     sealed = [here.seal_request(ASKED, OUTSIDE, 0.0)[0] for _ in range(40)]
     for number in (0, 5, 3, 39, 8):
-        assert there.open_request(sealed[number], 0.0)[0] == ASKED
+        assert opened(there, sealed[number], 0.0)[0] == ASKED
     for number in (0, 5, 3, 39, 8, 7):
         with pytest.raises(AuthenticationFailed, match="replay"):
-            there.open_request(sealed[number], 0.0)
+            opened(there, sealed[number], 0.0)
 
 
 def test_what_does_not_open_strikes_nothing_out() -> None:
@@ -133,15 +134,15 @@ def test_what_does_not_open_strikes_nothing_out() -> None:
         changed = bytearray(sealed.payload)
         changed[at] ^= 1
         with pytest.raises(AuthenticationFailed, match="protection_invalid"):
-            there.open_request(sealed._replace(payload=bytes(changed)), 0.0)
-    assert there.open_request(sealed, 0.0)[0] == ASKED
+            opened(there, sealed._replace(payload=bytes(changed)), 0.0)
+    assert opened(there, sealed, 0.0)[0] == ASKED
 
 
 def test_answers_are_bound_to_their_request() -> None:
     here, there = pair()
     first, one = here.seal_request(ASKED, OUTSIDE, 0.0)
     second, two = here.seal_request(ASKED, OUTSIDE, 0.0)
-    requests = [there.open_request(sealed, 0.0)[1] for sealed in (first, second)]
+    requests = [opened(there, sealed, 0.0)[1] for sealed in (first, second)]
     for numbered in (False, True):
         answer = there.seal_response(SAID, requests[0], 0.0, numbered=numbered)
         assert here.open_response(answer, one, 0.0) == SAID
@@ -166,7 +167,7 @@ def test_no_nonce_serves_twice() -> None:
 
     watched(there, b"server", b"pne")
     for _ in range(5):
-        _, request = there.open_request(here.seal_request(ASKED, OUTSIDE, 0.0)[0], 0.0)
+        _, request = opened(there, here.seal_request(ASKED, OUTSIDE, 0.0)[0], 0.0)
         for _ in range(3):
             there.seal_response(SAID, request, 0.0)
         there.seal_request(ASKED, OUTSIDE, 0.0)
@@ -179,7 +180,7 @@ def test_the_limits_of_a_session() -> None:
     with pytest.raises(CannotSend, match="session_used_up"):
         here.seal_request(ASKED, OUTSIDE, 99.9)
     assert here.sent == 3
-    requests = [there.open_request(one, 99.9)[1] for one in sealed]
+    requests = [opened(there, one, 99.9)[1] for one in sealed]
     for request in requests:
         there.seal_response(SAID, request, 99.9)  # the number of the request counts at its sender
     there.seal_response(SAID, requests[0], 99.9)
@@ -191,7 +192,7 @@ def test_the_limits_of_a_session() -> None:
     with pytest.raises(CannotSend, match="session_too_old"):
         there.seal_response(SAID, RequestId(9, b""), 100.0)
     for open_late in (
-        lambda: there.open_request(sealed[0], 100.0),
+        lambda: opened(there, sealed[0], 100.0),
         lambda: here.open_response(SAID, requests[0], 100.0),
     ):
         with pytest.raises(AuthenticationFailed, match="session_too_old"):
@@ -211,13 +212,13 @@ def test_what_a_sealed_message_holds_at_most() -> None:
     here, there = pair()
     longest = MAX_PLAINTEXT - 2
     sealed, _ = here.seal_request(Message(POST, b"", (), bytes(longest)), OUTSIDE, 0.0)
-    assert len(there.open_request(sealed, 0.0)[0].payload) == longest
+    assert len(opened(there, sealed, 0.0)[0].payload) == longest
     with pytest.raises(CannotSend, match="too_long_to_seal"):
         here.seal_request(Message(POST, b"", (), bytes(longest + 1)), OUTSIDE, 0.0)
     assert here.sent == 1
     for size in (0, 7, 8, 65_543, 65_544, 66_560):
         with pytest.raises(AuthenticationFailed, match="protection_invalid"):
-            there.open_request(Message(POST, b"", ((9, b"\x09\x07pne"),), bytes(size)), 0.0)
+            opened(there, Message(POST, b"", ((9, b"\x09\x07pne"),), bytes(size)), 0.0)
     with pytest.raises(ValueError, match="65535"):
         Ccm(bytes(16)).seal(bytes(13), bytes(65_536), b"")
 
@@ -251,13 +252,13 @@ def sealed_with(option: bytes | None) -> Message:
 )
 def test_options_that_are_not_taken(option: bytes | None) -> None:
     with pytest.raises(AuthenticationFailed, match="protection_invalid"):
-        context(b"server", b"pne").open_request(sealed_with(option), 0.0)
+        opened(context(b"server", b"pne"), sealed_with(option), 0.0)
 
 
 def test_options_of_answers_that_are_not_taken() -> None:
     here, there = pair()
     sealed, asked = here.seal_request(ASKED, OUTSIDE, 0.0)
-    _, request = there.open_request(sealed, 0.0)
+    _, request = opened(there, sealed, 0.0)
     answer = there.seal_response(SAID, request, 0.0)
     for option in (b"\x08other", b"\x10\x00", b"\x00", b"\x01\x00"):
         with pytest.raises(AuthenticationFailed, match="protection_invalid"):
@@ -269,8 +270,8 @@ def test_options_of_answers_that_are_not_taken() -> None:
 def test_an_answer_is_no_request(inner: Message) -> None:
     here, there = pair()
     with pytest.raises(AuthenticationFailed, match="inner_code_does_not_fit"):
-        there.open_request(here.seal_request(inner, OUTSIDE, 0.0)[0], 0.0)
-    _, request = there.open_request(here.seal_request(ASKED, OUTSIDE, 0.0)[0], 0.0)
+        opened(there, here.seal_request(inner, OUTSIDE, 0.0)[0], 0.0)
+    _, request = opened(there, here.seal_request(ASKED, OUTSIDE, 0.0)[0], 0.0)
     asked = RequestId(request.number, request.aad)
     if inner.code != CHANGED:
         with pytest.raises(AuthenticationFailed, match="inner_code_does_not_fit"):
@@ -286,7 +287,7 @@ def test_an_inside_that_is_no_message_is_refused() -> None:
         sealed = here._keys.sender.seal(nonce, plaintext, here._aad_of_ours.of(piv))
         here.sent += 1
         with pytest.raises(AuthenticationFailed):
-            there.open_request(Message(POST, b"", ((9, b"\x09" + piv + b"pne"),), sealed), 0.0)
+            opened(there, Message(POST, b"", ((9, b"\x09" + piv + b"pne"),), sealed), 0.0)
     assert request.answered is False
 
 
