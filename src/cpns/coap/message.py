@@ -75,17 +75,20 @@ def unsupported(options: Options, forms: Mapping[int, Form]) -> int | None:
     for number, value in options:
         if number & 1:
             form = forms.get(number)
-            if form is None or not form.least <= len(value) <= form.most:
+            if form is None:
                 return number
-            if (number == previous and not form.repeatable) or (form.text and not _is_text(value)):
+            least, most, repeatable, text = form
+            if not least <= len(value) <= most or (number == previous and not repeatable):
+                return number
+            if text and not value.isascii() and not _is_utf8(value):
                 return number
         previous = number
     return None
 
 
-def _is_text(value: bytes) -> bool:
+def _is_utf8(value: bytes) -> bool:
     try:
-        return value.isascii() or bool(value.decode())
+        return value.decode() is not None
     except UnicodeDecodeError:
         return False
 
