@@ -27,7 +27,7 @@ from cpns.shares.table import TABLE
 from cpns.wire.group_messages import GroupKeyRequest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("server", "gateway", "service", "transport", "pne", "node", "store", "session", "shares")
+ROOMS = ("server", "gateway", "service", "transport", "pne", "node", "store", "session", "shares", "coap")
 CONTAINERS = {
     *("dict", "list", "set", "deque", "bytearray"),
     *("OrderedDict", "Counter", "defaultdict", "Queue", "LifoQueue", "PriorityQueue", "WeakSet", "WeakValueDictionary"),

@@ -8,6 +8,7 @@ ours keeps and no row names: who adds one says here what bounds it.
 from typing import Final
 
 from cpns.shares.held import ASKED, ENTITIES, HELD, MEMBERS, Bound
+from cpns.shares.messages import MESSAGES
 
 _TURNS: Final = "hostile/test_hostile_turns.py::"
 _STORE: Final = "unit/test_store_turns.py::"
@@ -442,4 +443,4 @@ ROWS: Final = (
     ),
 )
 
-TABLE: Final = (*REQUESTS, *RUNS, *TRAFFIC, *ROWS, *HELD)
+TABLE: Final = (*REQUESTS, *MESSAGES, *RUNS, *TRAFFIC, *ROWS, *HELD)
