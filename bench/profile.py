@@ -26,10 +26,10 @@ SCENARIOS = (*ESTABLISH, "readings")
 
 Function = tuple[str, int, str]
 AREAS = (
+    ("CoAP, OSCORE, sockets", ("/cpns/transport/", "/cpns/coap/", "/cpns/crypto/aead", "/cpns/crypto/oscore")),
     ("key schedule, wraps, vault", ("/cpns/crypto/", "/cpns/store/vault", "/cryptography/")),
     ("CBOR codec", ("/cpns/wire/", "/cpns/transport/errors")),
     ("store, without the commit itself", ("/cpns/store/", "/sqlalchemy/")),
-    ("CoAP, OSCORE, sockets", ("/cpns/transport/", "/aiocoap/")),
     ("procedures, sessions, audit", ("/cpns/",)),
 )
 REST = "event loop, rest of Python"

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aiocoap import Message
-from aiocoap.numbers.codes import POST
 from rich.console import Console
 
 from bench import report
+from cpns.coap import datagram
+from cpns.coap.message import Message
 from cpns.crypto import group
 from cpns.crypto.schedule import Profile, SessionKeys
 from cpns.crypto.secret import Secret
@@ -25,10 +25,10 @@ from cpns.loadgen.machine import machine
 from cpns.protocol.group_keying import member, tree
 from cpns.service.system import random_bytes
 from cpns.session.table import Session
-from cpns.transport import oscore
+from cpns.transport.coap import request_of
 from cpns.wire import codec
 from cpns.wire.group_messages import GroupKeyBroadcast, GroupKeyRequest
-from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH
+from cpns.wire.registry import CPNS_PATH
 
 SIZES = [2**exponent for exponent in range(1, 13)]
 SG, GW = SgId("sg-aaaaaaaaaaaaaaaa"), EntityId("gw-1")
@@ -64,7 +64,7 @@ def _us(work: Callable[[], object]) -> float:
 
 def _datagram(message: Message) -> int:
     """Return the bytes of a CoAP message as UDP payload, header and token of 2 bytes included."""
-    return 4 + 2 + len(message.opt.encode()) + 1 + len(message.payload)
+    return len(datagram.encode(0, 0, message, b"to"))
 
 
 def _session(number: int) -> Session:
@@ -86,13 +86,12 @@ def measure(members: int) -> Cost:
 
     own = member.take(tree.gkdk(planted, names[1], group.verify_key(sign_key)), GW)
     message = make()
-    outer = Message(code=POST, uri_path=(CPNS_PATH,), payload=codec.encode(message))
-    outer.opt.content_format = CONTENT_FORMAT
+    outer, _ = request_of(None, CPNS_PATH, codec.encode(message))
     sessions = [_session(number) for number in range(members)]
     one_by_one = codec.encode(GroupKeyRequest(SG, 2, key.reveal()))
 
     def protect() -> list[Message]:
-        return [oscore.protect_request(one, CPNS_PATH, one_by_one, CONTENT_FORMAT)[0] for one in sessions]
+        return [request_of(one, CPNS_PATH, one_by_one)[0] for one in sessions]
 
     protect()  # contexts are derived with the first message of a session
     return Cost(

@@ -6,25 +6,26 @@ No unhandled exception, no error in the log, bounded memory, and the party does 
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiocoap import Message
-from aiocoap.transports import tcp
 
+from cpns.coap import datagram, frame, messaging
+from cpns.coap.duplicates import ENTRY_BYTES
 from cpns.domain.inventory import Kind
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
-from cpns.transport import endpoint as endpoint_module
-from cpns.transport import pan, stack
+from cpns.transport import budget, pan
 from cpns.transport.endpoint import Endpoint
 from cpns.transport.errors import Answer, Code
 from cpns.wire import application, codec
 from cpns.wire import cm_messages as cm
 from cpns.wire import messages as m
 from cpns.wire.registry import Mode
+from tests.support.coap import waiting
 from tests.support.device import device
 from tests.support.fuzz import Health, Mutator, drained, framed, pour
 from tests.support.lossy import Datagram, Fates, UdpProxy, honest
@@ -39,9 +40,11 @@ WARM_UP = 20_000
 @pytest.fixture
 async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """A world whose message IDs are forgotten soon, so that mutants are no repetitions, and without rate limits."""
-    monkeypatch.setattr(stack.PanTuning, "ACK_TIMEOUT", 0.1)
-    monkeypatch.setattr(stack.PanTuning, "MAX_LATENCY", 0.1)
-    monkeypatch.setattr(endpoint_module, "UPLINK_RATE", (1e12, 1e12))
+    monkeypatch.setattr(
+        pan, "PAN_TUNING", replace(pan.PAN_TUNING, ack_timeout=0.1, max_latency=0.1, empty_ack_delay=0.05)
+    )
+    for name in ("FRAMES", "BYTES", "STRANGER_FRAMES", "STRANGER_BYTES"):
+        monkeypatch.setattr(budget, name, (1e12, 1e12))
     async with world(tmp_path) as one:
         one.passed = deque(maxlen=100)  # type: ignore[assignment]  # memory is measured here
         yield one
@@ -52,27 +55,25 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """What was decoded, and what reached an endpoint."""
     counts: Counter[str] = Counter()
 
-    class Counting:
-        @staticmethod
-        def decode(data: bytes, remote: Any) -> Any:
-            counts["decoded"] += 1
-            return Message.decode(data, remote=remote)
+    decode, decode_frame = datagram.decode, frame.decode
 
-    frame = tcp._decode_message
+    def counted_datagram(data: bytes) -> Any:
+        counts["decoded"] += 1
+        return decode(data)
 
-    def decode_frame(data: bytes) -> Any:
+    def counted_frame(data: bytes, at: int, end: int) -> Any:
         counts["frames"] += 1
-        return frame(data)
+        return decode_frame(data, at, end)
 
     begin = Endpoint._begin
 
     def count(self: Endpoint, turn: Any) -> float:
         counts["served"] += 1
-        counts["sealed"] += turn.item.request.opt.oscore is not None
+        counts["sealed"] += turn.item.request.message.value(9) is not None
         return begin(self, turn)
 
-    monkeypatch.setattr(pan, "Message", Counting)
-    monkeypatch.setattr(tcp, "_decode_message", decode_frame)
+    monkeypatch.setattr(datagram, "decode", counted_datagram)
+    monkeypatch.setattr(frame, "decode", counted_frame)
     monkeypatch.setattr(Endpoint, "_begin", count)
     return counts
 
@@ -121,7 +122,7 @@ async def works(here: World, gateway: Any, pne: Pne) -> None:
 
 
 def idle(party: Endpoint) -> bool:
-    return party._intake.idle and not party._tokens._exchanges
+    return party._intake.idle and not waiting(party)
 
 
 async def test_gateway_pan(here: World, counted: Counter[str], caplog: pytest.LogCaptureFixture) -> None:
@@ -154,7 +155,7 @@ async def test_gateway_pan(here: World, counted: Counter[str], caplog: pytest.Lo
 
 def acknowledges(datagram: Datagram) -> Fates:
     """Let a SETUP Request through and its acknowledgement back, and nothing else."""
-    passes = datagram.up or Message.decode(datagram.data).code == 0
+    passes = datagram.up or datagram.data[1] == 0
     return [(0.0, datagram.data)] if passes else []
 
 
@@ -227,7 +228,7 @@ async def test_server_uplink(here: World, counted: Counter[str], caplog: pytest.
     assert counted["sealed"] > COUNT / 50
     await drained(lambda: idle(here.server._endpoint))
     assert here.server.access.under_way == 0
-    await until(lambda: len(here.server._endpoint._tokens.token_interface.connections) == 1)
+    await until(lambda: len(here.server._endpoint._uplinks.connections) == 1)
     await works(here, on.gateway, pne)
     health.check()
 
@@ -236,12 +237,13 @@ async def test_a_flood_is_remembered_up_to_a_bound(
     here: World, counted: Counter[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More fresh requests than the table of message IDs may hold: it holds no more, and nobody is muted."""
-    monkeypatch.setattr(stack, "MAX_REMEMBERED", 3000)
+    monkeypatch.setattr(messaging, "MAX_REMEMBERED", 3000 * ENTRY_BYTES)
     await here.start_server()
     gateway = await here.start_gateway()
     unlimited(gateway.pans[0].endpoint)
     health = Health(caplog)
-    remembered = gateway.pans[0].endpoint._tokens.token_interface._recent_messages
+    socket: Any = gateway.pans[0].endpoint._pan
+    remembered = socket._layer._duplicates
     longest = number = 0
 
     def request() -> bytes:
@@ -253,8 +255,8 @@ async def test_a_flood_is_remembered_up_to_a_bound(
     await pour(here.pan(gateway), request, 9000, lambda: counted["decoded"])
     assert longest == 3000
     assert counted["served"] >= 9000
-    for key in remembered:
-        remembered[key] = (0.0, None)  # as if its time were over
+    remembered.forget(float("inf"))  # as if its time were over
+    remembered.forget(float("inf"))
     await here.joined_pne("newcomer", gateway)
     assert len(remembered) < 100, "what is old was forgotten when the next message came"
     health.check()

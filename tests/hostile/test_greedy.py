@@ -17,11 +17,13 @@ from cpns.gateway.invite import INVITE_SECONDS
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.service.system import random_bytes
-from cpns.transport import discovery, oscore
+from cpns.transport import discovery
+from cpns.transport.coap import request_of
 from cpns.transport.endpoint import Inbound
 from cpns.wire import codec
 from cpns.wire.pn_messages import EntityDiscoveryRequest, InviteRequest
-from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH, Mode, Presence
+from cpns.wire.registry import CPNS_PATH, Mode, Presence
+from tests.support.coap import datagram_of
 from tests.support.world import FAST, SERVER, World, push_of, until, world
 
 
@@ -218,9 +220,9 @@ async def test_who_invites_names_that_stay_silent_holds_up_nobody(
 
     async def invite(number: int) -> None:
         request = codec.encode(InviteRequest(pn_id, (ghosts[number % 40],)))
-        outer, _ = oscore.protect_request(session, CPNS_PATH, request, CONTENT_FORMAT)
-        outer.mtype, outer.mid, outer.token = NON, number & 0xFFFF, number.to_bytes(4, "big")
-        stranger(number % 100).sendto(outer.encode(), here.pan(first))
+        outer, _ = request_of(session, CPNS_PATH, request)
+        data = datagram_of(outer, NON, number & 0xFFFF, number.to_bytes(4, "big"))
+        stranger(number % 100).sendto(data, here.pan(first))
 
     def asked_for() -> int:
         return sum(one.what == "INVITE Request" and one.sender == SERVER for one in here.passed)

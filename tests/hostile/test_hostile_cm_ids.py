@@ -25,7 +25,7 @@ from cpns.pne.config import Where
 from cpns.service.cm import MAX_ASSIGNMENTS
 from cpns.service.system import random_bytes
 from cpns.session.table import Session
-from cpns.transport import oscore
+from cpns.transport.coap import request_of
 from cpns.transport.endpoint import Hinted
 from cpns.transport.errors import UNIFORM_REFUSAL
 from cpns.transport.relay import Sealed
@@ -115,9 +115,9 @@ async def test_a_first_message_carried_off_to_another_connection_begins_nothing(
     _, _, key = await assigned(here)
     honest, thief = Direct(here, key), Direct(here, key)
     honest.finish(await honest.knock(honest.hello()))
-    taken, _ = oscore.protect_request(honest.session, PING_PATH, b"", None)
+    taken, _ = request_of(honest.session, PING_PATH, b"")
     thief.to_server = await thief.endpoint.connect(*here.address)
-    await thief.to_server.carry(SERVER, Sealed(int(taken.code), taken.opt.oscore, taken.payload))
+    await thief.to_server.carry(SERVER, Sealed(taken.code, taken.value(9), taken.payload))
     assert (len(here.server.cm._expected), await begun(here, key)) == (1, 0)
     assert here.server.sessions.with_peer(key.cm_device_id) is None
     assert (await honest.say(b"", PING_PATH)).ok
@@ -421,7 +421,7 @@ async def test_its_connection_goes_while_its_session_begins(here: World, monkeyp
     async def meanwhile(gateway: EntityId) -> Any:
         if gateway == key.cm_device_id:
             direct.to_server.close()
-            await until(lambda: all(one.closed for one in here.server._endpoint._tokens.token_interface.connections))
+            await until(lambda: all(one.closed for one in here.server._endpoint._uplinks.connections))
         return await networks_of(gateway)
 
     monkeypatch.setattr(here.store, "networks_of", meanwhile)

@@ -129,7 +129,7 @@ async def test_4096_silent_connections_keep_nobody_out(tmp_path: Path) -> None:
         standing = quiet.uplink.standing
         attack = Attack(SILENCE, w.address, "", 2500.0, 30.0, hosts=20, ports=5000, tcp=True)
         async with Attacker(attack):
-            await until(lambda: len(w.server._endpoint._tokens.token_interface.connections) >= 3584)
+            await until(lambda: len(w.server._endpoint._uplinks.connections) >= 3584)
             for number in range(3):
                 await new_gateway(w, f"gw-{number}")
             assert quiet.uplink.standing is standing

@@ -10,7 +10,6 @@ import pytest
 from cpns.gateway.app import Gateway
 from cpns.pne import loyalty
 from cpns.pne.app import Pne
-from cpns.transport import oscore
 from cpns.transport.coap import response_of
 from cpns.transport.endpoint import Inbound
 from cpns.transport.errors import Answer, Code
@@ -88,19 +87,21 @@ async def test_a_hint_from_outside_the_hop_session_is_none(here: World) -> None:
         nonlocal forged
         forged += 1
         plain = Answer(Code.CHANGED, application.encode_away(3600))
-        inbound.link._endpoint._tokens.respond(requests[-1], response_of(plain))
+        inbound.link.remote.respond(requests[-1], response_of(plain))
         return await in_hop_session(pan, source, inbound)
 
     requests: list[Any] = []
-    unprotect = oscore.unprotect_request
+    begin: Any = first.pans[0].endpoint._begin
 
-    def kept(session: Any, request: Any) -> Any:
-        requests.append(request)
-        return unprotect(session, request)
+    def kept(turn: Any) -> float:
+        if turn.item.session is not None:
+            requests.append(turn.item.request)
+        cost: float = begin(turn)
+        return cost
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(first, "_in_hop_session", after_a_forged_one)
-        patch.setattr(oscore, "unprotect_request", kept)
+        patch.setattr(first.pans[0].endpoint._intake, "_begin", kept)
         await until(lambda: forged >= 4, 20)
     assert pne._way.session is session
     assert pne.is_carried

@@ -14,6 +14,7 @@ import uvloop
 from aiocoap import Message
 from aiocoap.numbers.codes import POST
 
+from cpns.coap.numbers import Option
 from cpns.crypto.schedule import Profile
 from cpns.crypto.secret import Secret
 from cpns.errors import Result
@@ -27,6 +28,7 @@ from cpns.shares.party import Party, acting
 from cpns.shares.turns import Limits
 from cpns.transport import endpoint as endpoint_module
 from cpns.transport import oscore
+from cpns.transport.coap import request_of, response_of
 from cpns.transport.endpoint import Endpoint, Inbound, Link, Passed
 from cpns.transport.errors import Answer, Code
 from cpns.transport.relay import Relay, Sealed
@@ -336,8 +338,9 @@ def test_a_busy_answer_is_sealed_with_its_time_to_wait() -> None:
     one.number, one.sessions = 0, Sessions()
     theirs = one.session("device")
     (ours,) = one.sessions
-    outer, theirs_id = oscore.protect_request(theirs, "quick", b"", None)
-    _, request_id = oscore.unprotect_request(ours, outer)
-    answer = oscore.protect_response(ours, Answer(Code.SERVICE_UNAVAILABLE, b"x", 3600), request_id)
+    outer, theirs_id = request_of(theirs, "quick", b"")
+    assert theirs_id is not None
+    _, request_id = oscore.opened(ours, outer)
+    answer = response_of(Answer(Code.SERVICE_UNAVAILABLE, b"x", 3600), ours, request_id)
     inner = oscore.unprotect_response(theirs, answer, theirs_id)
-    assert (int(inner.code), inner.payload, inner.opt.max_age) == (Code.SERVICE_UNAVAILABLE, b"x", 3600)
+    assert (inner.code, inner.payload, inner.uint(Option.MAX_AGE)) == (Code.SERVICE_UNAVAILABLE, b"x", 3600)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import time
 from collections.abc import AsyncIterator
@@ -20,7 +21,7 @@ from cpns.ids import EntityId
 from cpns.node.app import Node
 from cpns.node.cm import Keys
 from cpns.node.config import Prefer
-from cpns.transport import stack
+from cpns.transport import pan as pan_module
 from cpns.wire import cm_messages as cm
 from cpns.wire.registry import Mode
 from tests.integration.test_roaming import via
@@ -129,7 +130,7 @@ async def test_switches_at_random_moments_lose_nothing_and_double_nothing(here: 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_lossy_pan_costs_time_and_nothing_else(here: World, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """A sixth of the datagrams lost, some twice, some late: assigned all the same, and no reading lost or doubled."""
-    monkeypatch.setattr(stack.PanTuning, "ACK_TIMEOUT", 0.2)
+    monkeypatch.setattr(pan_module, "PAN_TUNING", dataclasses.replace(pan_module.PAN_TUNING, ack_timeout=0.2))
     await here.start_server()
     external = await here.start_gateway("gw-1")
     pan = UdpProxy(here.pan(external), Losses(seed, drop=0.16, repeat=0.1, late=0.1, longest=0.1))

@@ -1,6 +1,7 @@
 """Group Keys over real sockets: they reach every member and nobody else (DEF-6, DEF-7, FN-9)."""
 
 import asyncio
+import dataclasses
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from cpns.domain.group import Standing
 from cpns.errors import Refused
 from cpns.gateway.config import PanConfig
 from cpns.ids import EntityId
-from cpns.transport import stack
+from cpns.transport import pan as pan_module
 from cpns.wire import group_messages as gm
 from cpns.wire.registry import JoinPolicy
 from tests.support.groups import Epochs, all_have, epoch, group_of, keys, listed, patiently, sealing, until_epoch
@@ -170,7 +171,7 @@ async def test_rekey_under_fire(here: World, monkeypatch: pytest.MonkeyPatch) ->
 
     Each has the keys of its epochs alone; and hears all that was said in them, once, if it stays, and nothing else.
     """
-    monkeypatch.setattr(stack.PanTuning, "ACK_TIMEOUT", 0.2)
+    monkeypatch.setattr(pan_module, "PAN_TUNING", dataclasses.replace(pan_module.PAN_TUNING, ack_timeout=0.2))
     monkeypatch.setattr(pace, "JOINS", pace.Limit(99, 60.0))
     sealed = sealing(monkeypatch)
     draw = random.Random(5)

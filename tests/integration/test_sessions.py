@@ -15,12 +15,13 @@ from cpns.errors import NoAnswer, Result, Unavailable
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.service.system import random_bytes
-from cpns.transport import oscore
+from cpns.transport.coap import request_of
 from cpns.transport.endpoint import Inbound
 from cpns.transport.errors import Code
 from cpns.wire import application, codec
 from cpns.wire import messages as m
 from cpns.wire.registry import CPNS_PATH
+from tests.support.coap import ours, theirs
 from tests.support.lossy import Datagram, Fates, flipped, honest
 from tests.support.raw import RawTcp, RawUdp, Scripted, ScriptedPne, ask, result_of
 from tests.support.tap import Scene, Seen, bodies, body_of, frames_of, one_body, opened, scene
@@ -213,11 +214,10 @@ async def test_nothing_unprotected_is_relayed(here: World) -> None:
     for option, code in ((None, 0x81), (b"\x09\x01\x77\x77\x77\x77", 0x81)):
         message = Message(code=2, payload=b"\x01" * 20, uri_host=str(SERVER), uri_path=("readings",))
         message.opt.oscore = option
-        message.remote = link.remote
-        exchange = stranger.endpoint._tokens.open(message)
+        exchange = link.remote.open(ours(message))
         async with asyncio.timeout(40):
             assert int((await exchange.next()).code) == code
-        stranger.endpoint._tokens.close(exchange)
+        exchange.close()
         assert len(on.uplink.seen) == before + (0 if option is None else 2)
     assert await stored(here) == []
 
@@ -369,7 +369,7 @@ async def test_a_protected_request_without_its_destination_ends_at_the_gateway(h
     on = await scene(here)
     (pne,) = await on.pnes(["pne-1"])
     assert pne._way.session is not None
-    outer, _ = oscore.protect_request(pne._way.session, "readings", b"", None)
+    outer = theirs(request_of(pne._way.session, "readings", b"")[0])
     outer.opt.uri_host = None
     assert await first_answer(on, confirmable(outer)) == m.ErrorBody(Result.AUTHENTICATION_FAILED)
 

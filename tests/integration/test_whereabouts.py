@@ -23,10 +23,11 @@ from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.pne.presence import Presence
 from cpns.service.system import random_bytes
-from cpns.transport import oscore
+from cpns.transport.coap import request_of
 from cpns.wire import application, codec
 from cpns.wire.pn_messages import EntityDiscoveryRequest, PnChangeNotify
 from cpns.wire.registry import Change, Mode
+from tests.support.coap import theirs
 from tests.support.groups import all_have, group_of
 from tests.support.lossy import UdpProxy, honest
 from tests.support.raw import RawUdp
@@ -368,8 +369,8 @@ class Thief:
             session, body = pne.sessions.with_peer(EntityId("gw-1")), b""
         assert session is not None
         path = "readings" if what == "a reading" else "presence"
-        sealed, _ = oscore.protect_request(session, path, body, None)
-        self.gateway.send(confirmable(sealed, number))
+        sealed, _ = request_of(session, path, body)
+        self.gateway.send(confirmable(theirs(sealed), number))
 
     async def for_a_while(self, *, passes_on: bool) -> None:
         """Be asked, longer than the gateway waits for an answer."""

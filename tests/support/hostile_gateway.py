@@ -12,14 +12,13 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any
 
-from aiocoap import Message
-
+from cpns.coap.message import Message
 from cpns.errors import NoAnswer
 from cpns.gateway.app import Gateway
 from cpns.transport.endpoint import Endpoint, Inbound, Link
 from cpns.transport.errors import Answer, Code
+from cpns.transport.intake import Arrived
 from cpns.transport.relay import Carrier, Sealed
-from cpns.transport.stack import PAN_TUNING
 from cpns.wire import codec
 from cpns.wire.registry import CPNS_PATH
 from tests.support.tap import body_of
@@ -56,7 +55,7 @@ class _Link(Link):
     __slots__ = ("edge", "gateway")
 
     def __init__(self, link: Link, gateway: "HostileGateway", edge: str) -> None:
-        super().__init__(link._endpoint, link._tokens, link.remote)
+        super().__init__(link._endpoint, link.remote)
         self.gateway = gateway
         self.edge = edge
 
@@ -120,19 +119,19 @@ class HostileGateway(Gateway):
                 return None if carrier is None else _Carrier(self, carrier)
 
             relay._route = hooked
-        respond = endpoint._tokens.respond
+        respond = endpoint._respond
 
-        def respond_twice(request: Any, response: Any) -> None:
+        def respond_twice(to: Arrived, response: Message | None) -> None:
             """Send an answer; where two are to come, one of them with its last byte changed."""
-            order = self.twice.get(type(body_of(response.payload)))
-            if order is None:
-                respond(request, response)
+            order = None if response is None else self.twice.get(type(body_of(response.payload)))
+            if order is None or response is None:
+                respond(to, response)
                 return
-            forged = Message(code=response.code, payload=flip(response.payload), transport_tuning=PAN_TUNING)
+            forged = response._replace(payload=bytes(flip(response.payload) or b""))
             for one in (forged, response) if order == "forged first" else (response, forged):
-                respond(request, one)
+                respond(to, one)
 
-        endpoint._tokens.respond = respond_twice  # type: ignore[method-assign]
+        endpoint._respond = respond_twice  # type: ignore[method-assign]
 
     def hooked(self, ways: dict[str, Way], edge: str, link: Link, answer: Answer) -> Answer:
         """Return *answer* with the CPNS message in it as the hook wants it."""

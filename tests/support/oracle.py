@@ -14,22 +14,35 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from aiocoap.oscore import AES_CCM
+from cpns.crypto import aead
 
 
 def install(record: Callable[[str], None]) -> Callable[[], None]:
     """Tell *record* of every encryption from now on, before it is done; return what undoes this."""
-    original = AES_CCM.__dict__["encrypt"]
+    module: Any = aead
+    original = module.AESCCM
+    watched = True
 
-    def encrypt(cls: type[Any], plaintext: bytes, aad: bytes, key: bytes, iv: bytes) -> bytes:
-        record(hashlib.sha256(key + iv).hexdigest())
-        sealed: bytes = original.__func__(cls, plaintext, aad, key, iv)
-        return sealed
+    class Watched:
+        """A key that is made from now on."""
 
-    AES_CCM.encrypt = classmethod(encrypt)
+        def __init__(self, key: bytes, tag_length: int) -> None:
+            self._key = key
+            self._aead = original(key, tag_length)
+            self.decrypt = self._aead.decrypt
+
+        def encrypt(self, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
+            if watched:
+                record(hashlib.sha256(self._key + nonce).hexdigest())
+            sealed: bytes = self._aead.encrypt(nonce, plaintext, aad)
+            return sealed
+
+    module.AESCCM = Watched
 
     def undo() -> None:
-        AES_CCM.encrypt = original
+        nonlocal watched
+        watched = False
+        module.AESCCM = original
 
     return undo
 

@@ -27,8 +27,8 @@ from cpns.service.provisioning import NoSessions, Provisioning
 from cpns.service.system import random_bytes
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault, open_vault
-from cpns.transport import oscore
 from cpns.transport.endpoint import Passed
+from tests.support.coap import kid_of
 from tests.support.parties import Parties, Process
 from tests.support.tap import TcpTap
 from tests.support.world import CLOCK, SERVER, address_of, until
@@ -200,7 +200,7 @@ class Storm:
         relayed = 0
         for one in self._tap.seen:
             if one.message.code.is_request() and one.protected:
-                from_gateway = one.up and oscore.key_id(one.message.opt.oscore) in kids
+                from_gateway = one.up and kid_of(one.message.opt.oscore) in kids
                 to_gateway = not one.up and one.message.opt.uri_host in self._gateway_names
                 relayed += 0 if from_gateway or to_gateway else 2  # it and its answer
         messages = len(self._tap.seen) - relayed

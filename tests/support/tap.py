@@ -18,6 +18,7 @@ from cpns.pne.app import Pne
 from cpns.session.table import Session
 from cpns.transport import oscore
 from cpns.wire import codec
+from tests.support.coap import kid_of, ours, theirs, waiting
 from tests.support.lossy import Address, UdpProxy
 from tests.support.world import World, address_of, until
 
@@ -142,15 +143,16 @@ def opened(seen: Iterable[Seen], session: Session, *, own_is_up: bool = False) -
             continue
         receiver = peer if one.up == own_is_up else own
         if one.message.code.is_request():
-            if oscore.key_id(option) != receiver.own_kid:
+            if kid_of(option) != receiver.own_kid:
                 continue
-            inner, identity = oscore.unprotect_request(receiver, one.message)
+            inner, identity = oscore.opened(receiver, ours(one.message))
             asked[(one.up, one.message.token)] = identity
         elif (not one.up, one.message.token) in asked:
-            inner = oscore.unprotect_response(receiver, one.message, asked.pop((not one.up, one.message.token)))
+            asked_for = asked.pop((not one.up, one.message.token))
+            inner = oscore.unprotect_response(receiver, ours(one.message), asked_for)
         else:
             continue
-        result.append(Seen(one.up, one.message, body_of(inner.payload), inner))
+        result.append(Seen(one.up, one.message, body_of(inner.payload), theirs(inner)))
     return result
 
 
@@ -218,7 +220,7 @@ async def settled(pne: Pne) -> None:
     """Wait until *pne* has joined, has said so, has asked for its groups, and waits for no answer."""
     await pne.wait_established()
     end = pne._way.session
-    await until(lambda: end is not None and oscore.sent(end) >= 2 and not pne._endpoint._tokens._exchanges)
+    await until(lambda: end is not None and oscore.sent(end) >= 2 and not waiting(pne._endpoint))
 
 
 def frames_of(stream: bytes) -> list[Any]:

@@ -76,12 +76,13 @@ class Connection:
     Args:
         max_message_size: bytes of a frame that this end takes, all of it; a longer one ends the connection.
         forms: the options that requests and answers may have if they are critical, see `numbers.supported`.
+        peer_takes: bytes of a frame that the peer is known to take before it says so itself.
     """
 
-    def __init__(self, max_message_size: int, forms: Mapping[int, Form]) -> None:
+    def __init__(self, max_message_size: int, forms: Mapping[int, Form], peer_takes: int = BASE_MESSAGE_SIZE) -> None:
         self._most = max_message_size
         self._forms = forms
-        self.peer_takes = BASE_MESSAGE_SIZE
+        self.peer_takes = peer_takes
         self._out: list[bytes] = []
         self._open: dict[bytes, Exchange] = {}
         self._data = b""

@@ -61,23 +61,19 @@ def said_by(message: Message) -> OscoreOption | None:
         return None
 
 
-class _Aad:
-    """The AAD by Partial IV, of requests that one end sends (RFC 8613 5.4): only that changes from one to the next."""
+_STRINGS: Final = tuple(bytes((0x40 | size,)) for size in range(24))
+"""How CBOR begins a byte string of that length."""
 
-    __slots__ = ("_heads",)
 
-    def __init__(self, kid: bytes) -> None:
-        kid_item = bytes((0x40 | len(kid),)) + kid
-        self._heads = tuple(self._head(kid_item, size) for size in range(MAX_PIV + 1))
-
-    @staticmethod
-    def _head(kid_item: bytes, size: int) -> bytes:
-        """Return what stands before a Partial IV of *size* bytes: both arrays are short, so each head is one byte."""
-        array = b"\x85\x01\x81\x0a" + kid_item + bytes((0x40 | size,))
-        return b"\x83\x68Encrypt0\x40" + bytes((0x40 | len(array) + size + 1,)) + array
-
-    def of(self, piv: bytes) -> bytes:
-        return self._heads[len(piv)] + piv + b"\x40"
+def _aad(kid: bytes, piv: bytes) -> bytes:
+    """Return the AAD of a request (RFC 8613 5.4): both of its arrays are short, so each length is one byte."""
+    size = 7 + len(kid) + len(piv)
+    return b"".join(
+        (
+            *(b"\x83\x68Encrypt0\x40", _STRINGS[size], b"\x85\x01\x81\x0a"),
+            *(_STRINGS[len(kid)], kid, _STRINGS[len(piv)], piv, b"\x40"),
+        )
+    )
 
 
 class Context:
@@ -92,8 +88,6 @@ class Context:
     """
 
     __slots__ = (
-        "_aad_of_ours",
-        "_aad_of_theirs",
         "_id_context",
         "_keys",
         "_limits",
@@ -123,8 +117,6 @@ class Context:
         self._limits = limits
         self._id_context = id_context
         self._window = ReplayWindow(REPLAY_WINDOW)
-        self._aad_of_ours = _Aad(sender_id)
-        self._aad_of_theirs = _Aad(recipient_id)
         self._sender_iv = _first_nonce(keys.common_iv, sender_id)
         self._recipient_iv = _first_nonce(keys.common_iv, recipient_id)
 
@@ -140,7 +132,7 @@ class Context:
         plaintext = _plaintext(inner)
         number = self._next_number(now)
         piv = _shortest(number)
-        request = RequestId(number, self._aad_of_ours.of(piv))
+        request = RequestId(number, _aad(self.sender_id, piv))
         sealed = self._keys.sender.seal(_nonce(self._sender_iv, number), plaintext, request.aad)
         option = oscore_option.encode(OscoreOption(piv, self.sender_id, self._id_context))
         below = [one for one in outer if one[0] < _OSCORE]
@@ -164,7 +156,7 @@ class Context:
         number = int.from_bytes(piv, "big")
         if not self._window.is_fresh(number):
             raise AuthenticationFailed("replay")
-        request = RequestId(number, self._aad_of_theirs.of(piv))
+        request = RequestId(number, _aad(kid, piv))
         opened = self._keys.recipient.unseal(_nonce(self._recipient_iv, number), sealed, request.aad)
         self._window.strike_out(number)
         return _inner(opened, Kind.REQUEST), request

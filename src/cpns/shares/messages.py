@@ -61,6 +61,22 @@ MESSAGES: Final = (
         ("coap.connection.Connection._out", "coap.messaging.MessageLayer._out"),
     ),
     Bound(
+        "frames a second of connections that proved nothing",
+        "transport.budget.STRANGER_FRAMES",
+        "that, for each host",
+        (),
+        ("hostile/test_hostile_budgets.py::test_a_flood_of_pings_is_read_as_fast_as_its_share_and_then_ended",),
+    ),
+    Bound(
+        "bytes a second of connections that proved nothing",
+        "transport.budget.STRANGER_BYTES",
+        "that, for each host",
+        (),
+        ("hostile/test_hostile_budgets.py::test_bytes_count_too",),
+    ),
+    Bound("frames a second of connections that proved themselves", "transport.budget.FRAMES", "that, for each host"),
+    Bound("bytes a second of connections that proved themselves", "transport.budget.BYTES", "that, for each host"),
+    Bound(
         "bytes of a frame that came in part",
         "the Max-Message-Size that its end says",
         "that, for each connection",

@@ -20,7 +20,7 @@ REQUESTS: Final = (
         "connections of PN GWs and strangers",
         "transport.door.MAX_CONNECTIONS",
         "transport.door.MAX_CONNECTIONS",
-        ("transport.uplink._Pool.connections",),
+        ("transport.uplink.Uplinks.connections",),
         ("hostile/test_hostile_connections.py::test_4096_silent_connections_keep_nobody_out",),
     ),
     Bound(
@@ -76,19 +76,12 @@ REQUESTS: Final = (
             _STORE + "test_a_thousand_of_one_party_wait_for_who_comes_later",
         ),
     ),
-    Bound(
-        "messages remembered to know a repetition",
-        "as the others have: the oldest of a host with more than its share goes",
-        "transport.stack.MAX_REMEMBERED",
-        ("shares.remembered.Remembered._groups",),
-        ("unit/test_remembered.py::test_a_flood_from_many_hosts_leaves_each_other_its_share",),
-    ),
-    Bound("requests of ours that wait for an answer", ASKED, ASKED, ("transport.stack.Tokens._exchanges",)),
+    Bound("requests of ours that wait for an answer", ASKED, ASKED, ("transport.waiting.Asked._waiting",)),
     Bound(
         "answers to one request of ours",
         "those that come in before its reader has the loop",
         "those that come in before its reader has the loop",
-        ("transport.stack.Exchange._answers",),
+        ("transport.waiting.Waiting._answers",),
     ),
     Bound(
         "names of peers, for whoever watches",

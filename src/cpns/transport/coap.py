@@ -1,47 +1,72 @@
 """Requests and answers of ours as CoAP messages, and what of a message names it."""
 
-from typing import Any, Final
+from functools import lru_cache
+from typing import Final
 
-from aiocoap import Message
-from aiocoap.numbers.codes import POST
-
+from cpns.coap.message import Message, Options, uint, unsupported
+from cpns.coap.numbers import Code, Option, supported
+from cpns.coap.oscore import RequestId
 from cpns.session.table import Session
 from cpns.shares.costs import message_type
 from cpns.transport import oscore
 from cpns.transport.errors import Answer
-from cpns.transport.stack import PAN_TUNING
 from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH, MessageType
 
+FORMS: Final = supported((Option.URI_HOST, Option.URI_PORT, Option.OSCORE, Option.URI_PATH))
+"""The critical options that a message for us may have."""
 _KNOWN_TYPES: Final = {int(one): one.title for one in MessageType}
+_URI_PATH: Final = int(Option.URI_PATH)
 
 
-def request_of(session: Session | None, path: str, payload: bytes) -> tuple[Message, Any]:
-    """Return ``POST /path``, protected where there is a session, and what ties its answer to it."""
-    content_format = CONTENT_FORMAT if path == CPNS_PATH else None
-    if session is not None:
-        outer, request_id = oscore.protect_request(session, path, payload, content_format)
-        outer.transport_tuning = PAN_TUNING
-        return outer, request_id
-    message = Message(code=POST, uri_path=(path,), payload=payload, transport_tuning=PAN_TUNING)
-    if content_format is not None:
-        message.opt.content_format = content_format
-    return message, None
+@lru_cache(maxsize=64)
+def _posting(path: str) -> Options:
+    options: Options = ((_URI_PATH, path.encode()),)
+    return (*options, (Option.CONTENT_FORMAT, uint(CONTENT_FORMAT))) if path == CPNS_PATH else options
 
 
-def response_of(answer: Answer, session: Session | None = None, request_id: Any = None) -> Message:
-    """Return *answer*, protected where there is a session, to the request of *request_id*."""
-    if session is not None:
-        return oscore.protect_response(session, answer, request_id)
-    message = Message(code=answer.code, payload=answer.payload)
-    if answer.max_age is not None:
-        message.opt.max_age = answer.max_age
-    return message
+def _answering(max_age: int | None) -> Options:
+    return () if max_age is None else ((Option.MAX_AGE, uint(max_age)),)
 
 
-def path_of(request: Message | oscore.Inner) -> str:
+def request_of(session: Session | None, path: str, payload: bytes) -> tuple[Message, RequestId | None]:
+    """Return ``POST /path``, protected where there is a session, and what ties its answer to it.
+
+    Raises:
+        CannotSend: a new session is due, or *payload* is longer than a sealed message.
+    """
+    message = Message(Code.POST, b"", _posting(path), payload)
+    return (message, None) if session is None else oscore.protect_request(session, message)
+
+
+def response_of(answer: Answer, session: Session | None = None, request_id: RequestId | None = None) -> Message:
+    """Return *answer*, protected where there is a session, to the request of *request_id*. Raises as `request_of`."""
+    message = Message(answer.code, b"", _answering(answer.max_age), answer.payload)
+    if session is None or request_id is None:
+        return message
+    return oscore.protect_response(session, message, request_id)
+
+
+def sealed_for(destination: str, code: int, option: bytes | None, payload: bytes) -> Message:
+    """Return a sealed message on its way to *destination*."""
+    options: Options = ((Option.URI_HOST, destination.encode()),)
+    return Message(code, b"", options if option is None else (*options, (Option.OSCORE, option)), payload)
+
+
+def sealed_answer(code: int, option: bytes | None, payload: bytes) -> Message:
+    """Return a sealed answer on its way back."""
+    return Message(code, b"", () if option is None else ((Option.OSCORE, option),), payload)
+
+
+def refusal_of(request: Message) -> Answer | None:
+    """Return the answer to a request with a critical option that we don't understand (RFC 7252 5.4.1), or None."""
+    number = unsupported(request.options, FORMS)
+    return None if number is None else Answer(Code.BAD_OPTION, b"option %d" % number)
+
+
+def path_of(request: Message) -> str:
     """Return the path that *request* posts to; empty where it does something else, or to a longer path."""
-    path = request.opt.uri_path  # put together anew at each look
-    return path[0] if len(path) == 1 and request.code == POST else ""
+    found = [value for number, value in request.options if number == _URI_PATH]
+    return found[0].decode() if len(found) == 1 and request.code == Code.POST else ""
 
 
 def name_of(path: str, payload: bytes) -> str:

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from aiocoap import NON, Message
-from aiocoap.numbers.codes import CHANGED, POST
-
+from cpns.coap import datagram
+from cpns.coap.message import Message, unsupported
+from cpns.coap.numbers import Code, Type
+from cpns.errors import WireError
 from cpns.ids import EntityId
 from cpns.shares.rate import RateLimit
 from cpns.transport import mdns, multicast
 from cpns.transport.address import Interface, any_address, bind_udp, host_in, interfaces, looks
+from cpns.transport.coap import FORMS, path_of, request_of
 from cpns.transport.datagrams import Address, Datagrams, Ours
 from cpns.transport.pan import MAX_DATAGRAM, PanSocket
 from cpns.wire import codec
@@ -44,6 +46,10 @@ class Found:
     host: str
     port: int
     secure: bool
+
+
+def _new_mid() -> int:
+    return int.from_bytes(os.urandom(2), "big")
 
 
 class Answering:
@@ -94,15 +100,18 @@ class Answering:
         if len(data) > MAX_PAN_BODY or not self._limit.allows(source[0]):
             return
         try:
-            message = Message.decode(data)
-            if message.mtype is not NON or message.code != POST or message.opt.uri_path != (CPNS_PATH,):
+            type_, _, message = datagram.decode(data)
+            if (
+                type_ is not Type.NON
+                or unsupported(message.options, FORMS) is not None
+                or path_of(message) != CPNS_PATH
+            ):
                 return
             request = codec.decode(message.payload, EntityDiscoveryRequest, limit=MAX_PAN_BODY)
-        except Exception:  # options decode in many ways; a bad datagram is no event
+        except WireError:
             return
-        response = Message(code=CHANGED, payload=codec.encode(self._answer(request)))
-        response.mtype, response.mid, response.token = NON, int.from_bytes(os.urandom(2), "big"), message.token
-        self._pan.send(response.encode(), source, Ours("", ours.interface))
+        response = Message(Code.CHANGED, payload=codec.encode(self._answer(request)))
+        self._pan.send(datagram.encode(Type.NON, _new_mid(), response, message.token), source, Ours("", ours.interface))
 
 
 async def search(seconds: float, own_id: EntityId, suits: Suits, heard: Callable[[Found], None]) -> None:
@@ -135,26 +144,26 @@ async def search(seconds: float, own_id: EntityId, suits: Suits, heard: Callable
 
 async def ask(request: EntityDiscoveryRequest, answered: Callable[[EntityDiscoveryResponse, str, int], None]) -> None:
     """Ask the group on all interfaces, again and again until cancelled; tell of each answer, its host and port."""
-    message = Message(code=POST, uri_path=(CPNS_PATH,), payload=codec.encode(request))
-    message.mtype, message.token = NON, os.urandom(4)
+    message, _ = request_of(None, CPNS_PATH, codec.encode(request))
+    token = os.urandom(4)
 
     def heard(data: bytes, source: Address, ours: Ours) -> None:
         try:
-            answer = Message.decode(data)
-            if answer.token != message.token:
+            answer = datagram.decode(data).message
+            if answer.token != token:
                 return
             found = codec.decode(answer.payload, EntityDiscoveryResponse, limit=MAX_PAN_BODY)
-        except Exception:  # options decode in many ways; a bad datagram is no event
+        except WireError:
             return
         answered(found, host_in(source), int(source[1]))
 
     asks = Datagrams(await bind_udp(any_address(), 0), heard, MAX_DATAGRAM, tells=False)
     try:
         while True:
-            message.mid = int.from_bytes(os.urandom(2), "big")
+            data = datagram.encode(Type.NON, _new_mid(), message, token)
             for one in interfaces():
                 for version in multicast.versions(one):
-                    multicast.send(asks, message.encode(), one, version)
+                    multicast.send(asks, data, one, version)
             await asyncio.sleep(REPEAT_SECONDS)
     finally:
         asks.close()

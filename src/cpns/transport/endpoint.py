@@ -14,8 +14,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from aiocoap import Message
-
+from cpns.coap.errors import CannotSend
+from cpns.coap.events import RequestArrived
+from cpns.coap.message import Message
+from cpns.coap.numbers import Option
+from cpns.coap.oscore import RequestId
 from cpns.errors import AuthenticationFailed, CpnsError, NoAnswer, Refused, Result
 from cpns.ids import EntityId
 from cpns.session.table import Session, Sessions
@@ -25,12 +28,12 @@ from cpns.shares.party import Party, acting
 from cpns.shares.rate import RateLimit
 from cpns.shares.turns import Turn
 from cpns.transport import discovery, oscore, pan, uplink
-from cpns.transport.coap import name_of, path_of, request_of, response_of
+from cpns.transport.coap import name_of, path_of, refusal_of, request_of, response_of, sealed_answer, sealed_for
 from cpns.transport.door import IsKnown
 from cpns.transport.errors import BUSY, HELD, UNIFORM_REFUSAL, Answer, read, to_answer
 from cpns.transport.intake import Arrived, Intake, arrived
 from cpns.transport.relay import Relay, Sealed
-from cpns.transport.stack import PAN_TUNING, Exchange, Tokens
+from cpns.transport.waiting import Owner, Waiting
 from cpns.wire import codec
 from cpns.wire.registry import CPNS_PATH, MAX_BODY
 
@@ -38,6 +41,8 @@ _log = logging.getLogger("cpns.transport")
 
 T = TypeVar("T")
 
+_OSCORE: Final = int(Option.OSCORE)
+_MAX_AGE: Final = int(Option.MAX_AGE)
 MAX_NAMES: Final = 4096
 """Links whose peer the watcher is told by name."""
 HINT_GRACE: Final = 0.3
@@ -45,8 +50,7 @@ HINT_GRACE: Final = 0.3
 HELD_PATIENCE: Final = 60.0
 """Seconds more to wait for an answer where the next hop says that it holds the message."""
 PAN_RATE: Final = (2000.0, 4000.0)
-UPLINK_RATE: Final = (20000.0, 40000.0)
-"""Messages a second, and at once, that one host may send to a UDP or TCP socket."""
+"""Datagrams a second, and at once, that one host may send."""
 
 
 class _MayBeForgedError(Exception):
@@ -109,11 +113,10 @@ Handler = Callable[[Inbound], Awaitable[Answer | None]]
 class Link:
     """The way to one peer: an address on the PAN, or a connection."""
 
-    __slots__ = ("_endpoint", "_tokens", "remote")
+    __slots__ = ("_endpoint", "remote")
 
-    def __init__(self, endpoint: "Endpoint", tokens: Tokens, remote: Any) -> None:
+    def __init__(self, endpoint: "Endpoint", remote: Any) -> None:
         self._endpoint = endpoint
-        self._tokens = tokens
         self.remote = remote
 
     def __eq__(self, other: object) -> bool:
@@ -177,7 +180,10 @@ class Link:
             NoAnswer: none came that was accepted; `Hinted` where only an unprotected error did.
             Refused: *accept* did so over an answer that nobody else can have sent.
         """
-        message, request_id = request_of(session, path, payload)
+        try:
+            message, request_id = request_of(session, path, payload)
+        except CannotSend as error:
+            raise NoAnswer(error.reason) from error
         self._endpoint.passed(self.remote, session, path, payload)
         why = "no_answer"
         hint: Answer | None = None
@@ -187,8 +193,8 @@ class Link:
             async with asyncio.timeout(timeout) as limit:
                 while True:
                     reply = await exchange.next()
-                    if session is not None and reply.opt.oscore is None:
-                        said = Answer(int(reply.code), reply.payload)
+                    if session is not None and reply.value(_OSCORE) is None:
+                        said = Answer(reply.code, reply.payload)
                         if said == HELD:
                             held()
                             why = "held_without_answer"
@@ -207,7 +213,7 @@ class Link:
         except ConnectionError as error:
             raise NoAnswer("connection_gone") from error
         finally:
-            self._tokens.close(exchange)
+            exchange.close()
 
     async def ask(
         self,
@@ -235,30 +241,26 @@ class Link:
         """Send a CPNS message, whatever its answer says. Raises `NoAnswer` where none comes."""
         await self.exchange(CPNS_PATH, codec.encode(message), timeout=timeout, session=session)
 
-    def answer(self, request: Message, answer: Answer) -> None:
-        """Send an answer to *request* ahead of its last one."""
-        response = Message(code=answer.code, payload=answer.payload, transport_tuning=PAN_TUNING)
-        with contextlib.suppress(ConnectionError):
-            self._tokens.respond(request, response)
-
-    def _open(self, message: Message) -> Exchange:
-        message.remote = self.remote
+    def _open(self, message: Message) -> Waiting:
         try:
-            return self._tokens.open(message)
+            waiting: Waiting = self.remote.open(message)
         except ConnectionError as error:
             raise NoAnswer("connection_gone") from error
+        return waiting
 
-    def _judge(self, reply: Message, session: Session | None, request_id: Any, accept: Callable[[Answer], T]) -> T:
+    def _judge(
+        self, reply: Message, session: Session | None, request_id: RequestId | None, accept: Callable[[Answer], T]
+    ) -> T:
         """Return what *accept* makes of *reply*; who could have sent it decides what a refusal means."""
-        if session is not None:
+        if session is not None and request_id is not None:
             try:
                 inner = oscore.unprotect_response(session, reply, request_id)
             except AuthenticationFailed as error:
                 raise _MayBeForgedError(error.reason) from error
             session.confirmed = True
-            return accept(Answer(int(inner.code), inner.payload, inner.opt.max_age))
+            return accept(Answer(inner.code, inner.payload, inner.uint(_MAX_AGE)))
         try:
-            return accept(Answer(int(reply.code), reply.payload, reply.opt.max_age))
+            return accept(Answer(reply.code, reply.payload, reply.uint(_MAX_AGE)))
         except Refused as error:
             if isinstance(self.remote, uplink.Connection):
                 raise  # nobody can put a second answer into the connection: this one is final
@@ -270,17 +272,15 @@ class Link:
         Raises:
             NoAnswer: nothing came back.
         """
-        message = Message(code=sealed.code, payload=sealed.payload, uri_host=destination, transport_tuning=PAN_TUNING)
-        message.opt.oscore = sealed.oscore
-        exchange = self._open(message)
+        exchange = self._open(sealed_for(destination, sealed.code, sealed.oscore, sealed.payload))
         try:
             async with asyncio.timeout(self._endpoint.relay_timeout):
                 reply = await exchange.next()
         except (TimeoutError, ConnectionError) as error:
             raise NoAnswer("relayed_without_answer") from error
         finally:
-            self._tokens.close(exchange)
-        return Sealed(int(reply.code), reply.opt.oscore, reply.payload)
+            exchange.close()
+        return Sealed(reply.code, reply.value(_OSCORE), reply.payload)
 
 
 class Endpoint:
@@ -319,14 +319,15 @@ class Endpoint:
         self._watch = watch
         self._on_excess = on_excess
         self._names: dict[Any, str] = {}
-        self._tokens = Tokens(self._receive, self._lost)
+        self._owner = Owner(self._receive, self._lost)
+        self._uplinks = uplink.Uplinks(self._owner)
         self._intake = Intake(requests, self._begin)
         self._pan: pan.PanSocket | None = None
         self._answering: discovery.Answering | None = None
 
     async def open_pan(self, host: str, port: int, rate: tuple[float, float] = PAN_RATE, *, roams: bool = False) -> str:
         """Bind a UDP socket, see `pan.open_pan`; return ``host:port``. Raises OSError where it can't be had."""
-        self._pan = await pan.open_pan(self._tokens, host, port, RateLimit(*rate, time.monotonic), roams=roams)
+        self._pan = await pan.open_pan(self._owner, host, port, RateLimit(*rate, time.monotonic), roams=roams)
         return self._pan.hostinfo
 
     def answer_group(self, answer: discovery.Answerer, limit: RateLimit) -> None:
@@ -349,18 +350,17 @@ class Endpoint:
         *is_known* tells whether somebody proved itself from a host before: some places are kept for those. Raises
         OSError where it can't be had.
         """
-        limit = RateLimit(*UPLINK_RATE, time.monotonic)
-        return await uplink.listen(self._tokens, host, port, tls, limit, is_known, reuse_port=shared)
+        return await self._uplinks.listen(host, port, tls, is_known, reuse_port=shared)
 
     async def connect(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> Link:
         """Connect over TCP. Raises OSError where that fails."""
-        return Link(self, self._tokens, await uplink.connect(self._tokens, host, port, tls))
+        return Link(self, await self._uplinks.connect(host, port, tls))
 
     async def links_to(self, host: str, port: int) -> list[Link]:
         """Return a link to each address of *host*, the likeliest first. Raises OSError where it has none."""
         if self._pan is None:
             raise OSError("no PAN socket is open")
-        return [Link(self, self._tokens, remote) for remote in await self._pan.ways_to(host, port)]
+        return [Link(self, remote) for remote in await self._pan.ways_to(host, port)]
 
     async def link_to(self, host: str, port: int) -> Link:
         """Return the likeliest of `links_to`."""
@@ -369,14 +369,16 @@ class Endpoint:
     async def link_between(self, own: str, there: str) -> Link | None:
         """Return the link from *own* to *there*, each ``host:port``; None: we are at *own* no more."""
         way = None if self._pan is None else await self._pan.way_between(own, there)
-        return None if way is None else Link(self, self._tokens, way)
+        return None if way is None else Link(self, way)
 
     async def close(self) -> None:
         """Close sockets and connections, and end what is being worked on. May be called again."""
         self._intake.close()
         if self._answering is not None:
             self._answering.close()
-        await self._tokens.shutdown()
+        if self._pan is not None:
+            await self._pan.shutdown()
+        await self._uplinks.close()
 
     def name(self, link: Link, entity: str) -> None:
         """Say who *link* is believed to lead to; for the watcher alone."""
@@ -395,14 +397,14 @@ class Endpoint:
     def _lost(self, remote: Any) -> None:
         self._names.pop(remote, None)
         if isinstance(remote, uplink.Connection):
-            self._on_lost(Link(self, self._tokens, remote))
+            self._on_lost(Link(self, remote))
 
-    def _receive(self, tokens: Tokens, request: Message) -> None:
-        self._intake.put(arrived(tokens, request, self.own_id, self._sessions))
+    def _receive(self, remote: Any, request: RequestArrived) -> None:
+        self._intake.put(arrived(remote, request, self.own_id, self._sessions))
 
     def _begin(self, turn: Turn[Arrived]) -> float:
         """Open the request whose turn it is and have it handled, or refuse it; return what its handling costs."""
-        link = Link(self, turn.item.tokens, turn.item.request.remote)
+        link = Link(self, turn.item.remote)
         try:
             return self._open(turn, link)
         except Exception:
@@ -411,32 +413,33 @@ class Endpoint:
             return 0.0
 
     def _open(self, turn: Turn[Arrived], link: Link) -> float:
-        request, to = turn.item.request, turn.item.to
-        session = turn.item.session
+        request, to, session, said = turn.item.request.message, turn.item.to, turn.item.session, turn.item.said
         if session is not None:
             session = self._sessions.of_kid(session.own_kid)  # it may have ended meanwhile
         if turn.refused and (to is not None or session is None):
-            self._refuse(turn, None if isinstance(request.remote, pan.PanAddress) else response_of(BUSY))
+            self._refuse(turn, None if isinstance(link.remote, pan.PanAddress) else response_of(BUSY))
             return 0.0
         if to is not None:
             self._intake.work(turn, self._relayed(turn.item, link, to))
             return costs.RELAYED
-        if session is None:
-            if request.opt.oscore is not None:
+        if session is None or said is None:
+            if request.value(_OSCORE) is not None:
                 self._refuse(turn, response_of(UNIFORM_REFUSAL))
                 return 0.0
             path = path_of(request)
             self._intake.work(turn, self._answered(turn.item, Inbound(None, link, path, request.payload)))
             return costs.handled(path, request.payload)
         try:
-            inner, request_id = oscore.unprotect_request(session, request)
+            inner, request_id = oscore.unprotect_request(session, said, request.payload)
         except AuthenticationFailed:
             self._refuse(turn, response_of(UNIFORM_REFUSAL))
             return 0.0
         session.confirmed = True
         if turn.refused:
             self._went_over(link.party(session), "too_many_requests")
-            self._refuse(turn, response_of(BUSY, session, request_id))
+        refusal = BUSY if turn.refused else refusal_of(inner)
+        if refusal is not None:
+            self._refuse(turn, response_of(refusal, session, request_id))
             return 0.0
         path = path_of(inner)
         self._intake.work(turn, self._answered(turn.item, Inbound(session, link, path, inner.payload), request_id))
@@ -448,13 +451,10 @@ class Endpoint:
 
     def _respond(self, to: Arrived, response: Message | None) -> None:
         if response is not None:
-            response.transport_tuning = PAN_TUNING
-            try:
-                to.tokens.respond(to.request, response)
-            except ConnectionError:
-                return
+            with contextlib.suppress(ConnectionError):
+                to.remote.respond(to.request, response)
 
-    async def _answered(self, request: Arrived, inbound: Inbound, request_id: Any = None) -> None:
+    async def _answered(self, request: Arrived, inbound: Inbound, request_id: RequestId | None = None) -> None:
         acting.set(inbound.party)
         answer = await self._handled(inbound)
         if answer is None:
@@ -481,18 +481,16 @@ class Endpoint:
         self._on_excess(party, what)
 
     async def _relayed(self, relayed: Arrived, link: Link, to: str) -> None:
-        request = relayed.request
+        request = relayed.request.message
         if self._relay is None:
             return self._respond(relayed, response_of(UNIFORM_REFUSAL))
-        sealed = Sealed(int(request.code), request.opt.oscore, request.payload)
+        sealed = Sealed(request.code, request.value(_OSCORE), request.payload)
 
         def held() -> None:
-            link.answer(request, HELD)
+            self._respond(relayed, response_of(HELD))  # ahead of the last answer
 
         try:
             answer = await self._relay.forward(link, link.party(None).host, to, sealed, held)
         except CpnsError as error:
             return self._respond(relayed, response_of(to_answer(error, protected=False)))
-        response = Message(code=answer.code, payload=answer.payload)
-        response.opt.oscore = answer.oscore
-        self._respond(relayed, response)
+        self._respond(relayed, sealed_answer(answer.code, answer.oscore, answer.payload))

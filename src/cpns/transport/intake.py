@@ -8,49 +8,57 @@ import asyncio
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Final, NamedTuple
 
-from aiocoap import Message
-
+from cpns.coap.events import RequestArrived
+from cpns.coap.numbers import Option
+from cpns.coap.oscore import said_by
+from cpns.coap.oscore_option import OscoreOption
 from cpns.crypto.schedule import Profile
 from cpns.ids import EntityId
 from cpns.session.table import Session, Sessions
 from cpns.shares import costs
 from cpns.shares.bounds import Requests
 from cpns.shares.turns import Turn, Turns
-from cpns.transport import oscore
-from cpns.transport.stack import Tokens
+from cpns.transport.pan import PanAddress
 from cpns.transport.uplink import Connection
 
 UNITS_AT_ONCE: Final = 40.0
 """Work that is begun between two looks at the sockets: some 2 ms."""
 
 
+_URI_HOST: Final = int(Option.URI_HOST)
+
+
 class Arrived(NamedTuple):
     """A request that came in.
 
     Attributes:
+        remote: where it came from.
         to: another entity that it is for, or None.
         session: the one that it says protects it, or None.
+        said: its OSCORE option, of a protected one for us.
     """
 
-    tokens: Tokens
-    request: Message
-    to: str | None
-    session: Session | None
+    remote: PanAddress | Connection
+    request: RequestArrived
+    to: str | None = None
+    session: Session | None = None
+    said: OscoreOption | None = None
 
 
-def arrived(tokens: Tokens, request: Message, own_id: EntityId, sessions: Sessions) -> Arrived:
+def arrived(remote: PanAddress | Connection, request: RequestArrived, own_id: EntityId, sessions: Sessions) -> Arrived:
     """Return *request*, and what it says of itself."""
-    host = request.opt.uri_host
+    host = request.message.text(_URI_HOST)
     if host is not None and host != own_id:
-        return Arrived(tokens, request, host, None)
-    option = request.opt.oscore
-    kid = None if option is None else oscore.key_id(option)
-    return Arrived(tokens, request, None, None if kid is None else sessions.of_kid(kid))
+        return Arrived(remote, request, host)
+    said = said_by(request.message)
+    if said is None or not said.kid or said.kid_context is not None:
+        return Arrived(remote, request)
+    return Arrived(remote, request, None, sessions.of_kid(said.kid), said)
 
 
 def _waits_beside(item: Arrived) -> tuple[Hashable, Hashable, bool]:
     """Return uplink and session that *item* waits with, and whether that is a stranger; nothing else hangs on it."""
-    remote, session = item.request.remote, item.session
+    remote, session = item.remote, item.session
     if isinstance(remote, Connection) and remote.proven:
         own = session is None or session.profile is not Profile.PNE_SERVER
         return remote, item.to or (None if own else session), False
@@ -90,7 +98,7 @@ class Intake:
         uplink, session, stranger = _waits_beside(item)
         turn = self._turns.at_once(uplink, session, item, stranger=stranger) if self._units > 0 else None
         if turn is None:
-            cost = costs.opened(len(item.request.payload))
+            cost = costs.opened(len(item.request.message.payload))
             self._turns.put(uplink, session, item, cost, stranger=stranger)
         else:
             self._go(turn)

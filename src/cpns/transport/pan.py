@@ -1,36 +1,36 @@
-"""CoAP over UDP, the PAN hop: one bound socket that takes and sends requests (RFC 7252).
+"""CoAP over UDP, the PAN hop: one bound socket that takes and sends requests (RFC 7252)."""
 
-aiocoap's own sockets either share a port with whoever binds it too (SO_REUSEPORT) or can't send first; this is the
-adapter of a plain socket to its message layer.
-"""
-
+import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Sequence
+from secrets import SystemRandom
 from typing import Any, Final
 
-from aiocoap import Message, interfaces
-from aiocoap.transports.generic_udp import GenericMessageInterface
-
+from cpns.coap import messaging
+from cpns.coap.errors import CannotSend
+from cpns.coap.events import DatagramEvent, Exchange, ExchangeFailed, RequestArrived, ResponseArrived
+from cpns.coap.message import Message
+from cpns.coap.tuning import Tuning
 from cpns.shares.party import PAN_PREFIX, host_of
 from cpns.shares.rate import RateLimit
 from cpns.transport.address import at, bind_udp, host_in, resolve, source_to, split_address
+from cpns.transport.coap import FORMS
 from cpns.transport.datagrams import EITHER, Address, Datagrams, Heard, Ours
-from cpns.transport.stack import PAN_TUNING, BoundedMessages, Tokens
+from cpns.transport.waiting import Asked, Owner, Waiting
 from cpns.wire.registry import MAX_PAN_BODY
 
 MAX_DATAGRAM: Final = MAX_PAN_BODY + 512
 """A body of 8 KiB and its CoAP header; longer datagrams are dropped unread."""
 ANY: Final = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
+PAN_TUNING: Final = Tuning(ack_timeout=0.4, max_latency=5.0)
+"""Timers for one hop of a few milliseconds (RFC 7252 4.8): given up after 12 to 18 s, forgotten after 19 s."""
+_random: Final = SystemRandom()
 
 
-class PanAddress(interfaces.EndpointAddress):  # type: ignore[misc]
+class PanAddress:
     """Where a datagram came from, and the end of ours that it came to. Equal by both; it proves nothing."""
 
     __slots__ = ("_ours", "_socket", "address")
-
-    is_multicast = False
-    is_multicast_locally = False
-    scheme = "coap"
 
     def __init__(self, pan: "PanSocket", address: Address, ours: Ours) -> None:
         self._socket = pan
@@ -66,24 +66,17 @@ class PanAddress(interfaces.EndpointAddress):  # type: ignore[misc]
         """Host and port of our end."""
         return self._socket.hostinfo_of(self._ours)
 
-    @property
-    def uri_base(self) -> str:
-        """As a URI."""
-        return "coap://" + self.hostinfo
+    def open(self, message: Message) -> Waiting:
+        """Send a request; its token is chosen here. Raises ConnectionError where that can't be."""
+        return self._socket.open((self.address, self._ours), message)
 
-    @property
-    def uri_base_local(self) -> str:
-        """Our side as a URI."""
-        return "coap://" + self.hostinfo_local
+    def respond(self, request: RequestArrived, answer: Message) -> None:
+        """Answer *request* that came from there. Raises ConnectionError where that can't be."""
+        self._socket.respond(request, answer)
 
-    @property
-    def blockwise_key(self) -> tuple[Any, ...]:
-        """Unused: nothing is cut into blocks here."""
-        return self.address
 
-    def send(self, data: bytes) -> None:
-        """Send a datagram there, from our end."""
-        self._socket.send(data, self.address, self._ours)
+def _host(remote: Any) -> str:  # an address of the socket module, and our end
+    return host_of(remote[0][0], PAN_PREFIX)
 
 
 class PanSocket:
@@ -91,17 +84,23 @@ class PanSocket:
 
     Args:
         plain: the socket.
-        received: takes each message.
+        owner: takes each request.
         limit: of each host.
         tells: whether it is at several addresses, and answers from the one that was asked; else the kernel chooses.
     """
 
-    def __init__(
-        self, plain: socket.socket, received: Callable[[Message], None], limit: RateLimit, *, tells: bool
-    ) -> None:
-        self._received = received
+    def __init__(self, plain: socket.socket, owner: Owner, limit: RateLimit, *, tells: bool) -> None:
+        self._owner = owner
         self._limit = limit
         self._to_group: Heard = lambda data, source, ours: None
+        self._loop = asyncio.get_running_loop()
+        self._layer = messaging.MessageLayer(
+            PAN_TUNING, FORMS, _random.randrange(0x10000), _host, messaging.MAX_REMEMBERED
+        )
+        self._timer: asyncio.TimerHandle | None = None
+        self._due_at = float("inf")
+        self._closed = False
+        self.asked = Asked()
         self._datagrams = Datagrams(plain, self._taken, MAX_DATAGRAM, tells=tells)
         self.host = host_in(self._datagrams.bound)
         self.hostinfo = at(self.host, self._datagrams.bound[1])
@@ -113,15 +112,66 @@ class PanSocket:
             self.datagram_received(data, source, ours)
 
     def datagram_received(self, data: bytes, source: Address, ours: Ours) -> None:
-        """Bound size and rate, then decode; what does not decode is dropped."""
+        """Bound size and rate, then take what it says."""
         if len(data) > MAX_DATAGRAM or not self._limit.allows(source[0]):
             return
+        self._happened(self._layer.receive((source, ours.address_alone), data, self._loop.time()))
+
+    def open(self, remote: tuple[Address, Ours], message: Message) -> Waiting:
+        """Send a request, see `PanAddress.open`."""
+        self._check_open()
+        asked = message._replace(token=self.asked.next_token())
         try:
-            message = Message.decode(data, remote=PanAddress(self, source, ours))
-        except Exception:  # options decode in many ways; a bad datagram is no event
+            exchange = self._layer.request(remote, asked, self._loop.time(), _random.random())
+        except CannotSend as error:
+            raise ConnectionError(error.reason) from error
+        self._flush()
+        return self.asked.add(exchange, self._withdraw)
+
+    def respond(self, request: RequestArrived, answer: Message) -> None:
+        """Answer *request*, see `PanAddress.respond`."""
+        self._check_open()
+        try:
+            self._layer.respond(request, answer, self._loop.time(), _random.random())
+        except CannotSend as error:
+            raise ConnectionError(error.reason) from error
+        self._flush()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConnectionError("closed")
+
+    def _withdraw(self, exchange: Exchange) -> None:
+        self._layer.close(exchange, self._loop.time())
+        self._flush()
+
+    def _happened(self, events: Sequence[DatagramEvent]) -> None:
+        for event in events:
+            if isinstance(event, RequestArrived):
+                self._owner.arrived(PanAddress(self, *event.remote), event)  # type: ignore[misc]  # a pair of ours
+            elif isinstance(event, ResponseArrived):
+                self.asked.answered(event)
+            elif isinstance(event, ExchangeFailed):
+                self.asked.failed(event)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send what is to be sent, and look again when something is due."""
+        sent: list[tuple[Any, bytes]] = self._layer.take()
+        for (address, ours), data in sent:
+            self.send(data, address, ours)
+        due = self._layer.next_timeout()
+        if due is None or self._closed or self._due_at <= due:
             return
-        message.transport_tuning = PAN_TUNING
-        self._received(message)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due_at = due
+        self._timer = self._loop.call_at(due, self._due)
+
+    def _due(self) -> None:
+        now = max(self._loop.time(), self._due_at)  # the loop's clock may be coarser than its timers
+        self._timer, self._due_at = None, float("inf")
+        self._happened(self._layer.handle_timeout(now))
 
     async def ways_to(self, host: str, port: int) -> list[PanAddress]:
         """Return where *host* may be asked at *port*, in the order of RFC 6724.
@@ -162,26 +212,19 @@ class PanSocket:
         self._datagrams.send(data, address, ours)
 
     async def shutdown(self) -> None:
-        """Close."""
+        """Close; nobody waits for an answer any more."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         self._datagrams.close()
+        self.asked.fail("shutdown")
 
 
-class _Interface(GenericMessageInterface):  # type: ignore[misc]
-    _pool: PanSocket
-
-    def received(self, message: Message) -> None:
-        if self._mman is not None:
-            self._mman.dispatch_message(message)
-
-    async def recognize_remote(self, remote: Any) -> bool:
-        return isinstance(remote, PanAddress)
-
-
-async def open_pan(tokens: Tokens, host: str, port: int, limit: RateLimit, *, roams: bool) -> PanSocket:
-    """Bind (port 0: any) and wire *tokens* to the socket.
+async def open_pan(owner: Owner, host: str, port: int, limit: RateLimit, *, roams: bool) -> PanSocket:
+    """Bind (port 0: any).
 
     Args:
-        tokens: take its messages.
+        owner: takes its requests.
         host: ours; at an any-address it answers from the address that was asked.
         port: likewise.
         limit: of each host.
@@ -190,11 +233,5 @@ async def open_pan(tokens: Tokens, host: str, port: int, limit: RateLimit, *, ro
     Raises:
         OSError: the address is not ours, or the port is taken.
     """
-    messages = BoundedMessages(tokens)
-    interface = _Interface(messages, tokens.log, tokens.loop)
     plain = await bind_udp(host, port)
-    tells = not roams and plain.getsockname()[0] in ANY
-    interface._pool = PanSocket(plain, interface.received, limit, tells=tells)
-    messages.message_interface = interface
-    tokens.token_interface = messages
-    return interface._pool
+    return PanSocket(plain, owner, limit, tells=not roams and plain.getsockname()[0] in ANY)

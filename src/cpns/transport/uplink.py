@@ -4,16 +4,18 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import Callable
 from typing import Final
 
-from aiocoap import Message, interfaces
-from aiocoap.transports.tcp import TcpConnection, _TCPPooling
-
+from cpns.coap.connection import Connection as Engine
+from cpns.coap.errors import CannotSend
+from cpns.coap.events import Ended, Exchange, Released, RequestArrived, ResponseArrived
+from cpns.coap.message import Message
 from cpns.shares.party import UPLINK_PREFIX, host_of
-from cpns.shares.rate import RateLimit
+from cpns.transport import budget
+from cpns.transport.budget import BLOCK, Budget
+from cpns.transport.coap import FORMS
 from cpns.transport.door import Door, IsKnown, Peer, Place
-from cpns.transport.stack import Tokens
+from cpns.transport.waiting import Asked, Owner, Waiting
 from cpns.wire.registry import MAX_BODY
 
 MAX_FRAME: Final = MAX_BODY + 1024
@@ -26,48 +28,53 @@ UNPROVEN_SECONDS: Final = 20.0
 """How long a connection may stay whose peer has not proven itself."""
 
 
-class Connection(TcpConnection, Peer):  # type: ignore[misc]
+class Connection(Peer):
     """One TCP connection; it is also the remote of its messages. Equal to itself alone.
 
     Args:
-        limit: of the messages of its host; None: it is the one that we chose.
-        place: that it has at our door.
+        uplinks: those of its endpoint.
+        place: that it has at our door; None: it is the one that we chose.
     """
 
-    _my_max_message_size = MAX_FRAME
-
-    def __init__(
-        self, pool: "_Pool", tokens: Tokens, limit: RateLimit | None = None, place: Place | None = None
-    ) -> None:
-        super().__init__(pool, tokens.log, tokens.loop, is_server=place is not None)
-        self._limit = limit
+    def __init__(self, uplinks: "Uplinks", place: Place | None = None) -> None:
+        self._uplinks = uplinks
+        self._loop = asyncio.get_running_loop()
+        self._engine = Engine(MAX_FRAME, FORMS, MAX_FRAME)  # all take so much; so nobody waits for settings
+        self._transport: asyncio.Transport | None = None
         self._place = place
+        self.asked = Asked()
         self.source = ("", 0)
         self.proven = place is None
-        self._heard_at = self.loop.time()
+        self._heard_at = self._loop.time()
         self._expiry: asyncio.TimerHandle | None = None
+        self._frames = self._uncounted = 0
+        self._over_since: float | None = None
+        self._resumes: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Say our settings (CSM), if the peer is still there."""
         self._transport = transport
-        self._ctx.connections.add(self)
+        self._uplinks.connections.add(self)
         try:
             address, port = transport.get_extra_info("peername")[:2]
             self.source = (host_of(address, UPLINK_PREFIX), port)
             transport.set_write_buffer_limits(high=MAX_UNREAD)
-            super().connection_made(transport)
+            self._flush()
         except (TypeError, OSError):
             transport.abort()
         if self._place is not None:
-            self._expiry = self.loop.call_later(UNPROVEN_SECONDS, self._expire)
+            self._expiry = self._loop.call_later(UNPROVEN_SECONDS, self._expire)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell those who wait; neither timer nor place must be kept for what is closed."""
-        if self._expiry is not None:
-            self._expiry.cancel()
+        for timer in (self._expiry, self._resumes):
+            if timer is not None:
+                timer.cancel()
         if self._place is not None:
             self._place.leave()
-        super().connection_lost(exc)
+        self._uplinks.connections.discard(self)
+        self.asked.fail("closed" if exc is None else str(exc))
+        self._uplinks.owner.lost(self)
 
     def keep(self) -> None:
         """The peer has proven itself: the connection may stay, and gives way to no other."""
@@ -80,34 +87,104 @@ class Connection(TcpConnection, Peer):  # type: ignore[misc]
             self.close()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; whatever can't be a message ends the connection."""
-        if self.closed or (self._limit is not None and not self._limit.allows(self.source[0])):
+        """Take bytes, as far as the budget goes; whatever can't be a message ends the connection."""
+        self._heard_at = self._loop.time()
+        self._engine.receive(data)
+        self._uncounted += len(data)
+        if self._resumes is None:
+            self._work()
+
+    def _work(self) -> None:
+        while not self.closed:
+            wait = self._wait()
+            if wait:
+                self._pause(wait)
+                break
+            event = self._engine.next_event()
+            if event is None:
+                self._over_since = None
+                break
+            self._frames -= 1
+            if isinstance(event, RequestArrived):
+                self._uplinks.owner.arrived(self, event)
+            elif isinstance(event, ResponseArrived):
+                self.asked.answered(event)
+            elif isinstance(event, Ended | Released):
+                self.close()
+        self._flush()
+
+    def _wait(self) -> float:
+        """Return 0 where the next frame is in the budget, else the seconds until it is."""
+        if self._place is None or (self._frames > 0 and not self._uncounted):
+            return 0.0
+        share = self._uplinks.budgets[self.proven]
+        if self._uncounted:
+            wait = share.wait_for_bytes(self.source[0], self._uncounted)
+            if wait:
+                return wait
+            self._uncounted = 0
+        if self._frames <= 0:
+            wait = share.wait_for_frames(self.source[0])
+            if wait:
+                return wait
+            self._frames = BLOCK
+        return 0.0
+
+    def _pause(self, seconds: float) -> None:
+        """Read no more for a time, which the peer feels; one that goes on is ended."""
+        now = self._loop.time()
+        self._over_since = now if self._over_since is None else self._over_since
+        if self._transport is None or now - self._over_since > budget.PATIENCE:
             self.close()
             return
-        self._heard_at = self.loop.time()
+        self._transport.pause_reading()
+        self._resumes = self._loop.call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        self._resumes = None
+        if self._transport is not None and not self.closed:
+            self._transport.resume_reading()
+            self._work()
+
+    def open(self, message: Message) -> Waiting:
+        """Send a request; its token is chosen here. Raises ConnectionError where that can't be."""
+        self._check_open()
         try:
-            super().data_received(data)
-        except Exception:  # options decode in many ways, and none may reach the event loop
-            self.close()
+            exchange = self._engine.request(message._replace(token=self.asked.next_token()))
+        except CannotSend as error:
+            raise ConnectionError(error.reason) from error
+        self._flush()
+        return self.asked.add(exchange, self._withdraw)
+
+    def respond(self, request: RequestArrived, answer: Message) -> None:
+        """Answer *request* that came by it. Raises ConnectionError where that can't be."""
+        self._check_open()
+        try:
+            self._engine.respond(request, answer)
+        except CannotSend as error:
+            raise ConnectionError(error.reason) from error
+        self._flush()
+
+    def _withdraw(self, exchange: Exchange) -> None:
+        self._engine.close(exchange)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ConnectionError("closed")
+
+    def _flush(self) -> None:
+        for data in self._engine.take():
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.write(data)
 
     def pause_writing(self) -> None:
         """The peer does not read: memory is not spent on it."""
         self.close()
 
-    def _send_message(self, msg: Message) -> None:
-        if self.closed:
-            raise ConnectionError("closed")
-        super()._send_message(msg)
-
-    def abort(self, errormessage: str | None = None, bad_csm_option: int | None = None) -> None:
-        """Close without a word: the peer broke the framing."""
-        self.close()
-
     @property
     def silence(self) -> float:
         """Seconds since anything came."""
-        seconds: float = self.loop.time() - self._heard_at
-        return seconds
+        return self._loop.time() - self._heard_at
 
     @property
     def closed(self) -> bool:
@@ -120,57 +197,66 @@ class Connection(TcpConnection, Peer):  # type: ignore[misc]
             self._transport.abort()
 
 
-class _Pool(_TCPPooling, interfaces.TokenInterface):  # type: ignore[misc]
-    """The connections of one endpoint, as aiocoap's token layer wants them."""
+class Uplinks:
+    """The connections of one endpoint.
 
-    def __init__(self, tokens: Tokens) -> None:
-        self._tokenmanager: Tokens | None = tokens
-        self.log = tokens.log
+    Args:
+        owner: takes their requests, and is told of each that is gone.
+    """
+
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
         self.connections: set[Connection] = set()
-        self.door: Door | None = None
+        self.budgets = (  # by whether the peer has proven itself
+            Budget(budget.STRANGER_FRAMES, budget.STRANGER_BYTES),
+            Budget(budget.FRAMES, budget.BYTES),
+        )
+        self._door: Door | None = None
 
-    def send_message(self, message: Message, messageerror_monitor: Callable[[], None]) -> None:
-        """Send; none of our messages says No-Response (RFC 7967), which aiocoap would look for in each."""
-        message.remote._send_message(message)
+    async def listen(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        is_known: IsKnown,
+        *,
+        reuse_port: bool,
+    ) -> tuple[str, int]:
+        """Accept PN GWs at *host*:*port* (0: any); return the address bound.
 
-    def _evict_from_pool(self, connection: Connection) -> None:
-        self.connections.discard(connection)
+        With *reuse_port* other processes of ours may listen there too, and the kernel spreads connections over them.
 
-    async def fill_or_recognize_remote(self, message: Message) -> bool:
-        return message.remote in self.connections
+        Raises:
+            OSError: the address is not ours, or the port is taken.
+        """
+        self._door = Door(is_known, tls, lambda place: Connection(self, place))
+        return await self._door.open(host, port, reuse_port=reuse_port)
 
-    async def shutdown(self) -> None:
-        self._tokenmanager = None
-        if self.door is not None:
-            await self.door.close()
+    async def connect(self, host: str, port: int, tls: ssl.SSLContext | None) -> Connection:
+        """Connect to the server; an older connection of ours serves on.
+
+        Raises:
+            OSError: it can't be reached, or (TLS) its certificate does not fit.
+        """
+        plain = await _reach(host, port)
+        try:
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: Connection(self), sock=plain, ssl=tls, server_hostname=host if tls is not None else None
+            )
+        except BaseException:
+            plain.close()
+            raise
+        return connection
+
+    async def close(self) -> None:
+        """Accept no more, and close all."""
+        if self._door is not None:
+            await self._door.close()
         for connection in list(self.connections):
+            connection.asked.fail("shutdown")
             connection.close()
         self.connections.clear()
         await asyncio.sleep(0)
-
-
-async def listen(
-    tokens: Tokens,
-    host: str,
-    port: int,
-    tls: ssl.SSLContext | None,
-    limit: RateLimit,
-    is_known: IsKnown,
-    *,
-    reuse_port: bool,
-) -> tuple[str, int]:
-    """Accept PN GWs at *host*:*port* (0: any); return the address bound.
-
-    With *reuse_port* other processes of ours may listen there too, and the kernel spreads connections over them.
-
-    Raises:
-        OSError: the address is not ours, or the port is taken.
-    """
-    pool = _Pool(tokens)
-    pool.door = Door(is_known, tls, lambda place: Connection(pool, tokens, limit, place))
-    address = await pool.door.open(host, port, reuse_port=reuse_port)
-    tokens.token_interface = pool
-    return address
 
 
 async def _reach(host: str, port: int) -> socket.socket:
@@ -208,23 +294,3 @@ async def is_reachable(host: str, port: int, seconds: float) -> bool:
     except OSError:
         return False
     return True
-
-
-async def connect(tokens: Tokens, host: str, port: int, tls: ssl.SSLContext | None) -> Connection:
-    """Connect to the server; an older connection of these *tokens* serves on.
-
-    Raises:
-        OSError: it can't be reached, or (TLS) its certificate does not fit.
-    """
-    pool = tokens.token_interface
-    if not isinstance(pool, _Pool):
-        pool = tokens.token_interface = _Pool(tokens)
-    plain = await _reach(host, port)
-    try:
-        _, connection = await tokens.loop.create_connection(
-            lambda: Connection(pool, tokens), sock=plain, ssl=tls, server_hostname=host if tls is not None else None
-        )
-    except BaseException:
-        plain.close()
-        raise
-    return connection

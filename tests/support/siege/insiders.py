@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from unittest.mock import Mock, patch
 
-from aiocoap.numbers.types import NON
-
+from cpns.coap import datagram
+from cpns.coap.numbers import Type
 from cpns.crypto.secret import Secret
 from cpns.errors import CpnsError, NoAnswer
 from cpns.ids import EntityId, PnId, SgId
@@ -26,7 +26,7 @@ from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig, Where
 from cpns.pne.inbox import Inbox
 from cpns.service.system import random_bytes
-from cpns.transport import oscore
+from cpns.transport.coap import request_of
 from cpns.transport.errors import Answer
 from cpns.wire import application, codec, registry
 from cpns.wire import cm_messages as cm
@@ -83,12 +83,10 @@ class Device:
         session = self.pne.sessions.with_peer(SERVER)
         if session is None:
             return
-        content_format = registry.CONTENT_FORMAT if path == registry.CPNS_PATH else None
-        message, _ = oscore.protect_request(session, path, payload, content_format)
+        message, _ = request_of(session, path, payload)
         number = next(self._ids)
-        message.mtype, message.mid, message.token = NON, number & 0xFFFF, b"\x77" + number.to_bytes(4)
         pan: Any = self.pne._endpoint._pan
-        pan.send(message.encode(), self._target)
+        pan.send(datagram.encode(Type.NON, number & 0xFFFF, message, b"\x77" + number.to_bytes(4)), self._target)
 
     def ask(self, message: codec.Message) -> None:
         """Send a CPNS message the same way."""

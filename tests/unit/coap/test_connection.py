@@ -197,6 +197,15 @@ def test_how_long_a_message_may_be() -> None:
         assert isinstance(events[0], Ended) == ended
 
 
+def test_a_peer_that_is_known_to_take_more_is_sent_more_before_it_says_so() -> None:
+    connection = Connection(1000, FORMS, peer_takes=5000)
+    connection.request(Message(POST, b"1", (), bytes(4000)))
+    connection.receive(framed(Code.CSM, ((2, uint(1152)),)))
+    drained(connection)
+    with pytest.raises(CannotSend, match="too_long_for_peer"):
+        connection.request(Message(POST, b"2", (), bytes(4000)))
+
+
 def test_a_body_of_64_kib_is_one_frame() -> None:
     here, there = connected(66_560)
     exchange = here.request(Message(POST, b"t", ((3, b"server"), (9, b"\x09\x14kid")), bytes(65_536)))
