@@ -1,20 +1,21 @@
 """The OSCORE of a session: one context for each, which knows how much was sent and when a new one is due."""
 
+from math import inf
 from typing import Any
 
 import pytest
 
-from cpns.coap.errors import CannotSend
+from cpns.coap.errors import CannotSend, SessionOver
 from cpns.coap.message import Message
 from cpns.coap.oscore import Limits
 from cpns.crypto.schedule import Profile
 from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed
 from cpns.ids import EntityId
-from cpns.session.table import Session
+from cpns.session.table import Session, Sessions
 from cpns.transport import oscore
 from cpns.transport.coap import path_of, request_of, response_of
-from cpns.transport.errors import Answer, Code
+from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 
 
 class Keys:
@@ -61,3 +62,34 @@ def test_a_session_ends_where_nobody_makes_a_new_one(monkeypatch: pytest.MonkeyP
         request_of(here, "readings", b"")
     with pytest.raises(CannotSend, match="session_used_up"):
         request_of(here, "readings", b"")
+
+
+def test_a_session_that_is_too_old_seals_and_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At either end, whatever was sent before: requests, and answers to those that came in time."""
+    now = [100.0]
+    monkeypatch.setattr(oscore, "monotonic", lambda: now[0])
+    here, there = session(b"\x01", b"\x02"), session(b"\x02", b"\x01")
+    for one in (here, there):
+        one.since = now[0]
+        Sessions(60.0).add(one)
+    first, asked = request_of(here, "readings", b"1")
+    late, _ = request_of(here, "readings", b"2")
+    assert asked is not None
+    now[0] = 159.9
+    _, request = oscore.opened(there, first)
+    answer = response_of(Answer(Code.CHANGED), there, request)
+    now[0] = 160.0
+    for one in (here, there):
+        with pytest.raises(SessionOver, match="session_too_old"):
+            request_of(one, "readings", b"")
+    assert response_of(Answer(Code.CHANGED), there, request) == response_of(UNIFORM_REFUSAL), "it is not sealed"
+    with pytest.raises(AuthenticationFailed, match="session_too_old"):
+        oscore.opened(there, late)
+    with pytest.raises(AuthenticationFailed, match="session_too_old"):
+        oscore.unprotect_response(here, answer, asked)
+
+
+def test_sessions_that_nobody_gave_an_age_have_none() -> None:
+    one = session(b"\x01", b"\x02")
+    Sessions().add(one)
+    assert one.until == inf

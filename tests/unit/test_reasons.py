@@ -15,7 +15,16 @@ from cpns.errors import NoAnswer, Refused, Result
 from cpns.transport.endpoint import Hinted
 from cpns.transport.errors import Answer, Code
 
-PLACE = {"Refused": 1, "WireError": 0, "AuthenticationFailed": 0, "NoAnswer": 0, "Later": 0, "let_go": 0, "heard": 1}
+PLACE = {
+    "Refused": 1,
+    "WireError": 0,
+    "AuthenticationFailed": 0,
+    "NoAnswer": 0,
+    "Later": 0,
+    "let_go": 0,
+    "heard": 1,
+    "SessionOver": 0,
+}
 """Which argument of a call is a reason."""
 ROOT = Path(cpns.__file__).parent
 

@@ -17,3 +17,7 @@ class CannotSend(CpnsError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class SessionOver(CannotSend):
+    """It would go in a session that has reached its message or age limit: a new one is due."""

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from cpns.coap import oscore_option
-from cpns.coap.errors import CannotSend, FormatError
+from cpns.coap.errors import CannotSend, FormatError, SessionOver
 from cpns.coap.message import MARKER, Message, Options, read_options, write_options
 from cpns.coap.numbers import KINDS, Code, Kind, Option
 from cpns.coap.oscore_option import MAX_PIV, OscoreOption
@@ -127,7 +127,7 @@ class Context:
         """Return *inner* sealed, as POST with the options *outer* and that of OSCORE, and what its answers need.
 
         Raises:
-            CannotSend: ``session_used_up`` or ``session_too_old``: a new one is due. ``too_long_to_seal``.
+            CannotSend: ``too_long_to_seal``. `SessionOver`: ``session_used_up`` or ``session_too_old``.
         """
         plaintext = _plaintext(inner)
         number = self._next_number(now)
@@ -208,14 +208,14 @@ class Context:
     def _next_number(self, now: float) -> int:
         self._check_age(now)
         if self.sent >= self._limits.messages:
-            raise CannotSend("session_used_up")
+            raise SessionOver("session_used_up")
         number = self.sent
         self.sent += 1
         return number
 
     def _check_age(self, now: float) -> None:
         if now >= self._limits.until:
-            raise CannotSend("session_too_old")
+            raise SessionOver("session_too_old")
 
 
 def _first_nonce(common_iv: bytes, kid: bytes) -> int:

@@ -45,6 +45,7 @@ _SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
     _MOVING: (
         *("connection_gone", "held_without_answer", "not_established", "overtaken", "presence_refused"),
         *("sender_is_brought_back", "session_gone", "session_replaced", "sender_is_not_behind_that_gateway"),
+        *("session_too_old", "session_used_up"),
     ),
     _UPLINK: ("held_too_long", "no_route", "no_uplink", "relayed_without_answer", "uplink_away"),
     _BUSY: (

@@ -29,7 +29,7 @@ from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, GatewayStore, Randomness, Vault
 from cpns.service.background import Background
 from cpns.service.places import places
-from cpns.session.table import Session, Sessions
+from cpns.session.table import OVERDUE, Session, Sessions
 from cpns.shares import bounds
 from cpns.shares.noted import by
 from cpns.shares.rate import RateLimit
@@ -107,7 +107,7 @@ class Gateway:
         self.config = config
         self.members = Members(store, vault)
         self._clock = clock
-        uplink_sessions = Sessions()
+        uplink_sessions = Sessions(OVERDUE * config.session_age)
         self._upward = Endpoint(
             config.gateway_id,
             uplink_sessions,
@@ -137,7 +137,7 @@ class Gateway:
         self._announcement: mdns.Announcement | None = None
 
     def _pan(self, pan: PanConfig, clock: Clock, random: Randomness, watch: Watch | None) -> _Pan:
-        own = Pan(pan.secure, Sessions())
+        own = Pan(pan.secure, Sessions(OVERDUE * self.config.session_age))
         setup = Setup(
             *(self.config, self.uplink, self.members, own),
             lambda pne, wanted: self.networks.pn_for(pne, wanted),
@@ -435,7 +435,8 @@ class Gateway:
             now = self._clock.monotonic()
             for pan in self.pans:
                 for session in pan.hops:
-                    if not session.confirmed and now - session.since > self.config.half_open:
+                    half_open = not session.confirmed and now - session.since > self.config.half_open
+                    if half_open or now >= session.until:
                         pan.hops.remove(session)
             silent = self.members.silent(now - SILENCE_SECONDS)
             await asyncio.gather(*(self.whereabouts.look_after(member) for member in silent))

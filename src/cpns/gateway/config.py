@@ -31,7 +31,7 @@ class GatewayConfig:
         uplink_patience: seconds that a SETUP Request waits for an uplink that is away.
         keepalive: seconds of silence on the uplink before the server is asked for a sign of life.
         half_open: seconds after which a hop session that its PNE did not confirm is ended.
-        session_age: seconds after which it authenticates to the server anew.
+        session_age: seconds after which it authenticates to the server anew; after twice that a session is over.
         hold: seconds that a message of a PNE is kept while the uplink is away.
         mode: what it says it runs as; BOTH in a device that is a PNE too.
         more_servers: host and port of other processes of the server, tried in turn where one is away.

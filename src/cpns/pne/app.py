@@ -28,7 +28,7 @@ from cpns.pne.way import ToServer
 from cpns.ports import Clock, Randomness
 from cpns.protocol.pne_auth.pne import Joined, NotLetIn
 from cpns.service.background import Background
-from cpns.session.table import Session, Sessions
+from cpns.session.table import OVERDUE, Session, Sessions
 from cpns.shares.noted import by
 from cpns.transport.address import any_address
 from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
@@ -89,7 +89,7 @@ class Pne:
         self._on_established = on_established
         self._on_change = on_change
         self._becomes = becomes
-        self.sessions = Sessions()
+        self.sessions = Sessions(OVERDUE * config.session_age)
         self._join = Join(config, lambda: self._finder.where.pan_secure, self.sessions, clock, random, on_not_let_in)
         self._joining = asyncio.Lock()
         self._presence = Presence(config, self.sessions, self._join, self._joining, lambda: self._doubt.set())

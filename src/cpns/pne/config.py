@@ -33,7 +33,7 @@ class PneConfig:
         request_timeout: seconds that it waits for the answer to an application message.
         presence: seconds between its signs of life to the PN GW.
         sign_of_life: seconds without a message of the server after which it is given a sign of life; 0: never.
-        session_age: seconds after which it sets up again by itself.
+        session_age: seconds after which it sets up again by itself; after twice that its sessions are over.
         join: the PN to join first (procedure 3); None: it establishes one, or is taken into the one of its PN GW.
         setup_type: whom the PN GW is to invite when it establishes: nobody (1), all in reach (2), or *invite* (3).
         waits: it sets up nothing by itself, and waits to be invited.

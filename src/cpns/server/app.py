@@ -94,7 +94,7 @@ class Server:
         self._siblings = Processes(store, clock, bus or Alone(), random)
         self.store = store
         self.vault = vault
-        self.sessions = Sessions()
+        self.sessions = Sessions(config.session_age)
         look_every = LOOK_SECONDS if self._siblings.others else None
         self.readings = Readings(store, clock, config.readings_rate, config.readings_volume, look_every)
         self._clock = clock

@@ -5,10 +5,15 @@ A session lives in memory alone: after a restart there is none, so no (key, nonc
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from math import inf
+from typing import Final
 
 from cpns.crypto.schedule import Profile, SessionKeys
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId
+
+OVERDUE: Final = 2.0
+"""Times the age at which an end renews a session: then it is over there, however long the new one takes."""
 
 
 @dataclass(eq=False, slots=True)
@@ -20,6 +25,7 @@ class Session:
         peer_kid: outgoing messages carry it.
         via: the PN GW that a `pne-server` session runs through; None for the others.
         since: monotonic seconds of its establishment, for its age.
+        until: likewise of its end: then it seals and opens nothing more, whether it was replaced or not.
         confirmed: whether a message of the peer has opened under it. A responder knows only then that the peer
             got the last message of the exchange.
         protection: what the transport keeps with it: OSCORE contexts, made with the first message.
@@ -33,14 +39,20 @@ class Session:
     keys: SessionKeys
     since: float
     via: EntityId | None = None
+    until: float = inf
     confirmed: bool = False
     protection: object = field(default=None, repr=False)
 
 
 class Sessions:
-    """The live sessions of one entity: at most one with each peer; the newest replaces the older."""
+    """The live sessions of one entity: at most one with each peer; the newest replaces the older.
 
-    def __init__(self) -> None:
+    Args:
+        age: seconds after which any of them ends.
+    """
+
+    def __init__(self, age: float = inf) -> None:
+        self._age = age
         self._by_kid: dict[bytes, Session] = {}
         self._by_peer: dict[EntityId, Session] = {}
         self._reserved: set[bytes] = set()
@@ -71,6 +83,7 @@ class Sessions:
 
     def expect(self, session: Session) -> None:
         """Let messages under *session* be opened, while an older one with that peer stands until `add`."""
+        session.until = session.since + self._age
         self._by_kid[session.own_kid] = session
 
     def add(self, session: Session) -> None:
@@ -78,7 +91,7 @@ class Sessions:
         older = self._by_peer.get(session.peer_id)
         if older is not None:
             self.remove(older)
-        self._by_kid[session.own_kid] = session
+        self.expect(session)
         self._by_peer[session.peer_id] = session
 
     def remove(self, session: Session) -> None:

@@ -3,13 +3,14 @@
 from functools import lru_cache
 from typing import Final
 
+from cpns.coap.errors import SessionOver
 from cpns.coap.message import Message, Options, uint, unsupported
 from cpns.coap.numbers import Code, Option, supported
 from cpns.coap.oscore import RequestId
 from cpns.session.table import Session
 from cpns.shares.costs import message_type
 from cpns.transport import oscore
-from cpns.transport.errors import Answer
+from cpns.transport.errors import UNIFORM_REFUSAL, Answer
 from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH, MessageType
 
 FORMS: Final = supported((Option.URI_HOST, Option.URI_PORT, Option.OSCORE, Option.URI_PATH))
@@ -39,11 +40,20 @@ def request_of(session: Session | None, path: str, payload: bytes) -> tuple[Mess
 
 
 def response_of(answer: Answer, session: Session | None = None, request_id: RequestId | None = None) -> Message:
-    """Return *answer*, protected where there is a session, to the request of *request_id*. Raises as `request_of`."""
+    """Return *answer*, protected where there is a session, to the request of *request_id*.
+
+    Where that session is over by now, the peer is told so and no more: it sets up anew, and asks again.
+
+    Raises:
+        CannotSend: *answer* is longer than a sealed message.
+    """
     message = Message(answer.code, b"", _answering(answer.max_age), answer.payload)
     if session is None or request_id is None:
         return message
-    return oscore.protect_response(session, message, request_id)
+    try:
+        return oscore.protect_response(session, message, request_id)
+    except SessionOver:
+        return response_of(UNIFORM_REFUSAL)
 
 
 def sealed_for(destination: str, code: int, option: bytes | None, payload: bytes) -> Message:

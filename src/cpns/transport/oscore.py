@@ -3,7 +3,7 @@
 A context is derived with the first message of its session and lives with the session, in memory.
 """
 
-import time
+from time import monotonic
 from typing import Final
 
 from cpns.coap import oscore_option
@@ -19,7 +19,7 @@ from cpns.session.table import Session
 MESSAGE_LIMIT: Final = 2**20
 """Messages that one end sends under one session at most (section 2: "its message limit"); then a new one is due."""
 LIMITS: Final = Limits(2 * MESSAGE_LIMIT)
-"""More messages are not sent, however long the new one takes."""
+"""More messages are not sent, however long the new one takes; its age limit is in the session."""
 
 
 def _context(session: Session) -> Context:
@@ -27,7 +27,7 @@ def _context(session: Session) -> Context:
         keys = oscore_keys(
             session.keys.oscore_master_secret(), session.keys.oscore_master_salt(), session.peer_kid, session.own_kid
         )
-        session.protection = Context(keys, session.peer_kid, session.own_kid, LIMITS)
+        session.protection = Context(keys, session.peer_kid, session.own_kid, LIMITS._replace(until=session.until))
     return session.protection  # type: ignore[return-value]
 
 
@@ -52,12 +52,12 @@ def protect_request(session: Session, inner: Message) -> tuple[Message, RequestI
         CannotSend: a new session is due, or it is longer than a sealed message.
     """
     outside = ((Option.URI_HOST, session.peer_id.encode()),)
-    return _context(session).seal_request(inner, outside, time.monotonic())
+    return _context(session).seal_request(inner, outside, monotonic())
 
 
 def protect_response(session: Session, inner: Message, request: RequestId) -> Message:
     """Return *inner* as sealed answer to *request*. Raises as `protect_request`."""
-    return _context(session).seal_response(inner, request, time.monotonic())
+    return _context(session).seal_response(inner, request, monotonic())
 
 
 def unprotect_request(session: Session, said: OscoreOption, sealed: bytes) -> tuple[Message, RequestId]:
@@ -66,7 +66,7 @@ def unprotect_request(session: Session, said: OscoreOption, sealed: bytes) -> tu
     Raises:
         AuthenticationFailed: a replay, another key, or changed bytes.
     """
-    return _context(session).open_request(said, sealed, time.monotonic())
+    return _context(session).open_request(said, sealed, monotonic())
 
 
 def unprotect_response(session: Session, outer: Message, request: RequestId) -> Message:
@@ -75,7 +75,7 @@ def unprotect_response(session: Session, outer: Message, request: RequestId) -> 
     Raises:
         AuthenticationFailed: as for `unprotect_request`; also the answer to another request.
     """
-    return _context(session).open_response(outer, request, time.monotonic())
+    return _context(session).open_response(outer, request, monotonic())
 
 
 def opened(session: Session, outer: Message) -> tuple[Message, RequestId]:
