@@ -1,7 +1,7 @@
 """A device that its gateway did not carry, and that is a guest elsewhere meanwhile: how it comes home."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,46 @@ async def test_who_comes_home_by_itself_tries_no_more(here: World) -> None:
     session = there.watch._way.session
     await asyncio.sleep(2.5)
     assert there.watch._way.session is session
+
+
+def away(seconds: int) -> Callable[[], Answer]:
+    """Return what a gateway says of its uplink."""
+    return lambda: Answer(Code.CHANGED, application.encode_away(seconds))
+
+
+async def goes_out_and_home(there: Neighbours) -> None:
+    """Leave a home that lets everybody in, and says that it carries nobody; come back by itself."""
+    there.first._uplink_hint = away(60)  # type: ignore[method-assign]
+    await until(lambda: is_behind(there.watch, "gw-2"))
+    there.first._uplink_hint = away(0)  # type: ignore[method-assign]
+    await until(lambda: is_behind(there.watch, "gw-1"))
+    await until(lambda: not there.watch._joining.locked())
+
+
+async def test_a_home_that_carries_for_a_moment_gets_its_guest_back_each_hour_only(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its guest would be in and out each five minutes for ever."""
+    monkeypatch.setattr(roam, "RETURNS", (0.5, 1000.0))
+    there = await Neighbours.move_in(here)
+    await goes_out_and_home(there)
+    there.first._uplink_hint = away(60)  # type: ignore[method-assign]
+    await until(lambda: is_behind(there.watch, "gw-2"))
+    there.first._uplink_hint = away(0)  # type: ignore[method-assign]
+    await asyncio.sleep(2)
+    assert is_behind(there.watch, "gw-2")
+
+
+@pytest.mark.parametrize("what", ["carried it for an hour", "it was led to again"])
+async def test_any_other_home_gets_its_guest_back_soon(here: World, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setattr(roam, "RETURNS", (0.5, 1000.0))
+    there = await Neighbours.move_in(here)
+    await goes_out_and_home(there)
+    if what == "carried it for an hour":
+        there.watch._roaming._came_home_at = here.now() - 1000.0
+    else:
+        await there.watch.go(Where((here.pan(there.first), here.pan(there.second))))
+    await goes_out_and_home(there)
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["led back", "led once"])

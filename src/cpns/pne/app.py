@@ -99,6 +99,7 @@ class Pne:
             *(config.pne_id, self._finder, self._join, self._joining, self._adopt),
             joined=lambda: self.joined,
             present=lambda: self._way.link,
+            clock=clock,
             led=config.join is not None,
         )
         self._invited = Invited(

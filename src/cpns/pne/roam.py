@@ -15,6 +15,7 @@ from cpns.ids import EntityId, PnId
 from cpns.pne.config import Where
 from cpns.pne.find import Finder
 from cpns.pne.join import Join, Wanted
+from cpns.ports import Clock
 from cpns.protocol.pne_auth.pne import Joined, NotLetIn
 from cpns.service.background import Background
 from cpns.session.table import Session
@@ -29,7 +30,10 @@ PAUSE: Final = (0.3, 0.9)
 """Seconds before it tries again to follow its PN; drawn between the two, which spreads load."""
 
 RETURNS: Final = (300.0, 3600.0)
-"""Seconds after which a guest tries to come home, and tries again; up to a tenth more, which spreads load."""
+"""Seconds after which a guest tries to come home, and tries again; up to a tenth more, which spreads load.
+
+A home that it has to leave again sooner than the latter is tried after the latter: it may be one that takes everybody
+and carries nobody."""
 
 Adopt = Callable[[Link, Joined, Session], Awaitable[None]]
 
@@ -44,6 +48,7 @@ class Roaming:
         adopt: takes up the new sessions in place of the older ones.
         joined: tells what stands now.
         present: tells the way to our PN GW.
+        clock: tells how long our home has carried us.
         led: whether somebody named the PN that it is to come into; that is its home.
     """
 
@@ -56,6 +61,7 @@ class Roaming:
         adopt: Adopt,
         joined: Callable[[], Joined | None],
         present: Callable[[], Link | None],
+        clock: Clock,
         *,
         led: bool,
     ) -> None:
@@ -66,8 +72,11 @@ class Roaming:
         self._joining = joining
         self._adopt = adopt
         self._joined = joined
+        self._clock = clock
         self._led = led
         self._home: Home | None = None
+        self._is_guest = False
+        self._came_home_at: float | None = None
         self._returning: asyncio.Task[object] | None = None
         self._work = Background()
 
@@ -121,12 +130,14 @@ class Roaming:
     async def settle(self, link: Link, joined: Joined, server: Session) -> None:
         """Take up sessions in a PN that is to be our home, in place of older ones."""
         await self._adopt(link, joined, server)
-        self._led, self._home = True, (joined.pn_id, joined.gateway_id)
+        self._led, self._home, self._came_home_at = True, (joined.pn_id, joined.gateway_id), None
         self._stay()
 
     def arrived(self, joined: Joined) -> None:
         """Sessions stand, wherever that is."""
         if self._home is None or joined.pn_id == self._home[0]:
+            if self._is_guest:
+                self._came_home_at = self._clock.monotonic()
             self._home = joined.pn_id, joined.gateway_id
             self._stay()
         else:
@@ -153,18 +164,21 @@ class Roaming:
         here = self._finder.where
         if self._home is None or not self._finder.has_choice or here.gateway_id not in (None, self._home[1]):
             return
+        self._is_guest = True
         if self._returning is None or self._returning.done():
-            self._returning = self._work.start(self._come_home())
+            home_at = self._came_home_at
+            left_soon = home_at is not None and self._clock.monotonic() - home_at < RETURNS[1]
+            self._returning = self._work.start(self._come_home(RETURNS[left_soon]))
 
     def _stay(self) -> None:
+        self._is_guest = False
         if self._returning is not None and self._returning is not asyncio.current_task():
             self._returning.cancel()
 
-    async def _come_home(self) -> None:
-        pause, again = RETURNS
+    async def _come_home(self, pause: float) -> None:
         while True:
             await asyncio.sleep(pause * jitter.uniform(1.0, 1.1))  # noqa: S311  # spreads load, hides nothing
-            pause = again
+            pause = RETURNS[1]
             try:
                 async with self._joining:
                     joined, home, link = self._joined(), self._home, self._present()
