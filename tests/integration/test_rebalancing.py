@@ -1,7 +1,6 @@
 """Several processes of one server: which one a gateway goes to, and how it comes back to that."""
 
 import asyncio
-import dataclasses
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,12 +8,16 @@ from typing import Any
 
 import pytest
 
+from cpns.errors import NoAnswer
 from cpns.gateway import uplink
 from cpns.gateway.app import Gateway
+from cpns.gateway.claim import EukeyClaim
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.servers import Servers
-from cpns.ids import EntityId
+from cpns.gateway.uplink import Standing
+from cpns.ids import EntityId, PnId
 from cpns.server import gateways
+from cpns.transport.endpoint import Inbound
 from cpns.transport.errors import Answer, Code
 from cpns.wire import application
 from cpns.wire.pn_messages import PnChangeNotify
@@ -139,29 +142,115 @@ async def test_it_does_not_go_while_a_setup_runs(here: World) -> None:
     await until(lambda: doors.door() == doors.first.port, 30)
 
 
-async def test_where_it_can_not_prove_itself_it_stays_and_is_there(here: World) -> None:
-    """Something takes the connection and says nothing: the older session serves on, and no other is made."""
+async def tell(here: World, pn_id: PnId) -> bool:
+    """Tell the gateway of a change at which there is nothing to do; return whether it took it."""
+    return await here.server.gateways.tell(EntityId("hub"), PnChangeNotify(pn_id, (), 0, Change.SETTLED))
+
+
+async def test_where_nobody_says_a_word_it_stays_and_is_there(here: World) -> None:
+    """Something takes the connection and says nothing: the older uplink serves on, newcomers too, and takes notices."""
     doors = await Doors.behind_the_second(here)
     pne = await here.joined_pne("watch", doors.gateway)
-    before, taken = doors.gateway.uplink.standing, 0
+    assert pne.joined is not None
+    before, ends = doors.gateway.uplink.standing, asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal taken
-        taken += 1
-        await reader.read()
+        await ends.wait()
         writer.close()
 
-    doors.gateway.uplink._config = dataclasses.replace(doors.gateway.config, answer_timeout=0.3)
     server = await asyncio.start_server(silent, "127.0.0.1", doors.first.port)
     try:
-        await until(lambda: taken >= 4, 30)  # it looks, then it tries
+        await until(lambda: doors.gateway.uplink._proving is not None)  # and so it is for twice the answer_timeout
+        assert await tell(here, pne.joined.pn_id)
+        newcomer = await here.joined_pne("newcomer", doors.gateway)
+        await newcomer.send(newcomer.next_reading({"who": "newcomer"}))
+        assert doors.gateway.uplink._proving is not None
     finally:
+        ends.set()
         server.close()
+    await until(lambda: not doors.gateway.uplink._connecting.locked())
     assert doors.gateway.uplink.standing is before
-    await asyncio.wait_for(pne.send(pne.next_reading({"still": "there"})), 20)
-    await until(lambda: not doors.gateway.uplink._connecting.locked(), 20)
+    assert await tell(here, pne.joined.pn_id)
+
+
+async def test_one_that_a_setup_needs_is_not_left(here: World) -> None:
+    """The SETUP began after the gateway had set out to go."""
+    doors = await Doors.behind_the_second(here)
+    link_to, tried = doors.gateway.uplink._link_to, 0
+
+    async def begins(server: Any) -> Any:
+        nonlocal tried
+        link, tried = await link_to(server), tried + 1
+        doors.gateway.uplink._is_idle = lambda: tried > 1
+        return link
+
+    doors.gateway.uplink._link_to = begins  # type: ignore[method-assign]
+    before = doors.gateway.uplink.standing
+    await doors.first.reopen()
+    await until(lambda: tried == 1)
+    await until(lambda: not doors.gateway.uplink._connecting.locked())
+    assert doors.gateway.uplink.standing is before
+    doors.gateway.uplink._is_idle = lambda: True
+    await until(lambda: doors.door() == doors.first.port)
+
+
+async def goes_and_fails(here: World, monkeypatch: pytest.MonkeyPatch, doors: Doors) -> list[Standing]:
+    """Let the way back fail after the server's challenge, once; return for which uplinks the inventory is fetched."""
+    learnt: list[Standing] = []
+    learn, challenged = doors.gateway.networks.learn, EukeyClaim.challenged
+
+    async def noted(standing: Standing) -> list[EntityId]:
+        learnt.append(standing)
+        return await learn(standing)
+
+    def broken(self: EukeyClaim, inbound: Inbound) -> Answer:
+        monkeypatch.setattr(EukeyClaim, "challenged", challenged)
+        raise NoAnswer("broken")
+
+    monkeypatch.setattr(EukeyClaim, "challenged", broken)
+    monkeypatch.setattr(doors.gateway.networks, "learn", noted)
+    await doors.first.reopen()
+    return learnt
+
+
+async def test_after_a_way_back_that_failed_it_asks_what_it_missed(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may have taken it for gone."""
+    monkeypatch.setattr(gateways, "GO_SECONDS", 100.0)
+    monkeypatch.setattr(gateways, "STAY_SECONDS", 100.0)
+    doors = await Doors.behind_the_second(here)
+    pne = await here.joined_pne("watch", doors.gateway)
     assert pne.joined is not None
-    assert await here.server.gateways.tell(EntityId("hub"), PnChangeNotify(pne.joined.pn_id, (), 0, Change.SETTLED))
+    before = doors.gateway.uplink.standing
+    learnt = await goes_and_fails(here, monkeypatch, doors)
+    await until(lambda: learnt)
+    assert learnt == [before]
+    await until(lambda: not doors.gateway.uplink._connecting.locked())
+    assert doors.gateway.uplink.standing is before
+    assert await tell(here, pne.joined.pn_id)
+    await here.joined_pne("newcomer", doors.gateway)
+
+
+async def test_where_it_can_not_ask_what_it_missed_it_connects_anew(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doors = await Doors.behind_the_second(here)
+    before = doors.gateway.uplink.standing
+    learn, failed = doors.gateway.networks.learn, 0
+
+    async def fails(standing: Standing) -> list[EntityId]:
+        nonlocal failed
+        failed += standing is before
+        if standing is before:
+            raise NoAnswer("no_answer")
+        return await learn(standing)
+
+    await goes_and_fails(here, monkeypatch, doors)
+    monkeypatch.setattr(doors.gateway.networks, "learn", fails)
+    await until(lambda: failed and doors.gateway.uplink.standing not in (None, before))
+    assert before is not None
+    assert before.link.closed
 
 
 async def test_an_uplink_that_is_lost_on_the_way_back_is_made_anew(here: World) -> None:

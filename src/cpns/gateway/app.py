@@ -226,7 +226,7 @@ class Gateway:
 
     async def _from_server(self, inbound: Inbound) -> Answer | None:
         if inbound.path == application.PING_PATH and inbound.source is not None:
-            return Answer(Code.CHANGED)
+            return self.uplink.pinged(inbound)
         if inbound.path != registry.CPNS_PATH:
             raise Refused(Result.NOT_ALLOWED, "no_such_resource")
         if inbound.source is None:

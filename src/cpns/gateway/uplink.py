@@ -21,7 +21,7 @@ from cpns.session.table import Session, Sessions
 from cpns.shares.noted import by
 from cpns.transport.address import at
 from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link
-from cpns.transport.errors import STORE_FAILS_REASON, UNIFORM_REFUSAL, Answer
+from cpns.transport.errors import STORE_FAILS_REASON, UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.transport.uplink import is_reachable
 from cpns.wire import application
@@ -119,6 +119,8 @@ class Uplink:
         self._servers = Servers(config)
         self._connecting = asyncio.Lock()
         self._proving: Link | None = None
+        self._left: Link | None = None
+        """Of the uplink that we let go of, as a server may have taken our proof elsewhere."""
         self._renews = asyncio.Event()
         self._standing: Standing | None = None
         self._stands = asyncio.Event()
@@ -221,6 +223,8 @@ class Uplink:
         self._proving = link
         try:
             established, key = await self._claim.prove(link, kid)
+            if not self._let_go():
+                raise NoAnswer("setup_runs")
         except CpnsError:
             link.close()
             raise
@@ -274,29 +278,59 @@ class Uplink:
         return 0.0 if answer.ok else answer.max_age or RETURN_SECONDS  # an older server knows no such resource
 
     async def _go_to(self, server: Address, older: Standing) -> None:
-        """Set up at *server* before we let go of *older*, whose link carries what the PNEs say until then."""
+        """Set up at *server* before we let go of *older*, which serves on until the server has said something."""
         async with self._connecting:
             if self._standing is not older or not self._is_idle():
                 return
             try:
                 link = await self._link_to(server)
-                self._stands.clear()  # a SETUP waits for the new one
-                self._sessions.remove(older.session)  # else the server would take us for two
                 self._stand(server, await self._prove(link))
             except (OSError, CpnsError) as error:
                 _log.info("can't go back to %s: %s", at(*server), error, extra=by(self._config.server_id))
-                if self._standing is older:
-                    self._sessions.add(older.session)
-                    self._stands.set()
+                if self._left is not None and self._standing is older:
+                    await self._stay_with(older)
                 return
+            finally:
+                self._left = None
         await asyncio.sleep(LET_GO_SECONDS)
         older.link.close()
 
-    def challenged(self, inbound: Inbound) -> Answer:
-        """See `Claim.challenged`."""
+    def _let_go(self) -> bool:
+        """Let go of the uplink that stands, if any; return False, and keep it, where a SETUP runs there.
+
+        From now on a SETUP waits for the new uplink, and nobody is told that we are at the older one: its server would
+        take us for two.
+        """
+        if self._standing is not None:
+            if self._left is None and not self._is_idle():
+                return False
+            self._left = self._standing.link
+            self._stands.clear()
+        return True
+
+    async def _stay_with(self, older: Standing) -> None:
+        """Serve on with the uplink that we had let go of; what was meant for us may have gone where we are not."""
+        self._sessions.add(older.session)
+        self._left = None
+        self._stands.set()
+        try:
+            await self._prepare(older)
+        except CpnsError as error:
+            _log.info("connecting anew: %s", error, extra=by(self._config.server_id))
+            self._lost.set()
+
+    def challenged(self, inbound: Inbound) -> Answer | None:
+        """See `Claim.challenged`; a server that challenges us is there."""
         if inbound.link != self._proving:
             return UNIFORM_REFUSAL
+        if not self._let_go():
+            inbound.link.close()
+            return None
         return self._claim.challenged(inbound)
+
+    def pinged(self, inbound: Inbound) -> Answer | None:
+        """Answer whether we are there."""
+        return None if inbound.link == self._left else Answer(Code.CHANGED)
 
     def renew(self) -> None:
         """Connect and authenticate anew at once; what comes meanwhile is held."""
