@@ -18,7 +18,7 @@ from cpns.coap.duplicates import ENTRY_BYTES
 from cpns.domain.inventory import Kind
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
-from cpns.transport import budget, pan
+from cpns.transport import budget, door, pan
 from cpns.transport.endpoint import Endpoint
 from cpns.transport.errors import Answer, Code
 from cpns.wire import application, codec
@@ -45,6 +45,8 @@ async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     )
     for name in ("FRAMES", "BYTES", "STRANGER_FRAMES", "STRANGER_BYTES"):
         monkeypatch.setattr(budget, name, (1e12, 1e12))
+    for name in ("CONNECTIONS", "KNOWN_CONNECTIONS"):
+        monkeypatch.setattr(door, name, (1e12, 1e12))
     async with world(tmp_path) as one:
         one.passed = deque(maxlen=100)  # type: ignore[assignment]  # memory is measured here
         yield one

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cpns.transport import budget
-from tests.support.world import World, world
+from tests.support.world import World, until, world
 
 CSM = b"\x00\xe1"
 PING, PONG = b"\x00\xe2", b"\x00\xe3"
@@ -103,3 +103,40 @@ async def test_who_keeps_within_its_share_stays(here: World) -> None:
         while got.count(PONG) < 100:
             got += await reader.read(1000)
     writer.close()
+
+
+async def test_connections_of_one_host_that_wait_wake_no_more_often_than_one(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They line up: so many that each look once in a few milliseconds would leave no time for anybody else."""
+    looks = 0
+    looked = budget.Budget.wait_for_frames
+
+    def counted(self: budget.Budget, host: str, count: int) -> float:
+        nonlocal looks
+        looks += 1
+        return looked(self, host, count)
+
+    monkeypatch.setattr(budget.Budget, "wait_for_frames", counted)
+    monkeypatch.setattr(budget, "PATIENCE", 60.0)
+    server = await here.start_server()
+    opened = [await asyncio.open_connection(*here.address) for _ in range(100)]
+    for _, writer in opened:
+        writer.write(CSM + PING * 4096)
+
+    pongs = 0
+
+    async def count(reader: asyncio.StreamReader) -> None:
+        nonlocal pongs
+        while data := await reader.read(65536):
+            pongs += data.count(PONG)
+
+    counting = [asyncio.create_task(count(reader)) for reader, _ in opened]
+    await until(lambda: pongs > 1500)
+    assert looks <= 2 * len(opened) + 4 * pongs / budget.BLOCK
+    assert len(server._endpoint._uplinks.connections) == len(opened)
+    for _, writer in opened:
+        writer.close()
+    await asyncio.gather(*counting, return_exceptions=True)
+    await until(lambda: not server._endpoint._uplinks.connections)
+    assert not server._endpoint._uplinks.budgets[False]._waiting, "who is gone waits no more"

@@ -4,8 +4,11 @@ The honest parties come from 127.0.0.1, the others from 127.9.x.y.
 """
 
 import asyncio
+import errno
+import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,3 +136,38 @@ async def test_4096_silent_connections_keep_nobody_out(tmp_path: Path) -> None:
             for number in range(3):
                 await new_gateway(w, f"gw-{number}")
             assert quiet.uplink.standing is standing
+
+
+async def test_a_host_begins_so_many_connections_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes above that costs an accept and a close; a host that proved itself before has more."""
+    monkeypatch.setattr(door, "CONNECTIONS", (0.001, 20.0))
+    monkeypatch.setattr(door, "KNOWN_CONNECTIONS", (0.001, 40.0))
+    async with world(tmp_path) as w:
+        await w.start_server()
+        many = await connections_from(w, "127.9.0.1", 200)
+        await until(lambda: sum(one.closed for one in many) >= 180)
+        assert len(w.server._endpoint._uplinks.connections) == 20
+        await new_gateway(w, "gw-1")
+        known = await connections_from(w, "127.0.0.1", 60)
+        await until(lambda: sum(one.closed for one in known) >= 20)
+        assert sum(one.closed for one in known) == 20
+        await closed(*many, *known)
+
+
+async def test_who_listens_goes_on_when_there_are_files_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = 0
+
+    def none_left(self: socket.socket) -> Any:
+        nonlocal tried
+        tried += 1
+        raise OSError(errno.EMFILE, "too many open files")
+
+    async with world(tmp_path) as w:
+        await w.start_server()
+        with monkeypatch.context() as patched:
+            patched.setattr(socket.socket, "accept", none_left)
+            waiting = await connections_from(w, "127.9.0.1", 5)
+            await until(lambda: tried > 1)
+            assert tried < 50, "it looks again from time to time, not at each turn of the loop"
+        await until(lambda: len(w.server._endpoint._uplinks.connections) == 5)
+        await closed(*waiting)

@@ -132,7 +132,6 @@ HELD: Final = (
             "gateway.app.Gateway.bound",
             "gateway.app.Gateway.pans",
             "gateway.servers.Servers._failed",
-            "transport.door.Door._accepting",
             "transport.discovery.Answering._ears",
             "transport.door.Door._listeners",
             "transport.mdns.Announcement._pans",

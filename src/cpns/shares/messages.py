@@ -77,6 +77,13 @@ MESSAGES: Final = (
     Bound("frames a second of connections that proved themselves", "transport.budget.FRAMES", "that, for each host"),
     Bound("bytes a second of connections that proved themselves", "transport.budget.BYTES", "that, for each host"),
     Bound(
+        "connections over their budget that wait to be read again",
+        "transport.door.MAX_CONNECTIONS",
+        "transport.door.MAX_CONNECTIONS",
+        ("transport.budget.Budget._waiting",),
+        ("hostile/test_hostile_budgets.py::test_connections_of_one_host_that_wait_wake_no_more_often_than_one",),
+    ),
+    Bound(
         "bytes of a frame that came in part",
         "the Max-Message-Size that its end says",
         "that, for each connection",

@@ -24,6 +24,20 @@ REQUESTS: Final = (
         ("hostile/test_hostile_connections.py::test_4096_silent_connections_keep_nobody_out",),
     ),
     Bound(
+        "connections a second that are begun",
+        "transport.door.CONNECTIONS",
+        "that, for each host",
+        (),
+        ("hostile/test_hostile_connections.py::test_a_host_begins_so_many_connections_and_no_more",),
+    ),
+    Bound(
+        "connections a second that are begun from a host that proved itself before",
+        "transport.door.KNOWN_CONNECTIONS",
+        "that, for each host",
+        (),
+        ("hostile/test_hostile_connections.py::test_a_host_begins_so_many_connections_and_no_more",),
+    ),
+    Bound(
         "TLS handshakes under way",
         "transport.door.MAX_HANDSHAKES",
         "transport.door.MAX_HANDSHAKES",

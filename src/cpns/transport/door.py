@@ -1,10 +1,12 @@
 """The door of a server: it accepts TCP connections, gives each a place, and begins TLS where there is TLS.
 
-It accepts by itself: a listener of asyncio says nothing of a connection that ends before its TLS handshake does.
+It accepts by itself: a listener of asyncio says nothing of a connection that ends before its TLS handshake does, and
+makes one before it could be refused.
 """
 
 import asyncio
 import contextlib
+import errno
 import resource
 import socket
 import ssl
@@ -14,18 +16,25 @@ from dataclasses import dataclass
 from typing import Final
 
 from cpns.shares.party import UPLINK_PREFIX, host_of
+from cpns.shares.rate import RateLimit
 from cpns.shares.room import NoPlace, Room, Slot
 
 MAX_CONNECTIONS: Final = (4096, 512)
 """Connections in all, and how many of these only hosts may have that proved themselves before."""
+CONNECTIONS: Final = (100.0, 1000.0)
+"""Connections a second, and at once, that one host may begin."""
+KNOWN_CONNECTIONS: Final = (1000.0, 4096.0)
+"""Likewise, of a host that proved itself before."""
 MAX_HANDSHAKES: Final = (256, 32)
 """TLS handshakes under way, likewise: each takes some 300 kB until it ends."""
 HANDSHAKE_SECONDS: Final = 5.0
 OTHER_FILES: Final = 512
 """Files and sockets that the process may need besides connections."""
 BACKLOG: Final = 1024
+AT_ONCE: Final = 16
+"""Connections that are accepted before the loop looks at other sockets."""
 ACCEPT_PAUSE: Final = 0.1
-"""Seconds until the next look where a connection can't be accepted: it is gone, or there are too many files."""
+"""Seconds until the next look where there are too many files."""
 
 IsKnown = Callable[[str], bool]
 """Tells whether somebody proved itself from a host before."""
@@ -72,8 +81,9 @@ class Door:
         total = min(total, max(2 * kept, _files(total + OTHER_FILES) - OTHER_FILES))
         self._connections = Room(total, kept, time.monotonic, longest_wait=0)
         self._handshakes = Room(*MAX_HANDSHAKES, time.monotonic, longest_wait=0)
+        self._pace = RateLimit(*CONNECTIONS, time.monotonic)
+        self._known_pace = RateLimit(*KNOWN_CONNECTIONS, time.monotonic)
         self._listeners: list[socket.socket] = []
-        self._accepting: list[asyncio.Task[None]] = []
         self._connecting: dict[asyncio.Task[None], socket.socket] = {}
 
     async def open(self, host: str, port: int, *, reuse_port: bool) -> tuple[str, int]:
@@ -93,31 +103,40 @@ class Door:
         except OSError:
             await self.close()
             raise
-        self._accepting = [self._loop.create_task(self._accept(listener)) for listener in self._listeners]
+        for listener in self._listeners:
+            self._loop.add_reader(listener, self._accept, listener)
         bound = self._listeners[0].getsockname()
         return str(bound[0]), int(bound[1])
 
     async def close(self) -> None:
         """Accept no more, and end what is not connected yet."""
+        for listener in self._listeners:
+            self._loop.remove_reader(listener)
+            listener.close()
         connecting = dict(self._connecting)
-        tasks = [*self._accepting, *connecting]
-        for task in tasks:
+        for task in connecting:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for one in (*connecting.values(), *self._listeners):
+        await asyncio.gather(*connecting, return_exceptions=True)
+        for one in connecting.values():
             one.close()
 
-    async def _accept(self, listener: socket.socket) -> None:
-        while True:
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(AT_ONCE):
             try:
-                accepted, address = await self._loop.sock_accept(listener)
-            except OSError:
-                await asyncio.sleep(ACCEPT_PAUSE)
-                continue
+                accepted, address = listener.accept()
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self._loop.remove_reader(listener)
+                    self._loop.call_later(ACCEPT_PAUSE, self._listen_on, listener)
+                return  # or there is none, or it is gone
             try:
                 self._let_in(accepted, host_of(address[0], UPLINK_PREFIX))
             except NoPlace:
                 accepted.close()
+
+    def _listen_on(self, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:
+            self._loop.add_reader(listener, self._accept, listener)
 
     def _let_in(self, accepted: socket.socket, host: str) -> None:
         def give_way() -> None:
@@ -125,7 +144,11 @@ class Door:
             with contextlib.suppress(OSError):
                 accepted.shutdown(socket.SHUT_RDWR)  # where TLS has not begun, or is under way
 
-        slot = self._connections.enter(host, give_way, known=self._is_known(host))
+        known = self._is_known(host)
+        if not (self._known_pace if known else self._pace).allows(host):
+            raise NoPlace("too_many_connections")
+        accepted.setblocking(False)
+        slot = self._connections.enter(host, give_way, known=known)
         place = Place(self._connections, slot)
         peer = self._peer(place)
         task = self._loop.create_task(self._connect(accepted, host, peer, place))

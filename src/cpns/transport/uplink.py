@@ -12,7 +12,7 @@ from cpns.coap.events import Ended, Exchange, Released, RequestArrived, Response
 from cpns.coap.message import Message
 from cpns.shares.party import UPLINK_PREFIX, host_of
 from cpns.transport import budget
-from cpns.transport.budget import BLOCK, Budget
+from cpns.transport.budget import BLOCK, FIRST_BLOCK, Budget
 from cpns.transport.coap import FORMS
 from cpns.transport.door import Door, IsKnown, Peer, Place
 from cpns.transport.waiting import Asked, Owner, Waiting
@@ -48,7 +48,9 @@ class Connection(Peer):
         self._heard_at = self._loop.time()
         self._expiry: asyncio.TimerHandle | None = None
         self._frames = self._uncounted = 0
+        self._block = FIRST_BLOCK
         self._over_since: float | None = None
+        self._waits_at: Budget | None = None
         self._resumes: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -67,9 +69,9 @@ class Connection(Peer):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell those who wait; neither timer nor place must be kept for what is closed."""
-        for timer in (self._expiry, self._resumes):
-            if timer is not None:
-                timer.cancel()
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._step_out()
         if self._place is not None:
             self._place.leave()
         self._uplinks.connections.discard(self)
@@ -96,9 +98,10 @@ class Connection(Peer):
 
     def _work(self) -> None:
         while not self.closed:
-            wait = self._wait()
+            share = self._uplinks.budgets[self.proven]
+            wait = self._wait(share)
             if wait:
-                self._pause(wait)
+                self._pause(share, wait)
                 break
             event = self._engine.next_event()
             if event is None:
@@ -113,24 +116,23 @@ class Connection(Peer):
                 self.close()
         self._flush()
 
-    def _wait(self) -> float:
+    def _wait(self, share: Budget) -> float:
         """Return 0 where the next frame is in the budget, else the seconds until it is."""
         if self._place is None or (self._frames > 0 and not self._uncounted):
             return 0.0
-        share = self._uplinks.budgets[self.proven]
         if self._uncounted:
             wait = share.wait_for_bytes(self.source[0], self._uncounted)
             if wait:
                 return wait
             self._uncounted = 0
         if self._frames <= 0:
-            wait = share.wait_for_frames(self.source[0])
+            wait = share.wait_for_frames(self.source[0], self._block)
             if wait:
                 return wait
-            self._frames = BLOCK
+            self._frames, self._block = self._block, BLOCK
         return 0.0
 
-    def _pause(self, seconds: float) -> None:
+    def _pause(self, share: Budget, seconds: float) -> None:
         """Read no more for a time, which the peer feels; one that goes on is ended."""
         now = self._loop.time()
         self._over_since = now if self._over_since is None else self._over_since
@@ -138,13 +140,20 @@ class Connection(Peer):
             self.close()
             return
         self._transport.pause_reading()
-        self._resumes = self._loop.call_later(seconds, self._resume)
+        self._waits_at = share
+        self._resumes = self._loop.call_later(share.line_up(self.source[0], seconds), self._resume)
 
     def _resume(self) -> None:
-        self._resumes = None
+        self._step_out()
         if self._transport is not None and not self.closed:
             self._transport.resume_reading()
             self._work()
+
+    def _step_out(self) -> None:
+        if self._waits_at is not None and self._resumes is not None:
+            self._resumes.cancel()
+            self._waits_at.step_out(self.source[0])
+        self._waits_at = self._resumes = None
 
     def open(self, message: Message) -> Waiting:
         """Send a request; its token is chosen here. Raises ConnectionError where that can't be."""
