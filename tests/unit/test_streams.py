@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import pty
@@ -114,6 +115,60 @@ async def test_what_is_not_to_be_lost_waits_until_somebody_reads(kind: str) -> N
         assert await lines.end() == 0
         lines.say("again")
         assert read(reader).splitlines() == ["1 lost", "again"]
+
+
+@pytest.fixture
+def others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each terminal be another user's."""
+    opened = os.open
+
+    def refused(path: str, flags: int, *mode: int) -> int:
+        if path.startswith("/dev/fd/"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", refused)
+
+
+@pytest.mark.usefixtures("others")
+@pytest.mark.parametrize("keeps", [True, False], ids=["kept", "said"])
+async def test_nobody_waits_for_another_users_terminal(keeps: bool) -> None:
+    """It can't be opened anew: writing to the one that was given would stop all, so a thread does."""
+    with stalled(_terminal) as (reader, stream):
+        lines, taken = Lines(stream, told), []
+        for number in range(2000):
+            if keeps and lines.keep(f"{number} {LINE}"):
+                taken.append(number)
+            elif not keeps:
+                before = lines.lost
+                lines.say(f"{number} {LINE}")
+                taken += [number] if lines.lost == before else []
+        assert 0 < len(taken) < 2000
+        got = ""
+        async with asyncio.timeout(40):
+            while got.count(LINE) < len(taken) or not got.endswith("\n"):
+                await asyncio.sleep(0.001)
+                got += read(reader)
+        assert [line for line in got.splitlines() if not line.endswith(" lost")] == [f"{n} {LINE}" for n in taken]
+        lines.keep("the end")
+        assert await lines.end() == 0
+        assert read(reader).splitlines()[-1] == "the end"
+        assert os.get_blocking(stream.fileno())
+
+
+@pytest.mark.usefixtures("others")
+async def test_another_users_terminal_that_is_gone_is_told() -> None:
+    ours, theirs = pty.openpty()
+    failed: list[BaseException] = []
+    with open(theirs, "w") as stream:
+        lines = Lines(stream, told, failed.append)
+        while lines.keep(LINE):
+            pass
+        os.close(ours)
+        async with asyncio.timeout(40):
+            while not failed:
+                await asyncio.sleep(0.001)
+        assert 0 < await lines.end() <= KEPT
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9000), st.booleans()), max_size=60))

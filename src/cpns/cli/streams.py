@@ -10,6 +10,7 @@ import os
 import select
 import stat
 import sys
+import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -173,23 +174,39 @@ def _line(line: str) -> bytes:
 
 class _Port:
     """The file below a stream. Where it can, it has its own descriptor of a pipe or a terminal, which waits for nobody:
-    the one that we were given may be another process's, too."""
+    the one that we were given may be another process's, too. A terminal that we may not open has a thread, which waits.
+    """
 
     def __init__(self, given: int) -> None:
         self._given = self.descriptor = given
         self._own: weakref.finalize[..., object] | None = None
+        self._copies: threading.Thread | None = None
         if stat.S_ISFIFO(os.fstat(given).st_mode) or os.isatty(given):
-            with contextlib.suppress(OSError):  # another user's, or nobody reads it
+            try:
                 self.descriptor = os.open(f"/dev/fd/{given}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-                self._own = weakref.finalize(self, os.close, self.descriptor)
+            except OSError:  # another user's, or nobody reads it; a pipe that has room takes what we write at once
+                if os.isatty(given):
+                    self.descriptor = self._copied_to(given)
+        if self.descriptor != given:
+            self._own = weakref.finalize(self, os.close, self.descriptor)
         self._poll = select.poll()
         self._poll.register(self.descriptor, select.POLLOUT)
+
+    def _copied_to(self, given: int) -> int:
+        """Return a pipe from which a thread copies."""
+        source, descriptor = os.pipe()
+        os.set_blocking(descriptor, False)
+        self._copies = threading.Thread(target=_copy, args=(source, given), daemon=True)
+        self._copies.start()
+        return descriptor
 
     def close(self) -> None:
         """Let go of our own descriptor; what comes after that goes to the one that we were given."""
         if self._own is not None and self._own.alive:
             self._poll.unregister(self.descriptor)
             self._own()
+            if self._copies is not None:
+                self._copies.join(LAST_SECONDS)
             self.descriptor = self._given
             self._poll.register(self.descriptor, select.POLLOUT)
 
@@ -198,6 +215,13 @@ class _Port:
 
     def write(self, data: bytes) -> int:
         return os.write(self.descriptor, data)
+
+
+def _copy(source: int, to: int) -> None:
+    with open(source, "rb", buffering=0) as pipe, contextlib.suppress(OSError):  # who writes hears of it as we close
+        while data := pipe.read(AT_ONCE):
+            while data:
+                data = data[os.write(to, data) :]
 
 
 def _port_of(stream: IO[str]) -> _Port | None:
