@@ -4,7 +4,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from cpns.domain.process import FORGOTTEN_SECONDS, GONE_SECONDS, Process
 from cpns.service.system import StoreClock
+from cpns.store import process_queries
+from cpns.store.server_store import ServerStore
+from tests.support.stores import Location
 
 
 @dataclass
@@ -46,3 +50,25 @@ def test_a_small_difference_is_left_alone() -> None:
     clock.compare(1000.0, 999.5, 1000.0)
     assert clock.ahead == pytest.approx(0.5)
     assert clock.now() == 1000.0
+
+
+async def test_who_died_before_the_clock_of_the_store_went_back_is_not_there_till_then(
+    place: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 10_000.0
+    monkeypatch.setattr(process_queries, "time_of", lambda connection: now)
+    store = ServerStore.open(place)
+    died, lives = (Process(name * 16, "one", 1, "here:1", None, now) for name in "dl")
+    await store.is_there(died)
+    await store.is_there(lives)
+
+    now -= 3600.0
+    _, there = await store.is_there(lives)
+    assert {one.seen_at for one in there} == {now}
+    now += GONE_SECONDS
+    _, there = await store.is_there(lives)
+    assert {one.process_id: one.is_there(now) for one in there} == {died.process_id: False, lives.process_id: True}
+    now += FORGOTTEN_SECONDS
+    _, there = await store.is_there(lives)
+    assert [one.process_id for one in there] == [lives.process_id]
+    await store.close()
