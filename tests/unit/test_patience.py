@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cpns.ids import EntityId
+from cpns.service import patience
 from cpns.service.patience import MAX_UNDER_WAY, Patience
+from tests.support.world import until
 
 ANN, BEN = EntityId("ann"), EntityId("ben")
 SECONDS = 0.5
@@ -72,3 +74,32 @@ async def test_who_was_silent_is_waited_for_when_it_is_there_again(peers: Peers,
     assert not asking.done()
     peers.speaks.set()
     assert await asking == {ANN: "here", BEN: "here too"}
+
+
+async def test_a_sign_of_life_without_an_answer_is_believed_once(peers: Peers) -> None:
+    """Else who answers just late, and says between that it is there, would hold up each message for all."""
+    waits = 0
+    for _ in range(5):
+        asking = asyncio.create_task(peers.ask())
+        await asyncio.sleep(SECONDS / 50)
+        waits += not asking.done()
+        assert await asking == {ANN: "here"}
+        peers.signs[BEN] += 1
+    assert waits == 2
+    peers.speaks.set()
+    await peers.ask()
+    await until(lambda: BEN not in peers.patience._silent)
+    peers.speaks.clear()
+    asking = asyncio.create_task(peers.ask())
+    await asyncio.sleep(SECONDS / 50)
+    assert not asking.done()
+    peers.speaks.set()
+    assert await asking == {ANN: "here", BEN: "here too"}
+
+
+async def test_silent_peers_that_are_known_are_bounded(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "MAX_SILENT", 3)
+    monkeypatch.setattr(peers.patience, "_seconds", 0.01)
+    for number in range(5):
+        await peers.patience.ask({EntityId(f"ben-{number}"): peers._ben})
+    assert [*peers.patience._silent] == ["ben-2", "ben-3", "ben-4"]

@@ -12,12 +12,16 @@ T = TypeVar("T")
 
 MAX_UNDER_WAY: Final = 8
 """Questions to one silent peer that wait for its answer; beyond these it is not asked."""
+MAX_SILENT: Final = 4096
+"""Silent peers that are known; beyond these the one that is known longest is waited for once more."""
+_NONE_COUNTS: Final = object()
 
 
 class Patience(Generic[T]):
     """Who of the peers of one party answers in time.
 
-    A peer that once did not is asked on, and not waited for, until it does, or is heard in another way.
+    A peer that once did not is asked on, and not waited for, until it does, or is heard in another way. That sign is
+    believed once: who does not answer after it either is not waited for until it answers.
 
     Args:
         seconds: that a peer has to answer.
@@ -28,7 +32,7 @@ class Patience(Generic[T]):
         self._seconds = seconds
         self._sign_of = sign_of
         self._silent: dict[EntityId, object] = {}
-        """Who did not answer in time, and its last sign of life by then."""
+        """Who did not answer in time, and its last sign of life by then, or `_NONE_COUNTS`."""
         self._under_way: Counter[EntityId] = Counter()
         self._work = Background()
 
@@ -56,12 +60,14 @@ class Patience(Generic[T]):
         return {peer: task.result() for peer, task in asked.items() if task.done() and not task.cancelled()}
 
     def _is_there(self, peer: EntityId) -> bool:
-        return peer not in self._silent or self._silent[peer] != self._sign_of(peer)
+        return peer not in self._silent or self._silent[peer] not in (_NONE_COUNTS, self._sign_of(peer))
 
     def _is_silent(self, peer: EntityId) -> None:
-        """Note it, and forget those that were heard since, or are gone."""
-        self._silent = {one: sign for one, sign in self._silent.items() if sign == self._sign_of(one)}
-        self._silent[peer] = self._sign_of(peer)
+        sign = self._sign_of(peer)
+        heard_since = self._silent.get(peer, sign) != sign
+        self._silent[peer] = _NONE_COUNTS if heard_since else sign
+        if len(self._silent) > MAX_SILENT:
+            del self._silent[next(iter(self._silent))]
 
     async def _asked(self, peer: EntityId, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
         began = asyncio.get_running_loop().time()

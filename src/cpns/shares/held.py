@@ -92,8 +92,15 @@ HELD: Final = (
         "who is asked about a message to a group, and does not answer",
         "service.patience.MAX_UNDER_WAY",
         MEMBERS,
-        ("service.patience.Patience._silent", "service.patience.Patience._under_way"),
+        ("service.patience.Patience._under_way",),
         ("unit/test_patience.py::test_who_is_silent_is_waited_for_once",),
+    ),
+    Bound(
+        "who did not answer about a message to a group",
+        "service.patience.MAX_SILENT",
+        MEMBERS,
+        ("service.patience.Patience._silent",),
+        ("unit/test_patience.py::test_silent_peers_that_are_known_are_bounded",),
     ),
     Bound(
         "copies of what the server has, and who fetches one",
