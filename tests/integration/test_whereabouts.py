@@ -4,6 +4,7 @@ The PNEs here give no sign of life by themselves: what finds them is what the ga
 """
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -439,6 +440,23 @@ async def test_who_repeats_what_a_member_said_is_asked_once_a_second_and_moves_n
     assert counted(here, "gw-1", "/ping") == 1
     await alice.send(alice.next_reading({"own": True}))
     assert member(gateway).link == before
+
+
+async def test_who_repeats_what_a_member_said_keeps_nobody_from_asking_where_it_is(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets a new port while he is asked: it is asked there next."""
+    monkeypatch.setattr("cpns.gateway.whereabouts.ASK_SECONDS", 1.0)
+    gateway, nat, alice = await behind_nat(here)
+    before = member(gateway).link
+    with contextlib.closing(await Thief.between(here.pan(gateway), alice)) as thief:
+        thief.sends(alice, "a sign of life")
+        await until(lambda: counted(here, "gw-1", "/ping"))
+        nat.rebind()
+        await alice.send(alice.next_reading({"from": "its new port"}))
+        await until(lambda: member(gateway).link != before)
+        await told(here, "alice", "at the new port")
+        assert counted(here, "gw-1", "/ping") == 2
 
 
 async def test_a_name_moves_nobody_on_a_secure_pan(here: World, stolen: Stolen) -> None:

@@ -48,7 +48,8 @@ class Whereabouts:
         self._members = members
         self._clock = clock
         self._heard = heard
-        self._asking: set[EntityId] = set()
+        self._asking: dict[EntityId, tuple[Pan, Link] | None] = {}
+        """Who is asked, and where it is asked next: there it was heard last meanwhile."""
         self._unknown: set[Link] = set()
         self._work = Background()
 
@@ -108,21 +109,32 @@ class Whereabouts:
         self._heard(pne)
 
     def _ask(self, pne: EntityId, pan: Pan, link: Link) -> None:
-        """Ask whether *pne* is at *link*, unless that was asked of it, there or elsewhere, just now."""
-        if pne not in self._asking:
-            self._asking.add(pne)
+        """Ask whether *pne* is at *link*; where that is asked of it elsewhere at the moment, after that."""
+        if pne in self._asking:
+            self._asking[pne] = (pan, link)
+        else:
+            self._asking[pne] = None
             self._work.start(self._look_for(pne, pan, link))
 
     async def _look_for(self, pne: EntityId, pan: Pan, link: Link) -> None:
-        again_at = self._clock.monotonic() + PAUSE
         try:
-            hop = _hop(pan, pne)
-            there = await self._answers(link, hop, ASK_SECONDS)
-            if there and hop is not None and pan.hops.with_peer(pne) is hop:
-                self._is_at(pne, pan, link)
-            await asyncio.sleep(max(0.0, again_at - self._clock.monotonic()))
+            while True:
+                await self._look_at(pne, pan, link)
+                later, self._asking[pne] = self._asking[pne], None
+                member = self._members.get(pne)
+                if later is None or member is None or member.link == later[1]:
+                    return
+                pan, link = later
         finally:
-            self._asking.discard(pne)
+            del self._asking[pne]
+
+    async def _look_at(self, pne: EntityId, pan: Pan, link: Link) -> None:
+        again_at = self._clock.monotonic() + PAUSE
+        hop = _hop(pan, pne)
+        there = await self._answers(link, hop, ASK_SECONDS)
+        if there and hop is not None and pan.hops.with_peer(pne) is hop:
+            self._is_at(pne, pan, link)
+        await asyncio.sleep(max(0.0, again_at - self._clock.monotonic()))
 
     async def _tell(self, link: Link) -> None:
         try:
