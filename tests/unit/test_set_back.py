@@ -1,9 +1,12 @@
 """A store that goes on after an older copy was put back: from which numbers on, on both databases."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from cpns.cli import restore
 from cpns.domain import set_back as rules
 from cpns.domain.inventory import KeptPush, Kind, Outcome
 from cpns.errors import BadInput, Conflict, Result
@@ -52,12 +55,16 @@ async def test_all_numbers_go_on_beyond(store: ServerStore) -> None:
     assert (await store.ended_after(None))[0] == BASE + 1
 
 
-async def test_again_in_the_same_second_goes_on_too(store: ServerStore) -> None:
-    first = await store.set_back(OUTCOME)
-    assert await reading(store, 1) == first + 1
-    second = await store.set_back(OUTCOME)
-    assert second > first + 1
-    assert await reading(store, 2) == second + 1
+@pytest.mark.parametrize("earlier", [0.0, 0.5], ids=["the same time", "the same second"])
+async def test_a_second_is_not_the_first_of_two_lives(store: ServerStore, earlier: float) -> None:
+    """The copy was made after a set-back; the lost life gave numbers from there on, and so would this one."""
+    await store.set_back(replace(OUTCOME, at=AT - earlier))
+    given = await reading(store, 1)
+    with pytest.raises(BadInput) as caught:
+        await store.set_back(OUTCOME)
+    assert caught.value.code == "bad_time"
+    assert await reading(store, 2) == given + 1
+    assert await store.set_back(replace(OUTCOME, at=AT + 1)) == BASE + 2**20
 
 
 async def test_an_empty_store_goes_on(store: ServerStore) -> None:
@@ -92,3 +99,12 @@ def test_numbers_last_until_2088_and_stay_exact() -> None:
     assert rules.number(2**60, AT) == 2**60 + 1
     assert rules.run(2**31, AT) == 2**31 + 1
     assert 0 < rules.run(0, AT) < 2**32
+
+
+@pytest.mark.parametrize("now", [0.0, rules.RUNS_SINCE, rules.LAST_SECOND + 1, 6e9])
+def test_a_clock_that_is_far_off_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: float) -> None:
+    """Its numbers would be none that JSON holds exactly, and no PNE could register any more."""
+    monkeypatch.setattr("time.time", lambda: now)
+    with pytest.raises(BadInput, match="clock") as caught:
+        restore.set_back(tmp_path, None)
+    assert caught.value.code == "bad_time"

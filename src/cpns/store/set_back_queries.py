@@ -41,6 +41,9 @@ def set_back(connection: Connection, outcome: Outcome) -> int:
     newest = connection.execute(select(func.max(audit.c.at))).scalar_one()
     if newest is not None and at < newest:
         raise BadInput("bad_time", "The store has rows that are newer than that time: give a later --at.")
+    begun = connection.execute(select(meta.c.value).where(meta.c.key == READINGS_FROM)).scalar()
+    if begun is not None and int(begun) >= rules.number(0, at):  # the lost life may have begun there too
+        raise BadInput("bad_time", "The store was set back in that second before: give a later --at.")
     numbers = {table.name: _go_on(connection, table, at) for table in _NUMBERED}
     for pn_id, version in connection.execute(select(networks.c.pn_id, networks.c.version)).all():
         beyond = {"version": rules.number(version, at)}
