@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from cpns.transport import address, uplink
 from cpns.wire import codec
 from cpns.wire.pn_messages import EntityDiscoveryRequest, EntityDiscoveryResponse
 from cpns.wire.registry import CPNS_PATH, Mode
-from tests.support.world import World, push_of, until, world
+from tests.support.world import World, pan_config, push_of, until, world
 
 ASKED = [
     ("0.0.0.0", "127.0.0.1"),
@@ -39,17 +38,10 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
         yield one
 
 
-def quiet_port() -> int:
-    """Return a port that is free at all addresses, and that nobody is given by chance."""
-    while True:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one:
-            one.bind(("::", random.randrange(10000, 30000)))
-            return int(one.getsockname()[1])
-
-
-async def start_gateway(here: World, host: str, port: int = 0, **options: Any) -> tuple[Any, int]:
-    """Start a gateway at *host*; return it and the port of its PAN."""
-    gateway = await here.start_gateway("gw-1", pans=(PanConfig(host, port, secure=False),), **options)
+async def start_gateway(here: World, host: str, port: int | None = None, **options: Any) -> tuple[Any, int]:
+    """Start a gateway at *host*, at a port of its own, or at *port* again; return it and the port of its PAN."""
+    pan = pan_config(host) if port is None else PanConfig(host, port, secure=False)
+    gateway = await here.start_gateway("gw-1", pans=(pan,), **options)
     return gateway, address.split_address(gateway.bound[0])[1]
 
 
@@ -93,7 +85,7 @@ async def test_two_devices_at_two_addresses_and_one_that_changes(here: World) ->
 @pytest.mark.parametrize(("host", "asked"), ASKED)
 async def test_a_gateway_that_is_back_asks_from_where_it_was_asked(here: World, host: str, asked: str) -> None:
     """It remembers both ends, so the device knows who asks, and a text waits for no sign of life."""
-    gateway, port = await start_gateway(here, host, quiet_port(), kept=True)
+    gateway, port = await start_gateway(here, host, kept=True)
     alice = await here.joined_pne("alice", (asked, port), presence=600.0)
     await here.stop(gateway)
     await start_gateway(here, host, port, kept=True)

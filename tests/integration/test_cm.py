@@ -173,7 +173,7 @@ async def test_it_goes_direct_when_its_broadband_comes_and_back_when_that_goes(h
     tablet = await device(here, external, server=where, prefer=Prefer.DIRECT, look=LOOK)
     await assigned(tablet)
     await until(lambda: via(here, "tablet") == "gw-1")
-    await broadband.reopen()
+    await broadband.start()
     await settled(tablet)
     await broadband.close()
     await until(lambda: tablet.mode is Mode.PNE)
@@ -187,7 +187,6 @@ async def test_it_goes_direct_only_while_no_gateway_carries_it(here: World, pref
     """Metered, it does so only when something waits to be sent; and it comes back to the gateway by itself."""
     await here.start_server()
     external = await here.start_gateway("gw-1", kept=True)
-    port = here.pan(external)[1]
     broadband = await wifi(here)
     where = broadband.host, broadband.port
     tablet = await device(here, external, server=where, prefer=prefer, look=LOOK)
@@ -202,8 +201,7 @@ async def test_it_goes_direct_only_while_no_gateway_carries_it(here: World, pref
     await asyncio.wait_for(tablet.send({"must": "go"}), 40)
     await until(lambda: tablet.mode is Mode.BOTH)  # the reading may have been first
     assert via(here, "tablet") == own_id(tablet)
-    pans = external.config.pans
-    again = await here.start_gateway("gw-1", kept=True, pans=(type(pans[0])("127.0.0.1", port, False),))
+    again = await here.start_gateway("gw-1", kept=True, pans=external.config.pans)
     await until(lambda: tablet.mode is Mode.PNE)
     assert via(here, "tablet") == "gw-1"
     assert len(again.members) == 1
@@ -236,7 +234,7 @@ async def test_a_change_that_fails_leaves_it_where_it_is(here: World, monkeypatc
     with pytest.raises(Refused):
         await tablet.change(Mode.BOTH)
     assert (tablet.mode, tablet.gateway, via(here, "tablet")) == (Mode.PNE, None, "gw-1")
-    await broadband.reopen()
+    await broadband.start()
     await tablet.change(Mode.BOTH)
     await here.stop(external)
     with pytest.raises(Refused):

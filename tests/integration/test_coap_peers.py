@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from cpns.ids import EntityId
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Endpoint, Inbound
 from cpns.transport.errors import Answer
+from tests.support.parties import free_port
 
 SECRET, SALT = bytes(range(32)), bytes(range(16))
 UDP, TCP = "udp", "tcp"
@@ -130,19 +132,18 @@ class Turned(resource.Resource):  # type: ignore[misc]
 
 @pytest.mark.parametrize("sealed", [False, True])
 @pytest.mark.parametrize("kind", [UDP, TCP])
-async def test_aiocoap_as_server(ours: Endpoint, kind: str, sealed: bool, unused_tcp_port: int) -> None:
+async def test_aiocoap_as_server(ours: Endpoint, kind: str, sealed: bool) -> None:
+    port = free_port(socket.SOCK_STREAM if kind == TCP else socket.SOCK_DGRAM)
     site = resource.Site()
     site.add_resource(["hello"], Turned())
     site.add_resource([], Turned(Theirs(b"\x01", b"\x02")))
-    server = await aiocoap.Context.create_server_context(
-        site, bind=("127.0.0.1", unused_tcp_port), transports=[SERVERS[kind]]
-    )
+    server = await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", port), transports=[SERVERS[kind]])
     try:
         if kind == UDP:
             await ours.open_pan("127.0.0.1", 0)
-            link = await ours.link_to("127.0.0.1", unused_tcp_port)
+            link = await ours.link_to("127.0.0.1", port)
         else:
-            link = await ours.connect("127.0.0.1", unused_tcp_port)
+            link = await ours.connect("127.0.0.1", port)
         under = session(b"\x01", b"\x02") if sealed else None
         for size in (0, 1, 700, 900):
             answer = await link.exchange("hello", b"a" + bytes(size), timeout=20, session=under)

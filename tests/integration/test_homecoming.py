@@ -66,7 +66,7 @@ async def test_a_guest_comes_home_and_readings_go_on(here: World) -> None:
     assert await guests(here, "gw-2") == ["watch"]
     before = len(traffic.acknowledged)
     await until(lambda: len(traffic.acknowledged) > before + 3, 20)
-    await there.cable.reopen()
+    await there.cable.start()
     await until(lambda: is_behind(there.watch, "gw-1"), 30)
     before = len(traffic.acknowledged)
     await until(lambda: len(traffic.acknowledged) > before + 3, 20)
@@ -101,7 +101,7 @@ async def test_who_comes_home_by_itself_tries_no_more(here: World) -> None:
     there = await Neighbours.move_in(here)
     await there.cut()
     there.watch._roaming._returning.cancel()  # type: ignore[union-attr]
-    await there.cable.reopen()
+    await there.cable.start()
     await there.first.uplink.wait(20)
     there.second._uplink_hint = lambda: Answer(Code.CHANGED, application.encode_away(60))  # type: ignore[method-assign]
     await until(lambda: is_behind(there.watch, "gw-1"), 30)
@@ -167,7 +167,7 @@ async def test_a_device_that_could_not_be_led_elsewhere_still_comes_home(here: W
     await there.cut()
     with pytest.raises(Refused):
         await there.watch.go(Where((("127.0.0.1", 9),)))
-    await there.cable.reopen()
+    await there.cable.start()
     await until(lambda: is_behind(there.watch, "gw-1"), 30)
 
 
@@ -177,7 +177,7 @@ async def test_who_is_put_out_of_its_home_stays_where_it_is(here: World) -> None
     await there.cut()
     home = (await network_of(here, "gw-1")).network.pn_id
     await here.server.networks.expel(home, Actor(Role.OPERATOR), [EntityId("watch")])
-    await there.cable.reopen()
+    await there.cable.start()
     await there.first.uplink.wait(20)
     session = there.watch._way.session
     await there.watch.wake()
@@ -201,7 +201,7 @@ async def test_who_starts_while_its_home_is_away_is_told_where_it_is(
     )
     await until(lambda: is_behind(again, "gw-2"), 30)
     assert await guests(here, "gw-2") == ["watch"]
-    await there.cable.reopen()
+    await there.cable.start()
     if older:
         await there.first.uplink.wait(20)
         await asyncio.sleep(2)
@@ -214,7 +214,7 @@ async def test_a_home_that_was_given_to_the_gateway_where_it_is_a_guest(here: Wo
     there = await Neighbours.move_in(here)
     await there.cut()
     home = (await network_of(here, "gw-1")).network.pn_id
-    await there.cable.reopen()
+    await there.cable.start()
     await there.first.uplink.wait(20)
     await here.server.networks.switch(home, EntityId("gw-2"), None)
     await there.watch.wake()

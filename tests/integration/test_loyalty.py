@@ -89,7 +89,7 @@ async def test_an_uplink_that_comes_back_in_time_loses_nobody(here: World, monke
     session = pne._way.session
     await cable.close()
     await until(lambda: not pne.is_carried, 20)
-    await cable.reopen()
+    await cable.start()
     await until(lambda: pne.is_carried, 20)
     await asyncio.sleep(0.5)
     assert pne._way.session is session
@@ -105,7 +105,7 @@ async def test_a_device_that_knows_one_gateway_stays_there(here: World) -> None:
     await until(lambda: not pne.is_carried, 20)
     await asyncio.sleep(1)
     assert is_behind(pne, "gw-1")
-    await cable.reopen()
+    await cable.start()
     await until(lambda: pne.is_carried, 20)
     assert pne._way.session is session
 
@@ -122,7 +122,7 @@ async def test_a_device_that_nobody_else_takes_keeps_its_sessions(here: World) -
     await until(lambda: not pne.is_carried, 20)
     await asyncio.sleep(3)
     assert pne._way.session is session
-    await cable.reopen()
+    await cable.start()
     await until(lambda: pne.is_carried, 20)
     await asyncio.wait_for(pne.send(pne.next_reading({"still": "there"})), 20)
 

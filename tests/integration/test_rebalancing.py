@@ -118,7 +118,7 @@ async def test_a_gateway_comes_back_and_nothing_is_lost(here: World) -> None:
             await asyncio.sleep(0)
 
     looking = asyncio.create_task(look())
-    await doors.first.reopen()
+    await doors.first.start()
     await until(lambda: doors.door() == doors.first.port, 30)
     looking.cancel()
     assert not any(away)
@@ -135,7 +135,7 @@ async def test_a_gateway_comes_back_and_nothing_is_lost(here: World) -> None:
 async def test_it_does_not_go_while_a_setup_runs(here: World) -> None:
     doors = await Doors.behind_the_second(here)
     doors.gateway.uplink._is_idle = lambda: False
-    await doors.first.reopen()
+    await doors.first.start()
     await asyncio.sleep(1.5)
     assert doors.door() == doors.second.port
     doors.gateway.uplink._is_idle = lambda: True
@@ -263,7 +263,7 @@ async def test_an_uplink_that_is_lost_on_the_way_back_is_made_anew(here: World) 
         return await prove(link)
 
     doors.gateway.uplink._prove = lost_meanwhile  # type: ignore[method-assign]
-    await doors.first.reopen()
+    await doors.first.start()
     await until(lambda: doors.door() == doors.first.port, 30)
     await asyncio.sleep(0.5)
     assert doors.door() == doors.first.port
@@ -274,7 +274,7 @@ async def test_it_stays_with_an_older_server(here: World, monkeypatch: pytest.Mo
     """That one knows of no such question."""
     monkeypatch.setattr(gateways, "REBALANCE_PATH", "of another version")
     doors = await Doors.behind_the_second(here)
-    await doors.first.reopen()
+    await doors.first.start()
     await asyncio.sleep(1.5)
     assert doors.door() == doors.second.port
 

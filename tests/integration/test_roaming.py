@@ -340,7 +340,7 @@ async def test_sealed_messages_wait_for_the_uplink_in_their_order(here: World) -
     held = [item for queue in gateway.pans[0].relay._queues.values() for item in queue]
     assert all(b'"n"' not in item.sealed.payload and item.sealed.oscore for item in held)
     assert await here.store.readings(0, 10) == []
-    await tap.reopen()
+    await tap.start()
     async with asyncio.timeout(40):
         await asyncio.gather(*sending)
     assert [json.loads(row.body)["n"] for row in await here.store.readings(0, 10)] == list(range(6))

@@ -17,7 +17,6 @@ from aiocoap.numbers.codes import POST
 
 from cpns.errors import Unavailable
 from cpns.gateway.app import Gateway
-from cpns.gateway.config import PanConfig
 from cpns.gateway.members import Member
 from cpns.gateway.whereabouts import ASK_SECONDS
 from cpns.ids import EntityId
@@ -32,7 +31,7 @@ from tests.support.coap import theirs
 from tests.support.groups import all_have, group_of
 from tests.support.lossy import UdpProxy, honest
 from tests.support.raw import RawUdp
-from tests.support.world import CLOCK, World, address_of, push_of, until, world
+from tests.support.world import CLOCK, World, address_of, pan_config, push_of, until, world
 
 NEVER = 10_000.0
 """Seconds until a PNE here says by itself where it is."""
@@ -112,7 +111,7 @@ async def test_a_gateway_that_is_back_asks_its_members(here: World, secure: bool
 
 
 async def test_members_of_two_pans_are_asked_each_on_its_own(here: World) -> None:
-    pans = (PanConfig("127.0.0.1", 0, False), PanConfig("127.0.0.1", 0, True))
+    pans = (pan_config(), pan_config(secure=True))
     gateway = await here.start_gateway(kept=True, pans=pans)
     await settled(here, "alice", here.pan(gateway, 0))
     await settled(here, "bob", here.pan(gateway, 1), pan_secure=True)
@@ -123,7 +122,7 @@ async def test_members_of_two_pans_are_asked_each_on_its_own(here: World) -> Non
 
 async def test_one_that_asked_at_one_of_several_addresses_is_asked_from_that_one(here: World) -> None:
     """A PNE takes it from the address alone that it has as its gateway's."""
-    gateway = await here.start_gateway(kept=True, pans=(PanConfig("0.0.0.0", 0, False),))
+    gateway = await here.start_gateway(kept=True, pans=(pan_config("0.0.0.0"),))
     port = here.pan(gateway)[1]
     for number in (1, 2):
         await settled(here, f"pne-{number}", (f"127.0.0.{number}", port))
