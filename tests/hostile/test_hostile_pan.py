@@ -147,7 +147,7 @@ async def test_all_get_through_in_the_end(
         proxy.policy = honest
         for pne in pnes:
             await pne.send(pne.next_reading({"last": True}))
-            await until(partial(stands, pne), 30)
+            await until(partial(stands, pne))
             assert_same_keys(server, gateway, pne)
 
 

@@ -117,7 +117,6 @@ async def test_it_lives_in_two_modes(here: World, secure: bool) -> None:
 
 
 @pytest.mark.req("CM-0")
-@pytest.mark.timeout(120)
 async def test_switches_at_random_moments_lose_nothing_and_double_nothing(here: World) -> None:
     """Under constant traffic both ways, by command and as its broadband comes and goes; `make switches` does 1,000."""
     told = await switches.changing(here, 60, seed=2)
@@ -126,7 +125,6 @@ async def test_switches_at_random_moments_lose_nothing_and_double_nothing(here: 
 
 
 @pytest.mark.req("CM-0", "CM-11")
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_lossy_pan_costs_time_and_nothing_else(here: World, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """A sixth of the datagrams lost, some twice, some late: assigned all the same, and no reading lost or doubled."""

@@ -134,7 +134,7 @@ async def _gateway(parties: Parties, seen: Evidence) -> HostileGateway:
     vault = FileVault(Secret(random_bytes(32)), random_bytes)
     gateway = HostileGateway(config, claim, None, vault, CLOCK, random_bytes, seen.passed.append)
     await gateway.start()
-    await gateway.uplink.wait(5)
+    await gateway.uplink.wait(40)
     return gateway
 
 

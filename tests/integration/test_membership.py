@@ -76,7 +76,7 @@ async def test_a_gateway_of_a_server_that_was_set_up_anew_is_served(here: World)
     await here.stop(await here.joined_pne(PNE, gateway))
     await here.stop(gateway)
     again = await here.start_gateway(kept=True, wait=False)
-    await again.uplink.wait(5)
+    await again.uplink.wait(40)
     again.members.pns = [PnId("pn-of-another-life")]
     standing = again.uplink.standing
     standing.link.close()

@@ -145,7 +145,7 @@ class Storm:
         gateway = Gateway(config, claim, None, vault, CLOCK, random_bytes, self.passed.append)
         self.gateways.append(gateway)
         await gateway.start()
-        await gateway.uplink.wait(5)
+        await gateway.uplink.wait(40)
 
     async def _start_pne(self, name: str, gateway: Gateway) -> None:
         config = PneConfig(

@@ -158,7 +158,7 @@ class World:
         self.gateways.append(gateway)
         await gateway.start()
         if wait:
-            await gateway.uplink.wait(5)
+            await gateway.uplink.wait(40)
         return gateway
 
     def pan(self, gateway: Gateway, index: int = 0) -> tuple[str, int]:
@@ -272,7 +272,7 @@ class World:
         """Return why one entity was refused, each time, newest first."""
         return [row.reason for row in await self.audit(name) for _ in range(row.times)]
 
-    async def refusal(self, name: str, seconds: float = 5.0) -> Outcome:
+    async def refusal(self, name: str, seconds: float = 40.0) -> Outcome:
         """Return the newest refusal of one entity, as soon as there is one."""
         async with asyncio.timeout(seconds):
             while not (rows := await self.audit(name)):

@@ -604,7 +604,7 @@ async def test_the_socket_is_for_its_owner_and_goes_with_the_server(live: Live, 
             async with open_client(folder.path, pytest.fail) as client:
                 assert (await told(await client.get("/status")))["running"] is True
                 async with client.stream("GET", "/readings?follow=true") as stream:
-                    await asyncio.wait_for(listener.close(), 3)
+                    await asyncio.wait_for(listener.close(), 40)
                     assert [line async for line in stream.aiter_lines()] == []
         assert not folder.socket.exists()
         assert os.umask(0) == 0
