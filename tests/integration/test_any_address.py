@@ -144,7 +144,7 @@ async def test_a_name_whose_first_addresses_are_dead(
     gateway = await here.start_gateway("gw-1")
     port = here.pan(gateway)[1]
     names(monkeypatch, {"hub.example": own})
-    alice = await here.start_pne("alice", ("hub.example", port), timer=0.7)
+    alice = await here.start_pne("alice", ("hub.example", port), timer=2.0)
     async with asyncio.timeout(40):
         await alice.wait_established()
     said = [text for text in caplog.messages if "not established" in text]
@@ -158,7 +158,7 @@ async def test_all_addresses_of_a_name_are_tried_where_a_device_is_told_to_go(
 ) -> None:
     gateway, other = await here.start_gateway("gw-1"), await here.start_gateway("gw-2")
     names(monkeypatch, {"hub.example": ["::1", "127.0.0.7", "127.0.0.1"]})
-    alice = await here.joined_pne("alice", gateway, timer=0.7)
+    alice = await here.joined_pne("alice", gateway, timer=2.0)
     await alice.go(Where((("hub.example", here.pan(other)[1]),)))
     assert alice.joined is not None
     assert alice.joined.gateway_id == "gw-2"
@@ -170,7 +170,7 @@ async def test_a_name_that_changes_its_address_or_has_none_for_a_while(
     gateway = await here.start_gateway("gw-1")
     port, known = here.pan(gateway)[1], {"hub.example": list[str]()}
     names(monkeypatch, known)
-    alice = await here.start_pne("alice", ("hub.example", port), timer=0.7)
+    alice = await here.start_pne("alice", ("hub.example", port), timer=2.0)
     await until(lambda: f"not established at hub.example:{port}: Name or service not known" in caplog.text)
     known["hub.example"] = ["127.0.0.7"]
     await until(lambda: f"not established at 127.0.0.7:{port}" in caplog.text)

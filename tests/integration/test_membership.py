@@ -9,7 +9,7 @@ import pytest
 
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId, PnId
-from tests.support.world import World, world
+from tests.support.world import World, until, world
 
 PNE = EntityId("pne-1")
 OTHER = EntityId("pne-2")
@@ -95,13 +95,16 @@ async def test_a_pne_that_loses_its_gateway_turns_up_at_another(here: World) -> 
         PNE, first, gateways=(here.pan(first), here.pan(second)), timer=1.0, request_timeout=0.8, presence=0.5
     )
 
+    acknowledged: list[int] = []
+
     async def send() -> None:
         for number in range(60):
             await pne.send(pne.next_reading({"n": number}))
+            acknowledged.append(number)
             await asyncio.sleep(0.01)
 
     sending = asyncio.create_task(send())
-    await asyncio.sleep(0.2)
+    await until(lambda: len(acknowledged) > 9)
     await here.stop(first)
     begun = asyncio.get_running_loop().time()
     await asyncio.wait_for(sending, 40)

@@ -144,7 +144,7 @@ async def test_it_is_told_of_a_live_device(tmp_path: Path) -> None:
         assert (await admin.explain("pne-1"))[-1].what == "pne-1 owns it"
         await one.provision(Kind.PNE, "pne-2")
         one.keys["pne-2"] = Secret(random_bytes(32))
-        await one.start_pne("pne-2", gateway, timer=0.5)
+        await one.start_pne("pne-2", gateway, timer=2.0)
         await one.refusal("pne-2")
         found = await admin.explain("pne-2")
         assert [finding.good for finding in found] == [True, False, None, True, False, False, None, None]
@@ -152,7 +152,7 @@ async def test_it_is_told_of_a_live_device(tmp_path: Path) -> None:
         with pytest.raises(NotFound):
             await admin.explain("pne-3")
         one.keys["stranger"] = Secret(random_bytes(32))
-        await one.start_pne("stranger", gateway, timer=0.5)
+        await one.start_pne("stranger", gateway, timer=2.0)
         await one.refusal("stranger")
         (finding,) = await admin.explain("stranger")
         assert (finding.good, finding.step) == (False, "provisioned")
