@@ -14,7 +14,7 @@ from tests.support.siege.rows import Row, rows
 from tests.support.siege.site import besieged
 
 SECONDS = 2.0
-PATIENCE = 15.0
+PATIENCE = 40.0
 ATTACKS = [
     "uplink: activate of new IDs, 100/s, one port",
     "uplink: activate of new IDs, 1000/s, 200 hosts",

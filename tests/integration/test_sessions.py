@@ -499,4 +499,4 @@ async def test_a_silent_pne_is_asked_in_its_hop_session(here: World, monkeypatch
     with pytest.raises(Unavailable) as told:
         await here.server.send(pne.config.pne_id, application.PING_PATH, b"")
     assert told.value.code == "asleep"
-    assert asyncio.get_running_loop().time() - begun < 2
+    assert asyncio.get_running_loop().time() - begun < 20  # the server would wait half a minute

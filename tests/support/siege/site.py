@@ -40,7 +40,7 @@ PAUSE = 0.1
 """Seconds between two readings of such a PNE."""
 SLOW = 1.5
 """Seconds that a slow device takes for each of its answers."""
-PATIENCE = 30.0
+PATIENCE = 60.0
 GATEWAYS = ("home", "next-door")
 """The honest ones: the one whose PAN is attacked, and the one that is left alone."""
 EVIL = "evil"
