@@ -26,7 +26,6 @@ from cpns.wire.registry import CPNS_PATH, Mode, Presence
 from tests.support.coap import datagram_of
 from tests.support.world import FAST, SERVER, World, push_of, until, world
 
-
 PROMPT = 2.0
 """Seconds within which the honest are served, on a machine that runs other tests: far below what they would wait for
 others, and far above the milliseconds that it takes."""

@@ -92,7 +92,7 @@ async def test_aiocoap_as_client(ours: Endpoint, kind: str) -> None:
             if len(body) > 1000:
                 continue  # aiocoap cuts it into blocks, which we do not know
             request = Message(code=POST, uri=f"{SCHEMES[kind]}://{where}/hello", payload=body)
-            answer = await asyncio.wait_for(client.request(request).response, 20)
+            answer = await asyncio.wait_for(client.request(request).response, 40)
             assert (answer.code, answer.payload) == (CHANGED, b"hello:" + body[::-1])
     finally:
         await client.shutdown()
@@ -107,7 +107,7 @@ async def test_aiocoap_as_client_with_oscore(ours: Endpoint, kind: str) -> None:
             outer, request_id = theirs.protect(Message(code=POST, uri_path=("hello",), payload=bytes(size)))
             request = Message(code=outer.code, uri=f"{SCHEMES[kind]}://{where}", payload=outer.payload)
             request.opt.oscore = outer.opt.oscore
-            received = await asyncio.wait_for(client.request(request).response, 20)
+            received = await asyncio.wait_for(client.request(request).response, 40)
             received.direction = Direction.INCOMING
             answer, _ = theirs.unprotect(received, request_id)
             assert (answer.code, answer.payload) == (CHANGED, b"hello:" + bytes(size))
@@ -146,7 +146,7 @@ async def test_aiocoap_as_server(ours: Endpoint, kind: str, sealed: bool) -> Non
             link = await ours.connect("127.0.0.1", port)
         under = session(b"\x01", b"\x02") if sealed else None
         for size in (0, 1, 700, 900):
-            answer = await link.exchange("hello", b"a" + bytes(size), timeout=20, session=under)
+            answer = await link.exchange("hello", b"a" + bytes(size), timeout=40, session=under)
             assert (answer.code, answer.payload) == (0x44, bytes(size) + b"a")
     finally:
         await server.shutdown()
