@@ -130,7 +130,7 @@ class Connection:
                 return None
             self._at = stop
             return self._act(frame.decode(data, at, stop))
-        except FormatError as error:
+        except (FormatError, CannotSend) as error:  # a peer that takes not even what it has to be told is left too
             return self._end(error.reason)
 
     def _spooled(self) -> Message | None:

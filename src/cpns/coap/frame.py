@@ -47,9 +47,10 @@ def decode(data: bytes | bytearray, at: int, end: int) -> Message:
     if isinstance(data, bytes):
         options, payload = read_options(data, at, end)
         return Message(code, data[start:at], options, data[payload:end])
-    held, payload = read_options(data, at, end)
-    copied = tuple([(number, bytes(value)) for number, value in held])
-    return Message(code, bytes(data[start:at]), copied, bytes(memoryview(data)[payload:end]))
+    view = memoryview(data)  # so that each byte is copied out of it once
+    held, payload = read_options(view, at, end)
+    options = tuple([(number, bytes(value)) for number, value in held])
+    return Message(code, bytes(view[start:at]), options, bytes(view[payload:end]))
 
 
 def encode(message: Message, token: bytes) -> bytes:

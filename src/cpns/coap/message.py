@@ -19,7 +19,7 @@ MAX_TOKEN: Final = 8
 PAYLOAD_MARKER: Final = 0xFF
 MARKER: Final = bytes((PAYLOAD_MARKER,))
 
-B = TypeVar("B", bytes, bytearray)
+B = TypeVar("B", bytes, memoryview)
 Options = tuple[tuple[int, bytes], ...]
 """Numbers and values, in the order of the numbers."""
 
@@ -133,7 +133,7 @@ def read_options(data: B, at: int, end: int) -> tuple[tuple[tuple[int, B], ...],
     return tuple(options), at
 
 
-def _extended(data: bytes | bytearray, nibble: int, at: int, end: int) -> tuple[int, int]:
+def _extended(data: bytes | memoryview, nibble: int, at: int, end: int) -> tuple[int, int]:
     """Return a delta or length of more than four bits, and where it ends (RFC 7252 3.1)."""
     if nibble == 13 and at < end:
         return data[at] + 13, at + 1

@@ -26,6 +26,8 @@ ADDRESS_SECONDS: Final = 1.5
 """How long one address of a server's name may take for a connection, where another one is left."""
 UNPROVEN_SECONDS: Final = 20.0
 """How long a connection may stay whose peer has not proven itself."""
+LEAVING_SECONDS: Final = 2.0
+"""How long a peer may take to read our last word."""
 
 
 class Connection(Peer):
@@ -113,8 +115,17 @@ class Connection(Peer):
             elif isinstance(event, ResponseArrived):
                 self.asked.answered(event)
             elif isinstance(event, Ended | Released):
-                self.close()
+                self._leave()
         self._flush()
+
+    def _leave(self) -> None:
+        """Close behind our last word: answers that are made, and what was wrong (RFC 8323 5.5, 5.6)."""
+        if self._transport is not None:
+            self._flush()
+            self._transport.close()
+            if self._expiry is not None:
+                self._expiry.cancel()
+            self._expiry = self._loop.call_later(LEAVING_SECONDS, self.close)
 
     def _wait(self, share: Budget) -> float:
         """Return 0 where the next frame is in the budget, else the seconds until it is."""

@@ -200,7 +200,7 @@ def test_thirty_two_options_are_taken_and_the_work_ends_there() -> None:
     """However long the rest is, no more than so many are looked at: the rest may be anything."""
     assert len(datagram.decode(bytes.fromhex("40011234" + "00" * 32)).message.options) == 32
 
-    class Counting(bytearray):
+    class Counting(bytes):
         looks = 0
 
         def __getitem__(self, key: Any) -> Any:

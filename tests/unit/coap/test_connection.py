@@ -197,6 +197,15 @@ def test_how_long_a_message_may_be() -> None:
         assert isinstance(events[0], Ended) == ended
 
 
+@pytest.mark.parametrize("said", [framed(Code.PING, token=b"12345678"), framed(POST, ((23, b"\x06"),))])
+def test_a_peer_that_takes_less_than_it_has_to_be_told_is_left(said: bytes) -> None:
+    """A pong and a 4.02 are due, and longer than what it says that it takes."""
+    connection, events = fed(framed(Code.CSM, ((2, b"\x02"),)), said)
+    assert events == [Noted(Code.CSM, b""), Ended("too_long_for_peer")]
+    (abort,) = connection.take()
+    assert frame.decode(abort, 0, len(abort)).code == Code.ABORT
+
+
 def test_a_peer_that_is_known_to_take_more_is_sent_more_before_it_says_so() -> None:
     connection = Connection(1000, FORMS, peer_takes=5000)
     connection.request(Message(POST, b"1", (), bytes(4000)))
