@@ -297,7 +297,7 @@ class Way:
 
     async def mend(self) -> None:
         self.pan.policy = self._pass
-        await self.uplink.start()
+        await self.uplink.reopen()
 
 
 class Traffic:

@@ -10,8 +10,6 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tests.support.parties import free_port
-
 Address = tuple[str, int]
 Fates = Sequence[tuple[float, bytes]]
 """What becomes of a datagram: nothing, or what to send after how many seconds."""
@@ -41,7 +39,7 @@ class UdpProxy:
         self.target = target
         self.policy = policy
         self.seen: list[Datagram] = []
-        self._front = _socket()
+        self._front = _socket(("127.0.0.1", 0))
         self._backs: dict[Address, socket.socket] = {}
         self._timers: set[asyncio.TimerHandle] = set()
         self._loop = asyncio.get_running_loop()
@@ -56,7 +54,7 @@ class UdpProxy:
     def _from_pne(self) -> None:
         for data, pne in _read(self._front):
             if pne not in self._backs:
-                back = self._backs[pne] = _socket()
+                back = self._backs[pne] = _socket(("127.0.0.1", 0))
                 self._loop.add_reader(back, self._from_gateway, pne, back)
             self._take(Datagram(pne, True, data))
 
@@ -140,11 +138,10 @@ def flipped(data: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
-def _socket() -> socket.socket:
-    """Return a socket at a port that none before it had."""
+def _socket(address: Address) -> socket.socket:
     one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     one.setblocking(False)
-    one.bind(("127.0.0.1", free_port(socket.SOCK_DGRAM)))
+    one.bind(address)
     return one
 
 
