@@ -29,7 +29,7 @@ _SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
         *("no_local_eukey", "no_path_of_the_tree", "no_such_resource", "no_use_for_that_broadcast", "not_a_body"),
         *("not_cbor", "not_deterministic", "outcome_for_a_pne_not_asked_for", "outcome_names_another_pn"),
         *("proof_for_a_pne_not_challenged", "proof_names_another_claimant", "proof_names_another_pne"),
-        *("response_names_another_server", "signature_in_a_vouched_group", "too_long", "trailing_bytes"),
+        *("response_names_another_server", "signature_in_a_vouched_group", "trailing_bytes"),
         *("txn_in_use", "txn_not_outstanding", "txn_of_another_run", "unexpected_code", "unexpected_message"),
         *("unknown_label", "unknown_type", "bad_push", "bad_reading", "bad_reading_body", "bad_reading_id", "bad_text"),
         *("bad_away", "bad_home"),
@@ -125,6 +125,7 @@ _SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
         "unknown_suite",
     ),
     "It is in as many groups as a device may: let it leave one.": ("too_many_groups",),
+    "That is longer than one message may be: say less at once.": ("too_long",),
     "It has as many open invitations as it may: some have to be answered first; each ends after a week.": (
         "too_many_invitations",
     ),

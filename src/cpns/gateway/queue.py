@@ -28,7 +28,7 @@ HOST_BATCHES: Final = 2
 """Open batches that one host may be in at once, so that none of its silence holds up all."""
 BATCH_SIZE: Final = 5 * MAX_BATCH
 SMALL, LARGE = 5, 8
-"""Of a PNE with suite 1 or 2, and 3: 64 of the one or 40 of the other are less than 64 KiB, both ways."""
+"""Of a PNE with suite 1 or 2, and 3: 64 of the one or 40 of the other fit into a body, both ways."""
 
 
 class Lane(Enum):

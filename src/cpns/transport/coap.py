@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Final
 
-from cpns.coap.errors import SessionOver
+from cpns.coap.errors import CannotSend, SessionOver
 from cpns.coap.message import Message, Options, uint, unsupported
 from cpns.coap.numbers import Code, Option, supported
 from cpns.coap.oscore import RequestId
@@ -11,7 +11,7 @@ from cpns.session.table import Session
 from cpns.shares.costs import message_type
 from cpns.transport import oscore
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer
-from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH, MessageType
+from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH, MAX_BODY, MessageType
 
 FORMS: Final = supported((Option.URI_HOST, Option.URI_PORT, Option.OSCORE, Option.URI_PATH))
 """The critical options that a message for us may have."""
@@ -33,8 +33,10 @@ def request_of(session: Session | None, path: str, payload: bytes) -> tuple[Mess
     """Return ``POST /path``, protected where there is a session, and what ties its answer to it.
 
     Raises:
-        CannotSend: a new session is due, or *payload* is longer than a sealed message.
+        CannotSend: a new session is due, or *payload* is longer than a body (``too_long``).
     """
+    if len(payload) > MAX_BODY:
+        raise CannotSend("too_long")
     message = Message(Code.POST, b"", _posting(path), payload)
     return (message, None) if session is None else oscore.protect_request(session, message)
 

@@ -467,7 +467,10 @@ class Endpoint:
 
     async def _handled(self, inbound: Inbound) -> Answer | None:
         try:
-            return await self._handler(inbound)
+            answer = await self._handler(inbound)
+            if answer is not None and len(answer.payload) > MAX_BODY:
+                raise ValueError(f"an answer of {len(answer.payload)} bytes is longer than a body")
+            return answer
         except CpnsError as error:
             if inbound.source is not None and isinstance(error, Refused) and error.result is Result.TOO_MANY:
                 self._went_over(inbound.party, error.reason)

@@ -16,10 +16,9 @@ from cpns.transport.budget import BLOCK, FIRST_BLOCK, Budget
 from cpns.transport.coap import FORMS
 from cpns.transport.door import Door, IsKnown, Peer, Place
 from cpns.transport.waiting import Asked, Owner, Waiting
-from cpns.wire.registry import MAX_BODY
 
-MAX_FRAME: Final = MAX_BODY + 1024
-"""A body of 64 KiB, OSCORE's share and the options."""
+MAX_FRAME: Final = 65 * 1024
+"""The longest sealed message, its tag and the options; every version takes so much."""
 MAX_UNREAD: Final = 1024 * 1024
 """Bytes that a peer may leave unread before it is cut off."""
 ADDRESS_SECONDS: Final = 1.5

@@ -330,7 +330,7 @@ def decode(data: bytes, /, *shapes: type[Any], limit: int = r.MAX_BODY) -> objec
     Args:
         data: the body as received.
         shapes: the messages that may come here and now.
-        limit: most bytes of a body (64 KiB; 8 KiB on the PAN).
+        limit: most bytes of a body (65,000; 8 KiB on the PAN).
 
     Raises:
         WireError: it is no such message; `result` tells which of 10, 11, 12 and 61 it is.

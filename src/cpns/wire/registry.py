@@ -280,7 +280,8 @@ MAX_KEEP: Final = 7 * 86400
 MAX_NODE: Final = 2**16
 MAX_BATCH: Final = 64
 MAX_DEPTH: Final = 6
-MAX_BODY: Final = 64 * 1024
+MAX_BODY: Final = 65_000
+"""Bytes of a body: with its code and options it is less than AES-CCM seals with a nonce of 13 bytes (65,535)."""
 MAX_PAN_BODY: Final = 8 * 1024
 PAGE_BYTES: Final = 7 * 1024
 """Bytes of a body with a part of an inventory: it has to get over a PAN."""
