@@ -16,6 +16,7 @@ from aiocoap.numbers.codes import CHANGED
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId
 from cpns.pne import app as pne_app
+from cpns.pne import loyalty
 from cpns.pne.app import Pne
 from cpns.pne.candidates import Candidates
 from cpns.pne.config import Where
@@ -48,8 +49,20 @@ async def holds(here: World, name: str) -> Gateway:
 
 @pytest.mark.req("SES-3", "FN-8")
 @pytest.mark.parametrize("false", [1, 2])
-async def test_a_first_message_that_is_held_is_asked_about_elsewhere(here: World, false: int) -> None:
+async def test_a_first_message_that_is_held_is_asked_about_elsewhere(
+    here: World, monkeypatch: pytest.MonkeyPatch, false: int
+) -> None:
     """However many hold it: each costs the four to eight seconds that a device is loyal, not its whole patience."""
+    drawn = iter([1.0, 2.0])
+
+    class Dice:
+        """The first message is given up before the gateway is left: else that goes past all of them at once."""
+
+        @staticmethod
+        def uniform(least: float, most: float) -> float:
+            return next(drawn, least) if (least, most) == (1.0, 2.0) else most
+
+    monkeypatch.setattr(loyalty, "jitter", Dice)
     await here.start_server()
     evil = [await holds(here, f"evil-{number}") for number in range(false)]
     honest = await here.start_gateway("honest")
@@ -71,13 +84,13 @@ async def test_a_first_message_that_is_held_by_the_only_gateway_waits(here: Worl
     only = await here.start_gateway("only")
     relay = only.pans[0].relay
     route, relay._route = relay._route, lambda destination: None
-    alice = await here.start_pne("alice", only, **{**FAST, "request_timeout": 6.0})
+    alice = await here.start_pne("alice", only, **{**FAST, "request_timeout": 60.0})
     await alice.wait_established()
     await asyncio.sleep(LOYALTY_SECONDS + 1)
     session = alice._way.session
     relay._route = route
     relay.resume()
-    await asyncio.wait_for(alice.send(alice.next_reading({"carried": "on"})), 3)
+    await asyncio.wait_for(alice.send(alice.next_reading({"carried": "on"})), 40)
     assert alice._way.session is session
 
 

@@ -26,6 +26,10 @@ from cpns.wire.registry import CPNS_PATH, Mode, Presence
 from tests.support.coap import datagram_of
 from tests.support.world import FAST, SERVER, World, push_of, until, world
 
+PROMPT = 2.0
+"""Seconds within which the honest are served, on a machine that runs other tests: far below what they would wait for
+others, and far above the milliseconds that it takes."""
+
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[World]:
@@ -93,7 +97,7 @@ async def test_a_device_that_answers_nothing_fills_its_own_share_of_what_is_carr
         took = await times(20, lambda: server.send(EntityId("bob"), "inbox", push_of("hello")))
         assert len(sent) > 300
     assert len(here.inboxes["bob"]) == 20
-    assert took[-2] < 0.5, took
+    assert took[-2] < PROMPT, took
 
 
 def sealed_by_nobody(payload: bytes) -> bytes:
@@ -238,7 +242,7 @@ async def test_who_invites_names_that_stay_silent_holds_up_nobody(
         await until(lambda: len(sent) > 2 * rate)
         rounds = 1 + int((time.monotonic() - began) / INVITE_SECONDS)  # those that end make room for others
         assert before <= asked_for() <= 4 * rounds + 1
-    assert took[-2] < 0.5, took
+    assert took[-2] < PROMPT, took
     excess = server.exceeded.of(EntityId("mallory"))
     assert excess is not None
     assert excess.what == "invitations_at_once"

@@ -168,7 +168,7 @@ async def test_a_gateway_sees_nothing_of_what_is_not_its_own(here: World, costs:
     """Neither a network that another one serves, nor a group that none of its devices is in."""
     ann, _ = await two(here)
     assert ann.joined is not None
-    up = await here.gateways[1].uplink.wait(5)
+    up = await here.gateways[1].uplink.wait(40)
     closed, _ = await ann.groups.create("secret", JoinPolicy.CLOSED)
     pairs = [
         *product(BY_GATEWAYS.values(), [(closed, NO_GROUP)]),

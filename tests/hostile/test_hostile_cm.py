@@ -384,7 +384,7 @@ CASES = [
 
 async def gets_in(here: World, key: CmKey, gateway: Gateway) -> None:
     """Show that both ends now have the same session, and began it once."""
-    standing = await gateway.uplink.wait(5)
+    standing = await gateway.uplink.wait(40)
     session = here.server.sessions.with_peer(key.cm_device_id)
     assert session is not None
     assert (session.profile.value, session.keys.th2) == ("cm-server", standing.session.keys.th2)

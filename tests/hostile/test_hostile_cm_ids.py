@@ -348,7 +348,7 @@ async def test_the_gateway_that_mediated_keeps_the_key(here: World, monkeypatch:
     wish = cm.CmRekeyRequest(stolen.cm_device_id, 1, random_bytes(16))
     assert result_of(await bob._way.exchange(CPNS_PATH, codec.encode(wish)))[1] is Result.NOT_ALLOWED
     assert not (await thief.say(wish)).ok
-    standing = await evil.uplink.wait(5)
+    standing = await evil.uplink.wait(40)
     assert not (await ask(standing.link, wish, session=standing.session)).ok
     (one,) = await here.store.cm_devices()
     assert (one.pne_id, one.generation, one.rekeying) == (TABLET, 0, False)

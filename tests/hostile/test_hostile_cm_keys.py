@@ -52,7 +52,7 @@ async def stage(here: World, *, secure: bool = False) -> tuple[HostileGateway, P
 
 async def say(gateway: HostileGateway, message: Any) -> Any:
     """Say *message* to the server in a PN GW's own session; return the message that answers."""
-    standing = await gateway.uplink.wait(5)
+    standing = await gateway.uplink.wait(40)
     return body_of((await ask(standing.link, message, session=standing.session)).payload)
 
 
@@ -325,7 +325,7 @@ async def test_a_gateway_mediates_for_none_but_its_own(here: World) -> None:
     await here.joined_pne("erin", evil)
     await here.provisioning.revoke("carol")
     await here.store.revoke(EntityId("dave"), 0.0)  # while its session stands
-    standing = await evil.uplink.wait(5)
+    standing = await evil.uplink.wait(40)
     answers = {}
     for name in ("bob", "carol", "nobody", EVIL, HOME, SERVER, "dave", "erin"):
         wish = cm.CmAssignRequest(EntityId(name), random_bytes(8))

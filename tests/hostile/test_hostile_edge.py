@@ -18,7 +18,6 @@ from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Kind
 from cpns.errors import Refused, Result
 from cpns.gateway.app import Gateway
-from cpns.gateway.config import PanConfig
 from cpns.ids import EntityId, PnId, SgId
 from cpns.pne.app import Pne
 from cpns.protocol.group_messaging.sender import Sender
@@ -37,7 +36,7 @@ from tests.support.groups import all_have, epoch, group_of, keys
 from tests.support.lossy import UdpProxy
 from tests.support.raw import Scripted, ScriptedPne, ask, said
 from tests.support.tap import body_of
-from tests.support.world import CLOCK, SERVER, World, address_of, push_of, until, world
+from tests.support.world import CLOCK, SERVER, World, address_of, pan_config, push_of, until, world
 
 REASON = "no_local_eukey_on_open_pan"
 MALLORY = EntityId("mallory")
@@ -212,7 +211,7 @@ async def test_the_pan_says_how_a_member_is_reached_whatever_key_there_is(here: 
 async def test_a_local_eukey_of_a_secure_pan_opens_no_open_pan(here: World) -> None:
     """It may be asked for there, and is not used: what is said on a Secure PAN is plain with it and without it."""
     server = await here.start_server()
-    pans = (PanConfig("127.0.0.1", 0, True), PanConfig("127.0.0.1", 0, False))
+    pans = (pan_config(secure=True), pan_config())
     gateway = await here.start_gateway(pans=pans)
     carol = ScriptedPne("carol", await here.key(Kind.PNE, "carol"), need_local=True, pan_secure=True)
     here.closes(carol)

@@ -191,7 +191,7 @@ CASES = [
 async def test_a_lie_is_refused(here: World, case: Case) -> None:
     evil, bob = await stage(here, secure=case.secure)
     evil.hook = case.hook
-    alice = await here.make_pne("alice", evil, **{"timer": 0.7, **case.alice})
+    alice = await here.make_pne("alice", evil, **{"timer": 2.0, **case.alice})
     refusals: list[str] = []
     watch_refusals(alice, refusals)
     with pytest.raises(NoAnswer) as ended:
@@ -222,7 +222,7 @@ async def test_a_downgrade_below_the_lowest_suite(here: World, lowest: int) -> N
     await here.start_server(lowest_suite=lowest)
     evil = await here.start_gateway("evil", kind=HostileGateway, answer_timeout=1.0, suite=lowest)
     evil.hook = asked(suite=1, eph=None)
-    alice = await here.make_pne("alice", evil, suite=lowest, timer=0.7)
+    alice = await here.make_pne("alice", evil, suite=lowest, timer=2.0)
     with pytest.raises(NoAnswer, match="refused_with_21"):
         await alice._establish()
     row = await here.refusal("alice")
@@ -232,7 +232,7 @@ async def test_a_downgrade_below_the_lowest_suite(here: World, lowest: int) -> N
 async def test_the_case_without_a_lie(here: World) -> None:
     """The stage itself lets alice in: what the cases show is the attack, not the stage."""
     evil, bob = await stage(here)
-    alice = await here.make_pne("alice", evil, timer=0.7)
+    alice = await here.make_pne("alice", evil, timer=2.0)
     await alice._establish()
     assert alice.joined is not None
     views_agree(here, evil, alice)

@@ -38,7 +38,7 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
 
 async def both(here: World, evil: HostileGateway, **options: Any) -> tuple[list[Pne], list[Any], list[list[str]]]:
     """Let alice and carol join at once, in one SETUP; return them, how it ended, and why they dropped what."""
-    pnes = [await here.make_pne(name, evil, **{"timer": 0.8, **options}) for name in ("alice", "carol")]
+    pnes = [await here.make_pne(name, evil, **{"timer": 2.0, **options}) for name in ("alice", "carol")]
     reasons: list[list[str]] = [[], []]
     for pne, into in zip(pnes, reasons, strict=True):
         watch_refusals(pne, into)
@@ -124,7 +124,7 @@ async def test_w_of_one_pne_given_to_another(here: World) -> None:
     """Attack 3: alice drops carol's W; carol, in the same SETUP, gets in."""
     evil, bob = await stage(here, gateway=BATCH)
     evil.hook = swapped_challenges("wrapped", victims=("alice",))
-    (alice, carol), ended, reasons = await both(here, evil, timer=2.0)  # carol's SETUP waits for silent alice
+    (alice, carol), ended, reasons = await both(here, evil, timer=4.0)  # carol's SETUP waits for silent alice
     assert isinstance(ended[0], NoAnswer)
     assert DOES_NOT_OPEN in reasons[0]
     assert ended[1] is None
@@ -139,7 +139,7 @@ async def test_w_of_one_pne_given_to_another(here: World) -> None:
 async def test_an_old_local_eukey_copy_delivered_again(here: World, fields: tuple[str, ...]) -> None:
     """Attack 4: the PNE's copy of an earlier run does not open in a run with a fresh rand_PNE."""
     evil, bob = await stage(here)
-    alice = await here.make_pne("alice", evil, timer=0.7)
+    alice = await here.make_pne("alice", evil, timer=2.0)
     await alice._establish()
     assert alice.joined is not None
     (old,) = evil.heard(TO_PNE, m.Challenge, "alice")
@@ -149,7 +149,7 @@ async def test_an_old_local_eukey_copy_delivered_again(here: World, fields: tupl
         if way is TO_PNE and name == "alice" and type(body) is m.Challenge
         else body
     )
-    again = await here.make_pne("alice", evil, timer=0.7)
+    again = await here.make_pne("alice", evil, timer=2.0)
     reasons: list[str] = []
     watch_refusals(again, reasons)
     with pytest.raises(NoAnswer):
@@ -166,7 +166,7 @@ async def test_the_gateway_itself_takes_no_wrong_challenge(here: World, change: 
     secure = change == "uncalled for"  # on an open PAN each is called for
     evil, bob = await stage(here, gateway=BATCH, secure=secure)
     for name in ("alice", "carol"):  # members share a batch with members
-        await (await here.make_pne(name, evil, timer=0.7, pan_secure=secure))._establish()
+        await (await here.make_pne(name, evil, timer=2.0, pan_secure=secure))._establish()
     (old,) = [body for body in evil.heard(FROM_SERVER, m.GatewayChallenge) if body.entries[0].entity_id == "alice"]
     heard = len(evil.heard(TO_PNE, m.Challenge))
 
@@ -186,7 +186,7 @@ async def test_the_gateway_itself_takes_no_wrong_challenge(here: World, change: 
         return replace(body, txn=bytes(8))
 
     evil.hook = hook
-    options: dict[str, Any] = {"timer": 0.5, "pan_secure": secure}
+    options: dict[str, Any] = {"timer": 2.0, "pan_secure": secure}
     made = [await here.make_pne(name, evil, **options) for name in ("alice", "carol")]
     ended = await asyncio.gather(*(pne._establish() for pne in made), return_exceptions=True)
     assert all(isinstance(error, NoAnswer) for error in ended)

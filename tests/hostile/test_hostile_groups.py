@@ -98,7 +98,7 @@ def changed(field: str, body: Any) -> Any:
 async def test_a_gateway_can_not_use_up_the_numbers_of_a_sender(here: World) -> None:
     sg_id, first, _, (alice, *_) = await two_networks(here)
     await alice.messages.send(sg_id, "zero")
-    standing = await first.uplink.wait(5)
+    standing = await first.uplink.wait(40)
     last = caught(first, Way.FROM_PNE)
     for seq in (last.seq[:4] + b"\xff" * 8, b"\xff" * 12):
         up = gm.GroupMessageUp(*(sg_id, last.epoch, last.entity_id, seq, last.sealed, 0, ()), last.signature)
@@ -120,7 +120,8 @@ async def test_a_gateway_that_calls_each_epoch_over_does_not_wear_out_a_sender(h
     )
     saying = asyncio.create_task(alice.messages.send(sg_id, "one"))
     await asyncio.sleep(2)
-    assert 1 < len(first.heard(Way.FROM_PNE, gm.GroupMessage, "alice")) <= 4
+    heard = await until(lambda: first.heard(Way.FROM_PNE, gm.GroupMessage, "alice")[1:])
+    assert len(heard) <= 3
     first.hook = lambda way, _, body: body
     await asyncio.wait_for(saying, 40)
     await until(lambda: texts(here, "dave") == [("alice", "one")])
@@ -134,7 +135,7 @@ async def test_a_gateway_speaks_for_nobody_behind_another(here: World) -> None:
     sg_id, first, second, (alice, *_) = await two_networks(here)
     await alice.messages.send(sg_id, "zero")
     message = caught(second, Way.FROM_SERVER)
-    standing = await second.uplink.wait(5)
+    standing = await second.uplink.wait(40)
     up = gm.GroupMessageUp(
         *(sg_id, message.epoch, message.entity_id, message.seq, message.sealed, 0, ()), message.signature
     )
@@ -227,7 +228,6 @@ async def test_in_a_vouched_group_the_hop_session_is_the_proof(here: World) -> N
 
 
 @pytest.mark.req("FN-7", "FN-9", "DEF-6", "DEF-7")
-@pytest.mark.timeout(120)
 async def test_outsiders_with_all_that_passed_open_nothing_of_other_epochs(here: World) -> None:
     """Expelled, left and never in it: each with every key that it ever held, and any two of them together."""
     await here.start_server()

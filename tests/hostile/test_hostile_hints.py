@@ -30,7 +30,7 @@ async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 async def settled(here: World, name: str, gateway: Gateway, **options: Any) -> Pne:
     """Return a PNE whose first message to the server was answered too."""
     pne = await here.joined_pne(name, gateway, **options)
-    await until(lambda: not pne._joining.locked(), 20)
+    await until(lambda: not pne._joining.locked())
     return pne
 
 
@@ -46,7 +46,7 @@ async def test_who_says_that_its_uplink_is_away_is_left_and_the_honest_one_is_no
     liar = await says(here, "liar", application.encode_away(3600))
     honest = await here.start_gateway("honest")
     pne = await settled(here, "watch", liar, gateways=(here.pan(liar), here.pan(honest)), **QUICK)
-    await until(lambda: pne.joined is not None and pne.joined.gateway_id == "honest", 20)
+    await until(lambda: pne.joined is not None and pne.joined.gateway_id == "honest")
     session = pne._way.session
     await asyncio.sleep(1.5)
     assert pne._way.session is session
@@ -58,7 +58,7 @@ async def test_where_all_lie_readings_go_on(here: World) -> None:
     liars = [await says(here, name, application.encode_away(1)) for name in ("liar-1", "liar-2")]
     pne = await settled(here, "watch", liars[0], gateways=tuple(map(here.pan, liars)), **QUICK)
     for number in range(20):
-        await asyncio.wait_for(pne.send(pne.next_reading({"n": number})), 20)
+        await asyncio.wait_for(pne.send(pne.next_reading({"n": number})), 40)
         await asyncio.sleep(0.1)
     assert await here.store.last_reading_number() == 20
 
@@ -102,6 +102,6 @@ async def test_a_hint_from_outside_the_hop_session_is_none(here: World) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(first, "_in_hop_session", after_a_forged_one)
         patch.setattr(first.pans[0].endpoint._intake, "_begin", kept)
-        await until(lambda: forged >= 4, 20)
+        await until(lambda: forged >= 4)
     assert pne._way.session is session
     assert pne.is_carried

@@ -27,8 +27,11 @@ from tests.support.siege.attackers import Attack, Attacker, activate, datagram
 from tests.support.siege.site import SLOW, _slow_down
 from tests.support.world import World, world
 
-ELSEWHERE, HERE = 3.0, 10.0
-"""Seconds that a new device may take behind a gateway that is left alone, and behind the one that is not."""
+ELSEWHERE, HERE = 8.0, 35.0
+"""Seconds that a new device may take behind a gateway that is left alone: its first attempt takes ten where nobody
+answers; and behind the one that is not: it may try three times. Who is kept out stays so as long as the flood lasts."""
+FLOOD_SECONDS = 300.0
+"""A flood ends with the test."""
 BEGUN = 1.5
 """Seconds until an attacker is at its rate."""
 NAMED = "new-1"
@@ -73,7 +76,7 @@ class Devices:
         if slow:
             _slow_down(pne)
         self._here.run(pne)
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(100):
             await pne.wait_established()
         return self._here.now() - begun
 
@@ -96,7 +99,13 @@ async def test_who_floods_a_pan_keeps_nobody_out(here: World, monkeypatch: pytes
     steady = await devices.member("steady", attacked)
     took: list[float] = []
     sending = asyncio.create_task(keeps_sending(here, steady, took))
-    attack = {"target": here.pan(attacked), "entity": "stranger", "rate": RATE, "seconds": 60.0, **FLOODS[flood]}
+    attack = {
+        "target": here.pan(attacked),
+        "entity": "stranger",
+        "rate": RATE,
+        "seconds": FLOOD_SECONDS,
+        **FLOODS[flood],
+    }
     async with Attacker(Attack(**attack)):
         await asyncio.sleep(BEGUN)
         elsewhere, first, second, slow = await asyncio.gather(
@@ -178,7 +187,7 @@ async def test_a_member_at_its_own_address_needs_no_place_of_those(
     gateway = await here.start_gateway()
     pne = await devices.member("pne-1", gateway)
     hops = gateway.pans[0].hops
-    attack = Attack("activate of one ID", here.pan(gateway), "pne-1", 400, 60.0, hosts=200, ports=200)
+    attack = Attack("activate of one ID", here.pan(gateway), "pne-1", 400, FLOOD_SECONDS, hosts=200, ports=200)
     async with Attacker(attack):
         async with asyncio.timeout(40):
             while len(gateway.pans[0].hop) < 64:
@@ -190,4 +199,4 @@ async def test_a_member_at_its_own_address_needs_no_place_of_those(
         hops.remove(hop)
         begun = here.now()
         await pne._join.hop(link, joined)
-        assert here.now() - begun < 2.0
+        assert here.now() - begun < ELSEWHERE

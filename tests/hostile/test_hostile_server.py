@@ -89,7 +89,7 @@ async def test_a_gateway_ends_a_list_of_members_without_end(
     assert gateway.uplink.last_refusal in caplog.text
     assert gateway.uplink.standing is None
     server.networks.inventory = honest  # type: ignore[method-assign]
-    await gateway.uplink.wait(5)
+    await gateway.uplink.wait(40)
     assert gateway.networks.copies == {}
 
 

@@ -54,7 +54,6 @@ class Feeder:
 
 
 @pytest.mark.req("SES-1", "AUTH-0", "DEF-1")
-@pytest.mark.timeout(300)
 def test_kill_9_of_any_party_at_any_moment(parties: Parties) -> None:
     parties.provision("pne-1")
     starts: dict[str, Callable[[], Process]] = {

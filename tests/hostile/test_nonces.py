@@ -117,7 +117,7 @@ async def test_over_sessions_made_anew(here: World, pairs: list[str], suite: int
     for _ in range(4):
         gateway.uplink._lost.set()
         await until(lambda: gateway.uplink.standing is None)
-        await gateway.uplink.wait(5)
+        await gateway.uplink.wait(40)
         pne._ready.clear()
         await pne._establish()
     assert_none_twice(pairs, 60)

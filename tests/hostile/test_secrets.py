@@ -43,7 +43,6 @@ def arguments_and_environment(process: Process) -> bytes:
 
 
 @pytest.mark.req("DEF-8")
-@pytest.mark.timeout(120)
 def test_no_planted_secret_is_found_anywhere(parties: Parties, tmp_path: Path) -> None:
     passphrase = "canary " + secrets.token_urlsafe(12)
     Path(parties.path("passphrase")).write_text(passphrase + "\n")

@@ -3,18 +3,15 @@
 ``make siege`` measures how fast; here is shown that it comes about at all, on whatever machine runs the tests.
 """
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from tests.support.siege import uniform
 from tests.support.siege.measure import HOME, NEXT_DOOR, Siege, worst
-from tests.support.siege.rows import Row, rows
+from tests.support.siege.rows import rows
 from tests.support.siege.site import besieged
 
 SECONDS = 2.0
-PATIENCE = 15.0
+PATIENCE = 40.0
 ATTACKS = [
     "uplink: activate of new IDs, 100/s, one port",
     "uplink: activate of new IDs, 1000/s, 200 hosts",
@@ -24,19 +21,15 @@ ATTACKS = [
 ]
 
 
-@pytest.fixture
-async def siege(tmp_path: Path) -> AsyncIterator[Siege]:
-    async with besieged(tmp_path, 60) as site:
-        yield Siege(site)
-
-
-@pytest.mark.parametrize("row", [pytest.param(one, id=one.title) for one in rows() if one.title in ATTACKS])
-async def test_newcomers_come_in_and_the_others_go_on(siege: Siege, row: Row) -> None:
-    noticed = await siege.measure(row.attacks(siege.site, SECONDS + PATIENCE), SECONDS, PATIENCE)
-    for newcomers in (noticed.elsewhere, noticed.here, noticed.gateways, noticed.slow):
-        assert worst(newcomers) < PATIENCE
-    assert len(noticed.readings[HOME]) > 3
-    assert len(noticed.readings[NEXT_DOOR]) > 3
+async def test_newcomers_come_in_and_the_others_go_on(tmp_path: Path) -> None:
+    async with besieged(tmp_path, 40 * len(ATTACKS)) as site:
+        siege = Siege(site)
+        for row in (one for one in rows() if one.title in ATTACKS):
+            noticed = await siege.measure(row.attacks(site, SECONDS + PATIENCE), SECONDS, PATIENCE)
+            for newcomers in (noticed.elsewhere, noticed.here, noticed.gateways, noticed.slow):
+                assert worst(newcomers) < PATIENCE, row.title
+            assert len(noticed.readings[HOME]) > 3, row.title
+            assert len(noticed.readings[NEXT_DOOR]) > 3, row.title
 
 
 async def test_refusals_are_compared_by_their_time() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from cpns.transport import address, uplink
 from cpns.wire import codec
 from cpns.wire.pn_messages import EntityDiscoveryRequest, EntityDiscoveryResponse
 from cpns.wire.registry import CPNS_PATH, Mode
-from tests.support.world import World, push_of, until, world
+from tests.support.world import World, pan_config, push_of, until, world
 
 ASKED = [
     ("0.0.0.0", "127.0.0.1"),
@@ -39,17 +38,10 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
         yield one
 
 
-def quiet_port() -> int:
-    """Return a port that is free at all addresses, and that nobody is given by chance."""
-    while True:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one:
-            one.bind(("::", random.randrange(10000, 30000)))
-            return int(one.getsockname()[1])
-
-
-async def start_gateway(here: World, host: str, port: int = 0, **options: Any) -> tuple[Any, int]:
-    """Start a gateway at *host*; return it and the port of its PAN."""
-    gateway = await here.start_gateway("gw-1", pans=(PanConfig(host, port, secure=False),), **options)
+async def start_gateway(here: World, host: str, port: int | None = None, **options: Any) -> tuple[Any, int]:
+    """Start a gateway at *host*, at a port of its own, or at *port* again; return it and the port of its PAN."""
+    pan = pan_config(host) if port is None else PanConfig(host, port, secure=False)
+    gateway = await here.start_gateway("gw-1", pans=(pan,), **options)
     return gateway, address.split_address(gateway.bound[0])[1]
 
 
@@ -64,7 +56,7 @@ async def test_it_answers_from_the_address_that_was_asked(here: World, host: str
         device.setblocking(False)
         device.connect((asked, port))
         device.send(question.encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             answer = Message.decode(await asyncio.get_running_loop().sock_recv(device, 2048))
     assert codec.decode(answer.payload, EntityDiscoveryResponse).entity_id == "gw-1"
 
@@ -93,11 +85,11 @@ async def test_two_devices_at_two_addresses_and_one_that_changes(here: World) ->
 @pytest.mark.parametrize(("host", "asked"), ASKED)
 async def test_a_gateway_that_is_back_asks_from_where_it_was_asked(here: World, host: str, asked: str) -> None:
     """It remembers both ends, so the device knows who asks, and a text waits for no sign of life."""
-    gateway, port = await start_gateway(here, host, quiet_port(), kept=True)
+    gateway, port = await start_gateway(here, host, kept=True)
     alice = await here.joined_pne("alice", (asked, port), presence=600.0)
     await here.stop(gateway)
     await start_gateway(here, host, port, kept=True)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while True:
             with contextlib.suppress(Refused):
                 await here.server.send(EntityId("alice"), "inbox", push_of("hello"))
@@ -152,8 +144,8 @@ async def test_a_name_whose_first_addresses_are_dead(
     gateway = await here.start_gateway("gw-1")
     port = here.pan(gateway)[1]
     names(monkeypatch, {"hub.example": own})
-    alice = await here.start_pne("alice", ("hub.example", port), timer=0.7)
-    async with asyncio.timeout(20):
+    alice = await here.start_pne("alice", ("hub.example", port), timer=2.0)
+    async with asyncio.timeout(40):
         await alice.wait_established()
     said = [text for text in caplog.messages if "not established" in text]
     for dead in own[:-1]:
@@ -166,7 +158,7 @@ async def test_all_addresses_of_a_name_are_tried_where_a_device_is_told_to_go(
 ) -> None:
     gateway, other = await here.start_gateway("gw-1"), await here.start_gateway("gw-2")
     names(monkeypatch, {"hub.example": ["::1", "127.0.0.7", "127.0.0.1"]})
-    alice = await here.joined_pne("alice", gateway, timer=0.7)
+    alice = await here.joined_pne("alice", gateway, timer=2.0)
     await alice.go(Where((("hub.example", here.pan(other)[1]),)))
     assert alice.joined is not None
     assert alice.joined.gateway_id == "gw-2"
@@ -178,12 +170,12 @@ async def test_a_name_that_changes_its_address_or_has_none_for_a_while(
     gateway = await here.start_gateway("gw-1")
     port, known = here.pan(gateway)[1], {"hub.example": list[str]()}
     names(monkeypatch, known)
-    alice = await here.start_pne("alice", ("hub.example", port), timer=0.7)
-    await until(lambda: f"not established at hub.example:{port}: Name or service not known" in caplog.text, 10)
+    alice = await here.start_pne("alice", ("hub.example", port), timer=2.0)
+    await until(lambda: f"not established at hub.example:{port}: Name or service not known" in caplog.text)
     known["hub.example"] = ["127.0.0.7"]
-    await until(lambda: f"not established at 127.0.0.7:{port}" in caplog.text, 10)
+    await until(lambda: f"not established at 127.0.0.7:{port}" in caplog.text)
     known["hub.example"] = ["127.0.0.1"]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         await alice.wait_established()
 
 
@@ -200,5 +192,5 @@ async def test_a_server_whose_first_address_is_dead(here: World, first: str, mon
                 one.setblocking(False)
                 one.connect_ex(deaf.getsockname())
         gateway = await here.start_gateway("gw-1", server_host="server.example", wait=False, answer_timeout=30.0)
-        await gateway.uplink.wait(20)
+        await gateway.uplink.wait(40)
     assert gateway.uplink.standing is not None

@@ -131,7 +131,7 @@ class Running:
         """Send a signal; return the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        code = self.process.wait(10)
+        code = self.process.wait(PATIENCE)
         if self.process.stdin is not None:
             self.process.stdin.close()
         return code

@@ -77,7 +77,6 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.mark.req("FN-1")
-@pytest.mark.timeout(120)
 def test_processes_that_were_started_without_nats_say_so(site: Site) -> None:
     """In the log of both, and with each answer that needed the other."""
     both = [site.run(name) for name in ("one", "two")]
@@ -102,7 +101,6 @@ def test_processes_that_were_started_without_nats_say_so(site: Site) -> None:
 
 
 @pytest.mark.req("FN-1", "FN-9")
-@pytest.mark.timeout(120)
 def test_processes_whose_clocks_are_apart_serve_as_one(site: Site) -> None:
     """Both times are named by both; and when a revocation returns, no reading of the device is taken."""
     nats = Nats()

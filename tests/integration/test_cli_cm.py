@@ -37,7 +37,6 @@ def state(site: Site, name: str, **wanted: object) -> bool:
 
 
 @pytest.mark.req("CM-0", "CM-17", "CM-18")
-@pytest.mark.timeout(120)
 def test_from_the_first_key_to_the_revocation(site: Site) -> None:
     site.server()
     site.gateway("--alias", "home")
@@ -78,7 +77,6 @@ def test_from_the_first_key_to_the_revocation(site: Site) -> None:
 
 
 @pytest.mark.req("CM-17")
-@pytest.mark.timeout(120)
 def test_a_gateway_that_set_some_up_is_revoked(site: Site) -> None:
     """It says which, and whose keys that gateway knows; one command has them take fresh ones."""
     server = site.server()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.integration.test_cli_networks import QUICK, Site
-from tests.support.parties import Process, until
+from tests.support.parties import PATIENCE, Process, until
 
 
 class Groups(Site):
@@ -43,7 +43,6 @@ def site(tmp_path: Path) -> Iterator[Groups]:
 
 
 @pytest.mark.req("DEF-4", "DEF-5", "FN-7")
-@pytest.mark.timeout(120)
 def test_a_group_across_two_networks(site: Groups) -> None:
     """Made, found, joined, passed on and ended by the devices themselves; the operator looks, and has the last word."""
     site.server()
@@ -83,7 +82,6 @@ def test_a_group_across_two_networks(site: Groups) -> None:
 
 
 @pytest.mark.req("FN-7")
-@pytest.mark.timeout(120)
 def test_what_is_said_to_a_group_is_printed(site: Groups) -> None:
     """By the device itself, and by who watches; what is kept comes after a restart; the operator sees the terms."""
     site.server()
@@ -105,10 +103,10 @@ def test_what_is_said_to_a_group_is_printed(site: Groups) -> None:
     said = json.loads(cat.wait_line('"group_text"'))
     assert (said["name"], said["from"], said["text"], said["late"]) == ("family", "ann", "dinner is ready", False)
     assert json.loads(lines.wait_line("dinner"))["from"] == "ann"
-    assert lines.process.wait(10) == 0
+    assert lines.process.wait(PATIENCE) == 0
     cat.end()
     assert site.of("ann", "send", "family", "it gets cold") == {"sent": "it gets cold", "have": 1, "kept": 1}
-    assert watcher.process.wait(10) == 0
+    assert watcher.process.wait(PATIENCE) == 0
     watcher.wait_line("family  ann  it gets cold")
     again = site.behind_the_other("cat", pan)
     assert json.loads(again.wait_line('"group_text"'))["text"] == "it gets cold"

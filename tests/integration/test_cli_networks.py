@@ -11,7 +11,7 @@ from cpns.crypto.secret import Secret
 from cpns.domain.credential import DeviceCredential, parse_credential
 from cpns.domain.inventory import Kind
 from cpns.ids import EntityId
-from tests.support.parties import Parties, Process, until
+from tests.support.parties import PATIENCE, Parties, Process, until
 
 QUICK = ("--timer", "2", "--request-timeout", "1", "--presence", "0.5")
 
@@ -86,7 +86,7 @@ def test_a_network_from_its_first_device_to_its_end(site: Site) -> None:
     site.call("network", "invite", "home", "alice", "--data", site.path("server"))
     until(lambda: "alice" in site.states(), "alice is back")
     site.control("pne", "leave", "alice")
-    assert alice.process.wait(10) == 0
+    assert alice.process.wait(PATIENCE) == 0
     site.call("network", "release", "home", "--data", site.path("server"), code=1)  # nobody is there to confirm
     site.call("network", "release", "home", "--yes", "--data", site.path("server"))
     assert site.ask("network", "list")["items"] == []

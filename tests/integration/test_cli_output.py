@@ -23,7 +23,6 @@ def parties(tmp_path: Path) -> Iterator[Parties]:
         one.close()
 
 
-@pytest.mark.timeout(120)
 def test_nobody_waits_for_who_does_not_read_what_they_print(parties: Parties, tmp_path: Path) -> None:
     """All goes on, a text is given when somebody reads, and all end."""
     parties.provision("pne-1")

@@ -50,7 +50,6 @@ def test_init_refuses_what_is_no_store_and_makes_none(tmp_path: Path) -> None:
     fails("unknown_setting", "server", "run", "--data", data, "--config", settings)
 
 
-@pytest.mark.timeout(120)
 def test_a_time_without_postgresql_loses_nothing(server: Postgres, tmp_path: Path) -> None:
     """One line tells that it goes, and one that it is back; devices are told to wait, and say that they do."""
     data = tmp_path / "srv"

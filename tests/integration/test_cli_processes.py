@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.support.nats import Nats
-from tests.support.parties import Parties, Process, acknowledged, until
+from tests.support.parties import PATIENCE, Parties, Process, acknowledged, until
 from tests.support.stores import databases
 
 QUICK = ("--timer", "3", "--request-timeout", "1.5", "--presence", "1", "--output", "json")
@@ -70,7 +70,6 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.mark.req("FN-1", "FN-9")
-@pytest.mark.timeout(120)
 def test_workers_serve_as_one(site: Site) -> None:
     """Any device is reached by one command, whichever worker has it; one that is killed is replaced."""
     site.set_up()
@@ -115,7 +114,6 @@ def test_workers_serve_as_one(site: Site) -> None:
     assert not any(one.is_running() for one in workers)
 
 
-@pytest.mark.timeout(120)
 def test_workers_end_with_their_parent(site: Site) -> None:
     """Also where nobody could tell them: a server that is started anew finds address and folder free."""
     site.set_up()
@@ -123,7 +121,7 @@ def test_workers_end_with_their_parent(site: Site) -> None:
     workers = psutil.Process(server.process.pid).children()
     second = site.start("server", "run", *site.data, *site.listen, "--nats", site.nats.url)
     second.wait_line(f"(process {server.process.pid})")
-    assert second.process.wait(30) == 1
+    assert second.process.wait(PATIENCE) == 1
     server.process.kill()
     _, left = psutil.wait_procs(workers, timeout=20)
     assert not left
@@ -133,7 +131,7 @@ def test_workers_end_with_their_parent(site: Site) -> None:
 
 def said(site: Site, name: str) -> bool:
     one = site.start("device", "send", f"pne-{name}", "again", *site.data, "--output", "json")
-    return one.process.wait(30) == 0
+    return one.process.wait(PATIENCE) == 0
 
 
 def test_what_several_processes_need_is_said(site: Site) -> None:

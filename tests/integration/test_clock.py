@@ -46,11 +46,11 @@ async def test_a_clock_that_is_ahead_for_a_moment_ends_no_text(
         await here.provision(Kind.PNE, "ann")
         await here.server.pushes.keep(EntityId("ann"), here.server.pushes.new("hello"), 600)
         ahead[0] = 2 * kept.JUMP_SECONDS
-        await until(lambda: any("1 texts that would be over" in one.getMessage() for one in caplog.records), 20)
+        await until(lambda: any("1 texts that would be over" in one.getMessage() for one in caplog.records))
         await here.joined_pne("ann", gateway, **FAST)
-        await until(lambda: here.inboxes["ann"] == ["hello"], 20)
+        await until(lambda: here.inboxes["ann"] == ["hello"])
         ahead[0] = 0.0
-        await until(lambda: not here.server.pushes.waiting, 20)
+        await until(lambda: not here.server.pushes.waiting)
 
 
 @pytest.mark.req("SES-1", "SES-2")

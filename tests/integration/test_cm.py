@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -80,7 +79,7 @@ async def readings_of(here: World, name: str = "tablet") -> list[Any]:
 
 
 async def wifi(here: World) -> TcpTap:
-    """Return a broadband that can be cut (`close`) and given back (`reopen`)."""
+    """Return a broadband that can be cut (`close`) and given back (`start`)."""
     one = TcpTap(here.address)
     await one.start()
     here.closes(one)
@@ -117,7 +116,6 @@ async def test_it_lives_in_two_modes(here: World, secure: bool) -> None:
 
 
 @pytest.mark.req("CM-0")
-@pytest.mark.timeout(120)
 async def test_switches_at_random_moments_lose_nothing_and_double_nothing(here: World) -> None:
     """Under constant traffic both ways, by command and as its broadband comes and goes; `make switches` does 1,000."""
     told = await switches.changing(here, 60, seed=2)
@@ -126,7 +124,6 @@ async def test_switches_at_random_moments_lose_nothing_and_double_nothing(here: 
 
 
 @pytest.mark.req("CM-0", "CM-11")
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_lossy_pan_costs_time_and_nothing_else(here: World, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """A sixth of the datagrams lost, some twice, some late: assigned all the same, and no reading lost or doubled."""
@@ -173,7 +170,7 @@ async def test_it_goes_direct_when_its_broadband_comes_and_back_when_that_goes(h
     tablet = await device(here, external, server=where, prefer=Prefer.DIRECT, look=LOOK)
     await assigned(tablet)
     await until(lambda: via(here, "tablet") == "gw-1")
-    await broadband.reopen()
+    await broadband.start()
     await settled(tablet)
     await broadband.close()
     await until(lambda: tablet.mode is Mode.PNE)
@@ -187,7 +184,6 @@ async def test_it_goes_direct_only_while_no_gateway_carries_it(here: World, pref
     """Metered, it does so only when something waits to be sent; and it comes back to the gateway by itself."""
     await here.start_server()
     external = await here.start_gateway("gw-1", kept=True)
-    port = here.pan(external)[1]
     broadband = await wifi(here)
     where = broadband.host, broadband.port
     tablet = await device(here, external, server=where, prefer=prefer, look=LOOK)
@@ -202,8 +198,7 @@ async def test_it_goes_direct_only_while_no_gateway_carries_it(here: World, pref
     await asyncio.wait_for(tablet.send({"must": "go"}), 40)
     await until(lambda: tablet.mode is Mode.BOTH)  # the reading may have been first
     assert via(here, "tablet") == own_id(tablet)
-    pans = external.config.pans
-    again = await here.start_gateway("gw-1", kept=True, pans=(type(pans[0])("127.0.0.1", port, False),))
+    again = await here.start_gateway("gw-1", kept=True, pans=external.config.pans)
     await until(lambda: tablet.mode is Mode.PNE)
     assert via(here, "tablet") == "gw-1"
     assert len(again.members) == 1
@@ -236,7 +231,7 @@ async def test_a_change_that_fails_leaves_it_where_it_is(here: World, monkeypatc
     with pytest.raises(Refused):
         await tablet.change(Mode.BOTH)
     assert (tablet.mode, tablet.gateway, via(here, "tablet")) == (Mode.PNE, None, "gw-1")
-    await broadband.reopen()
+    await broadband.start()
     await tablet.change(Mode.BOTH)
     await here.stop(external)
     with pytest.raises(Refused):
@@ -498,10 +493,9 @@ async def test_unused_ones_expire(here: World) -> None:
     external = await here.start_gateway("gw-1")
     tablet = await device(here, external)
     own = await assigned(tablet)
-    begun = time.monotonic()
-    while await here.store.cm_devices():
-        await asyncio.sleep(0.02)
-        assert time.monotonic() - begun < 5
+    async with asyncio.timeout(40):
+        while await here.store.cm_devices():
+            await asyncio.sleep(0.02)
     assert await here.audit(own, "cm_expired")
     with pytest.raises(NotFound):
         await admin_of(here).cm.one(own)
@@ -517,10 +511,9 @@ async def test_a_store_that_is_away_for_a_while_ends_no_upkeep(
     with monkeypatch.context() as away:
         away.setattr(here.store, "expire_cm", AsyncMock(side_effect=Unavailable("store_unavailable", "it is away")))
         await until(lambda: "it is away" in caplog.text)
-    begun = time.monotonic()
-    while await here.store.cm_devices():
-        await asyncio.sleep(0.02)
-        assert time.monotonic() - begun < 5
+    async with asyncio.timeout(40):
+        while await here.store.cm_devices():
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.req("CM-1", "CM-11")

@@ -23,7 +23,7 @@ from cpns.crypto.secret import Secret
 from cpns.domain.credential import parse_credential
 from cpns.domain.inventory import Kind
 from cpns.gateway.claim import EukeyClaim
-from cpns.gateway.config import GatewayConfig, PanConfig
+from cpns.gateway.config import GatewayConfig
 from cpns.ids import EntityId
 from cpns.service.system import random_bytes
 from cpns.store.vault import FileVault, open_vault
@@ -34,7 +34,7 @@ from tests.support import formula as f
 from tests.support.hostile_gateway import HostileGateway, Way
 from tests.support.parties import Parties, acknowledged
 from tests.support.tap import Seen, TcpTap
-from tests.support.world import CLOCK, address_of, until
+from tests.support.world import CLOCK, address_of, pan_config, until
 
 M = TypeVar("M")
 
@@ -127,14 +127,14 @@ async def _gateway(parties: Parties, seen: Evidence) -> HostileGateway:
     credential = parse_credential(Path(parties.path("gw-1.key")).read_text(), Kind.GATEWAY)
     config = GatewayConfig(
         *(GATEWAY, SERVER, "127.0.0.1", parties.server_port),
-        pans=(PanConfig("127.0.0.1", 0, secure=False),),
+        pans=(pan_config(),),
         announce=False,
     )
     claim = EukeyClaim(config, credential.eukey, random_bytes)
     vault = FileVault(Secret(random_bytes(32)), random_bytes)
     gateway = HostileGateway(config, claim, None, vault, CLOCK, random_bytes, seen.passed.append)
     await gateway.start()
-    await gateway.uplink.wait(5)
+    await gateway.uplink.wait(40)
     return gateway
 
 

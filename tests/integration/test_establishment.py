@@ -176,7 +176,7 @@ async def test_a_sealed_key_moved_to_another_row_does_not_open(here: World) -> N
         sealed = database.execute("select sealed_key from entities where entity_id = 'mallory'").fetchone()
         database.execute("update entities set sealed_key = ? where entity_id = 'alice'", sealed)
     here.keys["alice"] = here.keys["mallory"]
-    alice = await here.make_pne("alice", on.pan.address, timer=0.8)
+    alice = await here.make_pne("alice", on.pan.address, timer=2.0)
     failed, _ = await asyncio.gather(alice._establish(), on.pnes(["bob"]), return_exceptions=True)
     assert isinstance(failed, NoAnswer)
     assert len(one_body(on.on_uplink(), m.GatewaySetupRequest).entries) == 2
@@ -288,7 +288,7 @@ async def test_hash_server(here: World, suite: int) -> None:
 async def test_a_wrong_hash_server_is_not_taken(here: World) -> None:
     """One bit of hash_server changed on its way: the PNE has no session, LocalEUKey or hop; nor does it come later."""
     on = await scene(here, server={"half_open": 0.4})
-    pne = await here.make_pne("pne-1", on.pan.address, timer=0.6)
+    pne = await here.make_pne("pne-1", on.pan.address, timer=2.0)
 
     def change(datagram: Datagram) -> Fates:
         is_outcome = isinstance(body_of(Message.decode(datagram.data).payload), m.SetupResponse)

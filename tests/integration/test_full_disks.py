@@ -48,7 +48,6 @@ def lines(process: Process, containing: str) -> list[str]:
     return [line for line in process.err if containing in line]
 
 
-@pytest.mark.timeout(120)
 def test_a_gateway_whose_disk_is_full_lets_in_and_says_so(site: OnDisk) -> None:
     site.provision("lamp", "watch")
     site.server()
@@ -82,7 +81,6 @@ def test_a_gateway_whose_disk_is_full_lets_in_and_says_so(site: OnDisk) -> None:
     assert not lines(gateway, "never retrieved")
 
 
-@pytest.mark.timeout(120)
 def test_a_server_whose_disk_is_full_says_so_and_devices_wait(site: OnDisk) -> None:
     site.provision("lamp")
     shutil.copytree(site.path("server"), site.disk.outside / "server")
@@ -112,7 +110,6 @@ def test_a_server_whose_disk_is_full_says_so_and_devices_wait(site: OnDisk) -> N
     assert [one["body"]["n"] for one in site.readings()] == [1, 2, 3]
 
 
-@pytest.mark.timeout(120)
 def test_a_node_whose_disk_is_full_takes_no_key_and_says_so(site: OnDisk) -> None:
     site.provision("tablet")
     site.server()

@@ -54,7 +54,7 @@ async def test_a_setup_waits_for_a_place_at_the_server(here: World, monkeypatch:
     started = here.now()
     await here.joined_pne("pne-1", on.pan.address)
     assert full.asked == 4
-    assert here.now() - started < 4.0, "it waited out a timer"
+    assert here.now() - started < 9.0, "it waited out a timer"
     assert [type(one) for one in setup_outcomes(on)] == [m.SetupResponse]
 
 

@@ -193,7 +193,7 @@ async def test_a_server_takes_nothing_under_an_older_epoch_after_somebody_was_pu
     await here.server.groups.expel(sg_id, None, [EntityId("pne-3")])
     assert await epoch(here, sg_id) == began + 2
     sender = await pnes[1].messages._registered()
-    standing = await gateway.uplink.wait(5)
+    standing = await gateway.uplink.wait(40)
     for of in (began, began + 1):
         key = pnes[1].groups.keys[sg_id].get(of, Secret(bytes(32)))
         one = sender.seal(sg_id, of, key, b"x", signed=True)

@@ -182,7 +182,7 @@ async def test_a_gateway_can_not_act_as_owner(here: World) -> None:
     """In its own session it may look at what its PNEs are in, and change nothing; nor tell a PNE of a change."""
     evil, bob = await stage(here)
     sg_id, _ = await bob.groups.create("family", JoinPolicy.OPEN)
-    standing = await evil.uplink.wait(5)
+    standing = await evil.uplink.wait(40)
     bobs = EntityId("bob")
     for message in (
         sg.SgExpelRequest(sg_id, (bobs,)),

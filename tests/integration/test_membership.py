@@ -9,7 +9,7 @@ import pytest
 
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId, PnId
-from tests.support.world import World, world
+from tests.support.world import World, until, world
 
 PNE = EntityId("pne-1")
 OTHER = EntityId("pne-2")
@@ -76,7 +76,7 @@ async def test_a_gateway_of_a_server_that_was_set_up_anew_is_served(here: World)
     await here.stop(await here.joined_pne(PNE, gateway))
     await here.stop(gateway)
     again = await here.start_gateway(kept=True, wait=False)
-    await again.uplink.wait(5)
+    await again.uplink.wait(40)
     again.members.pns = [PnId("pn-of-another-life")]
     standing = again.uplink.standing
     standing.link.close()
@@ -95,13 +95,16 @@ async def test_a_pne_that_loses_its_gateway_turns_up_at_another(here: World) -> 
         PNE, first, gateways=(here.pan(first), here.pan(second)), timer=1.0, request_timeout=0.8, presence=0.5
     )
 
+    acknowledged: list[int] = []
+
     async def send() -> None:
         for number in range(60):
             await pne.send(pne.next_reading({"n": number}))
+            acknowledged.append(number)
             await asyncio.sleep(0.01)
 
     sending = asyncio.create_task(send())
-    await asyncio.sleep(0.2)
+    await until(lambda: len(acknowledged) > 9)
     await here.stop(first)
     begun = asyncio.get_running_loop().time()
     await asyncio.wait_for(sending, 40)

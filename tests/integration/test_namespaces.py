@@ -297,7 +297,7 @@ class Way:
 
     async def mend(self) -> None:
         self.pan.policy = self._pass
-        await self.uplink.reopen()
+        await self.uplink.start()
 
 
 class Traffic:

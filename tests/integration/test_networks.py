@@ -212,7 +212,7 @@ async def test_a_pne_that_wants_another_network_does_not_get_this_one(here: Worl
     await here.start_server()
     gateway = await here.start_gateway()
     await here.joined_pne("alice", gateway)
-    bob = await here.make_pne("bob", gateway, join=PnId("pn-elsewhere"), timer=0.6)
+    bob = await here.make_pne("bob", gateway, join=PnId("pn-elsewhere"), timer=2.0)
     with pytest.raises(Refused):
         await bob._establish()
     assert await members(here) == {"alice"}
@@ -313,7 +313,7 @@ async def test_a_guest_is_admitted_or_rejected_by_the_server(here: World) -> Non
     await here.stop(guest)
     await here.server.networks.settle(pns[EntityId("gw-2")].network.pn_id, policy=Policy.CLOSED, alias=None, owner=None)
     await here.server.networks.expel(pns[EntityId("gw-2")].network.pn_id, OPERATOR, ids("alice"))
-    barred = await here.make_pne("alice", away, timer=0.6)
+    barred = await here.make_pne("alice", away, timer=2.0)
     with pytest.raises(Refused):
         await barred._establish()
     assert (await here.refusal("alice")).reason == "barred"
@@ -416,7 +416,7 @@ async def test_expel(here: World, by: str) -> None:
     """It gets nothing more from the moment that this returns; put out by owner or operator, it is barred."""
     await here.start_server()
     gateway = await here.start_gateway(kept=True)
-    alice, bob = await here.joined_pne("alice", gateway), await here.joined_pne("bob", gateway, timer=0.5)
+    alice, bob = await here.joined_pne("alice", gateway), await here.joined_pne("bob", gateway, timer=2.0)
     pn_id = (await the_network(here)).network.pn_id
     if by == "owner":
         await alice.network.expel(ids("bob"))

@@ -110,7 +110,7 @@ async def test_a_revocation_waits_until_the_other_process_has_found_it(tmp_path:
         (pn,) = await one.store.networks()
         if not alone:
             nats.stop()
-            await until(lambda: not other.siblings.connected, 10)  # type: ignore[union-attr]
+            await until(lambda: not other.siblings.connected)  # type: ignore[union-attr]
         with collecting_warnings() as warned:
             await other.provisioning.revoke(ALICE)
         assert one.server.sessions.with_peer(ALICE) is None
@@ -173,7 +173,7 @@ async def test_what_another_process_may_know_is_not_denied(tmp_path: Path, how: 
         await alice.send(alice.next_reading({"n": 1}))
         if not alone:
             nats.stop()
-            await until(lambda: not other.siblings.connected, 10)  # type: ignore[union-attr]
+            await until(lambda: not other.siblings.connected)  # type: ignore[union-attr]
         there, here = await explained(other), await explained(one)
         assert [there[step].good for step in ("gateway", "session", "reach", "readings")] == [None, None, None, True]
         assert all("can't be asked" in there[step].what for step in ("gateway", "session", "reach"))
@@ -220,7 +220,7 @@ async def test_status_tells_of_each_process(tmp_path: Path, monkeypatch: pytest.
         _, up, _ = await asked(one, "/status")
         assert [round(each["clock_ahead"], -1) for each in up["processes"]] == [0, 60]
         nats.stop()
-        await until(lambda: not one.siblings.connected, 10)  # type: ignore[union-attr]
+        await until(lambda: not one.siblings.connected)  # type: ignore[union-attr]
         _, up, warned = await asked(one, "/status")
         assert [each["condition"] for each in up["processes"]] == ["up", "unasked"]
         assert [each["sessions"] for each in up["processes"]] == [1, None]

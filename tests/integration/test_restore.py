@@ -105,7 +105,6 @@ def exported(machines: Machines, kind: str) -> list[tuple[int, int]]:
     return [(one["number"], one["body"]["n"]) for one in found]
 
 
-@pytest.mark.timeout(180)
 def test_the_page_as_an_operator_types_it(machines: Machines, request: pytest.FixtureRequest) -> None:
     kind = request.node.callspec.params["machines"]
     copy, put_back = [block for machine, block in blocks(PAGE) if machine == kind]

@@ -164,7 +164,6 @@ async def test_gateways_are_found_by_coap_multicast(here: World) -> None:
 
 
 @pytest.mark.req("FN-8")
-@pytest.mark.timeout(120)
 async def test_a_pne_that_was_told_of_no_gateway_finds_the_next_one_by_itself(here: World) -> None:
     """It looks on the PAN; the gateway that it found goes away; it looks again, and is back through another one."""
     await here.start_server()
@@ -174,7 +173,7 @@ async def test_a_pne_that_was_told_of_no_gateway_finds_the_next_one_by_itself(he
     here.closes(pne)
     await pne.start()
     here.run(pne)
-    first = await until(lambda: via(here, "alice"), 40)
+    first = await until(lambda: via(here, "alice"))
     await here.stop(both[first])
     other = next(name for name in both if name != first)
     await until(lambda: via(here, "alice") == other, 60)
@@ -340,7 +339,7 @@ async def test_sealed_messages_wait_for_the_uplink_in_their_order(here: World) -
     held = [item for queue in gateway.pans[0].relay._queues.values() for item in queue]
     assert all(b'"n"' not in item.sealed.payload and item.sealed.oscore for item in held)
     assert await here.store.readings(0, 10) == []
-    await tap.reopen()
+    await tap.start()
     async with asyncio.timeout(40):
         await asyncio.gather(*sending)
     assert [json.loads(row.body)["n"] for row in await here.store.readings(0, 10)] == list(range(6))
@@ -380,7 +379,7 @@ async def test_texts_for_a_pne_that_sleeps_are_kept_and_come_in_order_once(here:
     await here.stop(pne)
     await here.stop(here.server)
     await here.start_server()
-    await second.uplink.wait(10)
+    await second.uplink.wait(40)
     assert here.inboxes["alice"] == []
     await here.joined_pne("alice", second)
     await until(lambda: len(here.inboxes["alice"]) == 3)
@@ -420,7 +419,7 @@ async def test_a_whole_network_is_brought_back_in_one_setup(here: World) -> None
     on.uplink.seen.clear()
     await here.start_server()
     async with asyncio.timeout(40):
-        await on.gateway.uplink.wait(15)
+        await on.gateway.uplink.wait(40)
         await until(lambda: len(here.server.sessions) == 13)
     for pne in pnes:
         await pne.send(pne.next_reading({"back": True}))
@@ -445,7 +444,7 @@ async def test_a_member_that_missed_the_call_is_asked_again_when_it_is_heard(her
         on.pan.policy = lambda datagram: []
     await here.stop(here.server)
     await here.start_server()
-    await on.gateway.uplink.wait(10)
+    await on.gateway.uplink.wait(40)
     await until(lambda: on.gateway.members.astray == {"alice"})
     await asyncio.sleep(2.0)  # longer than the call is out
     assert here.server.sessions.with_peer(EntityId("alice")) is None

@@ -246,7 +246,7 @@ async def test_no_hop_session_on_a_secure_pan(here: World, suite: int) -> None:
 async def test_pne_and_gateway_must_agree_on_the_pan(here: World, pne_says: bool) -> None:
     """One believes the PAN secure, the other not: result 25 in the audit log, 21 on the PAN, no session."""
     on = await scene(here, secure=not pne_says)
-    pne = await here.make_pne("pne-1", on.pan.address, pan_secure=pne_says, timer=0.5)
+    pne = await here.make_pne("pne-1", on.pan.address, pan_secure=pne_says, timer=2.0)
     with pytest.raises(NoAnswer, match="refused_with_21"):
         await pne._establish()
     row = await here.refusal("pne-1")
@@ -499,4 +499,4 @@ async def test_a_silent_pne_is_asked_in_its_hop_session(here: World, monkeypatch
     with pytest.raises(Unavailable) as told:
         await here.server.send(pne.config.pne_id, application.PING_PATH, b"")
     assert told.value.code == "asleep"
-    assert asyncio.get_running_loop().time() - begun < 2
+    assert asyncio.get_running_loop().time() - begun < 20  # the server would wait half a minute

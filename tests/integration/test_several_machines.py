@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.nats import program
 from tests.support.pages import DOCS, Machines, blocks
-from tests.support.parties import free_port, until
+from tests.support.parties import PATIENCE, free_port, until
 from tests.support.stores import started
 
 PAGE = "several-machines.md"
@@ -51,7 +51,6 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
 
 
 @pytest.mark.req("FN-1")
-@pytest.mark.timeout(180)
 def test_the_page_as_a_newcomer_types_it(machines: Machines) -> None:
     printed: dict[str, str] = {}
     for machine, line in lines():
@@ -78,7 +77,7 @@ def gateways(found_status: dict[str, Any]) -> list[str]:
 
 
 def reached(machines: Machines) -> bool:
-    return machines.start("two", "cpns device ping watch --data srv").process.wait(30) == 0
+    return machines.start("two", "cpns device ping watch --data srv").process.wait(PATIENCE) == 0
 
 
 def test_the_page_is_found_and_types_what_there_is() -> None:

@@ -39,7 +39,7 @@ async def bodies(here: World) -> list[str]:
 async def settled(here: World, gateway: Gateway | tuple[str, int]) -> Pne:
     """Return a device that has joined, and has nothing more to say."""
     pne = await here.joined_pne("alice", gateway, **QUICK)
-    await until(lambda: not pne._joining.locked(), 20)
+    await until(lambda: not pne._joining.locked())
     return pne
 
 
@@ -247,7 +247,7 @@ async def test_what_a_gateway_held_as_it_ended_is_said_again(here: World) -> Non
     session = alice._way.session
     await gateway._work.close()  # its uplink is away, while the server runs on
     sending = asyncio.create_task(alice.send(alice.next_reading({"n": 1})))
-    await until(lambda: alice._way.held_up, 20)
+    await until(lambda: alice._way.held_up)
     await here.stop(gateway)
     await here.start_gateway(kept=True, pans=pans)
     await asyncio.wait_for(sending, 40)  # what is held is waited for for a minute

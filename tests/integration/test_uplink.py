@@ -218,7 +218,7 @@ async def test_a_gateway_that_is_revoked_waits_longer_and_longer(
 
         gateway.uplink._claim.prove = timed
         await w.provisioning.revoke(EntityId("gw-1"))
-        await until(lambda: len(tried) >= 7, 30)
+        await until(lambda: len(tried) >= 7)
         gaps = [after - before for before, after in itertools.pairwise(tried)]
         for number, gap in enumerate(gaps):
             assert gap >= 0.5 * min(0.05 * 2**number, 1.6)
@@ -237,4 +237,4 @@ async def test_a_gateway_with_a_fresh_key_does_not_wait(tmp_path: Path, monkeypa
         await until(lambda: gateway.uplink.last_refusal)
         gateway.uplink._claim._eukey = key
         gateway.uplink.renew()
-        await gateway.uplink.wait(5)
+        await gateway.uplink.wait(40)

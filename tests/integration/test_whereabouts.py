@@ -17,7 +17,6 @@ from aiocoap.numbers.codes import POST
 
 from cpns.errors import Unavailable
 from cpns.gateway.app import Gateway
-from cpns.gateway.config import PanConfig
 from cpns.gateway.members import Member
 from cpns.gateway.whereabouts import ASK_SECONDS
 from cpns.ids import EntityId
@@ -32,7 +31,7 @@ from tests.support.coap import theirs
 from tests.support.groups import all_have, group_of
 from tests.support.lossy import UdpProxy, honest
 from tests.support.raw import RawUdp
-from tests.support.world import CLOCK, World, address_of, push_of, until, world
+from tests.support.world import CLOCK, World, address_of, pan_config, push_of, until, world
 
 NEVER = 10_000.0
 """Seconds until a PNE here says by itself where it is."""
@@ -57,7 +56,7 @@ async def restarted(here: World, gateway: Gateway, *, kept: bool = True, **optio
 async def settled(here: World, name: str, gateway: Any, **options: Any) -> Pne:
     """Return a PNE that has joined, and has nothing more to say."""
     pne = await here.joined_pne(name, gateway, presence=NEVER, **options)
-    await until(lambda: not pne._joining.locked(), 10)
+    await until(lambda: not pne._joining.locked())
     return pne
 
 
@@ -79,7 +78,7 @@ def counted(here: World, sender: str, what: str) -> int:
 
 async def has_hop(gateway: Gateway, *names: str) -> None:
     """Wait until the gateway can speak to members in their hop sessions."""
-    await until(lambda: all(gateway.members.way_to(EntityId(name)) is not None for name in names), 20)
+    await until(lambda: all(gateway.members.way_to(EntityId(name)) is not None for name in names))
 
 
 def is_back(number: int) -> bytes:
@@ -112,7 +111,7 @@ async def test_a_gateway_that_is_back_asks_its_members(here: World, secure: bool
 
 
 async def test_members_of_two_pans_are_asked_each_on_its_own(here: World) -> None:
-    pans = (PanConfig("127.0.0.1", 0, False), PanConfig("127.0.0.1", 0, True))
+    pans = (pan_config(), pan_config(secure=True))
     gateway = await here.start_gateway(kept=True, pans=pans)
     await settled(here, "alice", here.pan(gateway, 0))
     await settled(here, "bob", here.pan(gateway, 1), pan_secure=True)
@@ -123,7 +122,7 @@ async def test_members_of_two_pans_are_asked_each_on_its_own(here: World) -> Non
 
 async def test_one_that_asked_at_one_of_several_addresses_is_asked_from_that_one(here: World) -> None:
     """A PNE takes it from the address alone that it has as its gateway's."""
-    gateway = await here.start_gateway(kept=True, pans=(PanConfig("0.0.0.0", 0, False),))
+    gateway = await here.start_gateway(kept=True, pans=(pan_config("0.0.0.0"),))
     port = here.pan(gateway)[1]
     for number in (1, 2):
         await settled(here, f"pne-{number}", (f"127.0.0.{number}", port))
@@ -148,7 +147,7 @@ async def test_one_that_sleeps_is_asleep_and_found_as_it_wakes(here: World) -> N
     alice = await settled(here, "alice", gateway)
     await alice.sleep()
     gateway = await restarted(here, gateway, answer_timeout=0.5)
-    await until(lambda: member(gateway).kept is None, 10)
+    await until(lambda: member(gateway).kept is None)
     with pytest.raises(Unavailable) as refused:
         await here.server.send(ALICE, application.INBOX_PATH, push_of("wake up"))
     assert refused.value.code == "asleep"
@@ -164,10 +163,10 @@ async def test_one_that_went_elsewhere_meanwhile_stays_there(here: World) -> Non
     pans = (replace(gateway.pans[0].config, port=here.pan(gateway)[1]),)
     await here.stop(gateway)
     alice.suspect(alice._way.session, lost=True)
-    await until(lambda: alice.joined is not None and alice.joined.gateway_id == "gw-2", 30)
+    await until(lambda: alice.joined is not None and alice.joined.gateway_id == "gw-2")
     stands = alice._way.session
     gateway = await here.start_gateway(kept=True, pans=pans)
-    await until(lambda: gateway.members.get(ALICE) is None, 10)
+    await until(lambda: gateway.members.get(ALICE) is None)
     await told(here, "alice", "through the other one")
     assert alice._way.session is stands
 
@@ -179,7 +178,7 @@ async def test_an_older_pne_is_found_by_its_next_sign_of_life(here: World, monke
     alice = await settled(here, "alice", gateway)
     gateway = await restarted(here, gateway)
     await told(here, "alice", "after the restart")
-    await until(lambda: counted(here, "alice", "Error"), 10)
+    await until(lambda: counted(here, "alice", "Error"))
     assert gateway.members.way_to(ALICE) is None
     await alice.present_again()
     await has_hop(gateway, "alice")
@@ -194,7 +193,7 @@ async def test_one_that_answers_and_does_not_come_is_asleep_after_a_while(
     gateway = await here.start_gateway(kept=True)
     await settled(here, "alice", gateway)
     gateway = await restarted(here, gateway, half_open=0.4)
-    await until(lambda: member(gateway).kept is None, 10)
+    await until(lambda: member(gateway).kept is None)
     assert gateway.members.route(ALICE) is None
 
 
@@ -272,7 +271,7 @@ async def test_a_new_port_is_found_by_what_the_device_says_next(here: World, wha
     before, session = member(gateway).link, alice._way.session
     nat.rebind()
     await says_where_it_is(here, alice, what)
-    await until(lambda: member(gateway).link != before, 10)
+    await until(lambda: member(gateway).link != before)
     await told(here, "alice", "at the new port")
     assert alice._way.session is session
     assert [one.session for one in here.passed if (one.sender, one.what) == ("gw-1", "/ping")] == ["pne-gw"]
@@ -284,8 +283,8 @@ async def test_a_new_port_on_a_secure_pan_takes_a_new_setup(here: World) -> None
     before, session = member(gateway).link, alice._way.session
     nat.rebind()
     await alice.send(alice.next_reading({"n": 1}))
-    await until(lambda: member(gateway).link != before, 20)
-    await until(lambda: alice._way.session is not session and not alice._joining.locked(), 10)
+    await until(lambda: member(gateway).link != before)
+    await until(lambda: alice._way.session is not session and not alice._joining.locked())
     await told(here, "alice", "at the new port")
 
 
@@ -302,7 +301,7 @@ async def test_a_new_port_and_a_restart_at_once(here: World) -> None:
     gateway, nat, alice = await behind_nat(here, kept=True, answer_timeout=0.5)
     nat.rebind()
     gateway = await restarted(here, gateway, answer_timeout=0.5)
-    await until(lambda: member(gateway).kept is None, 10)
+    await until(lambda: member(gateway).kept is None)
     await alice.send(alice.next_reading({"n": 1}))
     await has_hop(gateway, "alice")
     await told(here, "alice", "found")
@@ -318,9 +317,9 @@ async def test_the_place_that_is_kept_is_the_newest(
     before = member(gateway).link
     nat.rebind()
     await alice.send(alice.next_reading({"n": 1}))
-    await until(lambda: member(gateway).link != before, 10)
+    await until(lambda: member(gateway).link != before)
     if not orderly:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             while await kept_at(gateway) != repr(member(gateway).link)[len("<Link ") : -1]:
                 await asyncio.sleep(0.02)
         monkeypatch.setattr(gateway.members, "settle", nothing)
@@ -417,7 +416,7 @@ async def test_who_repeats_what_a_member_said_moves_nobody(
     gateway, alice, thief = await stolen()
     before = member(gateway).link
     thief.sends(alice, what)
-    await until(lambda: counted(here, "gw-1", "/ping"), 10)
+    await until(lambda: counted(here, "gw-1", "/ping"))
     await thief.for_a_while(passes_on=passes_on)
     assert bool(thief.passed_on) is passes_on
     assert member(gateway).link == before
@@ -433,10 +432,10 @@ async def test_who_repeats_what_a_member_said_is_asked_once_a_second_and_moves_n
     before = member(gateway).link
     for number in range(20):
         thief.sends(alice, "a reading" if number % 2 else "a sign of life")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while await here.store.last_reading_number() < 10:
             await asyncio.sleep(0.02)
-    await until(lambda: counted(here, "gw-1", "/ping"), 10)
+    await until(lambda: counted(here, "gw-1", "/ping"))
     assert counted(here, "gw-1", "/ping") == 1
     await alice.send(alice.next_reading({"own": True}))
     assert member(gateway).link == before
@@ -464,10 +463,10 @@ async def test_a_name_moves_nobody_on_a_secure_pan(here: World, stolen: Stolen) 
     gateway, alice, thief = await stolen(secure=True)
     before, session = member(gateway).link, alice._way.session
     thief.sends(alice, "a reading")
-    await until(lambda: counted(here, "gw-1", "Entity Discovery Request"), 10)
+    await until(lambda: counted(here, "gw-1", "Entity Discovery Request"))
     presence = Message(code=POST, uri_path=("presence",), payload=application.encode_text("alice"))
     thief.gateway.send(confirmable(presence, 7))
-    await until(lambda: [one for one in thief.gateway.got if one[1] == 0x81], 10)
+    await until(lambda: [one for one in thief.gateway.got if one[1] == 0x81])
     assert (member(gateway).link, alice._way.session) == (before, session)
 
 
@@ -483,7 +482,7 @@ async def test_a_text_under_way_goes_to_the_new_port_too(here: World) -> None:
     _, nat, alice = await behind_nat(here)
     loses_what_comes_down(nat)
     sending = asyncio.create_task(here.server.send(ALICE, application.INBOX_PATH, push_of("under way")))
-    await until(lambda: [one for one in nat.seen if not one.up and b"" != one.data], 10)
+    await until(lambda: [one for one in nat.seen if not one.up and b"" != one.data])
     await asyncio.sleep(0.3)
     nat.rebind()
     nat.policy = honest
@@ -515,4 +514,4 @@ async def test_a_group_message_reaches_who_got_a_new_port(here: World) -> None:
     nat.rebind()
     await pnes[0].messages.send(sg_id, "after the move")
     await pnes[1].send(pnes[1].next_reading({"n": 1}))
-    await until(lambda: [one.text for one in here.said["pne-1"]] == ["after the move"], 30)
+    await until(lambda: [one.text for one in here.said["pne-1"]] == ["after the move"])

@@ -68,7 +68,7 @@ async def exact(here: World, gateway: Gateway, pn_id: PnId) -> Copy:
         listed += [Listed(pne, None) for pne in copy.away]
         return copy if sorted(listed, key=lambda one: one.pne_id) == truth else None
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while True:
             truth = await here.store.listed_page(pn_id, "", 100)
             if (copy := is_so()) is not None:
@@ -113,7 +113,7 @@ async def test_who_goes_from_one_network_of_a_gateway_into_another_keeps_its_hop
 
     async def late(gateway: EntityId, message: Any) -> bool:
         if isinstance(message, pm.PnChangeNotify) and message.change == Change.MOVED:
-            await until(lambda: hub.pans[0].hops.with_peer(WATCH) not in (None, before), 10)
+            await until(lambda: hub.pans[0].hops.with_peer(WATCH) not in (None, before))
             assert await telling(gateway, message)
             told.set()
             return True
@@ -123,7 +123,7 @@ async def test_who_goes_from_one_network_of_a_gateway_into_another_keeps_its_hop
     here.server.gateways.tell = late  # type: ignore[method-assign]
     here.pause(watch)
     await here.joined_pne("watch", hub, join=theirs, **FAST)
-    await asyncio.wait_for(told.wait(), 10)
+    await asyncio.wait_for(told.wait(), 40)
     member = hub.members.get(WATCH)
     assert member is not None
     assert member.pn_id == theirs
@@ -140,7 +140,7 @@ async def test_who_is_invited_to_an_establishment_comes_into_that_network(here: 
     watch = await here.start_pne("watch", hub, waits=True)
     await until(lambda: hub.pans[0].reach.link(WATCH, here.now()))
     await here.joined_pne("guide", hub, setup_type=SetupType.LISTED, invite=(WATCH,))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         await watch.wait_established()
     assert (await where(here, "guide"), await where(here, "watch")) == (theirs, theirs)
     assert own != theirs

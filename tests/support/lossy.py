@@ -10,6 +10,8 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tests.support.parties import free_port
+
 Address = tuple[str, int]
 Fates = Sequence[tuple[float, bytes]]
 """What becomes of a datagram: nothing, or what to send after how many seconds."""
@@ -39,7 +41,7 @@ class UdpProxy:
         self.target = target
         self.policy = policy
         self.seen: list[Datagram] = []
-        self._front = _socket(("127.0.0.1", 0))
+        self._front = _socket()
         self._backs: dict[Address, socket.socket] = {}
         self._timers: set[asyncio.TimerHandle] = set()
         self._loop = asyncio.get_running_loop()
@@ -54,7 +56,7 @@ class UdpProxy:
     def _from_pne(self) -> None:
         for data, pne in _read(self._front):
             if pne not in self._backs:
-                back = self._backs[pne] = _socket(("127.0.0.1", 0))
+                back = self._backs[pne] = _socket()
                 self._loop.add_reader(back, self._from_gateway, pne, back)
             self._take(Datagram(pne, True, data))
 
@@ -138,10 +140,11 @@ def flipped(data: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
-def _socket(address: Address) -> socket.socket:
+def _socket() -> socket.socket:
+    """Return a socket at a port that none before it had."""
     one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     one.setblocking(False)
-    one.bind(address)
+    one.bind(("127.0.0.1", free_port(socket.SOCK_DGRAM)))
     return one
 
 

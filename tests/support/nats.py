@@ -43,7 +43,7 @@ class Nats:
             stderr=subprocess.DEVNULL,
         )
         self.pid = self._process.pid
-        end = time.monotonic() + 10
+        end = time.monotonic() + 40
         while time.monotonic() < end:
             try:
                 socket.create_connection(("127.0.0.1", self._port), 1).close()

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,17 +24,27 @@ T = TypeVar("T")
 PATIENCE = 60.0
 
 
-_PORTS = itertools.cycle(range(10_000 + os.getpid() % 100 * 200, 10_200 + os.getpid() % 100 * 200))
-"""Below the range from which the kernel serves whoever binds port 0; test processes beside each other have others."""
+def _ports() -> Iterator[int]:
+    """Return ports below the range from which the kernel serves whoever binds port 0, over and over.
+
+    The processes of one test run begin far from each other, and two runs anywhere.
+    """
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    begin = zlib.crc32(run.encode()) + 2000 * worker
+    return (10_000 + (begin + number) % 20_000 for number in itertools.count())
+
+
+_PORTS = _ports()
 
 
 def free_port(kind: socket.SocketKind) -> int:
-    """Return a port that nobody has, nor gets before the test binds it."""
+    """Return a port that nobody has: the test's own, to bind now or later, and again, or to leave dead."""
     for port in _PORTS:
         with contextlib.suppress(OSError), socket.socket(socket.AF_INET, kind) as one:
             one.bind(("127.0.0.1", port))
             return port
-    raise AssertionError("a cycle never ends")
+    raise AssertionError("they never end")
 
 
 def until(found: Callable[[], T | None], what: str | Callable[[], str], patience: float = PATIENCE) -> T:

@@ -18,7 +18,7 @@ from cpns.domain.credential import DeviceCredential
 from cpns.domain.inventory import Kind
 from cpns.gateway.app import Gateway
 from cpns.gateway.claim import EukeyClaim
-from cpns.gateway.config import GatewayConfig, PanConfig
+from cpns.gateway.config import GatewayConfig
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig, Where
@@ -31,7 +31,7 @@ from cpns.transport.endpoint import Passed
 from tests.support.coap import kid_of
 from tests.support.parties import Parties, Process
 from tests.support.tap import TcpTap
-from tests.support.world import CLOCK, SERVER, address_of, until
+from tests.support.world import CLOCK, SERVER, address_of, pan_config, until
 
 SUITE = 2
 """What PN GWs and PNEs use unless told otherwise; with ephemeral keys, so it costs the server more than suite 1."""
@@ -135,7 +135,7 @@ class Storm:
             SERVER,
             self._tap.host,
             self._tap.port,
-            pans=(PanConfig("127.0.0.1", 0, secure=False),),
+            pans=(pan_config(),),
             announce=False,
             suite=SUITE,
             keepalive=QUIET,
@@ -145,7 +145,7 @@ class Storm:
         gateway = Gateway(config, claim, None, vault, CLOCK, random_bytes, self.passed.append)
         self.gateways.append(gateway)
         await gateway.start()
-        await gateway.uplink.wait(5)
+        await gateway.uplink.wait(40)
 
     async def _start_pne(self, name: str, gateway: Gateway) -> None:
         config = PneConfig(
@@ -187,7 +187,7 @@ class Storm:
         self._tap.seen.clear()
         self._tap.raw.clear()
         before = cpu_ns(self._server.process.pid)
-        await self._tap.reopen()
+        await self._tap.start()
         up = CLOCK.monotonic()
         async with asyncio.timeout(PATIENCE):
             await self._all_here.wait()

@@ -154,7 +154,7 @@ async def _by_broadband(node: Node, wifi: TcpTap, told: Told, draw: random.Rando
     await until(lambda: node.mode is Mode.PNE)
     await asyncio.sleep(draw.uniform(0, 0.1))
     told.changes.append(("back", time.monotonic()))
-    await wifi.reopen()
+    await wifi.start()
     await until(lambda: node.mode is Mode.BOTH)
 
 

@@ -5,6 +5,7 @@ The tap is a TCP proxy on real sockets; the PAN has one in `tests.support.lossy`
 
 import asyncio
 import dataclasses
+import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from cpns.transport import oscore
 from cpns.wire import codec
 from tests.support.coap import kid_of, ours, theirs, waiting
 from tests.support.lossy import Address, UdpProxy
+from tests.support.parties import free_port
 from tests.support.world import World, address_of, until
 
 M = TypeVar("M")
@@ -64,19 +66,13 @@ class TcpTap:
         self.raw: list[bytes] = []
         self.keep = True
         self._forgotten: set[asyncio.StreamWriter] = set()
-        self.host, self.port = "", 0
+        self.host, self.port = "127.0.0.1", free_port(socket.SOCK_STREAM)
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
 
     async def start(self) -> Address:
-        return await self.reopen(0)
-
-    async def reopen(self, port: int | None = None) -> Address:
         """Listen, after `close` at the same port again."""
-        self._server = await asyncio.start_server(
-            self._connected, "127.0.0.1", self.port if port is None else port, reuse_address=True
-        )
-        self.host, self.port = self._server.sockets[0].getsockname()
+        self._server = await asyncio.start_server(self._connected, self.host, self.port, reuse_address=True)
         return self.host, self.port
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

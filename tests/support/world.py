@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +34,7 @@ from cpns.wire import application
 from cpns.wire.messages import Invitation
 from cpns.wire.pn_messages import PnChangeNotify
 from cpns.wire.sg_messages import SgChangeNotify
+from tests.support.parties import free_port
 
 SERVER = EntityId("server.example")
 CLOCK = StoreClock(SystemClock())
@@ -54,6 +56,11 @@ async def until(holds: Callable[[], Any], seconds: float = 40.0) -> Any:
 FAST: Final[dict[str, Any]] = {"timer": 4.0, "request_timeout": 3.0, "presence": 0.5}
 """Settings of a PNE that says often that it is there. Its other times are for a busy machine: who only waits for what
 comes does not wait for them."""
+
+
+def pan_config(host: str = "127.0.0.1", *, secure: bool = False) -> PanConfig:
+    """Return a PAN at a port that its gateway has again after a restart."""
+    return PanConfig(host, free_port(socket.SOCK_DGRAM), secure)
 
 
 class World:
@@ -83,7 +90,7 @@ class World:
         self.gateways: list[Gateway] = []
         self.pnes: list[Pne] = []
         self.kek = Secret(random_bytes(32))
-        self._port = 0
+        self._port = free_port(socket.SOCK_STREAM)
         self._closers: list[tuple[object, Any]] = []
         self._running: dict[int, asyncio.Task[None]] = {}
 
@@ -98,7 +105,6 @@ class World:
         self._closers.append((self.server, self.store.close))
         self._closers.append((self.server, self.server.close))
         self.address = await self.server.start()
-        self._port = self.address[1]
         self.provisioning = Provisioning(SERVER, self.store, self.vault, self.clock, random_bytes, self.server)
         return self.server
 
@@ -123,7 +129,7 @@ class World:
             EntityId(name),
             SERVER,
             *self.address,
-            pans=(PanConfig("127.0.0.1", 0, secure),),
+            pans=(pan_config(secure=secure),),
             announce=False,
             suite=1,
         )
@@ -152,7 +158,7 @@ class World:
         self.gateways.append(gateway)
         await gateway.start()
         if wait:
-            await gateway.uplink.wait(5)
+            await gateway.uplink.wait(40)
         return gateway
 
     def pan(self, gateway: Gateway, index: int = 0) -> tuple[str, int]:
@@ -266,7 +272,7 @@ class World:
         """Return why one entity was refused, each time, newest first."""
         return [row.reason for row in await self.audit(name) for _ in range(row.times)]
 
-    async def refusal(self, name: str, seconds: float = 5.0) -> Outcome:
+    async def refusal(self, name: str, seconds: float = 40.0) -> Outcome:
         """Return the newest refusal of one entity, as soon as there is one."""
         async with asyncio.timeout(seconds):
             while not (rows := await self.audit(name)):

@@ -422,7 +422,7 @@ async def test_a_device_that_is_there_is_reached_and_revoked_at_once(live: Live)
     answered = await told(await live.client.post("/devices/pne-1/send", json={"text": "hi", "keep": 60}))
     assert answered == {"answer": "pne-1 got hi", "kept_until": None}
     pong = await told(await live.client.post("/devices/pne-1/ping"))
-    assert 0 < pong["seconds"] < 5
+    assert 0 < pong["seconds"] < 40
     status = await told(await live.client.get("/status"))
     (process,) = status.pop("processes")
     assert (process["condition"], process["here"], process["gateways"]) == ("up", True, ["gw-1"])
@@ -604,7 +604,7 @@ async def test_the_socket_is_for_its_owner_and_goes_with_the_server(live: Live, 
             async with open_client(folder.path, pytest.fail) as client:
                 assert (await told(await client.get("/status")))["running"] is True
                 async with client.stream("GET", "/readings?follow=true") as stream:
-                    await asyncio.wait_for(listener.close(), 3)
+                    await asyncio.wait_for(listener.close(), 40)
                     assert [line async for line in stream.aiter_lines()] == []
         assert not folder.socket.exists()
         assert os.umask(0) == 0

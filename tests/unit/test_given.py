@@ -190,6 +190,6 @@ async def test_the_longest_text_arrives(doors: Doors) -> None:
     await until_epoch(doors.world, made["id"], before + 1)
     await all_have(doors.world, made["id"], *doors.world.pnes)
     await doors.ask(doors.device, "group send", group="family", text=LONGEST)
-    await until(lambda: [one.text for one in doors.world.said["pne-2"]] == [LONGEST], 30)
+    await until(lambda: [one.text for one in doors.world.said["pne-2"]] == [LONGEST])
     push = application.Push(bytes(application.PUSH_ID_BYTES), LONGEST)
     assert application.decode_push(application.encode_push(push)) == push

@@ -268,6 +268,13 @@ async def test_entities_are_added_with_their_credentials_and_audited(store: Serv
     assert await store.audit(pne(1), 9) == [Outcome(100.0, "provisioned", pne(1), None, Result.SUCCESS)]
 
 
+async def test_those_that_may_come_are_counted(store: ServerStore) -> None:
+    before = await store.count()
+    assert before == {Kind.GATEWAY: 2, Kind.PNE: len(await store.entities(Kind.PNE)), Kind.CM_DEVICE: 0}
+    await store.revoke(pne(1), 200.0)
+    assert await store.count() == before | {Kind.PNE: before[Kind.PNE] - 1}
+
+
 @pytest.mark.parametrize(
     ("second", "code"),
     [

@@ -104,8 +104,8 @@ class Admin:
         """Return the server at a glance."""
         counts = None
         with contextlib.suppress(StoreFails):  # what is up is told all the same
-            kinds = [len(await self._store.entities(kind)) for kind in (Kind.GATEWAY, Kind.PNE)]
-            counts = (kinds[0], kinds[1], await self._store.last_reading_number())
+            kinds, last = await self._store.count(), await self._store.last_reading_number()
+            counts = (kinds[Kind.GATEWAY], kinds[Kind.PNE], last)
         server, store = self._server, (self._store.name, self._store.trouble)
         if server is not None:
             processes = await server.overview.processes()

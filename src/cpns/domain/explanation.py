@@ -5,30 +5,10 @@ from dataclasses import dataclass
 from cpns.domain.inventory import Entity, State, StoredReading
 from cpns.domain.network import Present, Waiting
 from cpns.domain.presence import Fact
-from cpns.domain.reasons import meaning
+from cpns.domain.reasons import WORDS, meaning
 from cpns.errors import Result
 from cpns.ids import EntityId, PnId
 from cpns.wire.registry import Presence, Source
-
-NEXT: dict[str, str] = {
-    "unknown": "no such device is provisioned: `cpns device add`, and put the credential into it",
-    "revoked": "it was revoked on purpose; to let it in again, provision it under a new ID",
-    "wrong_hash": "its EUKey is not the server's, or a gateway lied: check its key file, then the gateway",
-    "not_a_pne": "this ID is a gateway's: give the device a credential of its own",
-    "not_a_gateway": "this ID is a device's: give the gateway a credential of its own",
-    "not_admitted_through_this_gateway": "it is admitted through another gateway alone: see `cpns device show`",
-    "pan_mismatch": "gateway and device disagree whether the PAN is secure: start both with or without --secure-pan",
-    "no_local_eukey_on_open_pan": "it asks for no LocalEUKey, and nothing else protects an open PAN: mend that device",
-    "suite_refused": "it proposes a suite under the server's --lowest-suite: start it with a higher --suite",
-    "bad_request": "its gateway named it twice in one SETUP Request",
-    "cloned": "another device has its key, and is in; see below",
-    "pending_approval": "it has proven itself, and waits: `cpns device approve`, or `cpns device refuse`",
-    "barred": "it was expelled or refused; to let it in again: `cpns network invite`",
-    "not_on_the_member_list": "that network is closed: `cpns network invite`, or another policy for it",
-    "no_answer": "the gateway asked, and it did not answer: a bad link, or its EUKey is not the server's",
-}
-"""Reason of the audit log to what it means and what to do."""
-
 
 SHARES: dict[str, tuple[str, str]] = {
     "too_many_requests": ("requests at once", "it asks more than is answered: look at what it runs"),
@@ -174,7 +154,7 @@ def _provisioned(facts: Facts) -> Finding:
     device = facts.device
     if device.state is State.REVOKED:
         age = None if device.revoked_at is None else facts.now - device.revoked_at
-        return Finding("provisioned", False, "revoked", age, NEXT["revoked"])
+        return Finding("provisioned", False, "revoked", age, WORDS["revoked"])
     return Finding("provisioned", True, "active", facts.now - device.created_at)
 
 
@@ -190,7 +170,7 @@ def _attempt(facts: Facts) -> Finding:
         return Finding("newest attempt", True, f"success {via}", age)
     reason = device.last_reason or ""
     what = f"{device.last_result.name.lower()} ({int(device.last_result)}) {via}: {reason}"
-    return Finding("newest attempt", False, what, age, NEXT.get(reason) or meaning(reason) or _LOG)
+    return Finding("newest attempt", False, what, age, meaning(reason) or _LOG)
 
 
 _LOG = "see the server's log at that time"
@@ -207,7 +187,7 @@ def _network(facts: Facts) -> Finding:
         return Finding("network", True, f"in {pn_id} as {'guest' if how.guest else 'member'}", facts.now - how.since)
     if facts.waiting:
         one = facts.waiting[0]
-        return Finding("network", False, f"waits for {one.pn_id}", facts.now - one.since, NEXT["pending_approval"])
+        return Finding("network", False, f"waits for {one.pn_id}", facts.now - one.since, WORDS["pending_approval"])
     return Finding("network", None, "in none", next_step="it comes into that of its gateway when it establishes")
 
 

@@ -8,7 +8,6 @@ from cpns.errors import Refused, Result
 
 _BROKEN = "The two sides understand the protocol differently, or somebody between them changes messages: update both."
 _FORGED = "A message does not prove who sent it: a wrong key, a copy of an older message, or somebody who lies."
-_KEY = "The keys of the two sides differ: put the same credential into the device and onto the server again."
 _MOVING = "The device is on its way to another gateway, or is being brought back: try again in a moment."
 _UPLINK = "The gateway's way to the server is away: look at `cpns explain` and at the gateway's log."
 _BUSY = "The other side has too much under way: try again in a moment."
@@ -17,11 +16,12 @@ _RIGHTS = "Only its owner may do so, and a member as far as its rules say: ask t
 _GROUP = "There is no such group, or this device is not in it: see `cpns pne group list`."
 _NETWORK = "There is no such network here, or this device is not in it."
 _CM = "This CM Device can't be used: the device asks its gateway for another one by itself."
+_OF_ANOTHER_KIND = "This ID was provisioned for another kind of party: give this one a credential of its own."
 _USED_UP = "Its numbers are used up: restart the device, and it takes new ones."
 
 _SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
     _BROKEN: (
-        *("acceptance_names_another_pne", "bad_entry", "bad_ephemeral_key", "bad_request", "broadcast_not_for_us"),
+        *("acceptance_names_another_pne", "bad_entry", "bad_ephemeral_key", "broadcast_not_for_us"),
         *("broadcast_of_another_tree", "challenge_for_a_pne_not_asked_for", "challenge_names_another_gateway"),
         *("challenge_names_another_pn", "challenge_names_another_responder", "challenge_names_another_server"),
         *("challenge_names_another_server_or_no_pn", "ephemeral_key_does_not_fit_suite", "inner_code_does_not_fit"),
@@ -41,7 +41,7 @@ _SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
         *("wrong_code_of_the_gateway", "wrong_code_of_the_server", "wrong_signature", "no_such_assignment"),
         *("key_seed_used_twice",),
     ),
-    _KEY: ("wrong_hash",),
+    "Its EUKey is not the server's, or a gateway lied: check its key file, then the gateway.": ("wrong_hash",),
     _MOVING: (
         *("connection_gone", "held_without_answer", "not_established", "overtaken", "presence_refused"),
         *("sender_is_brought_back", "session_gone", "session_replaced", "sender_is_not_behind_that_gateway"),
@@ -64,6 +64,11 @@ _SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     _CM: ("cm_device_revoked", "no_cm_device_key", "no_fresh_key", "not_its_cm_device", "not_the_next_generation"),
     _USED_UP: ("registrations_used_up", "sequence_numbers_used_up"),
+    "No such device is provisioned: `cpns device add`, and put the credential into it.": ("unknown",),
+    "It is admitted through another gateway alone: see `cpns device show`.": ("not_admitted_through_this_gateway",),
+    "Its gateway named it twice in one SETUP Request: update that gateway.": ("bad_request",),
+    "It has proven itself, and waits: `cpns device approve`, or `cpns device refuse`.": ("pending_approval",),
+    "That network is closed: `cpns network invite`, or another policy for it.": ("not_on_the_member_list",),
     "Another owner is being asked: try again when it has answered.": ("a_candidate_is_asked",),
     "A device that has its own broadband can't bring in another: let that one go through a gateway.": (
         "a_cm_device_mediates_none",
@@ -85,7 +90,7 @@ _SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "The member list of this network is full, until a device leaves it.": ("member_list_is_full",),
     "The group takes no messages of this device now: look at `cpns pne group list`.": ("message_is_not_taken",),
     "There is no such device, or it was revoked: see `cpns device list` at the server.": ("no_active_device",),
-    "Nobody answered in time: look at `cpns explain` at the server, and try again.": ("no_answer",),
+    "It did not answer in time: it does not run, the way to it is bad, or the two keys differ.": ("no_answer",),
     "No gateway was found on this network: start one, or give --gateway HOST.": ("no_gateway_found_on_the_pan",),
     "This device asks for no LocalEUKey, and nothing else protects an open PAN: mend that device.": (
         "no_local_eukey_on_open_pan",
@@ -115,10 +120,11 @@ _SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "Another reading has that ID already: restart the device.": ("reading_id_taken",),
     "The device answered, and does not take it.": ("refused_by_the_device",),
     "It has no session with the server: `cpns explain` says why.": ("no_session",),
-    "It was revoked: provision it under a new ID.": ("revoked",),
+    "It was revoked on purpose: to let it in again, provision it under a new ID.": ("revoked",),
     "The sender took a new key meanwhile: it says it again.": ("sender_has_registered_anew",),
     "That gateway is not connected: start it, then try again.": ("gateway_away",),
     "That gateway serves this network already.": ("serves_it_already",),
+    "Devices are being let in at this moment: the gateway goes elsewhere a little later.": ("setup_runs",),
     "It proposes a suite under the server's --lowest-suite: start it with a higher --suite.": (
         "suite_refused",
         "suite_too_low",
@@ -183,6 +189,7 @@ _FAMILIES: Final[tuple[tuple[re.Pattern[str], Callable[[str], str]], ...]] = (
     (re.compile(r"unprotected_answer_(4\.01)"), lambda code: _MOVING),
     (re.compile(r"unprotected_answer_([\d.]+)"), lambda code: _UPLINK),
     (re.compile(r"(?:bad_value|missing)_label_(\d+)"), lambda label: _BROKEN),
+    (re.compile(r"not_a_(pne|gateway|cm_device)"), lambda kind: _OF_ANOTHER_KIND),
 )
 """The reasons that have a number or a name in them."""
 

@@ -126,6 +126,10 @@ class Store(GroupStore, Protocol):
         """Return all entities of a kind, by ID."""
         ...
 
+    async def count(self) -> dict[Kind, int]:
+        """Return how many entities there are of each kind, those that were revoked left out."""
+        ...
+
     async def revoke(self, entity_id: EntityId, at: float) -> Revocation:
         """Revoke it, and take it out of every PN and off every member list; the CM Devices of a PNE go with it.
 

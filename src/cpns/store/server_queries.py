@@ -73,6 +73,7 @@ _ENTITIES = select(
 )
 _ENTITY = _ENTITIES.where(entities.c.entity_id == bindparam("entity_id"))
 _ENTITIES_OF_KIND = _ENTITIES.where(entities.c.kind == bindparam("kind")).order_by(entities.c.entity_id)
+_COUNT = select(entities.c.kind, func.count()).where(entities.c.state == State.ACTIVE.value).group_by(entities.c.kind)
 
 _STATE = select(entities.c.state).where(entities.c.entity_id == bindparam("id"))
 _REVOKE = (
@@ -142,6 +143,12 @@ def entity(connection: Connection, entity_id: EntityId) -> Entity | None:
 def entities_of(connection: Connection, kind: Kind) -> list[Entity]:
     """See `cpns.ports.Store.entities`."""
     return [_entity(row) for row in connection.execute(_ENTITIES_OF_KIND, {"kind": kind.value}).mappings()]
+
+
+def count(connection: Connection) -> dict[Kind, int]:
+    """See `cpns.ports.Store.count`."""
+    found = {row[0]: row[1] for row in connection.execute(_COUNT)}
+    return {kind: found.get(kind.value, 0) for kind in Kind}
 
 
 def revoke(connection: Connection, entity_id: EntityId, at: float) -> Revocation:

@@ -139,6 +139,10 @@ class ServerStore:
         """See `cpns.ports.Store`."""
         return await self._database.run(partial(q.entities_of, kind=kind), write=False)
 
+    async def count(self) -> dict[Kind, int]:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(q.count, write=False)
+
     async def revoke(self, entity_id: EntityId, at: float) -> Revocation:
         """See `cpns.ports.Store`. The audit log gets a row ``revoked``, the first time."""
         return await self._database.run(partial(_revoke, entity_id=entity_id, at=at))

@@ -21,7 +21,7 @@ from cpns.domain.inventory import Kind
 from cpns.errors import CpnsError
 from cpns.gateway.app import Gateway
 from cpns.gateway.claim import EukeyClaim
-from cpns.gateway.config import GatewayConfig, PanConfig
+from cpns.gateway.config import GatewayConfig
 from cpns.ids import EntityId
 from cpns.pne import app as pne_app
 from cpns.pne.app import Pne
@@ -32,7 +32,7 @@ from cpns.service.system import random_bytes
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
 from tests.support.parties import Parties, Process, free_port
-from tests.support.world import CLOCK, SERVER
+from tests.support.world import CLOCK, SERVER, pan_config
 
 ESTABLISHED = 3
 """PNEs behind each gateway that send all the time."""
@@ -40,7 +40,7 @@ PAUSE = 0.1
 """Seconds between two readings of such a PNE."""
 SLOW = 1.5
 """Seconds that a slow device takes for each of its answers."""
-PATIENCE = 30.0
+PATIENCE = 60.0
 GATEWAYS = ("home", "next-door")
 """The honest ones: the one whose PAN is attacked, and the one that is left alone."""
 EVIL = "evil"
@@ -195,9 +195,7 @@ class Site:
         Raises:
             CpnsError: it could not.
         """
-        config = GatewayConfig(
-            EntityId(name), SERVER, *self.uplink, pans=(PanConfig("127.0.0.1", 0, False),), announce=False
-        )
+        config = GatewayConfig(EntityId(name), SERVER, *self.uplink, pans=(pan_config(),), announce=False)
         gateway = Gateway(
             *(config, EukeyClaim(config, self.keys[name], random_bytes), None),
             *(FileVault(self.keys[name], random_bytes), CLOCK, random_bytes),
