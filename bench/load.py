@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import statistics
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from cpns.pne.join import Wanted
 from cpns.service.system import random_bytes
 from cpns.store.vault import FileVault
 from cpns.wire.application import Json
+from tests.support.versions import HERE, Version
 
 SETTLE = 0.01
 """Seconds between the last answer and the reading of the server's CPU time."""
@@ -318,7 +318,9 @@ class WrongBatches(Exception):
 
 
 @contextlib.asynccontextmanager
-async def load(folder: Path, gateways: int, pnes: int, processes: int = 1, **more: object) -> AsyncIterator[Load]:
+async def load(
+    folder: Path, gateways: int, pnes: int, processes: int = 1, *, version: Version = HERE, **more: object
+) -> AsyncIterator[Load]:
     """A server on *folder* with *pnes* devices to use up, and the uplinks of *gateways* PN GWs.
 
     Args:
@@ -326,16 +328,23 @@ async def load(folder: Path, gateways: int, pnes: int, processes: int = 1, **mor
         gateways: how many.
         pnes: how many.
         processes: of the server; more than one need a store and a NATS that they share.
+        version: of the server.
         more: options of `bench.server_process`.
     """
     arguments = [str(folder), str(gateways), str(pnes), *(f"--{name}={value}" for name, value in more.items())]
     pipe = asyncio.subprocess.PIPE
+    environment = {**os.environ, "PYTHONPATH": str(version.source)}
     started, ready = [], []
     one = None
     try:
         for _ in range(processes):  # one after the other, as the first provisions
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "bench.server_process", *arguments, stdin=pipe, stdout=pipe, limit=2**26
+                *(str(version.python), "-m", "bench.server_process", *arguments),
+                stdin=pipe,
+                stdout=pipe,
+                limit=2**26,
+                cwd=version.source.parent,  # that has its bench
+                env=environment,
             )
             started.append(process)
             ready.append(json.loads(await process.stdout.readline() if process.stdout is not None else b""))

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -15,7 +16,13 @@ POSTGRES_CPU = "PostgreSQL"
 
 @contextlib.asynccontextmanager
 async def load_on(
-    postgres: Postgres, database: str, folder: Path, gateways: int, pnes: int, processes: int = 1, **more: object
+    postgres: Postgres,
+    database: str,
+    folder: Path,
+    gateways: int,
+    pnes: int,
+    processes: int = 1,
+    **more: Any,  # noqa: ANN401
 ) -> AsyncIterator[Load]:
     """As `bench.load.load`, with the store in a new *database* of *postgres*."""
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as administration:

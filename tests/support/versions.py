@@ -76,13 +76,13 @@ class Version:
 HERE = Version("new", Path(sys.executable), ROOT / "src")
 
 
-def before() -> Version:
-    """Return the commit before, which is made once for all who ask."""
-    folder = MADE / COMMIT
+def before(commit: str = COMMIT) -> Version:
+    """Return *commit*, named in full: the commit before, which is made once for all who ask."""
+    folder = MADE / commit
     MADE.mkdir(parents=True, exist_ok=True)
-    with FileLock(MADE / f"{COMMIT}.lock"):
+    with FileLock(MADE / f"{commit}.lock"):
         if not folder.exists():
-            _unpack(folder)
+            _unpack(commit, folder)
         lock = folder / LOCK.name
         here = set(_lines(lock)) <= set(_lines(INSTALLED))  # what it needs is what runs this
         return Version("old", HERE.python if here else install(lock, folder / "venv"), folder / "src")
@@ -92,10 +92,10 @@ def _lines(lock: Path) -> list[str]:
     return lock.read_text(encoding="utf-8").split("\n")
 
 
-def in_history() -> bool:
+def in_history(commit: str = COMMIT) -> bool:
     """Return whether git can give the commit before; a tarball and a shallow clone have none."""
     try:
-        return git("cat-file", "-e", f"{COMMIT}^{{commit}}").returncode == 0
+        return git("cat-file", "-e", f"{commit}^{{commit}}").returncode == 0
     except FileNotFoundError:
         return False
 
@@ -105,10 +105,10 @@ def git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, check=False)
 
 
-def _unpack(folder: Path) -> None:
+def _unpack(commit: str, folder: Path) -> None:
     part = folder.with_suffix(".part")  # so that nobody takes the half of it for the whole
     shutil.rmtree(part, ignore_errors=True)
-    archive = git("archive", "--format=zip", COMMIT, "src", LOCK.name)
+    archive = git("archive", "--format=zip", commit, "src", "bench", LOCK.name)
     archive.check_returncode()
     zipfile.ZipFile(io.BytesIO(archive.stdout)).extractall(part)
     part.rename(folder)
