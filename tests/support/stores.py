@@ -163,9 +163,9 @@ class _Told:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cursor, name)
 
-    def execute(self, statement: str, parameters: Any) -> None:
+    def execute(self, statement: str, *parameters: Any) -> None:
         self._ran.append(statement)
-        self._cursor.execute(statement, parameters)
+        self._cursor.execute(statement, *parameters)
 
     def executemany(self, statement: str, parameters: Any) -> None:
         self._ran.append(statement)

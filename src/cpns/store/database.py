@@ -21,9 +21,8 @@ loop is slow to give it back.) PostgreSQL's rows come over a socket, so all of i
 """
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -36,7 +35,9 @@ from cpns.shares.turns import QUANTUM, UNLIMITED, Turns
 from cpns.store import migrate
 from cpns.store.backend import backend_of
 from cpns.store.condition import Condition
+from cpns.store.dialect import run_text
 from cpns.store.schema import meta
+from cpns.store.worker import Worker
 
 T = TypeVar("T")
 
@@ -86,7 +87,7 @@ class Database:
             self._is_empty()  # before SQLite throws away the log beside it, which may hold all data
         self._closed = False
         self._queue: list[_Queued[Any]] = []
-        self._many: Counter[tuple[Hashable, Hashable]] = Counter()  # of each party, in that queue
+        self._many: dict[tuple[Hashable, Hashable], int] = defaultdict(int)  # of each party, in that queue
         self._turns: Turns[_Queued[Any]] = Turns(UNLIMITED, UNLIMITED, 0)  # what a group did not carry
         self._settling: asyncio.Task[None] | None = None
         self._away: StoreFails | None = None  # what the last group met
@@ -95,7 +96,7 @@ class Database:
             self._connection = self._open()
         except (OSError, SQLAlchemyError) as error:
             raise self._backend.translate(error) from error
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"store {self._backend.name}")
+        self._worker = Worker(f"store {self._backend.name}")
         self._condition = Condition(self._backend.name, lambda: self.run(_probe))
 
     @property
@@ -145,7 +146,7 @@ class Database:
         self._closed = True
         while self._settling is not None:
             await asyncio.wait([self._settling])
-        self._worker.shutdown()
+        self._worker.close()
         self._connection.close()
         self._engine.dispose()
 
@@ -214,20 +215,19 @@ class Database:
         return group
 
     async def _settle(self, group: list[_Queued[Any]]) -> None:
-        loop = asyncio.get_running_loop()
         self._away = None
         # Who only reads must not wait for another process that writes.
         writes = any(queued.write for queued in group)
         try:
             if self._backend.away:
-                working = loop.run_in_executor(self._worker, self._transact, group, writes)
+                working = self._worker.run(self._transact, group, writes)
                 while not (await asyncio.wait([working], timeout=ANSWER_SECONDS))[0]:
                     self._backend.cut()
                 await working
             else:
                 self._stage(group, writes)
                 if writes:
-                    await loop.run_in_executor(self._worker, self._backend.commit, self._connection)
+                    await self._worker.run(self._backend.commit, self._connection)
                 else:
                     self._connection.rollback()
         except Exception as error:
@@ -259,13 +259,13 @@ class Database:
         begin = self._backend.begin_to_write if writes else self._backend.begin_to_read
         self._connection.begin()  # says nothing by itself: a listener for it would cost at each statement
         try:
-            self._connection.exec_driver_sql(begin)
+            run_text(self._connection, begin)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
             self._connection.rollback()
             self._connection.begin()
-            self._connection.exec_driver_sql(begin)  # it was lost while nobody used it: on a new one
+            run_text(self._connection, begin)  # it was lost while nobody used it: on a new one
 
     def _together(self, group: list[_Queued[Any]]) -> bool:
         """Run *group*; False when one of it raised."""
@@ -282,16 +282,16 @@ class Database:
         In plain SQL, as SQLAlchemy's own savepoints cost four times as much.
         """
         for queued in group:
-            self._connection.exec_driver_sql("SAVEPOINT operation")
+            run_text(self._connection, "SAVEPOINT operation")
             try:
                 queued.result = queued.operation(self._connection)
             except Exception as error:
                 queued.error = self._backend.translate(error)
                 try:
-                    self._connection.exec_driver_sql("ROLLBACK TO SAVEPOINT operation")
+                    run_text(self._connection, "ROLLBACK TO SAVEPOINT operation")
                 except SQLAlchemyError:  # it is undone as a whole: by SQLite on a full disk, by a lost connection
                     raise error from None
-            self._connection.exec_driver_sql("RELEASE SAVEPOINT operation")
+            run_text(self._connection, "RELEASE SAVEPOINT operation")
 
 
 def _probe(connection: Connection) -> None:

@@ -419,11 +419,7 @@ class ServerStore:
     ) -> str:
         """See `cpns.ports.Store`."""
         row = (pne_id, reading_id, gateway_id, verified, at, body)
-
-        def add(connection: Connection) -> str:
-            return q.add_reading(connection, row)
-
-        return await self._database.run(add)
+        return await self._database.run(partial(q.add_reading, row=row))
 
     async def readings(self, after: int, limit: int, pne_id: EntityId | None = None) -> list[StoredReading]:
         """See `cpns.ports.Store`."""
