@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ async def test_an_id_with_another_body_is_refused(
     pne = await device(here)
     first = pne.next_reading({"n": 1})
     await pne.send(first)
-    other = replace(first, body=body)
+    other = first._replace(body=body)
     with pytest.raises(Refused, match="reading_id_taken") as caught:
         await pne.send(other)
     assert caught.value.result is Result.EXISTS
@@ -58,7 +57,7 @@ async def test_a_repetition_is_stored_once(here: World) -> None:
     first = pne.next_reading({"a": 1, "b": {"x": [1, 2], "y": "1"}})
     again: tuple[dict[str, Any], ...] = (first.body, {"b": {"y": "1", "x": [1, 2]}, "a": 1})
     for body in again:
-        await pne.send(replace(first, body=body))
+        await pne.send(first._replace(body=body))
     assert await stored(here) == [first.body]
 
 
@@ -67,7 +66,7 @@ async def test_two_devices_may_give_one_id(here: World) -> None:
     two = await here.joined_pne("pne-2", here.gateways[0])
     reading = one.next_reading({"n": 1})
     await one.send(reading)
-    await two.send(replace(reading, body={"n": 2}))
+    await two.send(reading._replace(body={"n": 2}))
     assert await stored(here) == [{"n": 1}, {"n": 2}]
 
 

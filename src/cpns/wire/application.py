@@ -5,8 +5,7 @@ its CBOR as it can: lengths definite, keys unique, depth and size bounded, but n
 """
 
 import math
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import cbor2
 
@@ -30,8 +29,7 @@ MAX_AWAY: Final = 2**32 - 1
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One reading of a PNE.
 
     Attributes:
@@ -44,8 +42,7 @@ class Reading:
     body: dict[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(NamedTuple):
     """A text for a PNE.
 
     Attributes:
@@ -57,7 +54,8 @@ class Push:
 
 
 def _is_json(value: object) -> bool:
-    if value is None or type(value) in (bool, str):
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
         return True
     if type(value) is int:
         return -(2**63) <= value < 2**64
@@ -65,7 +63,12 @@ def _is_json(value: object) -> bool:
         return math.isfinite(value)  # JSON has no NaN and no infinity: whoever reads it later would stumble
     if type(value) is list:
         return all(map(_is_json, value))
-    return type(value) is dict and all(type(key) is str and _is_json(item) for key, item in value.items())
+    if type(value) is not dict:
+        return False
+    for key, item in value.items():  # a generator would cost as much as all that it looks at
+        if type(key) is not str or not _is_json(item):
+            return False
+    return True
 
 
 def encode_reading(reading: Reading) -> bytes:

@@ -265,6 +265,24 @@ class _NoTags(dict[int, Callable[..., NoReturn]]):
 
 
 _NO_TAGS = _NoTags()
+_idle: dict[int, cbor2.CBORDecoder] = {}
+"""A decoder for each depth, while nobody uses it: to make one costs more than to decode a reading. Whoever takes it out
+has it alone, and one that failed is not put back."""
+
+
+def _decoder(stream: BytesIO, max_depth: int) -> cbor2.CBORDecoder:
+    decoder = _idle.pop(max_depth, None)
+    if decoder is not None:
+        decoder.fp = stream
+        return decoder
+    return cbor2.CBORDecoder(
+        stream,
+        semantic_decoders=_NO_TAGS,
+        tag_hook=_refuse_tag,
+        max_depth=max_depth,
+        allow_indefinite=False,
+        allow_duplicate_keys=False,
+    )
 
 
 def load(data: bytes, limit: int, *, max_depth: int = r.MAX_DEPTH) -> object:
@@ -277,16 +295,11 @@ def load(data: bytes, limit: int, *, max_depth: int = r.MAX_DEPTH) -> object:
         raise WireError("too_long", Result.TOO_MANY)
     stream = BytesIO(data)
     try:
-        item: object = cbor2.CBORDecoder(
-            stream,
-            semantic_decoders=_NO_TAGS,
-            tag_hook=_refuse_tag,
-            max_depth=max_depth,
-            allow_indefinite=False,
-            allow_duplicate_keys=False,
-        ).decode()
+        decoder = _decoder(stream, max_depth)
+        item: object = decoder.decode()
     except Exception as error:  # the decoder's errors are of many kinds, and none may pass (invariant of the codec)
         raise WireError("not_cbor") from error
+    _idle[max_depth] = decoder
     if stream.tell() != len(data):
         raise WireError("trailing_bytes")
     return item
