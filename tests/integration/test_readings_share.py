@@ -1,7 +1,6 @@
 """A device that sends more readings than its share: it is told to wait, inside its session, and nothing is lost."""
 
 import asyncio
-import dataclasses
 import json
 import logging
 import os
@@ -89,7 +88,7 @@ async def test_an_older_device_that_repeats_soon_loses_nothing(here: World, monk
         nonlocal refused
         answer = await greedy._way.exchange(path, payload)
         refused += not answer.ok
-        return dataclasses.replace(answer, max_age=None)
+        return answer._replace(max_age=None)
 
     outbox = Outbox(bytes(8), greedy, exchange)
     for n in range(23):

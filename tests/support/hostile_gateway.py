@@ -100,13 +100,13 @@ class HostileGateway(Gateway):
         async def handle(inbound: Inbound) -> Answer | None:
             link = _Link(inbound.link, self, edge)
             if inbound.path != CPNS_PATH:
-                return await handler(replace(inbound, link=link))
+                return await handler(inbound._replace(link=link))
             name = getattr(body_of(inbound.payload), "entity_id", None)
             if edge == "pan" and name is not None:
                 self._names[inbound.link.remote] = name
                 self.links[name] = inbound.link
             payload = self.hooked(IN, edge, link, Answer(0, inbound.payload)).payload
-            answer = await handler(replace(inbound, link=link, payload=payload))
+            answer = await handler(inbound._replace(link=link, payload=payload))
             return self.hooked(OUT, edge, link, answer) if answer is not None and answer.ok else answer
 
         endpoint._handler = handle

@@ -1,8 +1,10 @@
 """The codec: known answers, round trips, and what it must refuse."""
 
+import contextlib
 import json
 import struct
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -383,6 +385,30 @@ def test_nesting_over_six() -> None:
         codec.load(nested(7), MAX_BODY)
     with pytest.raises(WireError):
         codec.load(nested(60_000), MAX_BODY)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.binary(max_size=40) | st.binary(min_size=1, max_size=40).map(lambda tail: nested(5) + tail), max_size=5)
+)
+def test_what_did_not_decode_leaves_nothing_behind(before: list[bytes]) -> None:
+    for data in before:
+        with contextlib.suppress(WireError):
+            codec.load(data, MAX_BODY)
+        assert codec.load(BODY, MAX_BODY) == cbor2.loads(BODY)
+        codec.load(nested(6), MAX_BODY)
+        with pytest.raises(WireError):
+            codec.load(nested(7), MAX_BODY)
+
+
+def test_threads_do_not_share_a_decoder() -> None:
+    bodies = [cbor2.dumps([number] * 2000) for number in range(4)]
+
+    def decoded(body: bytes) -> bool:
+        return all(codec.load(body, MAX_BODY) == cbor2.loads(body) for _ in range(100))
+
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        assert all(pool.map(decoded, bodies))
 
 
 @pytest.mark.parametrize("limit", [MAX_PAN_BODY, MAX_BODY])

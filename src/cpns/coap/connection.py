@@ -249,8 +249,7 @@ class Connection:
 
     def take(self) -> list[bytes]:
         """Return what is to be sent now, in order."""
-        taken = self._out.copy()
-        self._out.clear()
+        taken, self._out = self._out, []
         return taken
 
     def _put(self, message: Message, token: bytes) -> None:

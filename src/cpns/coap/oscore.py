@@ -63,16 +63,15 @@ def said_by(message: Message) -> OscoreOption | None:
 
 _STRINGS: Final = tuple(bytes((0x40 | size,)) for size in range(24))
 """How CBOR begins a byte string of that length."""
+_AADS: Final = tuple(b"\x83\x68Encrypt0\x40" + string + b"\x85\x01\x81\x0a" for string in _STRINGS)
+"""How an AAD begins whose inner array has that length."""
 
 
 def _aad(kid: bytes, piv: bytes) -> bytes:
     """Return the AAD of a request (RFC 8613 5.4): both of its arrays are short, so each length is one byte."""
-    size = 7 + len(kid) + len(piv)
+    kid_size, piv_size = len(kid), len(piv)
     return b"".join(
-        (
-            *(b"\x83\x68Encrypt0\x40", _STRINGS[size], b"\x85\x01\x81\x0a"),
-            *(_STRINGS[len(kid)], kid, _STRINGS[len(piv)], piv, b"\x40"),
-        )
+        (_AADS[7 + kid_size + piv_size], _STRINGS[kid_size], kid, _STRINGS[piv_size], piv, b"\x40"),
     )
 
 

@@ -1,7 +1,6 @@
 """How a member can be reached, since when that is known, and from whom (FN-4): a rule without I/O."""
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cpns.wire.registry import Presence, Source
 
@@ -9,8 +8,7 @@ IDLE_SECONDS: Final = 60.0
 """A member that was not heard end to end for so long is idle."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """A state, when it was learned (seconds since the epoch), and who told."""
 
     presence: Presence

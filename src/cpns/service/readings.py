@@ -19,7 +19,7 @@ from cpns.wire.application import decode_reading
 _log = logging.getLogger("cpns.server")
 
 _PAGE = 200
-
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 BURST_SECONDS: Final = 10.0
 """How many seconds' worth of its rate a device may send at once."""
@@ -44,7 +44,8 @@ class Readings:
         self._store = store
         self._look_every = look_every
         self._clock = clock
-        self._committed = asyncio.Event()
+        self._next: asyncio.Event | None = None
+        """Set by the next reading that is committed; made where somebody waits for it."""
 
     async def take(self, session: Session, payload: bytes) -> None:
         """Store the reading in *payload* with the entity that *session* proved; returns when it is committed.
@@ -60,7 +61,7 @@ class Readings:
         if not self._rate.allows(pne):
             raise Later("too_many_readings", self._rate.wait(pne))
         reading = decode_reading(payload)
-        body = json.dumps(reading.body, ensure_ascii=False, separators=(",", ":"))
+        body = _json(reading.body)
         size = min(len(body.encode()), self._most)
         if not self._volume.allows(pne, size):
             raise Later("too_much_in_readings", self._volume.wait(pne, size))
@@ -70,13 +71,16 @@ class Readings:
             said = "PNE %s gave a second reading the ID %s: it is refused, the first one stays"
             _log.warning(said, pne, reading.reading_id.hex(), extra=by(pne))
             raise Refused(Result.EXISTS, "reading_id_taken")
-        committed, self._committed = self._committed, asyncio.Event()
-        committed.set()
+        if self._next is not None:
+            self._next.set()
+            self._next = None
 
     async def follow(self, after: int, pne_id: EntityId | None = None) -> AsyncIterator[StoredReading]:
         """Yield every reading with a number over *after*, first the stored ones, then as they are committed."""
         while True:
-            committed = self._committed  # of before the look: what is committed meanwhile wakes us
+            if self._next is None:
+                self._next = asyncio.Event()
+            committed = self._next  # of before the look: what is committed meanwhile wakes us
             page = await self._store.readings(after, _PAGE, pne_id)
             for reading in page:
                 after = reading.number

@@ -34,13 +34,16 @@ class RateLimit:
             leaving: times that must be left after it.
         """
         now = self._monotonic()
-        tokens, then = self._parties.get(party, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - then) * self._rate)
+        parties = self._parties
+        tokens, then = parties.get(party) or (self._burst, now)
+        tokens += (now - then) * self._rate
+        if tokens > self._burst:
+            tokens = self._burst
         allowed = tokens >= times + leaving
-        self._parties[party] = (tokens - times if allowed else tokens, now)
-        self._parties.move_to_end(party)
-        if len(self._parties) > self._most:
-            self._parties.popitem(last=False)
+        parties[party] = (tokens - times if allowed else tokens, now)
+        parties.move_to_end(party)
+        if len(parties) > self._most:
+            parties.popitem(last=False)
         return allowed
 
     def wait(self, party: Hashable, times: float = 1) -> float:

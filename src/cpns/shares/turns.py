@@ -249,11 +249,11 @@ class Turns(Generic[T]):
             for kept_back in self._kept_back:
                 self._turn(kept_back)
             self._kept_back.clear()
-        if not queue.waiting:
+        if not (queue.waiting or queue.running):
             self._drop_queue(queue)
         if uplink.waiting:
             self._turn(uplink)
-        else:
+        elif not uplink.running:
             self._drop(uplink)
 
     def _enter(self, queue: _Queue[T]) -> None:

@@ -17,6 +17,7 @@ FORMS: Final = supported((Option.URI_HOST, Option.URI_PORT, Option.OSCORE, Optio
 """The critical options that a message for us may have."""
 _KNOWN_TYPES: Final = {int(one): one.title for one in MessageType}
 _URI_PATH: Final = int(Option.URI_PATH)
+_POST: Final = int(Code.POST)
 
 
 @lru_cache(maxsize=64)
@@ -77,8 +78,15 @@ def refusal_of(request: Message) -> Answer | None:
 
 def path_of(request: Message) -> str:
     """Return the path that *request* posts to; empty where it does something else, or to a longer path."""
-    found = [value for number, value in request.options if number == _URI_PATH]
-    return found[0].decode() if len(found) == 1 and request.code == Code.POST else ""
+    if request.code != _POST:
+        return ""
+    path = b""
+    for number, value in request.options:
+        if number == _URI_PATH:
+            if path:
+                return ""
+            path = value
+    return path.decode()
 
 
 def name_of(path: str, payload: bytes) -> str:

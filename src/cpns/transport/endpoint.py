@@ -6,13 +6,12 @@ Identity is what the session proved: an `Inbound` has no other. Requests are ope
 """
 
 import asyncio
-import contextlib
 import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from cpns.coap.errors import CannotSend
 from cpns.coap.events import RequestArrived
@@ -68,8 +67,7 @@ class Hinted(NoAnswer):
         self.answer = answer
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
+class Inbound(NamedTuple):
     """A request for this entity.
 
     Attributes:
@@ -450,34 +448,37 @@ class Endpoint:
         self._respond(turn.item, response)
 
     def _respond(self, to: Arrived, response: Message | None) -> None:
-        if response is not None:
-            with contextlib.suppress(ConnectionError):
-                to.remote.respond(to.request, response)
+        if response is None:
+            return
+        try:
+            to.remote.respond(to.request, response)
+        except ConnectionError:  # it is gone, and with it who asked
+            pass
 
     async def _answered(self, request: Arrived, inbound: Inbound, request_id: RequestId | None = None) -> None:
         acting.set(inbound.party)
-        answer = await self._handled(inbound)
+        answer: Answer | None
+        try:
+            answer = await self._handler(inbound)
+            if answer is not None and len(answer.payload) > MAX_BODY:
+                raise ValueError(f"an answer of {len(answer.payload)} bytes is longer than a body")
+        except Exception as error:
+            answer = self._failed(inbound, error)
         if answer is None:
             return
-        self.passed(inbound.link.remote, inbound.source, f"{inbound.path} answered", answer.payload)
+        if self._watch is not None:
+            self.passed(inbound.link.remote, inbound.source, f"{inbound.path} answered", answer.payload)
         try:
             self._respond(request, response_of(answer, inbound.source, request_id))
         except Exception:
             _log.error("a request could not be answered", exc_info=True, extra=by(inbound.party))
 
-    async def _handled(self, inbound: Inbound) -> Answer | None:
-        try:
-            answer = await self._handler(inbound)
-            if answer is not None and len(answer.payload) > MAX_BODY:
-                raise ValueError(f"an answer of {len(answer.payload)} bytes is longer than a body")
-            return answer
-        except CpnsError as error:
-            if inbound.source is not None and isinstance(error, Refused) and error.result is Result.TOO_MANY:
-                self._went_over(inbound.party, error.reason)
-            return to_answer(error, protected=inbound.source is not None)
-        except Exception as error:
-            _log.error("a handler failed", exc_info=True, extra=by(inbound.party))
-            return to_answer(error, protected=inbound.source is not None)
+    def _failed(self, inbound: Inbound, error: Exception) -> Answer:
+        if not isinstance(error, CpnsError):
+            _log.error("a handler failed", exc_info=error, extra=by(inbound.party))
+        elif inbound.source is not None and isinstance(error, Refused) and error.result is Result.TOO_MANY:
+            self._went_over(inbound.party, error.reason)
+        return to_answer(error, protected=inbound.source is not None)
 
     def _went_over(self, party: Party, what: str) -> None:
         _log.warning("%s goes over its share: %s; it is told to wait", party.entity, what, extra=by(party, what))

@@ -1,9 +1,8 @@
 """Errors as CoAP answers: the one table (PROTOCOL section 8)."""
 
 import math
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from cpns.errors import (
     AuthenticationFailed,
@@ -39,8 +38,7 @@ class Code(IntEnum):
         return f"{self >> 5}.{self & 0x1F:02}"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What goes back: a code and a body.
 
     Attributes:

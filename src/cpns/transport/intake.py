@@ -6,6 +6,7 @@ came in meanwhile, and the answers that others wait for, come in between.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from cpns.coap.events import RequestArrived
@@ -109,7 +110,7 @@ class Intake:
         """Run *work* as the work of *turn*."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(lambda task: self._ended(task, turn))
+        task.add_done_callback(partial(self._ended, turn))
 
     def close(self) -> None:
         """End what is being worked on, and begin with nothing more."""
@@ -117,7 +118,7 @@ class Intake:
         for task in list(self._tasks):
             task.cancel()
 
-    def _ended(self, task: asyncio.Task[None], turn: Turn[Arrived]) -> None:
+    def _ended(self, turn: Turn[Arrived], task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         turn.done()
         if len(self._turns):

@@ -192,9 +192,9 @@ class Connection(Peer):
             raise ConnectionError("closed")
 
     def _flush(self) -> None:
-        for data in self._engine.take():
-            if self._transport is not None and not self._transport.is_closing():
-                self._transport.write(data)
+        data = self._engine.take()
+        if data and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"".join(data))
 
     def pause_writing(self) -> None:
         """The peer does not read: memory is not spent on it."""
