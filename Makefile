@@ -20,7 +20,7 @@ PYTEST  := $(BIN)/python -m pytest -n $(WORKERS)
 
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test check conformance vectors versions bench switches chaos siege fmt lock clean
+.PHONY: help demo test check conformance vectors versions bench switches chaos siege floods fmt lock clean
 
 help:           ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -61,6 +61,9 @@ chaos: $(VENV)/.dev     ## kill -9 of server processes, PostgreSQL and NATS unde
 siege: $(VENV)/.dev     ## what attackers do to the others: a table, N=10 seconds for each row
 	@$(BIN)/python -m tests.support.siege $(or $(N),10) $(ARGS)
 	@$(BIN)/python -m tests.support.siege.uniform
+
+floods: $(VENV)/.dev    ## one host without a key at 1 MB/s, then faster, until others notice too much: a table (ARGS="PAN" picks)
+	@$(BIN)/python -m tests.support.siege.floods $(ARGS)
 
 fmt: $(VENV)/.dev       ## format, and mend what the linter can mend
 	$(BIN)/ruff format .

@@ -5,7 +5,6 @@ Args on the command line: seconds for each row (default 10), then words that a r
 
 import asyncio
 import logging
-import math
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +15,16 @@ from rich.table import Table
 from bench import report
 from cpns.loadgen.machine import here_and_now, placed
 from cpns.service.system import settle_collector
-from tests.support.siege.measure import HOME, NEXT_DOOR, Noticed, Siege, percentile, worst
+from tests.support.siege.measure import (
+    HOME,
+    NEXT_DOOR,
+    Noticed,
+    Siege,
+    middle_and_most,
+    percentile,
+    seconds_told,
+    worst,
+)
 from tests.support.siege.rows import GOALS, Row, rows
 from tests.support.siege.site import besieged
 
@@ -25,22 +33,14 @@ LONGER = 3
 """So much longer a row is measured once more that missed a goal: in seconds, one pause of the machine is 1 %."""
 
 
-def seconds(value: float) -> str:
-    """Return *value* as a cell."""
-    return "never" if math.isinf(value) else f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
-
-
 def cells(noticed: Noticed) -> list[str]:
     """Return what was noticed, a cell for each column."""
     return [
-        f"{seconds(worst(noticed.elsewhere))} ({len(noticed.elsewhere)})",
-        f"{seconds(worst(noticed.here))} ({len(noticed.here)})",
-        f"{seconds(worst(noticed.gateways))} ({len(noticed.gateways)})",
-        seconds(worst(noticed.slow)),
-        *(
-            f"{seconds(percentile(noticed.readings[name], 0.5))} / {seconds(percentile(noticed.readings[name], 0.99))}"
-            for name in (NEXT_DOOR, HOME)
-        ),
+        f"{seconds_told(worst(noticed.elsewhere))} ({len(noticed.elsewhere)})",
+        f"{seconds_told(worst(noticed.here))} ({len(noticed.here)})",
+        f"{seconds_told(worst(noticed.gateways))} ({len(noticed.gateways)})",
+        seconds_told(worst(noticed.slow)),
+        *(middle_and_most(noticed.readings[name]) for name in (NEXT_DOOR, HOME)),
         " / ".join(f"{bytes_ / 2**20:.0f}" for bytes_ in noticed.memory.values()),
     ]
 
@@ -56,7 +56,7 @@ def missed(noticed: Noticed, quiet: Noticed, row: Row) -> list[str]:
         "readings elsewhere": (percentile(noticed.readings[NEXT_DOOR], 0.99), limit[NEXT_DOOR]),
         "readings here": (percentile(noticed.readings[HOME], 0.99), limit[HOME]),
     }
-    return [f"{row.title}: {name} {seconds(took)}" for name, (took, goal) in found.items() if took > goal]
+    return [f"{row.title}: {name} {seconds_told(took)}" for name, (took, goal) in found.items() if took > goal]
 
 
 def worst_of(found: list[Noticed]) -> Noticed:

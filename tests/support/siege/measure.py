@@ -5,7 +5,8 @@ import contextlib
 import itertools
 import math
 import statistics
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ from tests.support.siege.site import GATEWAYS, Site, timed
 HOME, NEXT_DOOR = GATEWAYS
 PAUSE = 0.5
 """Seconds between two newcomers of one kind."""
+BEGUN = 1.0
+"""Seconds until an attack is at its rate."""
 
 
 @dataclass
@@ -27,6 +30,7 @@ class Noticed:
         slow: devices behind that first gateway that take 1.5 s for each answer.
         readings: by gateway, the latencies of the established devices.
         memory: bytes at server and gateway at the end.
+        cpu: the part of a core that server and gateway took meanwhile.
     """
 
     elsewhere: list[float | None] = field(default_factory=list)
@@ -35,6 +39,7 @@ class Noticed:
     slow: list[float | None] = field(default_factory=list)
     readings: dict[str, list[float]] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
+    cpu: dict[str, float] = field(default_factory=dict)
 
 
 def worst(found: Sequence[float | None]) -> float:
@@ -49,6 +54,16 @@ def percentile(found: Sequence[float], share: float) -> float:
     return statistics.quantiles(found, n=1000, method="inclusive")[round(share * 1000) - 1]
 
 
+def seconds_told(value: float) -> str:
+    """Return seconds for people."""
+    return "never" if math.isinf(value) else f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
+
+
+def middle_and_most(latencies: Sequence[float]) -> str:
+    """Return p50 and p99 for people."""
+    return " / ".join(seconds_told(percentile(latencies, share)) for share in (0.5, 0.99))
+
+
 class Siege:
     """Attacks on one site, one after the other, with newcomers that were never seen before."""
 
@@ -57,28 +72,40 @@ class Siege:
         self._names = itertools.count()
 
     async def measure(
-        self, attackers: Sequence[AbstractAsyncContextManager[object]], seconds: float, patience: float = 30.0
+        self,
+        attackers: Sequence[AbstractAsyncContextManager[object]],
+        seconds: float,
+        patience: float = 30.0,
+        *,
+        slow: bool = True,
     ) -> Noticed:
-        """Let *attackers* at it for *seconds*; return what was noticed in that time."""
+        """Let *attackers* at it for *seconds*; return what was noticed in that time, by a *slow* device too or not."""
         noticed = Noticed()
         loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
             for one in attackers:
                 await stack.enter_async_context(one)
-            await asyncio.sleep(1.0)  # until the attack is at its rate
-            counts = {name: len(self.site.readings[name]) for name in GATEWAYS}
+            await asyncio.sleep(BEGUN)
             end = loop.time() + seconds
-            await asyncio.gather(
-                self._come(noticed.elsewhere, NEXT_DOOR, end, patience),
-                self._come(noticed.here, HOME, end, patience),
-                self._come(noticed.slow, HOME, loop.time(), patience, slow=True),
-                self._connect(noticed.gateways, end, patience),
-            )
-            noticed.readings = {
-                name: [took for _, took in self.site.readings[name][counts[name] :]] for name in GATEWAYS
-            }
+            with self.watched(noticed):
+                await asyncio.gather(
+                    self._come(noticed.elsewhere, NEXT_DOOR, end, patience),
+                    self._come(noticed.here, HOME, end, patience),
+                    self._connect(noticed.gateways, end, patience),
+                    *([self._come(noticed.slow, HOME, loop.time(), patience, slow=True)] if slow else []),
+                )
             noticed.memory = self.site.memory()
         return noticed
+
+    @contextlib.contextmanager
+    def watched(self, noticed: Noticed) -> Iterator[None]:
+        """Note what the established devices notice inside, and what it costs."""
+        counts = {name: len(self.site.readings[name]) for name in GATEWAYS}
+        before, begun = self.site.cpu(), time.monotonic()
+        yield
+        took = time.monotonic() - begun
+        noticed.cpu = {name: (spent - before[name]) / took for name, spent in self.site.cpu().items()}
+        noticed.readings = {name: [one for _, one in self.site.readings[name][counts[name] :]] for name in GATEWAYS}
 
     async def _come(
         self, into: list[float | None], gateway: str, end: float, patience: float, *, slow: bool = False

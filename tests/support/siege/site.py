@@ -16,6 +16,7 @@ from unittest.mock import Mock, patch
 
 import psutil
 
+from bench.cpu import cpu_ns
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Kind
 from cpns.errors import CpnsError
@@ -84,7 +85,7 @@ class Site:
         keys: of all that is provisioned.
     """
 
-    def __init__(self, folder: Path, more: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, more: tuple[str, ...] = (), established: int = ESTABLISHED) -> None:
         self.parties = Parties(folder)
         self.folder = folder
         self.pans = {name: ("127.0.0.1", free_port(socket.SOCK_DGRAM)) for name in (*GATEWAYS, EVIL)}
@@ -94,6 +95,7 @@ class Site:
         self.readings: dict[str, list[tuple[float, float]]] = {name: [] for name in GATEWAYS}
         self.addresses = Addresses()
         self._more = more
+        self._established = established
         self._senders: list[asyncio.Task[None]] = []
         self._pnes: list[Pne] = []
 
@@ -103,7 +105,7 @@ class Site:
         await self._provision(newcomers)
         await asyncio.to_thread(self._start)
         for name in GATEWAYS:
-            for number in range(ESTABLISHED):
+            for number in range(self._established):
                 pne = await self.device(f"steady-{name}-{number}", name, patience=PATIENCE)
                 self._pnes.append(pne)
                 self._senders.append(asyncio.create_task(self._sends(pne, self.readings[name])))
@@ -119,7 +121,7 @@ class Site:
         store = ServerStore.open(self.folder / "server" / "server.db")
         vault = FileVault(kek, random_bytes)
         provisioning = Provisioning(SERVER, store, vault, CLOCK, random_bytes, NoSessions())
-        names = [f"steady-{name}-{number}" for name in GATEWAYS for number in range(ESTABLISHED)]
+        names = [f"steady-{name}-{number}" for name in GATEWAYS for number in range(self._established)]
         names += ["mallory", *(f"new-{number}" for number in range(newcomers))]
         for name in names:
             self.keys[name] = (await provisioning.add(Kind.PNE, name, None, "")).eukey
@@ -209,10 +211,14 @@ class Site:
 
     def memory(self) -> dict[str, int]:
         """Return the bytes that server and gateway A hold in memory (RSS)."""
-        found = {}
-        for name in ("server", GATEWAYS[0]):
-            found[name] = psutil.Process(self.processes[name].process.pid).memory_info().rss
-        return found
+        return {name: psutil.Process(pid).memory_info().rss for name, pid in self._attacked()}
+
+    def cpu(self) -> dict[str, float]:
+        """Return the seconds that server and gateway A have run."""
+        return {name: cpu_ns(pid) / 1e9 for name, pid in self._attacked()}
+
+    def _attacked(self) -> list[tuple[str, int]]:
+        return [(name, self.processes[name].process.pid) for name in ("server", GATEWAYS[0])]
 
 
 def _slow_down(pne: Pne) -> None:
@@ -227,9 +233,11 @@ def _slow_down(pne: Pne) -> None:
 
 
 @contextlib.asynccontextmanager
-async def besieged(folder: Path, newcomers: int, more: tuple[str, ...] = ()) -> AsyncIterator[Site]:
+async def besieged(
+    folder: Path, newcomers: int, more: tuple[str, ...] = (), established: int = ESTABLISHED
+) -> AsyncIterator[Site]:
     """A site in *folder*, closed in the end."""
-    site = Site(folder, more)
+    site = Site(folder, more, established)
     try:
         await site.open(newcomers)
         yield site
