@@ -7,7 +7,7 @@ Nothing is asked of sockets or of a loop: this is the work alone.
 import argparse
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ from cpns.coap.tuning import Tuning
 from cpns.crypto.oscore import oscore_keys
 from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed
+from cpns.transport.budget import STRANGER_FRAMES
 
 FORMS: Final = supported((Option.URI_HOST, Option.OSCORE, Option.URI_PATH))
 SECRET, SALT = bytes(range(32)), bytes(range(16))
@@ -45,7 +46,7 @@ def context(sender: bytes, recipient: bytes) -> Context:
     return Context(oscore_keys(Secret(SECRET), SALT, sender, recipient), sender, recipient, Limits())
 
 
-def best(works: dict[str, Callable[[], int]], turns: int) -> dict[str, float]:
+def best(works: Mapping[str, Callable[[], int]], turns: int) -> dict[str, float]:
     """Return CPU microseconds of each work for each of the units that it says it did, the least of all *turns*."""
     least = dict.fromkeys(works, float("inf"))
     gc.collect()
@@ -162,13 +163,16 @@ DATAGRAMS: Final[dict[str, Callable[[int], bytes]]] = {
     "a length that is not there": lambda size: bytes(size)[:24] + b"\x0e\xff\xff" + bytes(size),
     "bytes 0xf0": lambda size: b"\xf0" * size,
 }
-STREAMS: Final[dict[str, Callable[[int], bytes]]] = {
+FRAMES: Final[dict[str, Callable[[int], bytes]]] = {
     "empty messages": lambda size: options_of(b"\x00\x00", size),
     "pings": lambda size: options_of(b"\x00\xe2", size),
     "pongs": lambda size: options_of(b"\x00\xe3", size),
     "answers nobody waits for": lambda size: options_of(b"\x00\x44", size),
     "settings": lambda size: options_of(b"\x00\xe1", size),
     "requests": lambda size: options_of(b"\x00\x02", size),
+}
+"""Frames of two bytes, the shortest that there are."""
+STREAMS: Final[dict[str, Callable[[int], bytes]]] = {
     "a frame of empty options": lambda size: frame.encode(Message(2, b"", (), bytes(size)), b"").replace(
         b"\xff", b"\0", 1
     ),
@@ -257,6 +261,12 @@ def show(turns: int) -> None:
         costs = best({str(size): work for size, work in works.items()}, turns)
         cells = [f"{costs[str(size)]:9.1f} {costs[str(size)] * 16 / size:6.2f}" for size in works]
         print(f"  {kind:<44}{''.join(cells)}")
+    rate = int(STRANGER_FRAMES[0])
+    print(f"\nframes of two bytes, one behind the other (CPU us each, and of a core at {rate:,}/s, which a host may)")
+    count = LENGTHS[-1] // 2
+    floods = {name: partial(streamed, made(2 * count)) for name, made in FRAMES.items()}
+    for name, cost in best(floods, turns).items():
+        print(f"  {name:<44}{cost / count:9.1f}{cost / count * rate / 1e6:9.1%}")
 
 
 if __name__ == "__main__":
