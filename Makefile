@@ -16,11 +16,14 @@ BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # Test processes: one more than cores, as many tests wait for something most of their time.
 WORKERS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 1) + 1)))
-PYTEST  := $(BIN)/python -m pytest -n $(WORKERS)
+# Each has a part of the tests in their order, so that few have to set up what a file's tests share; who is done takes of
+# what others have left.
+PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-export PYTHONDONTWRITEBYTECODE := 1
+# What one process compiles as it starts, the next has: the tests start hundreds.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test check conformance vectors versions bench switches chaos siege floods fmt lock clean
+.PHONY: help demo test check soak conformance vectors versions bench switches chaos siege floods fmt lock clean
 
 help:           ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -30,6 +33,9 @@ demo: $(VENV)/.runtime  ## the system at work: server, gateway and devices on th
 
 test: check     ## check, then all tests (ARGS="-k name" picks)
 	$(PYTEST) $(ARGS)
+
+soak: $(VENV)/.dev      ## the tests that draw some cases of many, with all of them
+	CPNS_SOAK=1 $(PYTEST) tests/integration/test_moves.py $(ARGS)
 
 check: $(VENV)/.dev     ## format, lint, types, walls between the rooms
 	$(BIN)/ruff check .

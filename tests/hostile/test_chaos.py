@@ -8,6 +8,7 @@ import pytest
 from tests.support import chaos
 
 
+@pytest.mark.long
 @pytest.mark.req("SES-1", "DEF-1", "FN-1")
 async def test_each_is_killed_once_and_nothing_is_lost(tmp_path: Path) -> None:
     told = await chaos.run(tmp_path, 0.0, random.Random(3))

@@ -127,6 +127,7 @@ def idle(party: Endpoint) -> bool:
     return party._intake.idle and not waiting(party)
 
 
+@pytest.mark.long
 async def test_gateway_pan(here: World, counted: Counter[str], caplog: pytest.LogCaptureFixture) -> None:
     on, pne, up, down = await recorded(here)
     health = Health(caplog)
@@ -196,6 +197,7 @@ def as_datagram(message: Any) -> bytes:
     return head + bytes(message.opt.encode()) + (b"\xff" + bytes(message.payload) if message.payload else b"")
 
 
+@pytest.mark.long
 async def test_server_uplink(here: World, counted: Counter[str], caplog: pytest.LogCaptureFixture) -> None:
     on, pne, _, _ = await recorded(here)
     health = Health(caplog)
@@ -279,6 +281,7 @@ async def sealed(asked: Callable[[bytes], Awaitable[Answer]], mutants: Mutator, 
 REFUSALS = {Code.CHANGED, Code.BAD_REQUEST, Code.UNAUTHORIZED, Code.FORBIDDEN, Code.TOO_MANY_REQUESTS}
 
 
+@pytest.mark.long
 async def test_inside_a_gateway_s_session(here: World, caplog: pytest.LogCaptureFixture) -> None:
     """SETUP Requests and AUTHENTICATE Responses from a registered PN GW, mutated before they are sealed."""
     await here.start_server()

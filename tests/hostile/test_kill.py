@@ -53,6 +53,7 @@ class Feeder:
         return [body["n"] for pne in self.pnes for body in acknowledged(pne)]
 
 
+@pytest.mark.long
 @pytest.mark.req("SES-1", "AUTH-0", "DEF-1")
 def test_kill_9_of_any_party_at_any_moment(parties: Parties) -> None:
     parties.provision("pne-1")

@@ -42,6 +42,7 @@ def arguments_and_environment(process: Process) -> bytes:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.req("DEF-8")
 def test_no_planted_secret_is_found_anywhere(parties: Parties, tmp_path: Path) -> None:
     passphrase = "canary " + secrets.token_urlsafe(12)

@@ -5,6 +5,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.siege import uniform
 from tests.support.siege.measure import HOME, NEXT_DOOR, Siege, worst
 from tests.support.siege.rows import rows
@@ -21,6 +23,7 @@ ATTACKS = [
 ]
 
 
+@pytest.mark.long
 async def test_newcomers_come_in_and_the_others_go_on(tmp_path: Path) -> None:
     async with besieged(tmp_path, 40 * len(ATTACKS)) as site:
         siege = Siege(site)

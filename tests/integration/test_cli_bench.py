@@ -7,6 +7,8 @@ import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.integration.test_cli import Running, cpns, data_of, fails, good, misused
 from tests.integration.test_uplink import certificate
 
@@ -59,6 +61,7 @@ def test_a_running_server_is_loaded_until_ctrl_c_and_left_in_order(tmp_path: Pat
         server.end()
 
 
+@pytest.mark.long
 def test_a_server_that_listens_with_tls_is_loaded_over_tls_alone(tmp_path: Path) -> None:
     cert, key = certificate(tmp_path, "127.0.0.1")
     data = tmp_path / "srv"

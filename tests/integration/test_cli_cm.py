@@ -36,6 +36,7 @@ def state(site: Site, name: str, **wanted: object) -> bool:
     return all(found[field] == value for field, value in wanted.items())
 
 
+@pytest.mark.long
 @pytest.mark.req("CM-0", "CM-17", "CM-18")
 def test_from_the_first_key_to_the_revocation(site: Site) -> None:
     site.server()

@@ -55,6 +55,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         one.close()
 
 
+@pytest.mark.long
 @pytest.mark.req("FN-8", "DEF-3", "FN-4")
 def test_a_network_from_its_first_device_to_its_end(site: Site) -> None:
     site.server()

@@ -69,6 +69,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         one.close()
 
 
+@pytest.mark.long
 @pytest.mark.req("FN-1", "FN-9")
 def test_workers_serve_as_one(site: Site) -> None:
     """Any device is reached by one command, whichever worker has it; one that is killed is replaced."""

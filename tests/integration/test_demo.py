@@ -7,6 +7,7 @@ import sys
 import pytest
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.req(
     *("DEF-1", "DEF-6", "DEF-7", "DEF-9", "SES-1", "SES-2", "SES-5", "AUTH-0", "AUTH-7.5.5", "AUTH-G1", "AUTH-G5"),

@@ -164,6 +164,7 @@ async def test_it_is_sealed_at_rest(here: World) -> None:
     assert key not in at_rest
 
 
+@pytest.mark.long
 @pytest.mark.req("DEF-6", "DEF-7", "FN-7", "FN-9")
 async def test_rekey_under_fire(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Members come and go and talk, a tenth of all is lost, a gateway restarts.

@@ -129,6 +129,7 @@ def test_a_device_finds_the_gateway_on_another_machine(machines: Machines, pan: 
         assert all(host.startswith("fe80:") and host.endswith("%lan") for host in told["mdns"])
 
 
+@pytest.mark.long
 @pytest.mark.req("FN-8")
 def test_an_interface_and_addresses_that_come_and_go(machines: Machines) -> None:
     """The gateway runs before there is a link; it is found on it, and answers at an address that it gets later."""

@@ -211,6 +211,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
             one.close()
 
 
+@pytest.mark.long
 @pytest.mark.req("FN-1", "FN-8")
 @pytest.mark.timeout(600)
 def test_a_lost_gateway_and_a_killed_server_in_namespaces(place: Place) -> None:
@@ -345,6 +346,7 @@ async def way_of(here: World, name: str, seed: int) -> Way:
     return Way(proxy, tap, seed)
 
 
+@pytest.mark.long
 @pytest.mark.req("FN-1", "FN-8")
 @pytest.mark.timeout(600)
 async def test_a_lost_gateway_and_a_restarted_server_on_lossy_links(here: World) -> None:

@@ -50,6 +50,7 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
         postgres.stop()
 
 
+@pytest.mark.long
 @pytest.mark.req("FN-1")
 def test_the_page_as_a_newcomer_types_it(machines: Machines) -> None:
     printed: dict[str, str] = {}

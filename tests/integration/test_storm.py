@@ -22,6 +22,7 @@ async def struck(folder: Path, each: int) -> Back:
     return back
 
 
+@pytest.mark.long
 @pytest.mark.req("AUTH-G1", "AUTH-0", "FN-1")
 async def test_the_uplink_of_a_storm_grows_with_gateways_and_not_with_pnes(tmp_path: Path) -> None:
     few = await struck(tmp_path / "few", FEW)

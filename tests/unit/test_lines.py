@@ -258,9 +258,11 @@ def terminal() -> Iterator[tuple[IO[str], list[bytes]]]:
     reader.start()
     with open(theirs, "w", encoding="utf-8", closefd=True) as stream:
         yield stream, came
-    gc.unfreeze()  # roles freeze what is there when they are up
-    gc.collect()  # a role's own end of the terminal goes with the role, which others refer to in a circle
-    reader.join()
+    reader.join(0.2)
+    if reader.is_alive():  # a role's own end of the terminal goes with the role, which others refer to in a circle
+        gc.unfreeze()  # roles freeze what is there when they are up
+        gc.collect()
+        reader.join()
     os.close(ours)
 
 

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
 
 from cpns.errors import Conflict, Unavailable
+from cpns.store import migrate
 from cpns.store.database import Database
+from tests.support.stores import by_migrations
 from tests.unit.test_store import keys, put
 
 
@@ -27,6 +30,24 @@ async def test_a_file_may_have_any_name(tmp_path: Path) -> None:
         assert await database.run(keys, write=False) == expected
         await database.close()
     assert path.exists()
+
+
+async def test_the_stores_of_all_other_tests_are_as_the_migrations_make_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dump(connection: Connection) -> list[str]:
+        made: Any = connection.connection.driver_connection
+        return [*made.iterdump()]
+
+    found = []
+    for number in range(3):
+        if number == 2:
+            monkeypatch.setattr(migrate, "upgrade", by_migrations)
+        database = Database(tmp_path / f"{number}.db")
+        found.append(await database.run(dump, write=False))
+        await database.close()
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) > 40
 
 
 async def test_only_the_owner_reads_the_files(database: Database, tmp_path: Path) -> None:
