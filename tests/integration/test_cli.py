@@ -426,6 +426,9 @@ def test_a_hangup_ends_nothing_and_opens_the_trace_anew(site: Site) -> None:
             assert one.process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
+    for one in traces:
+        one.wait("SIGHUP: files are opened anew", error=True)
+    site.gateway.wait("SIGHUP: there is no --trace to open anew", error=True)
     old = {trace: Path(f"{trace}.1").read_text() for trace in traces.values()}
     good("device", "send", "pne-5", "hello", "--data", site.data)
     assert "/inbox" in (site.folder / "server.trace").read_text()

@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
+from cpns.admin import service
 from cpns.admin.service import Admin
 from cpns.crypto.secret import Secret
 from cpns.domain.explanation import Facts, explain
 from cpns.domain.inventory import Entity, Kind, State, StoredReading
 from cpns.domain.network import Present, Waiting
 from cpns.domain.presence import Fact
+from cpns.domain.process import Process
 from cpns.domain.reasons import meaning
-from cpns.errors import NotFound, Result
+from cpns.errors import NotFound, Result, Unavailable
 from cpns.ids import EntityId, PnId
 from cpns.service.system import random_bytes
 from cpns.wire.registry import Presence, Source
@@ -98,6 +100,7 @@ def test_every_reason_has_a_next_step(reason: str) -> None:
         ),
         ({"presence": Fact(Presence.AWAY, 150.0, Source.SERVER)}, 5, False, "away, says the server"),
         ({"presence": None}, 5, None, "does not run"),
+        ({"answers": False}, 5, False, "connected, said the device itself; it does not answer now"),
         ({"last_reading": None}, 6, None, "none was ever received"),
         (
             {"clones": (3, 1.5, ("den", "hub"))},
@@ -167,3 +170,31 @@ async def test_it_is_told_of_a_live_device(tmp_path: Path) -> None:
         assert (finding.good, finding.step) == (False, "provisioned")
         assert "gw-1 named it" in finding.what
         assert "cpns device approve stranger" in finding.next_step
+
+
+async def test_a_device_that_died_without_a_word_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By all that was heard of it, it is connected: it is asked."""
+    monkeypatch.setattr(service, "ASK_SECONDS", 0.5)
+    async with world(tmp_path) as one:
+        server = await one.start_server()
+        admin = Admin(SERVER, one.store, one.provisioning, server, CLOCK)
+        pne = await one.joined_pne("pne-1", await one.start_gateway(), presence=1000.0)
+        await pne.send(pne.next_reading({"n": 1}))
+        await one.stop(pne)
+        (reach,) = [finding for finding in await admin.explain("pne-1") if finding.step == "reach"]
+        assert reach.good is False
+        assert "it does not answer now" in reach.what
+
+
+async def test_where_another_process_runs_it_is_named(tmp_path: Path) -> None:
+    """The process of this folder died; the server itself runs on."""
+    async with world(tmp_path) as one:
+        await one.start_server()
+        admin = Admin(SERVER, one.store, one.provisioning, None, CLOCK)
+        await one.provision(Kind.PNE, "pne-1")
+        with pytest.raises(Unavailable, match="start it with"):
+            await admin.ping("pne-1")
+        await one.store.is_there(Process("a" * 16, "two.example", 7, "two.example:5683", None, CLOCK.now()))
+        with pytest.raises(Unavailable, match=r"process 7 on two.example .reached at two.example:5683.") as refused:
+            await admin.ping("pne-1")
+        assert refused.value.code == "server_not_running"

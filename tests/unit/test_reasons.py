@@ -91,3 +91,10 @@ def test_a_command_is_told_the_reason_and_its_sentence() -> None:
         assert (_code(error), _sentence(error)) == _told(error)
     unknown = Refused(Result.POLICY, "of_a_later_version")
     assert _told(unknown)[1] == _sentence(unknown) == of_result(Result.POLICY)
+
+
+@pytest.mark.parametrize("number", [21, 51])
+def test_who_is_refused_without_a_session_is_told_who_knows_why(number: int) -> None:
+    """Whatever the reason is, a device hears one of these: it may be revoked, or have another key."""
+    assert meaning(f"refused_with_{number}") == of_result(Result.AUTHENTICATION_FAILED)
+    assert "`cpns explain` at the server" in of_result(Result.AUTHENTICATION_FAILED)

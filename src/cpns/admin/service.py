@@ -16,7 +16,7 @@ from cpns.domain.inventory import Entity, KeptPush, Kind, Outcome, State, Stored
 from cpns.domain.network import Waiting
 from cpns.domain.presence import Fact
 from cpns.domain.process import Seen, seen
-from cpns.errors import Conflict, NotFound, Refused, StoreFails, Unavailable
+from cpns.errors import Conflict, NoAnswer, NotFound, Refused, StoreFails, Unavailable
 from cpns.ids import EntityId
 from cpns.ports import Clock, Store
 from cpns.server.gateways import Gateways
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 AUDIT_TAIL: Final = 10
 """Rows of the audit log that come with one entity."""
+
+ASK_SECONDS: Final = 3.0
+"""What a device has to answer that is asked whether it is there."""
 
 NOUNS: Final = {Kind.PNE: "device", Kind.GATEWAY: "gateway"}
 """What an operator calls each kind."""
@@ -217,6 +220,7 @@ class Admin:
         is_connected = await self.connected([] if gateway is None else [gateway.entity_id])
         network = await self._store.membership(pne)
         inventory = None if network is None else await self._store.inventory(network[0])
+        presence = (await self.presences([pne]))(pne)
         return Facts(
             now=self._clock.now(),
             running=self._server is not None,
@@ -230,7 +234,8 @@ class Admin:
             owner=None if inventory is None else inventory.network.owner,
             stands_in=None if inventory is None else inventory.first,
             waiting=tuple(waiting),
-            presence=(await self.presences([pne]))(pne),
+            presence=presence,
+            answers=await self._answers(pne, presence),
             texts=len(await self._store.pushes_for(device.entity_id, self._clock.now())),
             excess=None if self._server is None else await self._server.overview.excess(pne),
             excess_of_gateway=None
@@ -249,14 +254,29 @@ class Admin:
             else await self._server.gateways.silent(gateway.entity_id),
         )
 
+    async def _answers(self, pne: EntityId, presence: Fact | None) -> bool | None:
+        """Return whether a device answers now; None where it is not asked, as it sleeps or is away by all we know."""
+        if self._server is None or presence is None or presence.presence in (Presence.ASLEEP, Presence.AWAY):
+            return None
+        try:
+            await self._server.pnes.request(pne, application.PING_PATH, b"", ASK_SECONDS)
+        except NoAnswer as error:
+            return None if error.reason == "other_processes_away" else False
+        return True
+
     # what needs the running server
 
-    def _running(self) -> "Server":
-        if self._server is None:
-            raise Unavailable(
-                "server_not_running", f"The server {self.server_id} does not run: start it with `cpns server run`."
-            )
-        return self._server
+    async def _running(self) -> "Server":
+        if self._server is not None:
+            return self._server
+        now, known = await self._store.processes()
+        others = [f"{one} (reached at {one.listening})" for one in known if one.is_there(now)]
+        if others:
+            there = " and ".join(others)
+            told = f"No process runs on this folder; {there} said lately that it is there: give --data of that one."
+        else:
+            told = f"The server {self.server_id} does not run: start it with `cpns server run`."
+        raise Unavailable("server_not_running", told)
 
     async def send(self, name: str, text: str, keep: float) -> str | KeptPush:
         """Send a text to a device, end to end; return what it answers.
@@ -274,7 +294,7 @@ class Admin:
                 ``asleep``.
         """
         text_to_say(text)
-        server = self._running()
+        server = await self._running()
         device = (await self.entity(Kind.PNE, name)).entity_id
         push = server.pushes.new(text)
         payload = application.encode_push(push)
@@ -296,7 +316,7 @@ class Admin:
 
     async def _exchange(self, device: EntityId, path: str, payload: bytes) -> str:
         try:
-            return await self._running().send(device, path, payload)
+            return await (await self._running()).send(device, path, payload)
         except Refused as error:
             raise Conflict("refused_by_device", f"{device} answered, and does not take it.") from error
 
@@ -322,7 +342,7 @@ class Admin:
             NotFound: ``unknown_entity``; ``no_such_reading``: none has that number yet.
             Unavailable: ``server_not_running``.
         """
-        server = self._running()
+        server = await self._running()
         pne_id = await self._device(device)
         newest = await self._store.last_reading_number()
         start = newest if after is None else after

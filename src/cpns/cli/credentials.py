@@ -71,8 +71,8 @@ class Place:
 
     def _twice(self, data: Path, ask: Ask[T], passphrase_file: Path | None) -> T:
         """Ask, and where no answer comes ask the same again: it is done once, whoever lost the first answer."""
-        kept = "the credential above" if self._part is None else f"what is in {self._part}"
-        unknown = f"Nobody knows whether it is provisioned: look, and keep {kept} if it is."
+        kept = "the credential above" if self._part is None else f"the credential in {self._part}"
+        unknown = f"If `cpns device list` or `cpns gateway list` has it, keep {kept}; if not, that is void."
         try:
             try:
                 return talk.ask(data, ask, passphrase_file)
@@ -83,7 +83,8 @@ class Place:
         except _REFUSALS:
             raise
         except UserError as error:
-            raise Unavailable("not_known", f"No answer: {error.sentence} {unknown}") from error
+            told = f"No answer came, so it may be provisioned, or not. {error.sentence} {unknown}"
+            raise Unavailable("not_known", told) from error
         except KeyboardInterrupt:
             print(unknown, file=sys.stderr)
             raise

@@ -64,6 +64,7 @@ async def with_signals(role: Role) -> int:
     def hung_up() -> None:
         for take in stop.hangups:
             take()
+        _log.info("SIGHUP: %s", "files are opened anew" if stop.hangups else "there is no --trace to open anew")
 
     def caught(number: int) -> None:
         if stop.is_set():

@@ -9,6 +9,7 @@ from cpns.cli.options import Output
 
 _CONDITIONS: Final = {"up": "up", "unasked": "up, can't be asked"}
 _OF_PROCESS: Final = ("machine", "process", "state", "listens at", "up for", "clock")
+_UNITS: Final = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 _OF_WORK: Final = ("sessions", "gateways", "disk free")
 
 
@@ -45,5 +46,11 @@ def _row(one: dict[str, Any]) -> tuple[object, ...]:
         *(one["host"], one["pid"], "this one" if one["here"] else condition, one["listening"]),
         *(talk.age_of(one["started_at"]), f"{one['clock_ahead']:+.1f} s"),
         *(o.known(one["sessions"]), o.known(one["gateways"])),
-        o.known(None) if free is None else f"{free / 1e9:.1f} of {size / 1e9:.1f} GB",
+        o.known(None) if free is None else f"{_amount(free)} of {_amount(size)}",
     )
+
+
+def _amount(size: int) -> str:
+    """Return a number of bytes, short, and never as nothing where there is something."""
+    unit, factor = next(one for one in _UNITS if size >= one[1] or one is _UNITS[-1])
+    return f"{size / factor:.{0 if size >= 10 * factor else 1}f} {unit}"

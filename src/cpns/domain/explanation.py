@@ -56,6 +56,7 @@ class Facts:
         network: the PN that it is in, and how.
         waiting: the PNs that it waits for.
         presence: how it can be reached now.
+        answers: whether it answers now; None where it was not asked.
         texts: how many wait for it.
         excess: over which share it went last, how often in a row, and seconds since; `excess_of_gateway` likewise.
         owner: of the PN that it is in.
@@ -76,6 +77,7 @@ class Facts:
     network: tuple[PnId, Present] | None = None
     waiting: tuple[Waiting, ...] = ()
     presence: Fact | None = None
+    answers: bool | None = None
     texts: int = 0
     excess: tuple[str, int, float] | None = None
     excess_of_gateway: tuple[str, int, float] | None = None
@@ -213,6 +215,9 @@ def _reach(facts: Facts) -> Finding:
         return Finding("reach", False, f"never had a session here{waits}", next_step=_KEEP)
     name = facts.presence.presence.name.lower()
     what = f"{name}, says {_SAYS[facts.presence.source]}{waits}"
+    if facts.answers is False:
+        what = f"{name}, said {_SAYS[facts.presence.source]}; it does not answer now{waits}"
+        return Finding("reach", False, what, facts.now - facts.presence.at, f"look whether it runs; {_KEEP}")
     good = {Presence.ASLEEP: None, Presence.AWAY: False}.get(facts.presence.presence, True)
     return Finding("reach", good, what, facts.now - facts.presence.at, "" if good else _KEEP)
 

@@ -17,6 +17,9 @@ _GROUP = "There is no such group, or this device is not in it: see `cpns pne gro
 _NETWORK = "There is no such network here, or this device is not in it."
 _CM = "This CM Device can't be used: the device asks its gateway for another one by itself."
 _OF_ANOTHER_KIND = "This ID was provisioned for another kind of party: give this one a credential of its own."
+_NOT_LET_IN = "It is not let in: `cpns explain` at the server says why, and what to do."
+_UNIFORM = (Result.AUTHENTICATION_FAILED, Result.NO_ANSWER)
+"""What one without a session is told, whatever the reason."""
 _USED_UP = "Its numbers are used up: restart the device, and it takes new ones."
 
 _SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -152,7 +155,7 @@ _RESULTS: Final[Mapping[Result, str]] = {
     Result.UNKNOWN_MESSAGE: "The other side does not know this yet: update it.",
     Result.MISSING_FIELD: _BROKEN,
     Result.NOT_AUTHENTICATED: _MOVING,
-    Result.AUTHENTICATION_FAILED: "The server does not let it in: `cpns explain` at the server says why.",
+    Result.AUTHENTICATION_FAILED: _NOT_LET_IN,
     Result.NOT_ALLOWED: _RIGHTS,
     Result.KEY_EXPIRED: WORDS["group_key_has_not_come"],
     Result.PAN_MISMATCH: WORDS["pan_mismatch"],
@@ -176,6 +179,8 @@ _RESULTS: Final[Mapping[Result, str]] = {
 
 
 def _of_number(number: str) -> str:
+    if int(number) in _UNIFORM:
+        return _NOT_LET_IN
     return of_result(Result.told(int(number), Result.SERVER_ERROR))
 
 

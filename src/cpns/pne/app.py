@@ -160,9 +160,7 @@ class Pne:
             except _GoesElsewhereError:
                 pass
             except (Refused, OSError) as error:
-                reason = error.reason if isinstance(error, Refused) else error.strerror or type(error).__name__
-                where = f" at {self._finder.asked}" if self._finder.asked else ""
-                self._log.warning("%s: not established%s: %s; trying again", self.config.pne_id, where, reason)
+                self._log.warning("%s: not established%s", self.config.pne_id, self._finder.told(error))
                 self._finder.failed()
             finally:
                 self._ready.clear()

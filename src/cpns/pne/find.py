@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+from cpns.domain.reasons import sentence
 from cpns.errors import NoAnswer, Refused
 from cpns.ids import EntityId
 from cpns.pne.candidates import Candidates, Named
@@ -79,6 +80,13 @@ class Finder:
         self._tries -= 1
         self._candidates.failed()
         return self.preferred is None and self._named.failed(len(self.where.gateways))
+
+    def told(self, error: Refused | OSError) -> str:
+        """Return what people are told of an attempt that failed: where, why, and what to do."""
+        where = f" at {self.asked}" if self.asked else ""
+        if isinstance(error, OSError):
+            return f"{where}: {error.strerror or type(error).__name__}; trying again"
+        return f"{where}: {error.reason}; trying again. {sentence(error)}"
 
     async def found(self) -> None:
         """What was found last did: where it is the one that our PN was given to, that one is looked for first again."""
