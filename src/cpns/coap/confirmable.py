@@ -1,6 +1,6 @@
 """Confirmable messages of ours: each is repeated until its peer says something, NSTART to it at once (RFC 7252 4).
 
-What one of them goes through is `TRANSITIONS`. Whatever is sent is handed to *send*, with its remote.
+`TRANSITIONS` has the states of one message. Each datagram is handed to *send*, with its remote.
 """
 
 from collections import deque
@@ -33,7 +33,7 @@ class State(IntEnum):
 
 
 class Input(IntEnum):
-    """What can happen to it."""
+    """The events of a message."""
 
     TURN = auto()  # fewer than NSTART are under way (RFC 7252 4.7)
     ACK = auto()  # 4.2
@@ -89,7 +89,7 @@ class Sending:
 
 
 class _Line:
-    """What goes to one peer; it is kept while anything is under way there."""
+    """The messages to one peer; the line is kept while one of them is under way."""
 
     __slots__ = ("under_way", "waiting")
 

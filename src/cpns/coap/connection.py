@@ -6,10 +6,10 @@
     ping(token), release(), abort(reason)
     take() -> what is to be sent, after each of these, and at the start
 
-Each frame is one event, so whoever asks for events decides how many frames are worked on, whatever is in the bytes.
-What is not asked for stays unread here; no more comes in if the connection is not read on, which the peer feels.
+Each frame is one event, so the caller decides how many frames are worked on, whatever is in the bytes. The others stay
+unread here. If the caller does not read on either, the peer feels it.
 
-What a frame does is `TRANSITIONS`, by the state of the connection and the kind of the frame.
+`TRANSITIONS` says what a frame does, by the state of the connection and the kind of the frame.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class State(IntEnum):
 
 
 class Action(IntEnum):
-    """What a frame does."""
+    """The effects of a frame."""
 
     TAKE_SETTINGS = auto()
     PONG = auto()

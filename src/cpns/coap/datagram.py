@@ -21,7 +21,7 @@ class Datagram(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What can be read of a datagram whose rest breaks the format."""
+    """The head of a datagram whose rest breaks the format."""
 
     type: Type
     mid: int

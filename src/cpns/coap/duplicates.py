@@ -1,7 +1,7 @@
-"""What came within EXCHANGE_LIFETIME, and what was said to it, so that a repetition does nothing twice (RFC 7252 4.5).
+"""Messages of the last EXCHANGE_LIFETIME and our answers, so that a repetition does nothing twice (RFC 7252 4.5).
 
 Bounded in time and in bytes. Full, the oldest of a host that holds more than its share is forgotten: nobody makes us
-forget what others sent. What is forgotten too early is a request that is handled twice; who handles it bears that.
+forget what others sent. A request that is forgotten too early may be handled twice; the handler has to bear that.
 
 There are two generations, each a lifetime long, and the older is dropped as a whole: nothing is searched for.
 """

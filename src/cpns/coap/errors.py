@@ -1,4 +1,4 @@
-"""What can go wrong: the peer's fault is a `FormatError`, what we can't do a `CannotSend`."""
+"""A fault of the peer is a `FormatError`; a message that we can't send is a `CannotSend`."""
 
 from cpns.errors import CpnsError, WireError
 

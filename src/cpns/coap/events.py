@@ -1,4 +1,4 @@
-"""What a message that came does to whoever uses the engine."""
+"""The events that the engine tells its caller of."""
 
 from collections.abc import Hashable
 from typing import NamedTuple

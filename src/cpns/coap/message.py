@@ -25,7 +25,7 @@ Options = tuple[tuple[int, bytes], ...]
 
 
 class Message(NamedTuple):
-    """What CoAP says, whatever carries it. The values of options are as they came until somebody asks."""
+    """A message, whatever carries it. The values of options are as they came until somebody asks."""
 
     code: int
     token: bytes = b""

@@ -6,7 +6,7 @@
     next_timeout() -> when; handle_timeout(now) -> what happened
     take() -> what is to be sent, after each of these
 
-A remote is any value that can be hashed. What a datagram is for is told by its kind and its type (RFC 7252 4.3):
+A remote is any value that can be hashed. Kind and type of a datagram tell what it is for (RFC 7252 4.3):
 
                  CON                 NON         ACK                        RST
     request      taken               taken       ignored                    ignored

@@ -1,8 +1,8 @@
 """Message IDs: each serves once in EXCHANGE_LIFETIME towards one peer (RFC 7252 4.4).
 
-There are 65,536 of them. Counted over all peers together, an endpoint that sends more than that in a lifetime gives a
-peer an ID again that it takes for a duplicate; so each peer has a counter of its own. An ID is found in constant time,
-and where all are taken that is said at once: nobody waits, and nothing is searched for.
+There are 65,536 of them. With one counter for all peers, an endpoint that sends more in a lifetime would give an ID to
+the same peer again, and that peer would drop the message as a duplicate. So each peer has a counter of its own. An ID
+is found in constant time. Where all are taken the caller is told at once: nobody waits, and nothing is searched for.
 """
 
 from collections import OrderedDict

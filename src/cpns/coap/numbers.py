@@ -29,7 +29,7 @@ class Code(IntEnum):
 
 
 class Kind(IntEnum):
-    """What a code makes of its message (RFC 7252 12.1, RFC 8323 5.1)."""
+    """The kinds of messages, by their codes (RFC 7252 12.1, RFC 8323 5.1)."""
 
     EMPTY = 0
     REQUEST = 1

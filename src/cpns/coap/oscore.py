@@ -1,4 +1,4 @@
-"""OSCORE (RFC 8613): what one end of a session seals and opens.
+"""OSCORE (RFC 8613): one end of a session seals and opens.
 
 AES-CCM-16-64-128, and one context for the life of a session, in memory: no number is used twice, as none outlives it.
 """
@@ -26,7 +26,7 @@ _NOTHING_SAID: Final = ((_OSCORE, b""),)
 
 
 class RequestId:
-    """What ties answers to their request (RFC 8613 5.4): both go into the AAD of either.
+    """The tie between a request and its answers (RFC 8613 5.4): it goes into the AAD of each.
 
     Attributes:
         answered: whether the nonce of the request has served for an answer; it serves for one.

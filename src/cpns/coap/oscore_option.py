@@ -12,7 +12,7 @@ _PIV_LENGTH: Final = 0b00000111
 
 
 class OscoreOption(NamedTuple):
-    """What it says; what it does not is empty (`piv`) or None."""
+    """The parts of the option; a part that is not there is empty (`piv`) or None."""
 
     piv: bytes = b""
     kid: bytes | None = None

@@ -150,7 +150,7 @@ async def ask(request: EntityDiscoveryRequest, answered: Callable[[EntityDiscove
     def heard(data: bytes, source: Address, ours: Ours) -> None:
         try:
             answer = datagram.decode(data).message
-            if answer.token != token:
+            if answer.token != token or unsupported(answer.options, FORMS) is not None:
                 return
             found = codec.decode(answer.payload, EntityDiscoveryResponse, limit=MAX_PAN_BODY)
         except WireError:

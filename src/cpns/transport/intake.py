@@ -1,7 +1,7 @@
 """How requests of others become work: by turns, so much at once.
 
-`Turns` says whose request is next. A pump begins with some of them, then gives the loop back before it takes more: what
-came in meanwhile, and the answers that others wait for, come in between.
+`Turns` says whose request is next. A pump begins with some of them, then gives the loop back before it takes more. So
+new messages, and the answers that others wait for, come in between.
 """
 
 import asyncio

@@ -97,7 +97,7 @@ def test_byte_by_byte() -> None:
 
 
 def test_frames_are_worked_on_as_they_are_asked_for() -> None:
-    """What is not asked for waits; so its reader decides what one look costs."""
+    """The rest waits; so the reader decides how much one look costs."""
     connection, _ = fed()
     connection.receive(framed(Code.PING) * 10)
     assert [connection.next_event() for _ in range(3)] == [Noted(Code.PING, b"")] * 3

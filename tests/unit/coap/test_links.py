@@ -18,7 +18,7 @@ NAMES = "abc"
 
 
 class Story:
-    """What was asked, and what came of it, on one set of links."""
+    """The requests on one set of links, and their outcomes."""
 
     def __init__(self, seed: int, loss: float, doubled: float, delay: float, nstart: int) -> None:
         self.ends = Ends(NAMES, Tuning(PAN.ack_timeout, max_latency=PAN.max_latency, nstart=nstart), seed)

@@ -165,6 +165,22 @@ def test_one_request_gets_several_answers() -> None:
     assert answers(ends) == [SAID.payload] * 3
 
 
+def test_a_separate_answer_that_comes_again_is_acknowledged_again_and_told_once() -> None:
+    """RFC 7252 4.5, 5.2.2: its first acknowledgement may be lost."""
+    ends = Ends("c")
+    exchange = ask(ends)
+    answer = datagram.encode(CON, 77, SAID, ASKED.token)
+    for _ in range(3):
+        ends.inject("s", "c", answer)
+    assert ends.events["c"] == [ResponseArrived(exchange, SAID._replace(token=ASKED.token))]
+    assert [one[3] for one in ends.passed[1:]] == [datagram.empty(ACK, 77)] * 3
+    unconfirmed = datagram.encode(NON, 78, SAID, ASKED.token)
+    for _ in range(3):
+        ends.inject("s", "c", unconfirmed)
+    assert len(ends.events["c"]) == 2
+    assert len(ends.passed) == 4
+
+
 def test_a_forged_answer_does_not_end_the_exchange() -> None:
     """Whoever knows token and message ID gets one in; the peer's comes behind it."""
     ends = Ends("cs")

@@ -243,6 +243,8 @@ def test_rfc_8613_requests(name: str) -> None:
     piv, kid, context = oscore_option.decode(h(vector.option))
     assert (piv, kid, context) == (b"\x14", h(vector.end.sender_id), vector.end.context_id)
     assert nonce_of(h(vector.end.common_iv), h(vector.end.sender_id), piv) == h(vector.nonce)
+    opened_by_hand = Ccm(h(vector.end.sender_key)).unseal(h(vector.nonce), h(vector.ciphertext), h(vector.aad))
+    assert opened_by_hand == h("01b3747631")
     assert datagram.encode(plain.type, plain.mid, sealed, plain.message.token) == h(vector.protected)
     inside, answers = opened(server, datagram.decode(h(vector.protected)).message, 0.0)
     assert inside == inner
@@ -250,14 +252,14 @@ def test_rfc_8613_requests(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("numbered", "option", "protected"),
+    ("numbered", "option", "nonce", "protected"),
     [
-        (False, "", "64445d1f0000397490ffdbaad1e9a7e7b2a813d3c31524378303cdafae119106"),
-        (True, "0100", "64445d1f00003974920100ff4d4c13669384b67354b2b6175ff4b8658c666a6cf88e"),
+        (False, "", REQUESTS["C.4"].nonce, "64445d1f0000397490ffdbaad1e9a7e7b2a813d3c31524378303cdafae119106"),
+        (True, "0100", C1.recipient_nonce, "64445d1f00003974920100ff4d4c13669384b67354b2b6175ff4b8658c666a6cf88e"),
     ],
     ids=["C.7", "C.8"],
 )
-def test_rfc_8613_responses(numbered: bool, option: str, protected: str) -> None:
+def test_rfc_8613_responses(numbered: bool, option: str, nonce: str, protected: str) -> None:
     plain = datagram.decode(h("64455d1f00003974ff48656c6c6f20576f726c6421"))
     inner = Message(CONTENT, b"", (), b"Hello World!")
     assert plain.message == inner._replace(token=h("00003974"))
@@ -266,6 +268,8 @@ def test_rfc_8613_responses(numbered: bool, option: str, protected: str) -> None
     _, request = opened(server, sealed, 0.0)
     answer = server.seal_response(inner, request, 0.0, numbered=numbered)
     assert answer.value(OSCORE) == h(option)
+    opened_by_hand = Ccm(h(C1.recipient_key)).unseal(h(nonce), answer.payload, h(REQUESTS["C.4"].aad))
+    assert opened_by_hand == h("45ff48656c6c6f20576f726c6421")
     assert datagram.encode(plain.type, plain.mid, answer, plain.message.token) == h(protected)
     assert client.open_response(datagram.decode(h(protected)).message, asked, 0.0) == inner
 
