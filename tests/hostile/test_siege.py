@@ -3,14 +3,22 @@
 ``make siege`` measures how fast; here is shown that it comes about at all, on whatever machine runs the tests.
 """
 
+import asyncio
+import contextlib
+import os
+import socket
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from cpns.crypto.secret import Secret
 from tests.support.siege import uniform
+from tests.support.siege.attackers import CSM, DRIP, Attack, run
 from tests.support.siege.measure import HOME, NEXT_DOOR, Siege, worst
 from tests.support.siege.rows import rows
 from tests.support.siege.site import besieged
+from tests.support.world import until
 
 SECONDS = 2.0
 PATIENCE = 40.0
@@ -44,3 +52,42 @@ async def test_refusals_are_compared_by_their_time() -> None:
 
 def test_the_attacks_are_rows_of_the_table() -> None:
     assert {one.title for one in rows()} >= set(ATTACKS)
+
+
+def test_each_row_has_a_title_of_its_own_and_an_attack() -> None:
+    every = rows(forged=True, connections=True)
+    assert len({one.title for one in every}) == len(every)
+    site = Mock(pans=dict.fromkeys(("home", "next-door", "evil"), ("127.0.0.1", 1)), uplink=("127.0.0.1", 2))
+    site.keys = {"mallory": Secret(bytes(32)), "evil-2": Secret(bytes(32))}
+    assert all(one.attacks(site, 1.0) for one in every)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a raw socket takes root")
+async def test_forged_sources_are_what_the_other_end_sees() -> None:
+    """On the loopback, where the kernel lets us."""
+    seen = socket.socket(type=socket.SOCK_DGRAM)
+    seen.bind(("127.0.0.1", 0))
+    seen.settimeout(10.0)
+    attack = Attack("discovery", seen.getsockname(), "stranger", 1000.0, 0.05, forged=True)
+    with contextlib.closing(seen):
+        await run(attack)
+        sources = [seen.recvfrom(2000) for _ in range(10)]
+    assert all(data.startswith(b"\x44\x02") for data, _ in sources)
+    assert {source[0].split(".")[0] for _, source in sources} == {"198"}
+    assert len({source for _, source in sources}) == len(sources)
+
+
+async def test_a_byte_at_a_time_is_what_each_connection_says() -> None:
+    """Ten connections that have their turn thirty times in a second."""
+    said: list[int] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            said.append(len(await reader.read()))
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    async with server:
+        await run(Attack(DRIP, server.sockets[0].getsockname(), "", 100.0, 0.3, ports=10, tcp=True))
+        await until(lambda: len(said) == 10)
+    assert 10 <= sum(said) - 10 * len(CSM) <= 40

@@ -11,6 +11,7 @@ namespaces alone, whose names have our process ID. `Net.close` removes all; end 
 """
 
 import contextlib
+import ctypes
 import fcntl
 import functools
 import os
@@ -23,12 +24,14 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 LOSS: Final = 0.1
 DELAY: Final = 0.1
 NETEM: Final = ("netem", "loss", f"{LOSS:.0%}", "delay", f"{1000 * DELAY:.0f}ms")
 
+_CLONE_NEWNET: Final = 0x40000000
 _TUNSETIFF: Final = 0x400454CA
 _TAP_WITHOUT_HEADER: Final = 0x1002
 _FRAME: Final = 65536
@@ -129,6 +132,10 @@ class Net:
                 self._ip(end.host, "link", "set", end.device, "master", _BRIDGE)
             self.cut(end, False)
 
+    def own(self, host: str, network: str) -> None:
+        """Let *host* be at each address of a network: what is sent there comes back to it."""
+        self._ip(host, "route", "add", "local", network, "dev", "lo")
+
     def addresses(self, end: End, *changes: str) -> None:
         """Give an end more addresses (``+192.0.2.1/24``), or take them away (``-192.0.2.1/24``)."""
         for change in changes:
@@ -141,6 +148,13 @@ class Net:
     def inside(self, host: str) -> tuple[str, ...]:
         """Return what runs the command that follows it on *host*, as the same process."""
         return ("ip", "netns", "exec", self.name(host))
+
+    def enter(self, host: str) -> None:
+        """Put this process on *host*, with what it starts from now on; it must have no other thread."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        with Path("/run/netns", self.name(host)).open() as namespace:
+            if libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
 
     def close(self) -> None:
         """Remove everything."""

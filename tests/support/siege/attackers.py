@@ -6,6 +6,10 @@ They speak just enough CoAP to be decoded, and answer nothing. Rate, time and so
 import asyncio
 import contextlib
 import json
+import os
+import random
+import socket
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -18,16 +22,25 @@ from cpns.wire import codec, registry
 from cpns.wire import messages as m
 from cpns.wire.pn_messages import EntityDiscoveryRequest
 from cpns.wire.registry import Mode
+from tests.support.siege.flooder import files
 
 PATH_AND_FORMAT = b"\xb4" + registry.CPNS_PATH.encode() + b"\x12" + registry.CONTENT_FORMAT.to_bytes(2)
 """Options Uri-Path (11) and Content-Format (12)."""
 POST = 2
 CSM = bytes.fromhex("00e1")
+LONG_FRAME = b"\xe0"
+"""The first byte of a frame of up to 65,804 bytes; the same bytes go on with it."""
 SLICE = 0.01
 """Seconds between two bursts of a sender."""
 SILENCE = "silence"
 """Connections, as many as there are ports, that say nothing; one that is closed is opened again."""
 CONNECT_AND_CLOSE = "connect and close"
+DRIP = "drip"
+"""Connections as of `SILENCE`, each of which says one more byte of a long message when its turn comes."""
+OPENING = 4000.0
+"""Connections of these a second at first, until all are there."""
+FORGED = 0xC6120000
+"""198.18.0.0/15, where nobody is (RFC 2544): `forged` senders are anywhere there."""
 
 Maker = Callable[[int, str], codec.Message]
 """Takes a running number and the ID that the attack is about; returns what is sent."""
@@ -66,7 +79,7 @@ class Attack:
     """What one attacker does.
 
     Attributes:
-        what: a name of `MAKERS`; or `SILENCE` or `CONNECT_AND_CLOSE`.
+        what: a name of `MAKERS`; or `SILENCE`, `DRIP` or `CONNECT_AND_CLOSE`.
         target: where it sends to.
         entity: the ID, or how its IDs begin.
         rate: messages a second.
@@ -74,6 +87,7 @@ class Attack:
         hosts: source addresses, from 127.9.0.1 on.
         ports: sockets or connections, spread over the hosts.
         tcp: whether the target is an uplink.
+        forged: whether each datagram says another source, which takes a raw socket.
     """
 
     what: str
@@ -84,6 +98,7 @@ class Attack:
     hosts: int = 1
     ports: int = 1
     tcp: bool = False
+    forged: bool = False
 
     def sources(self) -> Iterator[str]:
         for number in range(self.ports):
@@ -123,7 +138,33 @@ class _Ignores(asyncio.DatagramProtocol, asyncio.Protocol):
         """Nobody there is no matter."""
 
 
+class _Forges(_Ignores):
+    """Sends datagrams in the name of hosts that did not: IPv4 and UDP by hand (RFC 791, 768), without checksum."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        super().__init__()
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        self._target = target
+        self.transport = self
+
+    def sendto(self, payload: bytes) -> None:
+        """Send a datagram from anybody."""
+        host, port = self._target
+        source = FORGED | random.getrandbits(17)
+        head = struct.pack("!BBHHHBBHI", 0x45, 0, 28 + len(payload), 0, 0, 64, socket.IPPROTO_UDP, 0, source)
+        udp = struct.pack("!HHHH", random.randrange(1024, 65536), port, 8 + len(payload), 0)
+        self._socket.sendto(head + socket.inet_aton(host) + udp + payload, (host, 0))
+
+    def is_closing(self) -> bool:
+        return False
+
+    def abort(self) -> None:
+        self._socket.close()
+
+
 async def _opened(attack: Attack, source: str) -> _Ignores:
+    if attack.forged:
+        return _Forges(attack.target)
     loop = asyncio.get_running_loop()
     if not attack.tcp:
         _, one = await loop.create_datagram_endpoint(_Ignores, local_addr=(source, 0), remote_addr=attack.target)
@@ -137,6 +178,8 @@ async def _opened(attack: Attack, source: str) -> _Ignores:
 
 
 def _say(one: _Ignores, attack: Attack, number: int) -> None:
+    if attack.what == DRIP:
+        one.transport.write(LONG_FRAME)
     if attack.what not in MAKERS:
         return
     payload = codec.encode(MAKERS[attack.what](number, attack.entity))
@@ -150,6 +193,7 @@ async def run(attack: Attack) -> int:
     """Attack; return how many messages were sent."""
     sources = list(attack.sources())
     sockets: list[_Ignores | None] = [None] * len(sources)
+    opened_first = len(sources) if attack.what in (SILENCE, DRIP) else 0
     loop = asyncio.get_running_loop()
     begun = loop.time()
     sent = 0
@@ -157,7 +201,7 @@ async def run(attack: Attack) -> int:
         now = loop.time() - begun
         if now >= attack.seconds:
             break
-        while sent < now * attack.rate:
+        while sent < now * attack.rate or sent < min(now * OPENING, opened_first):
             place = sent % len(sources)
             one = sockets[place]
             with contextlib.suppress(OSError):
@@ -202,4 +246,6 @@ class Attacker:
 
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
+    files()
+    os.nice(10)  # other hosts have cores of their own: this one's is not part of what it does to them
     print(asyncio.run(run(Attack(**{**given, "target": tuple(given["target"])}))))

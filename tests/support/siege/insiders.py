@@ -6,9 +6,11 @@ without waiting for answers; a gateway sends requests in its session the same wa
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
 import logging
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -40,6 +42,8 @@ from tests.support.world import CLOCK, SERVER
 
 ADDRESS = "127.9.8.7"
 BATCH = 64
+DISTINCT = 256
+"""SETUP Requests with other PNEs than those before."""
 
 
 @dataclass(frozen=True)
@@ -162,12 +166,20 @@ async def _at_rate(insider: Insider, does: Callable[[int], None]) -> None:
         await asyncio.sleep(SLICE)
 
 
-def _entries(number: int, count: int) -> tuple[m.SetupEntry, ...]:
+@functools.cache  # they are to cost the others, not this process
+def _made_up(number: int, count: int) -> tuple[m.SetupEntry, ...]:
     return tuple(entry_of(setup(number, f"made-up-{number}-{one}")) for one in range(count))
 
 
+def _entries(number: int, count: int) -> tuple[m.SetupEntry, ...]:
+    return _made_up(number % DISTINCT, count)
+
+
 GATEWAYS: dict[str, tuple[bool, Callable[["Gateway", int], Coroutine[Any, Any, Answer]]]] = {
-    "SETUP, AUTHENTICATE never answered": (False, lambda gateway, number: gateway.setup(*_entries(number, 1))),
+    "SETUP, AUTHENTICATE never answered": (
+        False,
+        lambda gateway, number: gateway.setup(*_entries(number, 1)),
+    ),
     "SETUP of 64, wrong hashes": (True, lambda gateway, number: gateway.setup(*_entries(number, BATCH))),
     "SETUP of 64, never answered": (False, lambda gateway, number: gateway.setup(*_entries(number, BATCH))),
     "CM-ASSIGN": (
@@ -251,6 +263,7 @@ class InsiderProcess(Attacker):
 async def main() -> None:
     """Be the insider that standard input tells."""
     logging.disable(logging.ERROR)
+    os.nice(10)  # as the attackers of `attackers`
     given = json.loads(sys.stdin.readline())
     insider = Insider(**{**given["insider"], "target": tuple(given["insider"]["target"])})
     key = Secret(bytes.fromhex(given["key"]))

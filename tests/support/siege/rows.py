@@ -5,13 +5,24 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from tests.support.siege.attackers import Attack, Attacker
+from tests.support.siege.attackers import DRIP, SILENCE, Attack, Attacker
 from tests.support.siege.insiders import Insider, InsiderProcess
 from tests.support.siege.site import EVIL, GATEWAYS, Site
 
 GOALS = {"elsewhere": 1.0, "here": 10.0, "gateway": 2.0, "slow": 15.0}
 """Seconds that a newcomer may take; established devices keep p99 under 50 ms, or three times the quiet one."""
-RATES = (100, 1000)
+RATES = (100, 1000, 5000)
+TIMES = (1, 2, 10)
+"""How much faster than what was found to starve others parties with a key are."""
+CONNECTIONS = 10_000
+ON_PAN = {
+    "setup of new IDs": "stranger",
+    "setup of one ID": f"steady-{GATEWAYS[0]}-0",
+    "activate of new IDs": "stranger",
+    "activate of one ID": f"steady-{GATEWAYS[0]}-0",
+    "discovery": "stranger",
+}
+"""What strangers send on a PAN, and the ID that it is about."""
 SOURCES = {"one port": (1, 1), "1,000 ports": (1, 1000), "200 hosts": (200, 1000)}
 
 
@@ -39,7 +50,7 @@ INSIDE_GATEWAYS = {
     "INVENTORY": 200,
     "SG-INVENTORY": 100,
 }
-"""Messages a second that were found to starve others; each is tried at twice that rate too."""
+"""Messages a second that were found to starve others; each is tried at `TIMES` that rate."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +66,10 @@ class Row:
         return re.sub(r", \d+/s.*| behind [\w-]+", "", self.title)
 
 
-def _on_pan(what: str, entity: str, rate: float, hosts: int, ports: int) -> Attacks:
-    return lambda site, seconds: [Attacker(Attack(what, site.pans[GATEWAYS[0]], entity, rate, seconds, hosts, ports))]
+def _on_pan(what: str, entity: str, rate: float, hosts: int, ports: int, *, forged: bool = False) -> Attacks:
+    return lambda site, seconds: [
+        Attacker(Attack(what, site.pans[GATEWAYS[0]], entity, rate, seconds, hosts, ports, forged=forged))
+    ]
 
 
 def _on_uplink(what: str, entity: str, rate: float, hosts: int, ports: int) -> Attacks:
@@ -75,15 +88,20 @@ def _inside(what: str, rate: float, gateway: str | None) -> Attacks:
     return attacks
 
 
-def rows() -> list[Row]:
-    """Return all rows."""
-    return [*outside(), *inside()]
+def rows(*, forged: bool = False, connections: bool = False) -> list[Row]:
+    """Return all rows; some take a raw socket, others many files."""
+    return [
+        *outside(),
+        *(forged_sources() if forged else []),
+        *(many_connections() if connections else []),
+        *inside(),
+    ]
 
 
 def inside() -> list[Row]:
     """Return what parties with a key do: a device behind an honest gateway or its own, and a gateway."""
     found = []
-    for times in (1, 2):
+    for times in TIMES:
         for what, rate in INSIDE_DEVICES.items():
             for gateway in (GATEWAYS[0], EVIL):
                 title = f"device behind {gateway}: {what}, {rate * times}/s"
@@ -102,12 +120,27 @@ def outside() -> list[Row]:
                 found.append(
                     Row(f"uplink: {what}, {rate}/s, {source}", _on_uplink(what, GATEWAYS[1], rate, hosts, ports))
                 )
-            for what, entity in (
-                ("setup of new IDs", "stranger"),
-                ("setup of one ID", f"steady-{GATEWAYS[0]}-0"),
-                ("activate of new IDs", "stranger"),
-                ("activate of one ID", f"steady-{GATEWAYS[0]}-0"),
-                ("discovery", "stranger"),
-            ):
+            for what, entity in ON_PAN.items():
                 found.append(Row(f"PAN: {what}, {rate}/s, {source}", _on_pan(what, entity, rate, hosts, ports)))
+    return found
+
+
+def forged_sources() -> list[Row]:
+    """Return what strangers do on a PAN in the name of 131,072 other hosts."""
+    return [
+        Row(f"PAN, forged sources: {what}, {rate}/s", _on_pan(what, entity, rate, 1, 1, forged=True))
+        for rate in RATES
+        for what, entity in ON_PAN.items()
+    ]
+
+
+def many_connections() -> list[Row]:
+    """Return what 10,000 connections do that say nothing, or a byte each ten seconds."""
+    found = []
+    for hosts in (1, 40):
+        source = f"{hosts} host{'s' * (hosts > 1)}"
+        silent = _on_uplink(SILENCE, "", 2500, hosts, CONNECTIONS)
+        dripping = _on_uplink(DRIP, "", CONNECTIONS / 10, hosts, CONNECTIONS)
+        found.append(Row(f"uplink: 10,000 connections that say nothing, 2500/s, {source}", silent))
+        found.append(Row(f"uplink: 10,000 connections, a byte each 10 s, 1000/s, {source}", dripping))
     return found
