@@ -54,11 +54,13 @@ class Limits(NamedTuple):
 
 def said_by(message: Message) -> OscoreOption | None:
     """Return what the OSCORE option of *message* says; None: it has none that there can be."""
-    value = message.value(_OSCORE)
-    try:
-        return None if value is None else oscore_option.decode(value)
-    except FormatError:
-        return None
+    for number, value in message.options:
+        if number == _OSCORE:
+            try:
+                return oscore_option.decode(value)
+            except FormatError:
+                return None
+    return None
 
 
 _STRINGS: Final = tuple(bytes((0x40 | size,)) for size in range(24))

@@ -456,7 +456,7 @@ class Endpoint:
             pass
 
     async def _answered(self, request: Arrived, inbound: Inbound, request_id: RequestId | None = None) -> None:
-        acting.set(inbound.party)
+        acting.set(inbound.link.party(inbound.source))
         answer: Answer | None
         try:
             answer = await self._handler(inbound)

@@ -99,11 +99,12 @@ class Connection(Peer):
 
     def _work(self) -> None:
         while not self.closed:
-            share = self._uplinks.budgets[self.proven]
-            wait = self._wait(share)
-            if wait:
-                self._pause(share, wait)
-                break
+            if self._uncounted or self._frames <= 0:
+                share = self._uplinks.budgets[self.proven]
+                wait = self._wait(share)
+                if wait:
+                    self._pause(share, wait)
+                    break
             event = self._engine.next_event()
             if event is None:
                 self._over_since = None
@@ -128,7 +129,7 @@ class Connection(Peer):
 
     def _wait(self, share: Budget) -> float:
         """Return 0 where the next frame is in the budget, else the seconds until it is."""
-        if self._place is None or (self._frames > 0 and not self._uncounted):
+        if self._place is None:
             return 0.0
         if self._uncounted:
             wait = share.wait_for_bytes(self.source[0], self._uncounted)
@@ -176,8 +177,7 @@ class Connection(Peer):
         return self.asked.add(exchange, self._withdraw)
 
     def respond(self, request: RequestArrived, answer: Message) -> None:
-        """Answer *request* that came by it. Raises ConnectionError where that can't be."""
-        self._check_open()
+        """Answer *request* that came by it, if it is still open. Raises ConnectionError where that can't be."""
         try:
             self._engine.respond(request, answer)
         except CannotSend as error:
