@@ -14,6 +14,7 @@ from cpns.domain.explanation import Finding
 from cpns.domain.inventory import Kind
 from cpns.errors import Refused
 from cpns.gateway.app import Gateway
+from cpns.gateway.config import PanConfig
 from cpns.ids import EntityId
 from cpns.node.app import Node
 from cpns.pne.app import Pne
@@ -233,7 +234,9 @@ async def test_a_gateway_that_connects_anew_is_one(here: World) -> None:
 async def test_two_cm_devices_with_one_key(here: World) -> None:
     """A PN GW embedded in a device proves itself by a key of its own, which may be in two places as well."""
     external = await here.start_gateway("gw-1")
-    tablet = await device(here, external)
+    tablet = await device(
+        here, external, gateway={"pans": (PanConfig("127.0.0.1", 0, secure=False),)}
+    )  # a port for each
     await until(lambda: tablet.keys is not None and tablet.keys.newest is not None, PATIENCE)
     await tablet.change(Mode.BOTH)
     own = own_gateway(tablet)
