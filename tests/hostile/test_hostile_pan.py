@@ -111,10 +111,15 @@ async def one_seed(folder: Path, seed: int, losses: dict[str, float], pnes: int)
 @pytest.mark.req("AUTH-P7", "AUTH-S3")
 @pytest.mark.parametrize("setting", SETTINGS)
 async def test_established_at_both_ends_or_at_none(tmp_path: Path, setting: str) -> None:
-    runs = (one_seed(tmp_path / str(seed), seed, SETTINGS[setting], 5) for seed in SEEDS)
-    joined = await asyncio.gather(*runs)
-    if setting != "half lost":
-        assert sum(joined) > 0, joined
+    """Of the 15 that try at least one gets in, else others try: a tenth of them do where the most is damaged."""
+    joined = 0
+    for number in range(10):
+        seeds = [10 * number + seed for seed in SEEDS]
+        runs = (one_seed(tmp_path / str(seed), seed, SETTINGS[setting], 5) for seed in seeds)
+        joined += sum(await asyncio.gather(*runs))
+        if joined or setting == "half lost":
+            break
+    assert joined or setting == "half lost"
 
 
 def stands(pne: Pne) -> bool:
