@@ -16,6 +16,8 @@ from cpns.errors import Refused, Result
 from cpns.ids import EntityId
 from cpns.protocol.pne_auth import pne as pne_auth
 from cpns.service.system import random_bytes
+from cpns.transport.endpoint import Inbound
+from cpns.transport.errors import Answer, Code
 from cpns.wire import codec
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
@@ -35,7 +37,15 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def liar(here: World, name: str = "gw-liar") -> ScriptedGateway:
+    """Return a gateway that says what a test wants, and takes note of what it is told of its networks."""
     gateway = ScriptedGateway(name, await here.key(Kind.GATEWAY, name))
+    asked = gateway.script
+    assert asked is not None
+
+    async def heard(inbound: Inbound, body: object) -> object:
+        return Answer(Code.CHANGED) if isinstance(body, pm.PnChangeNotify) else await asked(inbound, body)
+
+    gateway.script = heard
     here.closes(gateway)
     await gateway.connect(here.address)
     return gateway
