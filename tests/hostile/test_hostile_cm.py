@@ -443,6 +443,8 @@ async def test_step_14_of_an_earlier_connection_is_no_answer(here: World) -> Non
 async def test_hundreds_of_activations_of_one_device(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection waits for one first message, memory for codes has a limit, and so has what a flood writes down."""
     monkeypatch.setattr("cpns.service.cm.REMEMBERED_CODES", 50)
+    await here.stop(here.server)
+    await here.start_server(half_open=2.0)
     _, _, key = await assigned(here)
     flood, sessions = Direct(here, key), here.server.sessions
     before = set(sessions._by_kid)
