@@ -129,7 +129,7 @@ def test_the_command_fails_where_there_is_no_such_commit(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(versions, "COMMIT", "0" * 40)
-    assert not versions.in_history()
+    assert not versions.in_history(versions.COMMIT)
     assert versions.main() == 1
     assert "git fetch --unshallow" in capsys.readouterr().out
 

@@ -344,7 +344,7 @@ def table(outcomes: Mapping[Mix, Outcome]) -> Table:
 def main() -> int:
     """Run all mixes, some at a time; print what came of it; return the exit code."""
     console = Console(highlight=False, width=max(Console().width, 110))
-    if not in_history():
+    if not in_history(COMMIT):
         console.print(f"left out: {ABSENT}", soft_wrap=True)
         return 1
     begun, versions = time.monotonic(), both()
