@@ -241,3 +241,42 @@ def test_strangers_leave_half_of_what_runs_to_the_others() -> None:
     assert turn is not None
     assert turn.item == "stranger"
     assert turns.take() is None
+
+
+def test_strangers_together_have_half_of_the_work_while_others_wait() -> None:
+    """Ten thousand hosts, which anybody can make up, keep none waiting who is there."""
+    turns: Turns[str] = Turns(UNLIMITED, UNLIMITED, 2**62)
+    for number in range(10_000):
+        turns.put(f"host {number}", "", "stranger", 3.0, stranger=True)
+    fill(turns, "gateway 1", 100, 0.5)
+    fill(turns, "gateway 2", 100, 1.0)
+    found = served(turns, 100)
+    work = {"stranger": 3.0, "gateway 1": 0.5, "gateway 2": 1.0}
+    done = {who: found.count(who) * work[who] for who in work}
+    assert abs(done["stranger"] - done["gateway 1"] - done["gateway 2"]) <= 3.0 + QUANTUM
+    assert abs(done["gateway 1"] - done["gateway 2"]) <= QUANTUM + 1.0
+    assert "gateway" in found[0], "who comes does not wait for any of them"
+
+
+def test_strangers_have_all_where_nobody_else_waits_and_owe_nothing_for_it() -> None:
+    turns: Turns[str] = Turns(UNLIMITED, UNLIMITED, 2**62)
+    for _ in range(1000):
+        turn = turns.at_once("gateway", "", "gateway")
+        assert turn is not None
+        turn.charge(1.0)
+        turn.done()
+    for number in range(200):
+        turns.put(f"host {number}", "", "stranger", 1.0, stranger=True)
+    assert served(turns, 100) == ["stranger"] * 100
+    fill(turns, "gateway", 100)
+    found = served(turns, 20)
+    assert 8 <= found.count("stranger") <= 12
+
+
+def test_a_stranger_gives_way_before_another_with_as_many() -> None:
+    turns: Turns[str] = Turns(Limits(8, 8, 100), UNLIMITED, 2**62)
+    assert turns.put("device", "", "device", 1.0) is None
+    for number in range(99):
+        assert turns.put(f"host {number}", "", "stranger", 1.0, stranger=True) is None
+    assert turns.put("host 99", "", "stranger", 1.0, stranger=True) == "stranger"
+    assert turns.put("device 2", "", "device 2", 1.0) == "stranger"

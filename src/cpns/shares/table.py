@@ -53,7 +53,7 @@ REQUESTS: Final = (
             "shares.turns._Uplink.queues",
             "shares.turns._Uplink.ring",
             "shares.turns.Turns._kept_back",
-            "shares.turns.Turns._ring",
+            "shares.turns.Turns._rings",
             "shares.turns.Turns._uplinks",
             "shares.turns._Lengths._of",
         ),

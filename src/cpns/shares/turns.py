@@ -2,7 +2,8 @@
 
 Deficit round robin (Shreedhar, Varghese 1995) over uplinks, and inside an uplink over its sessions: each in its turn
 may use a quantum of work, and what it used over that is taken from its next turns. An uplink is a PN GW's connection or
-a stranger's host, so a gateway with a thousand sessions is one party.
+a stranger's host, so a gateway with a thousand sessions is one party. All strangers together have half of the work at
+most while others wait: an address is all that tells them apart, and on a PAN anybody can make up ten thousand of them.
 
     put ...... waits in its session's queue ...... take ...... runs ...... done
      |                                                        | too many of its session wait or run: it is refused
@@ -95,6 +96,7 @@ class Turn(Generic[T]):
         if self._queue is not None:
             self._queue.deficit -= units
             self._queue.uplink.deficit -= units
+            self._of._charge(self._queue.uplink, units)
 
     def done(self) -> None:
         """It runs no more. May be called again."""
@@ -117,9 +119,10 @@ class Turns(Generic[T]):
         self._running = running
         self._strangers = strangers
         self._uplinks: dict[Hashable, _Uplink[T]] = {}
-        self._ring: deque[_Uplink[T]] = deque()
+        self._rings: list[deque[_Uplink[T]]] = [deque(), deque()]  # of the others, of strangers
+        self._ahead = 0.0  # units of work that strangers had more than the others, while both wait
         self._kept_back: dict[_Uplink[T], None] = {}  # of strangers, while as many run as may
-        self._longest: _Lengths[_Uplink[T]] = _Lengths()
+        self._longest: tuple[_Lengths[_Uplink[T]], ...] = (_Lengths(), _Lengths())  # likewise
         self._size = 0
         self._run = 0
         self._run_of_strangers = 0
@@ -163,13 +166,13 @@ class Turns(Generic[T]):
         self._enter(queue)
         if group.waiting > self._waiting.uplink:
             return self._newest(group)
-        return self._newest(self._longest.first()) if self._size > self._waiting.total else None
+        return self._newest(self._longest_of_all()) if self._size > self._waiting.total else None
 
     def at_once(self, uplink: Hashable, session: Hashable, item: T, *, stranger: bool = False) -> Turn[T] | None:
         """Return the turn of *item*, as `put` and `take` would, where nobody waits; None: it has to be `put`."""
         if self._size or self._run >= self._running.total or (stranger and self._run_of_strangers >= self._strangers):
             return None
-        if self._ring:
+        if any(self._rings):
             self._forgive()
         queue = self._queue_of(uplink, session, stranger)
         if queue.uplink.running >= self._running.uplink:
@@ -192,18 +195,30 @@ class Turns(Generic[T]):
             return None
         if self._run >= self._running.total:
             return None
-        while self._ring:
-            uplink = self._ring[0]
+        while ring := self._next_ring():
+            uplink = ring[0]
             if self._is_full(uplink):
-                self._leave(self._ring)
+                self._leave(ring)
                 continue
-            if not _has_turn(self._ring, uplink):
+            if not _has_turn(ring, uplink):
                 continue
             if uplink.waiting:
                 return self._start(self._next_of(uplink))
-            self._leave(self._ring)
+            self._leave(ring)
             self._drop(uplink)
         return None
+
+    def _next_ring(self) -> "deque[_Uplink[T]]":
+        """Return whose turn it is, of strangers or of the others; empty: nobody's."""
+        others, strangers = self._rings
+        if others and strangers:
+            return strangers if self._ahead < 0 else others
+        self._ahead = 0.0
+        return others or strangers
+
+    def _charge(self, uplink: _Uplink[T], units: float) -> None:
+        if all(self._rings):
+            self._ahead += units if uplink.stranger else -units
 
     def _is_full(self, uplink: _Uplink[T]) -> bool:
         """Whether *uplink* has to wait for one of those that run; it turns again when that is done."""
@@ -265,7 +280,7 @@ class Turns(Generic[T]):
     def _turn(self, uplink: _Uplink[T]) -> None:
         if not uplink.turning:
             uplink.turning = True
-            self._ring.append(uplink)
+            self._rings[uplink.stranger].append(uplink)
 
     @staticmethod
     def _leave(ring: "deque[_Queue[T]] | deque[_Uplink[T]]") -> None:
@@ -276,14 +291,15 @@ class Turns(Generic[T]):
 
     def _forgive(self) -> None:
         """Nobody waits, so nobody was kept waiting: what is owed is owed to no one."""
-        while self._ring:
-            uplink = self._ring[0]
-            self._leave(self._ring)
-            while uplink.ring:
-                queue = uplink.ring[0]
-                self._leave(uplink.ring)
-                self._drop_queue(queue)
-            self._drop(uplink)
+        for ring in self._rings:
+            while ring:
+                uplink = ring[0]
+                self._leave(ring)
+                while uplink.ring:
+                    queue = uplink.ring[0]
+                    self._leave(uplink.ring)
+                    self._drop_queue(queue)
+                self._drop(uplink)
 
     def _drop(self, uplink: _Uplink[T]) -> None:
         if not (uplink.waiting or uplink.running or uplink.turning):
@@ -298,7 +314,12 @@ class Turns(Generic[T]):
         uplink.waiting += more
         self._size += more
         uplink.longest.moved(queue, len(queue.waiting) - more, len(queue.waiting))
-        self._longest.moved(uplink, uplink.waiting - more, uplink.waiting)
+        self._longest[uplink.stranger].moved(uplink, uplink.waiting - more, uplink.waiting)
+
+    def _longest_of_all(self) -> _Uplink[T]:
+        """Return whose newest gives way; of a stranger and another with as many, the stranger."""
+        others, strangers = self._longest
+        return (strangers if strangers.most >= others.most else others).first()
 
     def _newest(self, uplink: _Uplink[T]) -> T:
         """Take out the newest item of the longest queue of *uplink*."""
@@ -315,11 +336,11 @@ W = TypeVar("W", bound=Hashable)
 class _Lengths(Generic[W]):
     """Which of many queues is longest, kept up as each grows and shrinks by one."""
 
-    __slots__ = ("_many", "_most", "_of")
+    __slots__ = ("_many", "_of", "most")
 
     def __init__(self) -> None:
         self._of: dict[int, dict[W, None]] = {}
-        self._most = 0
+        self.most = 0
         self._many = 0
 
     def __len__(self) -> int:
@@ -336,13 +357,13 @@ class _Lengths(Generic[W]):
         if now:
             self._of.setdefault(now, {})[who] = None
             self._many += 1
-            self._most = max(self._most, now)
-        while self._most and self._most not in self._of:
-            self._most -= 1
+            self.most = max(self.most, now)
+        while self.most and self.most not in self._of:
+            self.most -= 1
 
     def first(self) -> W:
         """Return the longest; of equal ones that which got so long first."""
-        return next(iter(self._of[self._most]))
+        return next(iter(self._of[self.most]))
 
 
 def _has_turn(ring: "deque[_Queue[T]] | deque[_Uplink[T]]", first: "_Queue[T] | _Uplink[T]") -> bool:
