@@ -26,8 +26,7 @@ from cpns.service.cm import MAX_ASSIGNMENTS
 from cpns.service.system import random_bytes
 from cpns.session.table import Session
 from cpns.transport.coap import request_of
-from cpns.transport.endpoint import Hinted
-from cpns.transport.errors import UNIFORM_REFUSAL
+from cpns.transport.errors import UNIFORM_REFUSAL, Hinted
 from cpns.transport.relay import Sealed
 from cpns.wire import cm_messages as cm
 from cpns.wire import codec

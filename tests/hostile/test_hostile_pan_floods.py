@@ -6,7 +6,7 @@ The bounds here tell a device that gets in from one that is kept out; `make sieg
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -21,7 +21,7 @@ from cpns.ids import EntityId, PnId
 from cpns.pne import app as pne_app
 from cpns.pne.app import Pne
 from cpns.service.system import random_bytes
-from cpns.transport.errors import Code
+from cpns.transport.errors import UNIFORM_REFUSAL, Code
 from cpns.wire import codec
 from tests.support.siege.attackers import Attack, Attacker, activate, datagram
 from tests.support.siege.site import SLOW, _slow_down
@@ -126,37 +126,62 @@ async def test_who_floods_a_pan_keeps_nobody_out(here: World, monkeypatch: pytes
     assert len(took) > 5, "who is established goes on"
 
 
-class Knocker(asyncio.DatagramProtocol):
-    """Sends M1s from the ports of one host, and keeps what is said to each."""
+class Port(asyncio.DatagramProtocol):
+    """One socket of a `Knocker`."""
+
+    def __init__(self, got: Callable[["Port", bytes], None]) -> None:
+        self._got = got
+        self.transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self._got(self, data)
+
+
+class Knocker:
+    """Sends M1s from the ports of one host, again with the Echo that is asked for, and keeps what each is told."""
 
     def __init__(self) -> None:
-        self.transports: list[Any] = []
+        self.ports: list[Port] = []
         self.answered: dict[int, int] = {}
+        self.shown: dict[int, bytes] = {}
+        self._sent: dict[int, bytes] = {}
 
     async def open(self, host: str, ports: int, to: tuple[str, int]) -> None:
         for _ in range(ports):
-            await asyncio.get_running_loop().create_datagram_endpoint(
-                lambda: self, local_addr=(host, 0), remote_addr=to
+            _, port = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: Port(self._got), local_addr=(host, 0), remote_addr=to
             )
+            self.ports.append(port)
 
-    def send(self, number: int, payload: bytes) -> None:
-        self.transports[number % len(self.transports)].sendto(datagram(number, payload))
+    def send(self, number: int, payload: bytes, echo: bytes = b"") -> None:
+        self._sent[number] = payload
+        self.ports[number % len(self.ports)].transport.sendto(datagram(number, payload, echo))
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transports.append(transport)
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
+    def _got(self, port: Port, data: bytes) -> None:
         message = Message.decode(data)
-        if message.code.is_response():
-            self.answered[int.from_bytes(message.token)] = int(message.code)
+        if message.code.is_request():  # asked to prove itself, it says that it has heard it, and then nothing
+            port.transport.sendto(b"\x60\x00" + data[2:4])
+        number, echo = int.from_bytes(message.token), message.opt.echo
+        if echo is not None:
+            assert (int(message.code), message.payload) == (Code.UNAUTHORIZED, UNIFORM_REFUSAL.payload)
+            self.shown[number] = echo
+            self.send(number, self._sent[number], echo)
+        elif message.code.is_response():
+            self.answered[number] = int(message.code)
 
     async def close(self) -> None:
-        for transport in self.transports:
-            transport.abort()
+        for port in self.ports:
+            port.transport.abort()
 
 
 async def test_a_stranger_is_told_the_same_whatever_id_it_names(here: World) -> None:
-    """1,000 IDs, half of them of members, some with a hop session: the first 64 are asked, the others told 61."""
+    """1,000 IDs, half of them of members, some with a hop session: the first 64 are asked, the others told 61.
+
+    As soon as more than half of the places are taken, all but 16 have to show first that they are where they say.
+    """
     gateway = await here.start_gateway(answer_timeout=60.0)
     pan = gateway.pans[0]
     joined = [await here.joined_pne(f"joined-{number}", gateway) for number in range(4)]
@@ -177,6 +202,8 @@ async def test_a_stranger_is_told_the_same_whatever_id_it_names(here: World) -> 
                 await asyncio.sleep(0.002)
     assert knocker.answered == dict.fromkeys(range(64, 1000), int(Code.TOO_MANY_REQUESTS))
     assert len(pan.hop) == 64
+    assert set(knocker.shown) == set(range(33 + 16, 1000))
+    assert {len(echo) for echo in knocker.shown.values()} == {9}
 
 
 async def test_a_member_at_its_own_address_needs_no_place_of_those(

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from cpns.errors import NoAnswer, Unavailable
-from cpns.transport.endpoint import Hinted
-from cpns.transport.errors import UNIFORM_REFUSAL, Code
+from cpns.transport.errors import UNIFORM_REFUSAL, Code, Hinted
 from cpns.transport.relay import Sealed
 from cpns.wire import application
 from tests.support.hostile_gateway import Seal, flip

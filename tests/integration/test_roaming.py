@@ -20,8 +20,7 @@ from cpns.pne.config import Where
 from cpns.pne.inbox import Inbox
 from cpns.service.system import random_bytes
 from cpns.transport import discovery
-from cpns.transport.endpoint import Hinted
-from cpns.transport.errors import Code
+from cpns.transport.errors import Code, Hinted
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
 from cpns.wire.registry import Change, Mode

@@ -12,8 +12,7 @@ from cpns.cli.control import _code, _sentence
 from cpns.cli.main import _told
 from cpns.domain.reasons import WORDS, meaning, of_result
 from cpns.errors import NoAnswer, Refused, Result
-from cpns.transport.endpoint import Hinted
-from cpns.transport.errors import Answer, Code
+from cpns.transport.errors import Answer, Code, Hinted
 
 PLACE = {
     "Refused": 1,

@@ -18,11 +18,13 @@ from cpns.gateway.queue import (
     PATIENCE,
     SLOW_RATE,
     SMALL,
+    UNSHOWN,
     Batch,
     Lane,
     Queue,
 )
 from cpns.ids import EntityId
+from cpns.shares.room import AddressUnproven
 
 
 class Time:
@@ -38,6 +40,7 @@ class One:
     host: str
     port: int = 1
     known: bool = False
+    shown: bool = True
     size: int = SMALL
     since: float = 0.0
     pn: str = "pn"
@@ -115,7 +118,7 @@ def test_one_host_holds_up_no_other_before_it_is_known_for_silent() -> None:
 
 def test_a_member_waits_for_no_stranger() -> None:
     on = Scene()
-    for number in range(8 * 64):
+    for number in range(MAX_WAITING - UNSHOWN):
         on.put(f"a-{number}", f"stranger-{number}")
     running = on.all_next()
     assert [batch.lane for batch in running] == [Lane.OPEN] * Lane.OPEN.batches
@@ -231,7 +234,8 @@ def test_nobody_is_judged_by_a_batch_that_came_to_nothing() -> None:
 def test_full_the_newest_of_the_host_with_most_gives_way() -> None:
     on = Scene()
     honest = on.put("honest", "device")
-    flood = [on.put(f"a-{number}", "stranger") for number in range(MAX_WAITING - 1)]
+    flood = [on.put(f"a-{number}", "stranger") for number in range(MAX_WAITING - UNSHOWN - 1)]
+    unshown = [on.put(f"b-{number}", f"unshown-{number}", shown=False) for number in range(UNSHOWN)]
     with pytest.raises(Refused, match="room_full"):
         on.put("a-one-more", "stranger")
     on.put("honest-2", "device-2")
@@ -239,7 +243,38 @@ def test_full_the_newest_of_the_host_with_most_gives_way() -> None:
     members = [on.put(f"member-{number}", "stranger", known=True) for number in range(KEPT_FOR_MEMBERS)]
     assert len(on.gone) == 1
     assert len(on.queue) == MAX_WAITING + KEPT_FOR_MEMBERS
-    assert {honest, *members}.isdisjoint(on.gone)
+    assert {honest, *unshown, *members}.isdisjoint(on.gone)
+
+
+def test_under_load_a_few_places_are_for_who_shows_no_address() -> None:
+    """As many hosts as there are messages, as a forged source is any: they have half of the places, and those few."""
+    on = Scene()
+    half = MAX_WAITING // 2 + 1
+    for number in range(half):
+        on.put(f"a-{number}", f"forged-{number}", shown=False)
+    for number in range(UNSHOWN):
+        on.put(f"b-{number}", f"forged-b-{number}", shown=False)
+    for known, entity in ((False, "c"), (False, "a-0")):
+        with pytest.raises(AddressUnproven):
+            on.put(entity, "forged-c", shown=False)
+        with pytest.raises(AddressUnproven):
+            on.queue.look_at(known=known, shown=False)
+    shown = [on.put(f"d-{number}", f"device-{number}") for number in range(MAX_WAITING - half - UNSHOWN)]
+    on.put("member", "own", known=True, shown=False)
+    assert on.gone == []
+    on.queue.take(shown)
+    on.queue.take_all()
+    on.put("c", "forged-c", shown=False)
+    on.queue.look_at(known=False, shown=False)
+
+
+def test_who_shows_no_address_shares_those_places_by_host_too() -> None:
+    on = Scene()
+    for number in range(MAX_WAITING // 2 + 1):
+        on.put(f"a-{number}", f"forged-{number}", shown=False)
+    greedy = [on.put(f"b-{number}", "greedy", shown=False) for number in range(UNSHOWN)]
+    on.put("old", "device", shown=False)
+    assert on.gone == [greedy[-1]]
 
 
 def test_who_has_given_up_waits_no_longer() -> None:

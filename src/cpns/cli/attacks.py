@@ -108,7 +108,7 @@ class HostileGateway:
             return Answer(Code.CHANGED)
         request = codec.decode(inbound.payload, SetupRequest, ActivateRequest)
         if isinstance(request, ActivateRequest):
-            return await self._hop.activate(request, inbound.link)
+            return await self._hop.activate(request, inbound.link, shown=True)
         self._links[request.entity_id] = inbound.link
         ended: asyncio.Future[SetupResponse | None] = asyncio.get_running_loop().create_future()
         self._waiting[request.entity_id] = (request, ended)

@@ -7,7 +7,6 @@ bytes, times and random numbers, and sends what `take` gives. Floors, each of wh
                    by `confirmable`, `duplicates`, `mids`, `tuning`
     connection     one connection over TCP or TLS: settings, signals, the end (RFC 8323)
     oscore         sealing and opening, by `oscore_option` and `window` (RFC 8613)
-    echo           the Echo option as a cookie (RFC 9175)
     datagram       one message as a datagram (RFC 7252 3)
     frame          one message in a stream (RFC 8323 3.2)
     message        code, token, options, payload; options as bytes (RFC 7252 3.1)

@@ -177,19 +177,28 @@ class MessageLayer:
             if sending is not None:
                 self._confirmables.withdraw(sending, now)
 
-    def respond(self, request: RequestArrived, answer: Message, now: float, jitter: float) -> None:
+    def respond(
+        self, request: RequestArrived, answer: Message, now: float, jitter: float, *, confirmable: bool = True
+    ) -> None:
         """Answer *request*, with its token: with the acknowledgement where that is not said yet (RFC 7252 5.2.1).
+
+        Args:
+            request: what is answered.
+            answer: the answer.
+            now: the time.
+            jitter: drawn from 0 to 1.
+            confirmable: whether it is repeated until the peer says something, if it goes by itself (5.2.2).
 
         Raises:
             CannotSend: as `request`.
         """
-        message, remote, _, confirmable, digest = request
+        message, remote, _, _, digest = request
         mid = self._unacknowledged.pop((remote, digest), None)
         if mid is not None:
             said = datagram.encode(Type.ACK, mid, answer, message.token)
             self._duplicates.answered((remote, digest), said)
             self._send((remote, said))
-        elif confirmable:
+        elif request.confirmable and confirmable:
             self._confirmables.post(remote, answer, message.token, now, jitter)  # 5.2.2
         else:
             mid = self._mids.next(remote, now)

@@ -61,6 +61,10 @@ class Keyed:
         state.update(data)
         return state.finalize()
 
+    def mac16(self, data: bytes) -> bytes:
+        """MAC16: the first 16 bytes of MAC."""
+        return self.mac(data)[:16]
+
     def expand(self, info: bytes) -> bytes:
         """Expand to 32 bytes, which is one block (RFC 5869 2.3)."""
         state = self._state.copy()

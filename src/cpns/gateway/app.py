@@ -12,6 +12,7 @@ from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.gateway.claim import Claim
 from cpns.gateway.cm import Mediator
 from cpns.gateway.config import GatewayConfig, PanConfig
+from cpns.gateway.cookies import Asker, Cookies
 from cpns.gateway.group_keys import GroupKeys
 from cpns.gateway.group_messages import GroupMessages
 from cpns.gateway.groups import Groups
@@ -33,6 +34,7 @@ from cpns.session.table import OVERDUE, Session, Sessions
 from cpns.shares import bounds
 from cpns.shares.noted import by
 from cpns.shares.rate import RateLimit
+from cpns.shares.room import AddressUnproven
 from cpns.transport import discovery, mdns
 from cpns.transport import relay as relays
 from cpns.transport.address import not_had, reachable
@@ -107,6 +109,7 @@ class Gateway:
         self.config = config
         self.members = Members(store, vault)
         self._clock = clock
+        self._cookies = Cookies(clock, random)
         uplink_sessions = Sessions(OVERDUE * config.session_age)
         self._upward = Endpoint(
             config.gateway_id,
@@ -358,12 +361,21 @@ class Gateway:
             if message.mode != Mode.PN_GW:
                 pan.reach.met(message.entity_id, inbound.link, self._clock.monotonic())
             return Answer(Code.CHANGED, codec.encode(self._discovered(pan)))
-        if isinstance(message, SetupRequest):
-            response = await self._setup(pan, message, inbound.link)
-            return None if response is None else Answer(Code.CHANGED, codec.encode(response))
-        if pan.config.secure:
+        if pan.config.secure and isinstance(message, ActivateRequest):
             return UNIFORM_REFUSAL
-        return await pan.hop.activate(message, inbound.link)
+        return await self._begun(pan, message, inbound)
+
+    async def _begun(self, pan: _Pan, message: SetupRequest | ActivateRequest, inbound: Inbound) -> Answer | None:
+        """Take an M1; under load it is sent back for a cookie."""
+        asker = Asker(inbound.party.host, inbound.party.port, message.entity_id, message.rand)
+        shown = self._cookies.fits(inbound.echo, asker)
+        try:
+            if isinstance(message, ActivateRequest):
+                return await pan.hop.activate(message, inbound.link, shown=shown)
+            response = await self._setup(pan, message, inbound.link, shown)
+            return None if response is None else Answer(Code.CHANGED, codec.encode(response))
+        except AddressUnproven:
+            return UNIFORM_REFUSAL._replace(echo=self._cookies.made_for(asker))
 
     def _discovered(self, pan: _Pan) -> EntityDiscoveryResponse:
         served = tuple(self.members.pns)[: registry.MAX_MEMBERS]
@@ -371,7 +383,7 @@ class Gateway:
             self.config.gateway_id, self.config.mode, pan.config.secure, served, self.config.alias
         )
 
-    async def _setup(self, pan: _Pan, request: SetupRequest, link: Link) -> SetupResponse | None:
+    async def _setup(self, pan: _Pan, request: SetupRequest, link: Link, shown: bool) -> SetupResponse | None:
         """Take a SETUP Request; return its answer.
 
         Raises:
@@ -379,7 +391,7 @@ class Gateway:
             Refused: TOO_MANY: as many invitations are under way as may be.
         """
         try:
-            return await self._decided(pan, request, link)
+            return await self._decided(pan, request, link, shown)
         except Refused as error:
             if error.result is Result.TOO_MANY:
                 raise
@@ -387,10 +399,10 @@ class Gateway:
                 return SetupResponse(Result.AUTHENTICATION_FAILED, request.pn_id)
             raise NoAnswer(error.reason) from error
 
-    async def _decided(self, pan: _Pan, request: SetupRequest, link: Link) -> SetupResponse | None:
+    async def _decided(self, pan: _Pan, request: SetupRequest, link: Link, shown: bool) -> SetupResponse | None:
         if request.setup_type in (None, SetupType.GATEWAY_ONLY):
-            return await pan.setup.request(request, link)
-        response, declined = await pan.invitations.establish(request, link)
+            return await pan.setup.request(request, link, shown=shown)
+        response, declined = await pan.invitations.establish(request, link, shown=shown)
         if response is not None:
             self._work.start(self._tell_declined(request.entity_id, response.pn_id, declined))
         return response

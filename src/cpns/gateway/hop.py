@@ -23,6 +23,8 @@ from cpns.wire.messages import ActivateRequest, ActivateResponse, Proof
 KID_BYTES: Final = 2
 STRANGERS_RUNS: Final = 64
 """Runs at once of those who are no member at its own address; shared out by address."""
+UNSHOWN_RUNS: Final = 16
+"""Of these, all that there are under load for those that do not show that their address is their own."""
 OWN_RUNS: Final = 2
 """Runs at once of one member at its own address: one with a forged source does not push its own out."""
 
@@ -41,7 +43,7 @@ class Hop:
         self._hops = pan.hops
         self._clock = clock
         self._random = random
-        self._strangers = Room(STRANGERS_RUNS, 0, clock.monotonic)
+        self._strangers = Room(STRANGERS_RUNS, 0, clock.monotonic, unshown=UNSHOWN_RUNS)
         self._own: Counter[EntityId] = Counter()
 
     def __len__(self) -> int:
@@ -56,7 +58,7 @@ class Hop:
         session = self._hops.with_peer(pne_id)
         return session is not None and session.confirmed
 
-    async def activate(self, request: ActivateRequest, link: Link) -> Answer:
+    async def activate(self, request: ActivateRequest, link: Link, *, shown: bool) -> Answer:
         """Run `pne-gw` with a PNE (M1 in, M4 out).
 
         A member at the address where it proved itself has a place of its own. To all others it looks the same whether
@@ -64,20 +66,21 @@ class Hop:
 
         Raises:
             Refused: TOO_MANY ask.
+            AddressUnproven: it has to show that its address is its own, see `Cookies`.
         """
         try:
-            response = await self._with_a_place(request, link)
+            response = await self._with_a_place(request, link, shown)
         except Refused as error:
             if error.result is Result.TOO_MANY:
                 raise
             response = verifier.refuse(error)
         return Answer(Code.CHANGED, codec.encode(response))
 
-    async def _with_a_place(self, request: ActivateRequest, link: Link) -> ActivateResponse:
+    async def _with_a_place(self, request: ActivateRequest, link: Link, shown: bool) -> ActivateResponse:
         """Run it in a place of its share. Raises `Refused`: also where a session stands, or the PNE proves nothing."""
         pne, member = request.entity_id, self._members.get(request.entity_id)
         if member is None or member.proved_at != link:
-            async with place(self._strangers, link.party(None).host) as run:
+            async with place(self._strangers, link.party(None).host, shown=shown) as run:
                 response = await self._verified(request, link, None if self.stands(pne) else member)
                 run.proved = True
                 return response

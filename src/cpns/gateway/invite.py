@@ -39,6 +39,8 @@ MAX_ROUNDS: Final = 16
 """SETUPs of a PAN that may ask others along at once: each makes us ask up to 63 PNEs."""
 MAX_ROUNDS_EACH: Final = 4
 """Those of one host."""
+UNSHOWN_ROUNDS: Final = 4
+"""Of all, those that there are under load for hosts that do not show that their address is their own."""
 MAX_INVITATIONS: Final = 32
 """Invitations into standing networks that may be under way at once on a PAN; each waits for people."""
 MAX_INVITATIONS_EACH: Final = 8
@@ -64,7 +66,7 @@ class Invitations:
         self._reach = reach
         self._setup = setup
         self._clock = clock
-        self._rounds = places(MAX_ROUNDS, clock.monotonic, MAX_ROUNDS_EACH)
+        self._rounds = places(MAX_ROUNDS, clock.monotonic, MAX_ROUNDS_EACH, unshown=UNSHOWN_ROUNDS)
         self._inviting = places(MAX_INVITATIONS, clock.monotonic, MAX_INVITATIONS_EACH)
         self._asked: set[EntityId] = set()
 
@@ -78,7 +80,7 @@ class Invitations:
         return None if link is None else (link, None)
 
     async def establish(
-        self, request: SetupRequest, link: Link
+        self, request: SetupRequest, link: Link, *, shown: bool
     ) -> tuple[SetupResponse | None, "asyncio.Task[list[EntityId]]"]:
         """Take a SETUP Request of type 2 or 3; return its answer, and (later) who was asked and does not come.
 
@@ -94,12 +96,12 @@ class Invitations:
             whom = self._reach.known(self._clock.monotonic())
         asked = [pne for pne in dict.fromkeys(whom) if pne != request.entity_id and self._members.get(pne) is None]
         ways = {pne: self.way_to(pne) for pne in asked[: registry.MAX_BATCH - 1]}
-        self._setup.look_at(request)
-        async with self._rounds(link.party(None).host) as run:
+        self._setup.look_at(request, link, shown=shown)
+        async with self._rounds(link.party(None).host, shown=shown) as run:
             came = await self._round(ways, Procedure.ESTABLISH, request.pn_id, ESTABLISH_SECONDS)
             run.proved = True
         accepted = [item for item in came.values() if not isinstance(item, Result)]
-        own, *invited = self._setup.enqueue([(request, link), *accepted])
+        own, *invited = self._setup.enqueue([(request, link), *accepted], shown=shown)
         declined = asyncio.get_running_loop().create_task(self._declined(list(ways), invited))
         return await self._setup.end_of(own), declined
 

@@ -18,6 +18,8 @@ from cpns.wire.registry import MAX_BATCH
 
 MAX_WAITING: Final = 512
 """PNEs that wait at once, on one PAN."""
+UNSHOWN: Final = 16
+"""Of these, all that there are under load for those that do not show that their address is their own."""
 KEPT_FOR_MEMBERS: Final = 512
 """As many besides, for members."""
 PATIENCE: Final = 10.0
@@ -65,6 +67,10 @@ class Asker(Protocol):
         """Whether that ID proved itself from that host before."""
 
     @property
+    def shown(self) -> bool:
+        """Whether it showed that its address is its own."""
+
+    @property
     def since(self) -> float:
         """When it came, in monotonic seconds."""
 
@@ -105,7 +111,8 @@ class Queue(Generic[A]):
         self._gave_way = gave_way
         self._monotonic = monotonic
         self._silence = Silence(monotonic)
-        self._room = Room(MAX_WAITING + KEPT_FOR_MEMBERS, KEPT_FOR_MEMBERS, monotonic, silence=self._silence)
+        total = MAX_WAITING + KEPT_FOR_MEMBERS
+        self._room = Room(total, KEPT_FOR_MEMBERS, monotonic, silence=self._silence, unshown=UNSHOWN)
         self._waiting: dict[A, Slot] = {}  # in the order in which they came
         self._running: Counter[Lane] = Counter()
         self._in_flight: Counter[tuple[EntityId, bool]] = Counter()
@@ -115,18 +122,23 @@ class Queue(Generic[A]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def look_at(self, *, known: bool, shown: bool) -> None:
+        """As `Room.look_at`."""
+        self._room.look_at(known=known, shown=shown)
+
     def put(self, asker: A) -> None:
         """Let *asker* wait. Where there is no place the newest of the host with most gives way.
 
         Raises:
-            Refused: TOO_MANY; that is *asker* itself.
+            NoPlace: that is *asker* itself.
+            AddressUnproven: it may have one when it shows that its address is its own.
         """
 
         def gives_way() -> None:
             del self._waiting[asker]
             self._gave_way(asker)
 
-        self._waiting[asker] = self._room.enter(source(asker), gives_way, known=asker.known)
+        self._waiting[asker] = self._room.enter(source(asker), gives_way, known=asker.known, shown=asker.shown)
 
     def take(self, askers: Iterable[A]) -> list[A]:
         """Take *askers* out, those of them that wait still; return these."""
@@ -199,15 +211,17 @@ class Queue(Generic[A]):
     def _first_of_each_id(self) -> Iterable[A]:
         """Return who is next of those that name one ID: a member at its address, then who was not silent.
 
-        Among equals, of the host that has fewest waiting: an honest one has one, whoever claims an ID often has many.
+        Among equals, who showed its address; then of the host that has fewest waiting: an honest one has one, whoever
+        claims an ID often has many.
         """
-        ranks: dict[EntityId, tuple[bool, int, int, float]] = {}
+        ranks: dict[EntityId, tuple[bool, int, bool, int, float]] = {}
         firsts: dict[EntityId, A] = {}
         for asker in self._waiting:
             if self._is_in_flight(asker):
                 continue
             group = source(asker)
-            rank = (not asker.known, self._silence.of(group), self._room.share(group), asker.since)
+            silence = self._silence.of(group)
+            rank = (not asker.known, silence, not asker.shown, self._room.share(group), asker.since)
             if asker.entity not in ranks or rank < ranks[asker.entity]:
                 ranks[asker.entity], firsts[asker.entity] = rank, asker
         return firsts.values()
@@ -215,7 +229,8 @@ class Queue(Generic[A]):
     def _by_turns(self, askers: Iterable[A]) -> list[A]:
         """Order *askers*: members; then by turns of hosts, in a host by turns of its ports.
 
-        Who was not silent begins, then whose silence is longest ago; among equals, who came first.
+        Who was not silent begins, then whose silence is longest ago; among equals, who came first, by turns of those
+        that showed their address, which they have to under load alone, and others.
         """
         ports: Counter[tuple[Hashable, int]] = Counter()
         by_port = []
@@ -223,8 +238,11 @@ class Queue(Generic[A]):
             ports[source(asker), asker.port] += 1
             by_port.append((ports[source(asker), asker.port], asker))
         hosts: Counter[Hashable] = Counter()
+        shown: Counter[bool] = Counter()
         by_host = []
         for _, asker in sorted(by_port, key=lambda one: one[0]):
-            hosts[source(asker)] += 1
-            by_host.append((not asker.known, hosts[source(asker)], self._silence.since(source(asker)), asker))
+            group = source(asker)
+            hosts[group] += 1
+            shown[asker.shown] += 1
+            by_host.append((not asker.known, hosts[group], self._silence.since(group), shown[asker.shown], asker))
         return [one[-1] for one in sorted(by_host, key=lambda one: one[:-1])]

@@ -19,6 +19,7 @@ from cpns.protocol.pne_auth import gateway as pne_auth
 from cpns.service.background import Background
 from cpns.session.table import Session
 from cpns.shares.noted import by
+from cpns.shares.room import AddressUnproven, NoPlace
 from cpns.transport.endpoint import Link
 from cpns.transport.errors import STORE_FAILS_REASON, Answer, Code, read
 from cpns.wire import codec, registry
@@ -57,12 +58,15 @@ class Waiting:
 
     Attributes:
         led_by: whose PN it comes into, where it names none: its own, or that of who takes it along.
+        known: whether it proved itself from that address before.
+        shown: whether it showed that the address is its own.
     """
 
     request: SetupRequest
     link: Link
     led_by: EntityId
     known: bool
+    shown: bool
     since: float
     done: asyncio.Future[SetupResponse | None]
     asked: int = 1
@@ -150,7 +154,7 @@ class Setup:
         """End what is under way."""
         await self._work.close()
 
-    async def request(self, request: SetupRequest, link: Link) -> SetupResponse | None:
+    async def request(self, request: SetupRequest, link: Link, *, shown: bool) -> SetupResponse | None:
         """Take one PNE's SETUP Request; return its SETUP Response when the server has decided.
 
         Returns:
@@ -158,9 +162,10 @@ class Setup:
 
         Raises:
             Refused: the PN is not ours; or the server is away, did not answer, or refused the request as a whole.
+            AddressUnproven: it has to show that its address is its own, see `Cookies`.
         """
-        self.look_at(request)
-        (own,) = self.enqueue([(request, link)])
+        self._check_pn(request)
+        (own,) = self.enqueue([(request, link)], shown=shown)
         return await self.end_of(own)
 
     async def end_of(self, waiting: Waiting) -> SetupResponse | None:
@@ -174,7 +179,12 @@ class Setup:
         finally:
             self._repeats -= again
 
-    def look_at(self, request: SetupRequest) -> None:
+    def look_at(self, request: SetupRequest, link: Link, *, shown: bool) -> None:
+        """Raise as `request` where that is clear by now, for one that takes others along."""
+        self._check_pn(request)
+        self._queue.look_at(known=self._members.proved_from(request.entity_id, link), shown=shown)
+
+    def _check_pn(self, request: SetupRequest) -> None:
         """Raise `Refused`, UNKNOWN_PN, where the PN that it names is not ours, as far as we know by now."""
         if self._uplink.standing is not None:
             self._is_ours(request.pn_id)
@@ -183,26 +193,35 @@ class Setup:
         if pn_id is not None and pn_id not in self._members.pns:
             raise Refused(Result.UNKNOWN_PN, "not_our_pn")
 
-    def enqueue(self, requests: Sequence[tuple[SetupRequest, Link]]) -> list[Waiting]:
-        """Let PNEs wait for the next SETUP, the first and who it takes along for one; return what each waits for."""
-        added = [self._enter(request, link, requests[0][0].entity_id) for request, link in requests]
+    def enqueue(self, requests: Sequence[tuple[SetupRequest, Link]], *, shown: bool = True) -> list[Waiting]:
+        """Let PNEs wait for the next SETUP, the first and who it takes along for one; return what each waits for.
+
+        *shown*: whether the first showed that its address is its own; the others answered there. Raises
+        `AddressUnproven`.
+        """
+        added = [
+            self._enter(one, link, requests[0][0].entity_id, shown or one is not requests[0][0])
+            for one, link in requests
+        ]
         self._changed.set()
         if len(self._queue) and not self._gathering:
             self._gathering = True
             self._work.start(self._gather())
         return added
 
-    def _enter(self, request: SetupRequest, link: Link, led_by: EntityId) -> Waiting:
+    def _enter(self, request: SetupRequest, link: Link, led_by: EntityId, shown: bool) -> Waiting:
         known = self._members.proved_from(request.entity_id, link)
         now = self._clock.monotonic()
-        waiting = Waiting(request, link, led_by, known, now, asyncio.get_running_loop().create_future())
+        waiting = Waiting(request, link, led_by, known, shown, now, asyncio.get_running_loop().create_future())
         there = self._entries.get(waiting.key)
         if there is not None:
             there.asked += 1
             return there
         try:
             self._queue.put(waiting)
-        except Refused:
+        except AddressUnproven:
+            raise
+        except NoPlace:
             waiting.end(None)  # it waits out its timer: no stranger is worth an answer, and it may not be one
             return waiting
         self._entries[waiting.key] = waiting

@@ -20,8 +20,8 @@ from cpns.service.sessions import session_of
 from cpns.session.table import Session, Sessions
 from cpns.shares.noted import by
 from cpns.transport.address import at
-from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link
-from cpns.transport.errors import STORE_FAILS_REASON, UNIFORM_REFUSAL, Answer, Code
+from cpns.transport.endpoint import Endpoint, Inbound, Link
+from cpns.transport.errors import STORE_FAILS_REASON, UNIFORM_REFUSAL, Answer, Code, Hinted
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.transport.uplink import is_reachable
 from cpns.wire import application

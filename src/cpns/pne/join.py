@@ -33,6 +33,8 @@ from cpns.wire.registry import Procedure
 
 KID_BYTES: Final = 1
 HOP_ATTEMPTS: Final = 3
+ECHOES: Final = 3
+"""How often an M1 is sent again, in one run, with an Echo that is asked for: who asks for it may lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,12 @@ class Join:
         request = self._begin(wanted)
         payload = codec.encode(request)
         run = asyncio.create_task(
-            link.request(registry.CPNS_PATH, payload, timeout=2 * self._config.timer, accept=self._outcome)
+            link.request(
+                *(registry.CPNS_PATH, payload),
+                timeout=2 * self._config.timer,
+                accept=self._outcome,
+                echoes=ECHOES,
+            )
         )
         try:
             await self._within(patience or self._config.timer, asyncio.create_task(self._challenged.wait()), run)
@@ -233,6 +240,7 @@ class Join:
                         codec.encode(request),
                         timeout=self._config.timer / HOP_ATTEMPTS,
                         accept=self._activated,
+                        echoes=ECHOES,
                     )
                 except NoAnswer:
                     if attempt == HOP_ATTEMPTS - 1:

@@ -19,8 +19,7 @@ from cpns.ports import Clock
 from cpns.service.background import Background
 from cpns.session.table import Session
 from cpns.shares.noted import by
-from cpns.transport.endpoint import Hinted
-from cpns.transport.errors import Code
+from cpns.transport.errors import Code, Hinted
 from cpns.wire import application
 
 LOYALTY_SECONDS: Final = 4.0

@@ -8,8 +8,7 @@ from typing import Final, Protocol
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.session.table import Session
 from cpns.shares.noted import by
-from cpns.transport.endpoint import Hinted
-from cpns.transport.errors import LONGEST_WAIT, Answer, Code
+from cpns.transport.errors import LONGEST_WAIT, Answer, Code, Hinted
 from cpns.wire import application, codec
 from cpns.wire.application import Reading
 from cpns.wire.messages import ErrorBody

@@ -10,8 +10,8 @@ from cpns.pne.join import Join
 from cpns.pne.way import ToServer
 from cpns.protocol.pne_auth.pne import Joined
 from cpns.session.table import Sessions
-from cpns.transport.endpoint import Hinted, Link
-from cpns.transport.errors import Answer
+from cpns.transport.endpoint import Link
+from cpns.transport.errors import Answer, Hinted
 from cpns.wire import application
 from cpns.wire.pn_messages import EntityDiscoveryRequest
 from cpns.wire.registry import Mode

@@ -48,8 +48,8 @@ from cpns.shares.noted import by
 from cpns.shares.party import Party
 from cpns.transport.address import at, not_had
 from cpns.transport.certificate import Certificate
-from cpns.transport.endpoint import Endpoint, Hinted, Inbound, Link, Watch
-from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
+from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
+from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, Hinted
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.wire import application, codec
 from cpns.wire import cm_messages as cm

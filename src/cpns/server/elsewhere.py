@@ -5,8 +5,7 @@ from typing import Final
 
 from cpns.errors import NoAnswer
 from cpns.ports.siblings import Answers
-from cpns.transport.endpoint import Hinted
-from cpns.transport.errors import Answer
+from cpns.transport.errors import Answer, Hinted
 
 ELSEWHERE_SECONDS: Final = 1.0
 """What another process has besides the time that its peer has."""

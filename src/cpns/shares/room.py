@@ -17,14 +17,21 @@ class NoPlace(Refused):
         super().__init__(Result.TOO_MANY, reason)
 
 
+class AddressUnproven(NoPlace):
+    """The room is under load, and few places of it are for who does not show that its address is its own."""
+
+    def __init__(self) -> None:
+        super().__init__("address_unproven")
+
+
 class Slot:
     """One place that is held; `Room.leave` gives it back."""
 
-    __slots__ = ("_gives_way", "group", "held", "known", "proved", "size")
+    __slots__ = ("_gives_way", "group", "held", "part", "proved", "size")
 
-    def __init__(self, group: Hashable, known: bool, size: int, gives_way: Callable[[], None]) -> None:
+    def __init__(self, group: Hashable, part: "_Part", size: int, gives_way: Callable[[], None]) -> None:
         self.group = group
-        self.known = known
+        self.part = part
         self.size = size
         self.held = True
         self.proved = False
@@ -45,6 +52,8 @@ class Room:
         longest_wait: seconds that a group waits at most after unproved runs; 0: it need not wait.
         silence: is kept by another, who makes groups wait; among equals the room only looks at it. None: the room
             keeps its own, and makes groups wait itself.
+        unshown: places of the unknown groups that are, under load, all that there is for those that do not show that
+            their address is their own. It is under load where more than half of what unknown groups may have is taken.
     """
 
     def __init__(
@@ -54,20 +63,33 @@ class Room:
         monotonic: Callable[[], float],
         longest_wait: float = LONGEST_WAIT,
         silence: Silence | None = None,
+        unshown: int = 0,
     ) -> None:
         self._total = total
-        self._unknown = _Half(total - kept)
-        self._known = _Half(total)
+        self._unknown = _Part(total - kept - unshown)
+        self._unshown = _Part(unshown)
+        self._known = _Part(total)
+        self._parts = (self._unknown, self._unshown, self._known)
         self._proved = 0
         self._silence = silence or Silence(monotonic, longest_wait)
         self._makes_wait = silence is None
 
     def __len__(self) -> int:
-        return self._unknown.size + self._known.size + self._proved
+        return sum(part.size for part in self._parts) + self._proved
+
+    @property
+    def _is_loaded(self) -> bool:
+        strangers = (self._unknown, self._unshown)
+        return 2 * sum(part.size for part in strangers) > sum(part.total for part in strangers)
+
+    def look_at(self, *, known: bool = False, shown: bool = False) -> None:
+        """Raise `AddressUnproven` where it is under load, and all places for those that show nothing are taken."""
+        if not known and not shown and self._is_loaded and self._unshown.size >= self._unshown.total:
+            raise AddressUnproven
 
     def share(self, group: Hashable) -> int:
         """Return how many places *group* holds in which it has not proved itself."""
-        return self._unknown.share(group) + self._known.share(group)
+        return sum(part.share(group) for part in self._parts)
 
     def silence(self, group: Hashable) -> int:
         """Return how many runs of *group* in a row ended unproved."""
@@ -77,25 +99,35 @@ class Room:
         """Return the seconds until an unknown *group* may have its next place: longer after each unproved run."""
         return self._silence.wait(group) if self._makes_wait else 0.0
 
-    def enter(self, group: Hashable, gives_way: Callable[[], None], *, known: bool = False, size: int = 1) -> Slot:
+    def enter(
+        self,
+        group: Hashable,
+        gives_way: Callable[[], None],
+        *,
+        known: bool = False,
+        shown: bool = True,
+        size: int = 1,
+    ) -> Slot:
         """Take a place for *group*.
 
         Args:
             group: who shares with whom, such as a host.
             gives_way: is called when the place goes to another group; the slot is left then.
             known: whether the group proved itself before: it needs not wait, and has the kept places too.
+            shown: whether it showed that its address is its own; see `Room`.
             size: of the place.
 
         Raises:
             NoPlace: the group has its share, or is to wait after runs that it left unproved.
+            AddressUnproven: there may be a place for it if it shows that its address is its own.
         """
         if not known and self.wait(group) > 0:
             raise NoPlace("unanswered_runs")
-        own = self._known if known else self._unknown
-        while own.size + size > own.total or len(self) + size > self._total:
-            self._make_way(group, size, known=known)
-        slot = Slot(group, known, size, gives_way)
-        own.add(slot, self.silence(group))
+        part = self._known if known else self._unknown if shown or not self._is_loaded else self._unshown
+        while part.size + size > part.total or len(self) + size > self._total:
+            self._make_way(group, size, part)
+        slot = Slot(group, part, size, gives_way)
+        part.add(slot, self.silence(group))
         if self._makes_wait and not known:
             self._silence.began(group)
         return slot
@@ -104,7 +136,7 @@ class Room:
         """The run showed who its group is: it holds its place until it leaves, and gives way to nobody."""
         if not slot.held or slot.proved:
             return
-        (self._known if slot.known else self._unknown).remove(slot, self.silence(slot.group))
+        slot.part.remove(slot, self.silence(slot.group))
         slot.proved = True
         self._proved += slot.size
         self._ended(slot.group, proved=True)
@@ -117,17 +149,17 @@ class Room:
         if slot.proved:
             self._proved -= slot.size
             return
-        (self._known if slot.known else self._unknown).remove(slot, self.silence(slot.group))
+        slot.part.remove(slot, self.silence(slot.group))
         self._ended(slot.group, proved=proved)
 
-    def _make_way(self, group: Hashable, size: int, *, known: bool) -> None:
-        halves = [self._unknown, self._known] if known else [self._unknown]
-        found = [(rank, half) for half in halves if (rank := half.most()) is not None]
+    def _make_way(self, group: Hashable, size: int, own: "_Part") -> None:
+        parts = self._parts if own is self._known else (own,)
+        found = [(rank, part) for part in parts if (rank := part.most()) is not None]
         asker = (self.share(group) + size, self.silence(group))
         if not found or max(rank for rank, _ in found) <= asker:
-            raise NoPlace("room_full")
-        _, half = max(found, key=lambda one: one[0])
-        slot = half.newest(self.silence)
+            raise AddressUnproven if own is self._unshown else NoPlace("room_full")
+        _, part = max(found, key=lambda one: one[0])
+        slot = part.newest(self.silence)
         slot.held = False
         self._ended(slot.group, proved=False)
         slot.give_way()
@@ -137,8 +169,8 @@ class Room:
             self._silence.ended(group, proved=proved)
 
 
-class _Half:
-    """The places of the known, or of the unknown groups, and which group holds most of them."""
+class _Part:
+    """The places of the known groups, or of others, and which group holds most of them."""
 
     def __init__(self, total: int) -> None:
         self.total = total

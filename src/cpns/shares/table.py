@@ -92,6 +92,13 @@ REQUESTS: Final = (
     ),
     Bound("requests of ours that wait for an answer", ASKED, ASKED, ("transport.waiting.Asked._waiting",)),
     Bound(
+        "times that an M1 is sent again with an Echo",
+        "pne.join.ECHOES",
+        "that, for each M1 of ours that is under way",
+        ("transport.waiting.Repeated._echoes", "transport.waiting.Repeated._withdraws"),
+        ("hostile/test_hostile_sources.py::test_an_echo_that_another_asks_for_ends_nothing",),
+    ),
+    Bound(
         "answers to one request of ours",
         "those that come in before its reader has the loop",
         "those that come in before its reader has the loop",
@@ -161,7 +168,7 @@ RUNS: Final = (
         "places of a room",
         "as the others have: the newest of who holds most gives way",
         "as many as the room was made with",
-        ("shares.room._Half._groups", "shares.room._Half._shares", "shares.room._Half._ranks"),
+        ("shares.room._Part._groups", "shares.room._Part._shares", "shares.room._Part._ranks"),
         ("unit/test_room.py::test_it_does_as_the_plain_model_does",),
     ),
     Bound(
@@ -170,6 +177,20 @@ RUNS: Final = (
         "shares.silence.MAX_SILENT",
         ("shares.silence.Silence._groups",),
         ("unit/test_room.py::test_what_it_remembers_of_strangers_is_bounded",),
+    ),
+    Bound(
+        "under load, M1s on a PAN that do not show where they come from: SETUPs that wait",
+        "as the others have: the newest of the host with most gives way",
+        "gateway.queue.UNSHOWN",
+        (),
+        ("unit/test_setup_queue.py::test_who_shows_no_address_shares_those_places_by_host_too",),
+    ),
+    Bound(
+        "the same: ACTIVATE runs",
+        "likewise",
+        "gateway.hop.UNSHOWN_RUNS",
+        (),
+        ("hostile/test_hostile_pan_floods.py::test_a_stranger_is_told_the_same_whatever_id_it_names",),
     ),
     Bound(
         "PNEs in reach of a PAN that are no members",

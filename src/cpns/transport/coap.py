@@ -26,8 +26,9 @@ def _posting(path: str) -> Options:
     return (*options, (Option.CONTENT_FORMAT, uint(CONTENT_FORMAT))) if path == CPNS_PATH else options
 
 
-def _answering(max_age: int | None) -> Options:
-    return () if max_age is None else ((Option.MAX_AGE, uint(max_age)),)
+def _answering(answer: Answer) -> Options:
+    options: Options = () if answer.max_age is None else ((Option.MAX_AGE, uint(answer.max_age)),)
+    return options if answer.echo is None else (*options, (Option.ECHO, answer.echo))
 
 
 def request_of(session: Session | None, path: str, payload: bytes) -> tuple[Message, RequestId | None]:
@@ -50,7 +51,7 @@ def response_of(answer: Answer, session: Session | None = None, request_id: Requ
     Raises:
         CannotSend: *answer* is longer than a sealed message.
     """
-    message = Message(answer.code, b"", _answering(answer.max_age), answer.payload)
+    message = Message(answer.code, b"", _answering(answer), answer.payload)
     if session is None or request_id is None:
         return message
     try:

@@ -29,10 +29,10 @@ from cpns.shares.turns import Turn
 from cpns.transport import discovery, oscore, pan, uplink
 from cpns.transport.coap import name_of, path_of, refusal_of, request_of, response_of, sealed_answer, sealed_for
 from cpns.transport.door import IsKnown
-from cpns.transport.errors import BUSY, HELD, UNIFORM_REFUSAL, Answer, read, to_answer
+from cpns.transport.errors import BUSY, HELD, UNIFORM_REFUSAL, Answer, Hinted, read, to_answer
 from cpns.transport.intake import Arrived, Intake, arrived
 from cpns.transport.relay import Relay, Sealed
-from cpns.transport.waiting import Owner, Waiting
+from cpns.transport.waiting import ECHO, Owner, Waiting
 from cpns.wire import codec
 from cpns.wire.registry import CPNS_PATH, MAX_BODY
 
@@ -59,14 +59,6 @@ class _MayBeForgedError(Exception):
     """
 
 
-class Hinted(NoAnswer):
-    """A protected request got nothing but an unprotected error: a hint, as nobody vouches for it."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(f"unprotected_answer_{answer.code >> 5}.{answer.code & 31:02}")
-        self.answer = answer
-
-
 class Inbound(NamedTuple):
     """A request for this entity.
 
@@ -74,12 +66,14 @@ class Inbound(NamedTuple):
         source: the session that protected it, or None.
         link: where it came from, and where requests the other way go.
         path: the first Uri-Path segment.
+        echo: what we sent to who claims that address, if it has it; of an unprotected one.
     """
 
     source: Session | None
     link: "Link"
     path: str
     payload: bytes
+    echo: bytes | None = None
 
     @property
     def party(self) -> Party:
@@ -162,6 +156,7 @@ class Link:
         session: Session | None = None,
         accept: Callable[[Answer], T],
         held: Callable[[], None] = lambda: None,
+        echoes: int = 0,
     ) -> T:
         """Send ``POST /path`` and return what *accept* makes of its answer.
 
@@ -173,6 +168,7 @@ class Link:
             accept: judges an answer. Where it raises `Refused` over an unprotected answer from the PAN, that answer
                 may be forged: it is dropped and the next is waited for.
             held: is called where the next hop says that it holds the request; the answer is waited for longer then.
+            echoes: how often it is sent again, beside the first, with an Echo that the peer asks for.
 
         Raises:
             NoAnswer: none came that was accepted; `Hinted` where only an unprotected error did.
@@ -185,7 +181,7 @@ class Link:
         self._endpoint.passed(self.remote, session, path, payload)
         why = "no_answer"
         hint: Answer | None = None
-        exchange = self._open(message)
+        exchange = self._open(message, echoes)
         last = asyncio.get_running_loop().time() + timeout + HELD_PATIENCE
         try:
             async with asyncio.timeout(timeout) as limit:
@@ -198,8 +194,7 @@ class Link:
                             why = "held_without_answer"
                             limit.reschedule(last)
                             continue
-                        hint = said
-                        soon = asyncio.get_running_loop().time() + HINT_GRACE
+                        hint, soon = said, asyncio.get_running_loop().time() + HINT_GRACE
                         limit.reschedule(min(soon, limit.when() or soon))
                         continue
                     try:
@@ -239,12 +234,11 @@ class Link:
         """Send a CPNS message, whatever its answer says. Raises `NoAnswer` where none comes."""
         await self.exchange(CPNS_PATH, codec.encode(message), timeout=timeout, session=session)
 
-    def _open(self, message: Message) -> Waiting:
+    def _open(self, message: Message, echoes: int = 0) -> Waiting:
         try:
-            waiting: Waiting = self.remote.open(message)
+            return self.remote.open(message, echoes)  # type: ignore[no-any-return]
         except ConnectionError as error:
             raise NoAnswer("connection_gone") from error
-        return waiting
 
     def _judge(
         self, reply: Message, session: Session | None, request_id: RequestId | None, accept: Callable[[Answer], T]
@@ -425,7 +419,8 @@ class Endpoint:
                 self._refuse(turn, response_of(UNIFORM_REFUSAL))
                 return 0.0
             path = path_of(request)
-            self._intake.work(turn, self._answered(turn.item, Inbound(None, link, path, request.payload)))
+            inbound = Inbound(None, link, path, request.payload, request.value(ECHO))
+            self._intake.work(turn, self._answered(turn.item, inbound))
             return costs.handled(path, request.payload)
         try:
             inner, request_id = oscore.unprotect_request(session, said, request.payload)

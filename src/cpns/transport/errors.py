@@ -43,16 +43,26 @@ class Answer(NamedTuple):
 
     Attributes:
         max_age: seconds after which it makes sense to ask again (RFC 7252 5.9.3.4).
+        echo: is to come with the same request again, to show that its address is its own (RFC 9175 2).
     """
 
     code: int
     payload: bytes = b""
     max_age: int | None = None
+    echo: bytes | None = None
 
     @property
     def ok(self) -> bool:
         """Whether the code is a success, 2.xx."""
         return self.code >> 5 == 2
+
+
+class Hinted(NoAnswer):
+    """A protected request got nothing but an unprotected error: a hint, as nobody vouches for it."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"unprotected_answer_{answer.code >> 5}.{answer.code & 31:02}")
+        self.answer = answer
 
 
 def read(answer: Answer, *shapes: type[M], limit: int = MAX_BODY) -> M:

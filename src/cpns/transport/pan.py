@@ -1,6 +1,7 @@
 """CoAP over UDP, the PAN hop: one bound socket that takes and sends requests (RFC 7252)."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Sequence
 from secrets import SystemRandom
@@ -16,7 +17,7 @@ from cpns.shares.rate import RateLimit
 from cpns.transport.address import at, bind_udp, host_in, resolve, source_to, split_address
 from cpns.transport.coap import FORMS
 from cpns.transport.datagrams import EITHER, Address, Datagrams, Heard, Ours
-from cpns.transport.waiting import Asked, Owner, Waiting
+from cpns.transport.waiting import ECHO, Asked, Owner, Repeated, Waiting
 from cpns.wire.registry import MAX_PAN_BODY
 
 MAX_DATAGRAM: Final = MAX_PAN_BODY + 512
@@ -66,9 +67,13 @@ class PanAddress:
         """Host and port of our end."""
         return self._socket.hostinfo_of(self._ours)
 
-    def open(self, message: Message) -> Waiting:
-        """Send a request; its token is chosen here. Raises ConnectionError where that can't be."""
-        return self._socket.open((self.address, self._ours), message)
+    def open(self, message: Message, echoes: int = 0) -> Waiting:
+        """Send a request, and again up to *echoes* times with an Echo that is asked for; its token is chosen here.
+
+        Raises:
+            ConnectionError: that can't be.
+        """
+        return self._socket.open((self.address, self._ours), message, echoes)
 
     def respond(self, request: RequestArrived, answer: Message) -> None:
         """Answer *request* that came from there. Raises ConnectionError where that can't be."""
@@ -117,8 +122,11 @@ class PanSocket:
             return
         self._happened(self._layer.receive((source, ours.address_alone), data, self._loop.time()))
 
-    def open(self, remote: tuple[Address, Ours], message: Message) -> Waiting:
+    def open(self, remote: tuple[Address, Ours], message: Message, echoes: int) -> Waiting:
         """Send a request, see `PanAddress.open`."""
+        return self._ask(remote, message, Repeated(message, echoes) if echoes else Waiting())
+
+    def _ask(self, remote: Any, message: Message, waiting: Waiting) -> Waiting:
         self._check_open()
         asked = message._replace(token=self.asked.next_token())
         try:
@@ -126,13 +134,14 @@ class PanSocket:
         except CannotSend as error:
             raise ConnectionError(error.reason) from error
         self._flush()
-        return self.asked.add(exchange, self._withdraw)
+        return self.asked.add(waiting, exchange, self._withdraw)
 
     def respond(self, request: RequestArrived, answer: Message) -> None:
-        """Answer *request*, see `PanAddress.respond`."""
+        """Answer *request*, see `PanAddress.respond`; who has to show its address first is not worth a repetition."""
         self._check_open()
+        confirmable = answer.value(ECHO) is None
         try:
-            self._layer.respond(request, answer, self._loop.time(), _random.random())
+            self._layer.respond(request, answer, self._loop.time(), _random.random(), confirmable=confirmable)
         except CannotSend as error:
             raise ConnectionError(error.reason) from error
         self._flush()
@@ -150,7 +159,10 @@ class PanSocket:
             if isinstance(event, RequestArrived):
                 self._owner.arrived(PanAddress(self, *event.remote), event)  # type: ignore[misc]  # a pair of ours
             elif isinstance(event, ResponseArrived):
-                self.asked.answered(event)
+                again = self.asked.answered(event)
+                if again is not None:
+                    with contextlib.suppress(ConnectionError):  # the older exchange is open still
+                        self._ask(event.exchange.remote, again[1], again[0])
             elif isinstance(event, ExchangeFailed):
                 self.asked.failed(event)
         self._flush()

@@ -166,15 +166,18 @@ class Connection(Peer):
             self._waits_at.step_out(self.source[0])
         self._waits_at = self._resumes = None
 
-    def open(self, message: Message) -> Waiting:
-        """Send a request; its token is chosen here. Raises ConnectionError where that can't be."""
+    def open(self, message: Message, echoes: int = 0) -> Waiting:
+        """Send a request; its token is chosen here. Raises ConnectionError where that can't be.
+
+        The connection itself shows the peer's address, so nobody has to ask for an Echo here.
+        """
         self._check_open()
         try:
             exchange = self._engine.request(message._replace(token=self.asked.next_token()))
         except CannotSend as error:
             raise ConnectionError(error.reason) from error
         self._flush()
-        return self.asked.add(exchange, self._withdraw)
+        return self.asked.add(Waiting(), exchange, self._withdraw)
 
     def respond(self, request: RequestArrived, answer: Message) -> None:
         """Answer *request* that came by it, if it is still open. Raises ConnectionError where that can't be."""

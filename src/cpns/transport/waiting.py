@@ -4,10 +4,15 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from secrets import randbelow
-from typing import Any
+from typing import Any, Final
 
 from cpns.coap.events import Exchange, ExchangeFailed, RequestArrived, ResponseArrived
 from cpns.coap.message import Message
+from cpns.coap.numbers import FORMS, Option
+from cpns.transport.errors import Code
+
+ECHO: Final = int(Option.ECHO)
+_FORM: Final = FORMS[ECHO]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +28,19 @@ class Waiting:
 
     __slots__ = ("_answers", "_arrived", "_failure", "_withdraw")
 
-    def __init__(self, withdraw: Callable[[], None]) -> None:
-        self._withdraw = withdraw
+    def __init__(self) -> None:
+        self._withdraw: Callable[[], None] = _nothing
         self._answers: list[Message] = []
         self._failure: str | None = None
         self._arrived: asyncio.Future[None] | None = None
+
+    def opened(self, withdraw: Callable[[], None]) -> None:
+        """Its exchange is open until *withdraw* is called."""
+        self._withdraw = withdraw
+
+    def again(self, answer: Message) -> Message | None:
+        """Return what *answer* wants to be asked in its place; None: it is an answer."""
+        return None
 
     def offer(self, answer: Message) -> None:
         """Take an answer from the wire."""
@@ -61,6 +74,56 @@ class Waiting:
         self._withdraw()
 
 
+class Repeated(Waiting):
+    """A request that is sent again with an Echo that its peer asks for (RFC 9175 2.3), in an exchange of its own.
+
+    The older exchanges stay open: who asks for an Echo may not be the peer.
+
+    Args:
+        request: what is sent.
+        most: how often it is sent again.
+    """
+
+    __slots__ = ("_echoes", "_failed", "_most", "_request", "_withdraws")
+
+    def __init__(self, request: Message, most: int) -> None:
+        super().__init__()
+        self._request = request
+        self._most = most
+        self._echoes: list[bytes] = []
+        self._withdraws: list[Callable[[], None]] = []
+        self._failed = 0
+
+    def opened(self, withdraw: Callable[[], None]) -> None:
+        """One more of its exchanges is open."""
+        self._withdraws.append(withdraw)
+
+    def again(self, answer: Message) -> Message | None:
+        """Return the request with the Echo that *answer* asks for, where that may be."""
+        echo = answer.value(ECHO)
+        if echo is None or answer.code != Code.UNAUTHORIZED or not _FORM.least <= len(echo) <= _FORM.most:
+            return None
+        if echo in self._echoes or len(self._echoes) >= self._most:
+            return None
+        self._echoes.append(echo)
+        return self._request._replace(options=(*self._request.options, (ECHO, echo)))
+
+    def fail(self, why: str) -> None:
+        """The way is gone in one exchange; it is lost where that holds for all."""
+        self._failed += 1
+        if self._failed >= len(self._withdraws):
+            super().fail(why)
+
+    def close(self) -> None:
+        """No more answers are wanted from any of them."""
+        for withdraw in self._withdraws:
+            withdraw()
+
+
+def _nothing() -> None:
+    """There is no exchange yet."""
+
+
 class Asked:
     """The requests of one socket that wait."""
 
@@ -76,21 +139,27 @@ class Asked:
         self._number = (self._number + 1) % 2**64
         return self._number.to_bytes(8, "big").lstrip(b"\0")
 
-    def add(self, exchange: Exchange, withdraw: Callable[[Exchange], None]) -> Waiting:
-        """Wait for the answers of *exchange*, and *withdraw* it when they are wanted no more."""
+    def add(self, waiting: Waiting, exchange: Exchange, withdraw: Callable[[Exchange], None]) -> Waiting:
+        """Let *waiting* have the answers of *exchange*, and *withdraw* it when they are wanted no more."""
 
         def close() -> None:
             if self._waiting.pop(exchange, None) is not None:
                 withdraw(exchange)
 
-        waiting = self._waiting[exchange] = Waiting(close)
+        waiting.opened(close)
+        self._waiting[exchange] = waiting
         return waiting
 
-    def answered(self, event: ResponseArrived) -> None:
-        """Hand an answer to who waits for it."""
+    def answered(self, event: ResponseArrived) -> tuple[Waiting, Message] | None:
+        """Hand an answer to who waits for it; where it wants to be asked something else, return who asks, and what."""
         waiting = self._waiting.get(event.exchange)
-        if waiting is not None:
+        if waiting is None:
+            return None
+        again = waiting.again(event.message)
+        if again is None:
             waiting.offer(event.message)
+            return None
+        return waiting, again
 
     def failed(self, event: ExchangeFailed) -> None:
         """Tell who waits that there is no way."""

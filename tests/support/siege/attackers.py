@@ -1,6 +1,7 @@
 """Senders without a key, in a process of their own: ``python -m tests.support.siege.attackers '{...}'``.
 
-They speak just enough CoAP to be decoded, and answer nothing. Rate, time and source addresses are bounded: loopback.
+They speak just enough CoAP to be decoded, and answer nothing, but show that they are where they say. Rate, time and
+source addresses are bounded: loopback.
 """
 
 import asyncio
@@ -26,6 +27,9 @@ from tests.support.siege.flooder import files
 
 PATH_AND_FORMAT = b"\xb4" + registry.CPNS_PATH.encode() + b"\x12" + registry.CONTENT_FORMAT.to_bytes(2)
 """Options Uri-Path (11) and Content-Format (12)."""
+ECHO = bytes((0xD9, 252 - 13))
+"""How an Echo of ours begins, where it is the first option: of 9 bytes (RFC 9175)."""
+MOST_REMEMBERED = 1024
 POST = 2
 CSM = bytes.fromhex("00e1")
 LONG_FRAME = b"\xe0"
@@ -106,10 +110,12 @@ class Attack:
             yield f"127.9.{host // 250}.{host % 250 + 1}"
 
 
-def datagram(number: int, payload: bytes) -> bytes:
-    """Return a confirmable POST to the CPNS resource, with a token of 4 bytes (RFC 7252)."""
+def datagram(number: int, payload: bytes, echo: bytes = b"") -> bytes:
+    """Return a confirmable POST to the CPNS resource, with a token of 4 bytes (RFC 7252), and maybe an Echo."""
     token = number.to_bytes(4)
-    return bytes([0x44, POST]) + (number & 0xFFFF).to_bytes(2) + token + PATH_AND_FORMAT + b"\xff" + payload
+    mid = (number + 0x8000 * bool(echo)) & 0xFFFF  # another message
+    shown = bytes([0xD0 | len(echo), 252 - 12 - 13]) + echo if echo else b""
+    return bytes([0x44, POST]) + mid.to_bytes(2) + token + PATH_AND_FORMAT + shown + b"\xff" + payload
 
 
 def frame(number: int, payload: bytes) -> bytes:
@@ -126,13 +132,27 @@ def frame(number: int, payload: bytes) -> bytes:
 
 
 class _Ignores(asyncio.DatagramProtocol, asyncio.Protocol):
-    """Sends, and looks at nothing that comes back."""
+    """Sends, and looks at nothing that comes back, save who asks whether it is where it says."""
 
     def __init__(self) -> None:
         self.transport: Any = None
+        self._sent: dict[int, bytes] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
+
+    def send(self, number: int, payload: bytes) -> None:
+        """Send a datagram."""
+        self._sent[number] = payload
+        if len(self._sent) > MOST_REMEMBERED:
+            del self._sent[next(iter(self._sent))]
+        self.transport.sendto(datagram(number, payload))
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        """Say the same again with the Echo that is asked for."""
+        number = int.from_bytes(data[4:8])
+        if data[8:10] == ECHO and number in self._sent:
+            self.transport.sendto(datagram(number, self._sent.pop(number), data[10:19]))
 
     def error_received(self, exc: Exception) -> None:
         """Nobody there is no matter."""
@@ -186,7 +206,7 @@ def _say(one: _Ignores, attack: Attack, number: int) -> None:
     if attack.tcp:
         one.transport.write(frame(number, payload))
     else:
-        one.transport.sendto(datagram(number, payload))
+        one.send(number, payload)
 
 
 async def run(attack: Attack) -> int:

@@ -93,6 +93,21 @@ def test_figure_20_a_separate_response() -> None:
     assert answers(ends) == [SAID.payload]
 
 
+def test_an_answer_that_is_not_worth_a_repetition_goes_once() -> None:
+    """With the acknowledgement where that is not said yet; else by itself, non-confirmable (RFC 7252 5.2.2)."""
+    for after, kinds in ((0.0, ["CON", "ACK"]), (5.0, ["CON", "ACK", "NON"])):
+        ends = Ends("cs")
+
+        def answer(name: str, request: RequestArrived, after: float = after, ends: Ends = ends) -> None:
+            ends.later(after, lambda: ends.layers[name].respond(request, SAID, ends.now, 0.5, confirmable=False))
+
+        ends.answer = answer
+        ask(ends)
+        ends.run(60)
+        assert [kind for _, kind, _ in shapes(ends)] == kinds
+        assert answers(ends) == [SAID.payload]
+
+
 def test_figure_21_a_separate_response_that_nobody_waits_for_is_reset() -> None:
     ends = Ends("cs")
     saying(ends, 5)

@@ -9,8 +9,7 @@ from aiocoap.message import Direction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cpns.coap import datagram, echo, oscore_option
-from cpns.coap.echo import Cookie
+from cpns.coap import datagram, oscore_option
 from cpns.coap.errors import CannotSend, FormatError
 from cpns.coap.message import Message
 from cpns.coap.numbers import Option
@@ -316,14 +315,3 @@ def test_nothing_shows_a_key() -> None:
     here = context()
     assert repr(here) == "<OSCORE context>"
     assert "object at" not in repr(here._keys.sender)
-
-
-def test_the_cookie_is_an_echo_option() -> None:
-    """RFC 9175 2.2.1: 1 to 40 bytes, elective; ours have 9."""
-    cookie = Cookie(3, b"12345678")
-    number, value = echo.option(cookie)
-    assert (number, value) == (252, b"\x0312345678")
-    message = Message(0x81, b"t", ((number, value),))
-    assert echo.read(datagram.decode(datagram.encode(2, 1, message, b"t")).message.value(Option.ECHO)) == cookie
-    for other in (None, b"", b"\x03", b"\x03123456789", bytes(40), bytes(41)):
-        assert echo.read(Message(0x81, b"", ((252, other),) if other is not None else ()).value(Option.ECHO)) is None
