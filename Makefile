@@ -34,8 +34,9 @@ demo: $(VENV)/.runtime  ## the system at work: server, gateway and devices on th
 test: check     ## check, then all tests (ARGS="-k name" picks)
 	$(PYTEST) $(ARGS)
 
-soak: $(VENV)/.dev      ## the tests that draw some cases of many, with all of them
+soak: $(VENV)/.dev      ## all cases of the tests that walk some of many; and examples that are drawn anew
 	CPNS_SOAK=1 $(PYTEST) tests/integration/test_moves.py $(ARGS)
+	CPNS_SOAK=1 $(PYTEST) -m hypothesis $(ARGS)
 
 check: $(VENV)/.dev     ## format, lint, types, walls between the rooms
 	$(BIN)/ruff check .
