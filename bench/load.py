@@ -16,6 +16,7 @@ from bench import wire
 from bench.cpu import cpu_ns
 from bench.server_process import CLOCK, SERVER
 from cpns.crypto.secret import Secret
+from cpns.errors import NoAnswer
 from cpns.gateway.app import Gateway
 from cpns.gateway.claim import EukeyClaim
 from cpns.gateway.config import GatewayConfig, PanConfig
@@ -195,7 +196,8 @@ class Load:
             self.gate.level = shape.gateways
             before = self._look()
             joined = await asyncio.gather(
-                *(pne._join.setup(link, Wanted()) for (pne, _), link in zip(pnes, links, strict=True))
+                *(pne._join.setup(link, Wanted()) for (pne, _), link in zip(pnes, links, strict=True)),
+                return_exceptions=True,
             )
             await asyncio.sleep(SETTLE)
             spent = self._spent_us(before, shape.pnes)
@@ -203,8 +205,13 @@ class Load:
             self.gate.level = 1
             for pne, _ in pnes:
                 await pne.close()
-        if len(joined) != shape.pnes or any(item[0].local_eukey is None for item in joined):
-            raise AssertionError("a PNE did not join with a LocalEUKey")
+        for item in joined:
+            if isinstance(item, NoAnswer):
+                raise WrongBatches("a PNE had to wait for too long") from item
+            if isinstance(item, BaseException):
+                raise item
+            if item[0].local_eukey is None:
+                raise AssertionError("a PNE did not join with a LocalEUKey")
         if self._batches != [shape.batch] * shape.gateways:
             raise WrongBatches(f"wanted {shape.gateways} batches of {shape.batch}, saw {self._batches}")
         return spent
@@ -314,7 +321,7 @@ class Load:
 
 
 class WrongBatches(Exception):
-    """The PN GWs did not gather what the shape wants: the round says nothing."""
+    """The PN GWs did not gather what the shape wants, or others kept the machine too busy: the round says nothing."""
 
 
 @contextlib.asynccontextmanager

@@ -107,7 +107,11 @@ class _Gated:
 
     def write(self, data: bytes) -> None:
         self._uplink.note(self._connection, OUT, data)
-        self._gate.hold(partial(self._transport.write, data))
+        self._gate.hold(partial(self._write, data))
+
+    def _write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         return getattr(self._transport, name)

@@ -91,9 +91,10 @@ class Context:
     __slots__ = (
         "_id_context",
         "_keys",
-        "_limits",
+        "_most",
         "_recipient_iv",
         "_sender_iv",
+        "_until",
         "_window",
         "recipient_id",
         "sender_id",
@@ -115,7 +116,7 @@ class Context:
         self.sent = 0
         """Messages with a number of their own; so the next has this number."""
         self._keys = keys
-        self._limits = limits
+        self._most, self._until = limits
         self._id_context = id_context
         self._window = ReplayWindow(REPLAY_WINDOW)
         self._sender_iv = _first_nonce(keys.common_iv, sender_id)
@@ -203,19 +204,19 @@ class Context:
         return _inner(self._keys.recipient.unseal(nonce, outer.payload, request.aad), Kind.RESPONSE)
 
     def _check_still_open(self, now: float) -> None:
-        if now >= self._limits.until:
+        if now >= self._until:
             raise AuthenticationFailed("session_too_old")
 
     def _next_number(self, now: float) -> int:
         self._check_age(now)
-        if self.sent >= self._limits.messages:
+        if self.sent >= self._most:
             raise SessionOver("session_used_up")
         number = self.sent
         self.sent += 1
         return number
 
     def _check_age(self, now: float) -> None:
-        if now >= self._limits.until:
+        if now >= self._until:
             raise SessionOver("session_too_old")
 
 
