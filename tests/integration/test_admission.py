@@ -177,7 +177,7 @@ async def test_a_pne_comes_only_through_the_gateway_it_is_admitted_by(here: Worl
 @pytest.mark.req("AUTH-P7")
 async def test_a_pne_pinned_to_a_gateway_takes_no_other(here: World) -> None:
     await here.start_server()
-    first = await here.start_gateway("gw-1", answer_timeout=1.0)
+    first = await here.start_gateway("gw-1", answer_timeout=4.0)
     pne = await here.make_pne("pinned", first, gateway_id=EntityId("gw-2"), timer=2.0)
     with pytest.raises(NoAnswer, match="challenge_names_another_gateway"):
         await pne._establish()
