@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import processes, report, scale
+from bench import processes, report, scale, versus
 from bench.cpu import Others
 from bench.load import SERVER_CPU
 from bench.peers import __main__ as peers
@@ -176,3 +176,10 @@ def test_a_block_of_the_page_is_replaced(tmp_path: Path) -> None:
     assert page.read_text().startswith("a\n<!-- one -->\n| x |\n| --- |\n| 1 |\n<!-- end -->\nb\n<!-- two -->")
     with pytest.raises(ValueError, match="three"):
         report.put(page, "three", "")
+
+
+def test_what_costs_more_than_was_wanted_is_named() -> None:
+    table = {versus.READING: [(100.0, 60.0), (200.0, 150.0), (100.0, 69.0)], "a PNE": [(300.0, 330.0)]}
+    reading, pne = versus.rows(table, "us")
+    assert reading == ["a reading, us", "100 (100-200)", "69 (60-150)", "0.69 (0.60-0.75)", "yes (at most 0.70)"]
+    assert pne[3:] == ["1.10 (1.10-1.10)", "NO (at most 1.05)"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpns.crypto import cm, ephemeral, group, local_eukey
+from cpns.crypto import aead, cm, ephemeral, group, local_eukey
 from cpns.crypto import primitives as p
 from cpns.crypto.schedule import Profile
 from cpns.crypto.secret import Secret
@@ -376,3 +376,11 @@ def test_cm_codes_differ_by_direction_and_name() -> None:
     assert cm.confirm_key(key, EntityId("cm-2"), gw, server) != confirm
     assert cm.cm_device_id(Secret(KEY), gw, server) != cm.cm_device_id(Secret(KEY), EntityId("gw-2"), server)
     assert len(cm.cm_device_id(Secret(KEY), gw, server)) == 27
+
+
+def test_more_keys_than_stay_scheduled() -> None:
+    keys = [aead.Ccm(number.to_bytes(aead.KEY_BYTES, "big")) for number in range(aead.SCHEDULED + 10)]
+    nonce = bytes(aead.NONCE_BYTES)
+    sealed = [key.seal(nonce, b"21.5", b"") for key in keys]
+    assert len(set(sealed)) == len(keys)
+    assert {key.unseal(nonce, one, b"") for key, one in zip(keys, sealed, strict=True)} == {b"21.5"}
