@@ -41,7 +41,7 @@ async def test_pnes_that_send_while_the_server_is_away_are_back_in_few_setups(tm
         await here.start_server()
         gateways = [await here.start_gateway(f"gw-{number}") for number in range(SENDING_GATEWAYS)]
         pnes = [await here.start_pne(f"pne-{number}", gateways[number % len(gateways)]) for number in range(SENDING)]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(200):
             await asyncio.gather(*(pne.wait_established() for pne in pnes))
         await here.stop(here.server)
         here.passed.clear()
@@ -49,7 +49,7 @@ async def test_pnes_that_send_while_the_server_is_away_are_back_in_few_setups(tm
         async def send(pne: Pne) -> None:
             await pne.send(pne.next_reading({"back": True}))
 
-        async with asyncio.timeout(60), asyncio.TaskGroup() as sending:
+        async with asyncio.timeout(200), asyncio.TaskGroup() as sending:
             for pne in pnes:
                 sending.create_task(send(pne))
             await asyncio.sleep(0)  # they have begun

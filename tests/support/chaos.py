@@ -43,7 +43,7 @@ GATEWAYS = 6
 PNES = 4
 PAUSE = 0.05
 """Seconds between the readings of a PNE."""
-RECOVERY_SECONDS = 60.0
+RECOVERY_SECONDS = 200.0
 
 
 @dataclass
