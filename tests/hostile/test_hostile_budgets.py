@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cpns.transport import budget
+from cpns.transport import budget, uplink
 from tests.support.world import World, until, world
 
 CSM = b"\x00\xe1"
@@ -82,8 +82,9 @@ async def test_a_flood_of_pings_is_read_as_fast_as_its_share_and_then_ended(here
     assert flood.seconds >= 1.0  # PATIENCE
 
 
-async def test_bytes_count_too(here: World) -> None:
-    """Long frames that nobody asked for, each an answer to nothing: few, but heavy."""
+async def test_bytes_count_too(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long frames that nobody asked for, each an answer to nothing: few, but heavy; each read of them goes over it."""
+    monkeypatch.setattr(uplink, "UNPROVEN_SECONDS", 1000.0)
     await here.start_server()
     body = bytes(60_000)
     flood = Flood(here.address, b"\xe0" + (len(body) + 1 - 269).to_bytes(2, "big") + b"\x44\xff" + body)
@@ -135,8 +136,10 @@ async def test_connections_of_one_host_that_wait_wake_no_more_often_than_one(
     await until(lambda: pongs > 1500)
     assert looks <= 2 * len(opened) + 4 * pongs / budget.BLOCK
     assert len(server._endpoint._uplinks.connections) == len(opened)
+    for one in list(server._endpoint._uplinks.connections):
+        one.close()
+    await asyncio.gather(*counting, return_exceptions=True)
     for _, writer in opened:
         writer.close()
-    await asyncio.gather(*counting, return_exceptions=True)
     await until(lambda: not server._endpoint._uplinks.connections)
     assert not server._endpoint._uplinks.budgets[False]._waiting, "who is gone waits no more"

@@ -96,6 +96,8 @@ class Connection(Peer):
         self._uncounted += len(data)
         if self._resumes is None:
             self._work()
+            if self._resumes is None:
+                self._over_since = None  # all that came was within it, and at once
 
     def _work(self) -> None:
         while not self.closed:
@@ -107,7 +109,6 @@ class Connection(Peer):
                     break
             event = self._engine.next_event()
             if event is None:
-                self._over_since = None
                 break
             self._frames -= 1
             if isinstance(event, RequestArrived):
