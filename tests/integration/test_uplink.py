@@ -71,7 +71,7 @@ async def test_a_gateway_refuses_a_server_with_another_certificate(
     async with world(tmp_path) as w:
         await w.start_server(tls_certificate=cert, tls_key=key)
         with pytest.raises(NoAnswer, match="uplink_away"):
-            await w.start_gateway(tls=True, tls_ca=other)
+            await (await w.start_gateway(tls=True, tls_ca=other, wait=False)).uplink.wait(8)
     assert "give --tls-ca" in no_uplink(caplog)
 
 
@@ -83,7 +83,7 @@ async def test_a_gateway_says_what_to_do_where_one_end_alone_has_tls(
     async with world(tmp_path) as w:
         await w.start_server(**({} if gateway else {"tls_certificate": cert, "tls_key": key}))
         with pytest.raises(NoAnswer, match="uplink_away"):
-            await w.start_gateway(tls=gateway)
+            await (await w.start_gateway(tls=gateway, wait=False)).uplink.wait(8)
     assert what_to_do in no_uplink(caplog)
 
 
@@ -97,7 +97,7 @@ async def test_a_certificate_that_has_ended_is_named_at_both_ends_and_renewed_wh
         await w.start_server(tls_certificate=cert, tls_key=key)
         assert f"the certificate {cert} ended on 2026-01-02" in caplog.text
         with pytest.raises(NoAnswer, match="uplink_away"):
-            await w.start_gateway(tls=True, tls_ca=cert)
+            await (await w.start_gateway(tls=True, tls_ca=cert, wait=False)).uplink.wait(8)
         assert "certificate_has_ended: renew it at the server" in no_uplink(caplog)
         certificate(tmp_path, "127.0.0.1")
         monkeypatch.setattr("cpns.server.app.CERTIFICATE_LOOK_SECONDS", 0.0)
@@ -141,7 +141,7 @@ async def test_a_gateway_says_where_each_of_its_servers_is_not(
         await w.start_server()
         w.address = ("127.0.0.1", ports[0])
         with pytest.raises(NoAnswer, match="uplink_away"):
-            await w.start_gateway(more_servers=(("::1", ports[1]),))
+            await (await w.start_gateway(more_servers=(("::1", ports[1]),), wait=False)).uplink.wait(8)
     lines = no_uplink(caplog).splitlines()
     assert len(lines) > 2
     for line in lines:
