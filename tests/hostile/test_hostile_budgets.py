@@ -143,3 +143,23 @@ async def test_connections_of_one_host_that_wait_wake_no_more_often_than_one(
         writer.close()
     await until(lambda: not server._endpoint._uplinks.connections)
     assert not server._endpoint._uplinks.budgets[False]._waiting, "who is gone waits no more"
+
+
+async def test_connections_of_one_host_that_wait_hold_little(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came at once is in memory until it is worked on: of so many connections, the long ones end."""
+    monkeypatch.setattr(budget, "PATIENCE", 60.0)
+    monkeypatch.setattr(budget, "STRANGER_HELD", 200_000)
+    server = await here.start_server()
+    opened = [await asyncio.open_connection(*here.address) for _ in range(60)]
+    await until(lambda: len(server._endpoint._uplinks.connections) == len(opened))
+    for _, writer in opened[:50]:
+        writer.write(CSM + PING * 16_000)
+    for _, writer in opened[50:]:
+        writer.write(CSM + PING * 100)
+    await until(lambda: len(server._endpoint._uplinks.connections) < 20)
+    held = [one._engine.held for one in server._endpoint._uplinks.connections]
+    assert sum(held) < 200_000 * 4  # 1/1 + 1/2 + ... + 1/20
+    short = {writer.get_extra_info("sockname")[1] for _, writer in opened[50:]}
+    assert short <= {one.source[1] for one in server._endpoint._uplinks.connections}
+    for _, writer in opened:
+        writer.close()

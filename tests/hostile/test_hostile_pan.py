@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiocoap import Message
+from aiocoap import CON, Message
 
+from cpns.coap.datagram import empty
+from cpns.coap.datagram import head as datagram_head
+from cpns.coap.numbers import Type
 from cpns.errors import NoAnswer, Refused
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId
@@ -20,7 +23,7 @@ from cpns.pne.app import Pne
 from cpns.server.app import Server
 from cpns.session.table import Sessions
 from cpns.transport import pan
-from tests.support.lossy import Datagram, Losses, UdpProxy, honest
+from tests.support.lossy import Datagram, Fates, Losses, UdpProxy, honest
 from tests.support.raw import Scripted, ask
 from tests.support.world import SERVER, until, world
 
@@ -189,3 +192,25 @@ async def test_what_nobody_waits_for_is_not_repeated(tmp_path: Path, monkeypatch
             await ask(link, b"third", path="x", seconds=0.05)
         await asyncio.sleep(1.5 * 1.5 + 0.5)
         assert [Message.decode(one.data).payload for one in sink.seen[5:]] == [b"first", b"third"]
+
+
+async def test_a_forged_reset_ends_nothing(tmp_path: Path) -> None:
+    """Whoever hears a message on the PAN can reset it in its receiver's name, before that one says a word."""
+    async with world(tmp_path) as here:
+        await here.start_server()
+        gateway = await here.start_gateway()
+
+        def resets(datagram: Datagram) -> Fates:
+            head = datagram_head(datagram.data)
+            if head is not None and head.type is Type.CON:
+                proxy.send(datagram.pne, not datagram.up, empty(Type.RST, head.mid))
+            return honest(datagram)
+
+        proxy = UdpProxy(here.pan(gateway), resets)
+        here.closes(proxy)
+        pne = await here.make_pne("pne-1", proxy.address)
+        assert await attempt(pne)
+        await pne.send(pne.next_reading({"goes": "on"}))
+        sent = [Message.decode(one.data) for one in proxy.seen]
+        assert {one.up for one in proxy.seen} == {True, False}
+        assert sum(one.mtype is CON for one in sent) >= 4  # M1 and its answers, and the reading

@@ -98,6 +98,11 @@ class Connection:
         """How far it is."""
         return self._state
 
+    @property
+    def held(self) -> int:
+        """Bytes that came and are kept: those of one call of `receive` are, until all of them are read."""
+        return len(self._data) + len(self._spool)
+
     def _enter(self, state: State) -> None:
         self._state = state
         self._actions = TRANSITIONS[state]

@@ -1,7 +1,7 @@
 """The events that the engine tells its caller of."""
 
 from collections.abc import Hashable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cpns.coap.message import Message
 
@@ -45,6 +45,10 @@ class ResponseArrived(NamedTuple):
 
     exchange: Exchange
     message: Message
+
+
+RESET: Final = "reset"
+"""The reason of an `ExchangeFailed` that whoever sees a message ID, or guesses it, can forge."""
 
 
 class ExchangeFailed(NamedTuple):

@@ -24,7 +24,7 @@ from cpns.coap import datagram
 from cpns.coap.confirmable import Confirmables, Input, Sending
 from cpns.coap.duplicates import Duplicates, Key
 from cpns.coap.errors import CannotSend, FormatError
-from cpns.coap.events import DatagramEvent, Exchange, ExchangeFailed, RequestArrived, ResponseArrived
+from cpns.coap.events import RESET, DatagramEvent, Exchange, ExchangeFailed, RequestArrived, ResponseArrived
 from cpns.coap.message import Message, bad_option, unsupported
 from cpns.coap.mids import MessageIds
 from cpns.coap.numbers import KINDS, Form, Kind, Type
@@ -132,7 +132,7 @@ class MessageLayer:
     def _receive_empty(self, remote: Hashable, type_: Type, mid: int, now: float) -> list[DatagramEvent]:
         said = Input.ACK if type_ is Type.ACK else Input.RST
         sending = self._confirmables.settle(remote, mid, said, now)
-        return self._failed(sending, "reset") if sending is not None and said is Input.RST else []
+        return self._failed(sending, RESET) if sending is not None and said is Input.RST else []
 
     def _failed(self, sending: Sending, reason: str) -> list[DatagramEvent]:
         return [] if sending.exchange is None else [ExchangeFailed(sending.exchange, reason)]

@@ -84,6 +84,13 @@ MESSAGES: Final = (
         ("hostile/test_hostile_budgets.py::test_connections_of_one_host_that_wait_wake_no_more_often_than_one",),
     ),
     Bound(
+        "bytes that connections over their budget hold meanwhile",
+        "transport.budget.STRANGER_HELD",
+        "that, divided by how many connections of its host wait, for each; proven ones: transport.budget.HELD",
+        (),
+        ("hostile/test_hostile_budgets.py::test_connections_of_one_host_that_wait_hold_little",),
+    ),
+    Bound(
         "bytes of a frame that came in part",
         "the Max-Message-Size that its end says",
         "that, for each connection",

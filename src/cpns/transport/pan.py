@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from cpns.coap import messaging
 from cpns.coap.errors import CannotSend
-from cpns.coap.events import DatagramEvent, Exchange, ExchangeFailed, RequestArrived, ResponseArrived
+from cpns.coap.events import RESET, DatagramEvent, Exchange, ExchangeFailed, RequestArrived, ResponseArrived
 from cpns.coap.message import Message
 from cpns.coap.tuning import Tuning
 from cpns.shares.party import PAN_PREFIX, host_of
@@ -163,7 +163,7 @@ class PanSocket:
                 if again is not None:
                     with contextlib.suppress(ConnectionError):  # the older exchange is open still
                         self._ask(event.exchange.remote, again[1], again[0])
-            elif isinstance(event, ExchangeFailed):
+            elif isinstance(event, ExchangeFailed) and event.reason != RESET:  # who is on the PAN can send that
                 self.asked.failed(event)
         self._flush()
 

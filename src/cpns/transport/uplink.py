@@ -145,10 +145,11 @@ class Connection(Peer):
         return 0.0
 
     def _pause(self, share: Budget, seconds: float) -> None:
-        """Read no more for a time, which the peer feels; one that goes on is ended."""
+        """Read no more for a time, which the peer feels; one that goes on, or sent too much at once, is ended."""
         now = self._loop.time()
         self._over_since = now if self._over_since is None else self._over_since
-        if self._transport is None or now - self._over_since > budget.PATIENCE:
+        has_room = share.has_room(self.source[0], self._engine.held)
+        if self._transport is None or now - self._over_since > budget.PATIENCE or not has_room:
             self.close()
             return
         self._transport.pause_reading()
@@ -231,8 +232,8 @@ class Uplinks:
         self.owner = owner
         self.connections: set[Connection] = set()
         self.budgets = (  # by whether the peer has proven itself
-            Budget(budget.STRANGER_FRAMES, budget.STRANGER_BYTES),
-            Budget(budget.FRAMES, budget.BYTES),
+            Budget(budget.STRANGER_FRAMES, budget.STRANGER_BYTES, budget.STRANGER_HELD),
+            Budget(budget.FRAMES, budget.BYTES, budget.HELD),
         )
         self._door: Door | None = None
 
