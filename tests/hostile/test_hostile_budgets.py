@@ -163,3 +163,18 @@ async def test_connections_of_one_host_that_wait_hold_little(here: World, monkey
     assert short <= {one.source[1] for one in server._endpoint._uplinks.connections}
     for _, writer in opened:
         writer.close()
+
+
+async def test_who_goes_over_now_and_then_stays(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two bursts it was within its share, whether it said anything there or not."""
+    monkeypatch.setattr(budget, "RESPITE", 0.1)
+    await here.start_server()
+    reader, writer = await asyncio.open_connection(*here.address)
+    writer.write(CSM)
+    await reader.readexactly(6)  # its settings
+    for _ in range(2):
+        writer.write(PING * 1100)
+        async with asyncio.timeout(40):
+            assert await reader.readexactly(2 * 1100) == PONG * 1100
+        await asyncio.sleep(1.5)  # longer than PATIENCE
+    writer.close()

@@ -28,6 +28,8 @@ STRANGER_HELD: Final = 4 * 1024 * 1024
 """Likewise, of connections that proved nothing; who means to prove itself holds a few hundred bytes."""
 PATIENCE: Final = 10.0
 """Seconds on end that a connection may be over its budget; then it is ended."""
+RESPITE: Final = 1.0
+"""Seconds without a wait after which it was within its budget meanwhile."""
 
 
 class Budget:

@@ -51,6 +51,7 @@ class Connection(Peer):
         self._frames = self._uncounted = 0
         self._block = FIRST_BLOCK
         self._over_since: float | None = None
+        self._resumed_at = 0.0
         self._waits_at: Budget | None = None
         self._resumes: asyncio.TimerHandle | None = None
 
@@ -147,7 +148,8 @@ class Connection(Peer):
     def _pause(self, share: Budget, seconds: float) -> None:
         """Read no more for a time, which the peer feels; one that goes on, or sent too much at once, is ended."""
         now = self._loop.time()
-        self._over_since = now if self._over_since is None else self._over_since
+        if self._over_since is None or now - self._resumed_at > budget.RESPITE:
+            self._over_since = now
         has_room = share.has_room(self.source[0], self._engine.held)
         if self._transport is None or now - self._over_since > budget.PATIENCE or not has_room:
             self.close()
@@ -158,6 +160,7 @@ class Connection(Peer):
 
     def _resume(self) -> None:
         self._step_out()
+        self._resumed_at = self._loop.time()
         if self._transport is not None and not self.closed:
             self._transport.resume_reading()
             self._work()
