@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cpns.errors import NoAnswer, Unavailable
 from cpns.gateway import uplink
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId
+from cpns.pne.join import Wanted
 from cpns.server import app as server_app
 from cpns.server import gateways
 from cpns.session.table import Session
@@ -164,3 +166,15 @@ async def test_a_flood_of_pings_keeps_nobody_else_out(here: World) -> None:
     await asyncio.gather(*flood, return_exceptions=True)
     assert {one.code for one in answers} == {Code.CHANGED, Code.SERVICE_UNAVAILABLE}  # so much is over its share
     assert await here.store.last_reading_number() == 3
+
+
+async def test_a_run_that_nobody_answers_leaves_no_task(here: World) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        pne = await here.make_pne("lamp", nobody.getsockname(), timer=0.1)
+        link = await pne._endpoint.link_to(*nobody.getsockname())
+        before = asyncio.all_tasks()
+        for _ in range(3):
+            with pytest.raises(NoAnswer):
+                await pne._join.setup(link, Wanted())
+        await until(lambda: asyncio.all_tasks() <= before)

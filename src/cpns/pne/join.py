@@ -141,7 +141,7 @@ class Join:
             )
         )
         try:
-            await self._within(patience or self._config.timer, asyncio.create_task(self._challenged.wait()), run)
+            await self._until_challenged(patience or self._config.timer, run)
             await self._within(self._config.timer, run)
             joined = run.result()
         finally:
@@ -160,7 +160,7 @@ class Join:
     async def finish_invited(self, accepted: InvitationAccepted) -> tuple[pne_auth.Joined, Session]:
         """Wait until the PN GW brings the outcome of an invited run; return as `setup`."""
         try:
-            await self._within(self._config.timer, asyncio.create_task(self._challenged.wait()))
+            await self._until_challenged(self._config.timer)
             async with asyncio.timeout(self._config.timer):
                 joined = await self._notified
         except TimeoutError:
@@ -192,6 +192,14 @@ class Join:
         except pne_auth.NotLetIn as error:
             self._not_let_in(error)
             raise
+
+    async def _until_challenged(self, seconds: float, *tasks: "asyncio.Task[object]") -> None:
+        """Wait as `_within`, also for the server's challenge."""
+        challenged = asyncio.create_task(self._challenged.wait())
+        try:
+            await self._within(seconds, challenged, *tasks)
+        finally:
+            challenged.cancel()  # else each run that nobody answers leaves one that waits
 
     async def _within(self, seconds: float, *tasks: "asyncio.Task[object]") -> None:
         """Wait for one of *tasks*, and raise where none is done after *seconds*."""
