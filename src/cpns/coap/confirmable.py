@@ -94,7 +94,7 @@ class _Line:
     __slots__ = ("under_way", "waiting")
 
     def __init__(self) -> None:
-        self.under_way = 0
+        self.under_way: list[Sending] = []
         self.waiting: deque[Sending] = deque()
 
 
@@ -118,7 +118,7 @@ class Confirmables:
         """Of timers: of two at the same time, the older comes first."""
 
     def __len__(self) -> int:
-        return sum(line.under_way + len(line.waiting) for line in self._lines.values())
+        return sum(len(line.under_way) + len(line.waiting) for line in self._lines.values())
 
     def post(self, remote: Hashable, message: Message, token: bytes, now: float, jitter: float) -> Sending:
         """Send *message*, or let it wait for its turn.
@@ -142,9 +142,11 @@ class Confirmables:
         sending = Sending(remote, mid, data, timeout, self._tuning.max_retransmit)
         if line is None:
             line = self._lines[remote] = _Line()
-        if line.under_way < self._tuning.nstart:
+        if len(line.under_way) < self._tuning.nstart:
             self._transmit(line, sending, now)
         else:
+            if not line.waiting:
+                self._hurry(line, now)
             line.waiting.append(sending)
         return sending
 
@@ -178,10 +180,7 @@ class Confirmables:
         while (due := self.next_timeout) is not None and due <= now:
             sending = heappop(self._timers)[2]
             if sending.left and now <= sending.sent + self._tuning.max_transmit_span:  # RFC 7252 4.2
-                sending.left -= 1
-                sending.timeout *= 2
-                self._set_timer(sending, now)
-                self._send((sending.remote, sending.data))
+                self._repeat(sending, now)
                 continue
             waiting = self._lines[sending.remote].waiting
             given_up.extend((sending, *waiting))
@@ -191,9 +190,25 @@ class Confirmables:
             self._end(sending, Input.NO_ACK, now)
         return given_up
 
+    def _hurry(self, line: _Line, now: float) -> None:
+        """Send again what was sent some time ago: there is something new to say, so the peer may have been heard.
+
+        It may have begun anew, or another has its address. By the timers alone the new message would wait until the
+        older one is due, which is longer than its sender has. It counts as one of the repetitions.
+        """
+        for sending in line.under_way:
+            if sending.left and now >= sending.due - sending.timeout + self._tuning.ack_timeout:
+                self._repeat(sending, now)
+
+    def _repeat(self, sending: Sending, now: float) -> None:
+        sending.left -= 1
+        sending.timeout *= 2
+        self._set_timer(sending, now)
+        self._send((sending.remote, sending.data))
+
     def _transmit(self, line: _Line, sending: Sending, now: float) -> None:
         sending.step(Input.TURN)
-        line.under_way += 1
+        line.under_way.append(sending)
         self._under_way[sending.remote, sending.mid] = sending
         sending.sent = now
         self._set_timer(sending, now)
@@ -208,8 +223,8 @@ class Confirmables:
         sending.step(how)
         del self._under_way[sending.remote, sending.mid]
         line = self._lines[sending.remote]
-        line.under_way -= 1
-        while line.waiting and line.under_way < self._tuning.nstart:
+        line.under_way.remove(sending)
+        while line.waiting and len(line.under_way) < self._tuning.nstart:
             self._transmit(line, line.waiting.popleft(), now)
         if not line.under_way:
             del self._lines[sending.remote]

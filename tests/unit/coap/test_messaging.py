@@ -292,6 +292,27 @@ def test_one_confirmable_message_to_one_peer_at_a_time() -> None:
     assert len(ends.passed) == 3
 
 
+def test_something_new_for_a_silent_peer_lets_what_it_waits_for_be_sent_again() -> None:
+    """The peer may be back: its answer to the older message lets the new one go, long before that is due again."""
+    layer = MessageLayer(Tuning(), FORMS, 0, str)
+    new = [ASKED._replace(token=bytes((index,))) for index in range(3)]
+    layer.request("s", ASKED, 0.0, 0.0)
+    for at in (2.0, 6.0, 14.0):
+        layer.handle_timeout(at)
+    ((_, older), *again) = layer.take()
+    assert [data for _, data in again] == [older] * 3
+    layer.request("s", new[0], 15.9, 0.0)
+    assert layer.take() == []  # it was sent less than ACK_TIMEOUT ago
+    layer.close(layer._open["s", new[0].token][0], 15.9)
+    layer.request("s", new[1], 16.1, 0.0)
+    assert layer.take() == [("s", older)]
+    layer.request("s", new[2], 20.0, 0.0)
+    assert layer.take() == []  # there is something in line already
+    layer.receive("s", datagram.empty(ACK, datagram.decode(older).mid), 20.1)
+    ((_, data),) = layer.take()
+    assert datagram.decode(data).message.token == new[1].token
+
+
 def test_what_is_withdrawn_makes_room_for_the_next() -> None:
     ends = Ends("c")
     exchanges = [ask(ends, ASKED._replace(token=bytes((index,)))) for index in range(3)]
