@@ -38,16 +38,17 @@ class Cookies:
     def __init__(self, clock: Clock, random: Randomness) -> None:
         self._clock = clock
         self._random = random
-        self._newest = self._older = self._drawn(0)
-
-    def _drawn(self, number: int) -> _Key:
-        return _Key(number, CookieKey(Secret(self._random(KEY_BYTES))), self._clock.monotonic())
+        self._keys: tuple[_Key, ...] = ()
+        """The newest and the one before, of those that were needed."""
 
     def made_for(self, asker: Asker) -> bytes:
         """Return the cookie that is sent to *asker*, 9 bytes."""
-        if self._clock.monotonic() >= self._newest.since + KEY_SECONDS:
-            self._newest, self._older = self._drawn((self._newest.number + 1) % NUMBERS), self._newest
-        number, key, _ = self._newest
+        now = self._clock.monotonic()
+        if not self._keys or now >= self._keys[0].since + KEY_SECONDS:
+            number = (self._keys[0].number + 1) % NUMBERS if self._keys else 0
+            drawn = _Key(number, CookieKey(Secret(self._random(KEY_BYTES))), now)
+            self._keys = (drawn, *self._keys[:1])
+        number, key, _ = self._keys[0]
         return bytes((number,)) + key.tag(*asker)
 
     def fits(self, cookie: bytes | None, asker: Asker) -> bool:
@@ -55,7 +56,5 @@ class Cookies:
         if not cookie:
             return False
         now = self._clock.monotonic()
-        good = [
-            one for one in (self._newest, self._older) if one.number == cookie[0] and now < one.since + 2 * KEY_SECONDS
-        ]
+        good = [one for one in self._keys if one.number == cookie[0] and now < one.since + 2 * KEY_SECONDS]
         return bool(good) and good[0].key.is_tag(cookie[1:], *asker)
