@@ -25,6 +25,7 @@ from cpns.service.system import random_bytes
 from cpns.session.table import Session, Sessions
 from cpns.shares.bounds import REQUESTS, Requests
 from cpns.shares.party import Party, acting
+from cpns.shares.room import Room
 from cpns.shares.turns import Limits
 from cpns.transport import endpoint as endpoint_module
 from cpns.transport import oscore
@@ -252,7 +253,10 @@ async def test_all_that_may_run_and_wait_is_shared() -> None:
 
 
 async def test_hop_runs_of_strangers_are_shared_by_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if all had shown their addresses; tests/hostile/test_hostile_sources.py has those that do not."""
     monkeypatch.setattr(hop, "STRANGERS_RUNS", 6)
+    monkeypatch.setattr(hop, "UNSHOWN_RUNS", 0)
+    monkeypatch.setattr(Room, "_is_loaded", False)
     async with world(tmp_path) as here:
         await here.start_server()
         gateway = await here.start_gateway()

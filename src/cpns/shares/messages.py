@@ -37,6 +37,7 @@ MESSAGES: Final = (
             "coap.confirmable.Confirmables._lines",
             "coap.confirmable.Confirmables._timers",
             "coap.confirmable.Confirmables._under_way",
+            "coap.confirmable._Line.under_way",
             "coap.confirmable._Line.waiting",
         ),
         (_LAYER + "test_a_line_is_bounded",),
