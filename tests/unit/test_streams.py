@@ -68,6 +68,16 @@ def told(lost: int) -> str:
     return f"{lost} lost"
 
 
+async def loses_its_reader(lines: Lines, ours: int, failed: list[BaseException]) -> None:
+    """Let nobody read until no line is taken, then close the other end, *ours*; wait until that is in *failed*."""
+    while lines.keep(LINE):
+        pass
+    os.close(ours)
+    async with asyncio.timeout(40):
+        while not failed:
+            await asyncio.sleep(0.001)
+
+
 def fill(events: Events) -> int:
     """Let a device receive texts until it takes no more; return how many it took."""
     with contextlib.suppress(NoAnswer):
@@ -162,12 +172,7 @@ async def test_another_users_terminal_that_is_gone_is_told() -> None:
     failed: list[BaseException] = []
     with open(theirs, "w") as stream:
         lines = Lines(stream, told, failed.append)
-        while lines.keep(LINE):
-            pass
-        os.close(ours)
-        async with asyncio.timeout(40):
-            while not failed:
-                await asyncio.sleep(0.001)
+        await loses_its_reader(lines, ours, failed)
         assert 0 < await lines.end() <= KEPT
 
 
@@ -212,12 +217,7 @@ async def test_an_error_that_comes_late_is_told() -> None:
     ours, theirs = os.pipe()
     with open(theirs, "w") as stream:
         lines = Lines(stream, told, failed.append)
-        while lines.keep(LINE):
-            pass
-        os.close(ours)
-        async with asyncio.timeout(40):
-            while not failed:
-                await asyncio.sleep(0.001)
+        await loses_its_reader(lines, ours, failed)
         assert isinstance(failed[0], BrokenPipeError)
         for write in (lines.keep, lines.say):  # and each after that is no more taken than the first
             with pytest.raises(BrokenPipeError):

@@ -25,8 +25,10 @@ from tests.support.siege.measure import (
     Siege,
     middle_and_most,
     percentile,
+    readings_goal,
     seconds_told,
     worst,
+    worst_of_how_many,
 )
 from tests.support.siege.rows import CONNECTIONS, GOALS, Row, rows
 from tests.support.siege.site import besieged
@@ -41,9 +43,7 @@ LONGER = 3
 def cells(noticed: Noticed) -> list[str]:
     """Return what was noticed, a cell for each column."""
     return [
-        f"{seconds_told(worst(noticed.elsewhere))} ({len(noticed.elsewhere)})",
-        f"{seconds_told(worst(noticed.here))} ({len(noticed.here)})",
-        f"{seconds_told(worst(noticed.gateways))} ({len(noticed.gateways)})",
+        *map(worst_of_how_many, (noticed.elsewhere, noticed.here, noticed.gateways)),
         seconds_told(worst(noticed.slow)),
         *(middle_and_most(noticed.readings[name]) for name in (NEXT_DOOR, HOME)),
         " / ".join(f"{bytes_ / 2**20:.0f}" for bytes_ in noticed.memory.values()),
@@ -52,7 +52,7 @@ def cells(noticed: Noticed) -> list[str]:
 
 def missed(noticed: Noticed, quiet: Noticed, row: Row) -> list[str]:
     """Return the goals that were missed."""
-    limit = {name: max(0.050, 3 * percentile(quiet.readings[name], 0.99)) for name in (NEXT_DOOR, HOME)}
+    limit = {name: readings_goal(quiet.readings[name]) for name in (NEXT_DOOR, HOME)}
     found = {
         "new device elsewhere": (worst(noticed.elsewhere), GOALS["elsewhere"]),
         "new device here": (worst(noticed.here), GOALS["here"]),

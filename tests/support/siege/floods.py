@@ -28,8 +28,10 @@ from tests.support.siege.measure import (
     Siege,
     middle_and_most,
     percentile,
+    readings_goal,
     seconds_told,
     worst,
+    worst_of_how_many,
 )
 from tests.support.siege.rows import GOALS
 from tests.support.siege.site import Site, besieged
@@ -92,7 +94,7 @@ class Trial:
 
     def limit(self, kind: Kind) -> float:
         """Return the seconds that p99 of the readings may take."""
-        return max(0.050, 3 * percentile(kind.readings(self._quiet), 0.99))
+        return readings_goal(kind.readings(self._quiet))
 
     def missed(self, kind: Kind, noticed: Noticed) -> list[str]:
         """Return the goals that were missed."""
@@ -140,10 +142,7 @@ def cells(kind: Kind, noticed: Noticed) -> list[str]:
     """Return what was noticed, a cell for each column."""
     return [
         middle_and_most(kind.readings(noticed)),
-        *(
-            f"{seconds_told(worst(found))} ({len(found)})"
-            for found in (noticed.here, noticed.elsewhere, noticed.gateways)
-        ),
+        *map(worst_of_how_many, (noticed.here, noticed.elsewhere, noticed.gateways)),
         f"{noticed.cpu[kind.attacked]:.2f}",
     ]
 

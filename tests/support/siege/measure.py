@@ -59,6 +59,16 @@ def seconds_told(value: float) -> str:
     return "never" if math.isinf(value) else f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
 
 
+def worst_of_how_many(found: Sequence[float | None]) -> str:
+    """Return the longest, and how many there are, for people."""
+    return f"{seconds_told(worst(found))} ({len(found)})"
+
+
+def readings_goal(quiet: Sequence[float]) -> float:
+    """Return the seconds that p99 of readings may take whose latencies were *quiet* before."""
+    return max(0.050, 3 * percentile(quiet, 0.99))
+
+
 def middle_and_most(latencies: Sequence[float]) -> str:
     """Return p50 and p99 for people."""
     return " / ".join(seconds_told(percentile(latencies, share)) for share in (0.5, 0.99))
