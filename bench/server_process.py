@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import OPERATOR
 from cpns.domain.credential import fingerprint
 from cpns.domain.inventory import Kind, NewEntity
 from cpns.ids import EntityId
@@ -73,10 +74,10 @@ class Provisioning:
 
     async def add(self, gateways: int, pnes: int, registered: int) -> None:
         """Add *gateways*, and *registered* PNEs of which *pnes* get a key."""
-        await self._store.add_entities([self._real(entity, Kind.GATEWAY) for entity in names("gw", gateways)])
+        await self._store.add_entities([self._real(entity, Kind.GATEWAY) for entity in names("gw", gateways)], OPERATOR)
         rest = self._pnes(pnes, registered)
         while part := list(islice(rest, PART)):
-            await self._store.add_entities(part)
+            await self._store.add_entities(part, OPERATOR)
 
 
 class Profiler:

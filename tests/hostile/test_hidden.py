@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from cpns.domain.network import Policy
+from cpns.domain.actor import OPERATOR
+from cpns.domain.member_list import Policy
 from cpns.errors import Result
 from cpns.ids import EntityId, PnId, SgId
 from cpns.pne.app import Pne
@@ -128,7 +129,7 @@ async def test_who_has_a_place_is_told_the_truth(here: World) -> None:
     assert await mallory.groups.join(barred) is Result.SUCCESS
     await ann.groups.expel(barred, [EntityId("mallory")])
     for sg_id in (waits, barred):
-        assert (await here.server.groups.settle(sg_id, Policy.CLOSED, None)).policy is Policy.CLOSED
+        assert (await here.server.groups.settle(sg_id, OPERATOR, Policy.CLOSED, None)).policy is Policy.CLOSED
     expected = {
         (waits, "join"): Result.POLICY,
         (barred, "join"): Result.NOT_ALLOWED,
@@ -158,7 +159,7 @@ async def test_a_name_that_a_closed_group_has_is_free(here: World) -> None:
 async def test_another_s_network_is_none(here: World, costs: Costs, policy: str) -> None:
     ann, mallory = await two(here)
     assert ann.joined is not None
-    await here.server.networks.settle(ann.joined.pn_id, policy=Policy(policy), alias=None, owner=None)
+    await here.server.networks.settle(ann.joined.pn_id, OPERATOR, policy=Policy(policy), alias=None, owner=None)
     for name, make in OF_NETWORKS.items():
         assert await alike(costs, by(mallory), make(ann.joined.pn_id), make(NO_NETWORK)) is Result.UNKNOWN_PN, name
 

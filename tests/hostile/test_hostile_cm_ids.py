@@ -15,6 +15,7 @@ from aiocoap.transports.tcp import _serialize
 from cpns.crypto import cm as crypto
 from cpns.crypto.schedule import Profile, Schedule, Transcript
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import OPERATOR
 from cpns.domain.cm import MAX_CM_DEVICES, CmKey
 from cpns.domain.inventory import Kind, State
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
@@ -144,7 +145,7 @@ async def test_a_stolen_id_without_its_key_tells_nothing(here: World, costs: Cos
             fresh = await pne.cm.rekey(states[name])
         if name == "carol":
             await Direct(here, fresh).activate()
-    await here.provisioning.revoke(states["dave"].cm_device_id)
+    await here.provisioning.revoke(OPERATOR, states["dave"].cm_device_id)
     states["nobody"] = replace(states["alice"], cm_device_id=UNKNOWN)
     sent, counts = {}, {}
     for name, key in states.items():
@@ -307,7 +308,7 @@ async def test_only_the_server_has_a_device_take_a_fresh_key(here: World) -> Non
     assert not tablet._rekeying.locked()
     (one,) = await here.store.cm_devices()
     assert (one.generation, one.rekeying, keys.newest) == (0, False, key)
-    await here.server.cm.rotate([key.cm_device_id])
+    await here.server.cm.rotate([key.cm_device_id], OPERATOR)
     await until(lambda: keys.newest != key)
     (one,) = await here.store.cm_devices()
     assert (one.generation, one.rekeying, keys.newest and keys.newest.generation) == (0, True, 1)
@@ -403,7 +404,7 @@ async def test_revoked_while_its_session_begins(here: World, monkeypatch: pytest
 
     async def meanwhile(gateway: EntityId) -> Any:
         if gateway == key.cm_device_id:
-            await here.provisioning.revoke(gateway)
+            await here.provisioning.revoke(OPERATOR, gateway)
         return await networks_of(gateway)
 
     monkeypatch.setattr(here.store, "networks_of", meanwhile)

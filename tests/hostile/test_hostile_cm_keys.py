@@ -13,6 +13,7 @@ import pytest
 
 from cpns.crypto import cm as crypto
 from cpns.crypto.schedule import Profile
+from cpns.domain.actor import OPERATOR
 from cpns.domain.cm import CmKey
 from cpns.domain.inventory import Kind
 from cpns.errors import NoAnswer, Refused, Result
@@ -323,8 +324,8 @@ async def test_a_gateway_mediates_for_none_but_its_own(here: World) -> None:
         await here.joined_pne(name, home if name == "bob" else evil)
     await here.provision(Kind.PNE, "erin", via=EVIL)
     await here.joined_pne("erin", evil)
-    await here.provisioning.revoke("carol")
-    await here.store.revoke(EntityId("dave"), 0.0)  # while its session stands
+    await here.provisioning.revoke(OPERATOR, "carol")
+    await here.store.revoke(EntityId("dave"), 0.0, OPERATOR)  # while its session stands
     standing = await evil.uplink.wait(40)
     answers = {}
     for name in ("bob", "carol", "nobody", EVIL, HOME, SERVER, "dave", "erin"):

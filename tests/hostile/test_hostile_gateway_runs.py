@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cpns.domain.actor import OPERATOR
 from cpns.domain.inventory import Kind
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId
@@ -409,6 +410,6 @@ async def test_one_key_in_both_roles_can_not_be_provisioned(here: World) -> None
     """Attack 5 needs one EUKey for a PNE and a PN GW: the server takes a key once."""
     await here.start_server()
     key = await here.provision(Kind.GATEWAY, "box")
-    report = await here.provisioning.import_csv(f"id,key\nbox-pne,{key.reveal().hex()}\n", dry_run=False)
+    report = await here.provisioning.import_csv(OPERATOR, f"id,key\nbox-pne,{key.reveal().hex()}\n", dry_run=False)
     assert [(row.line, row.code) for row in report.bad] == [(2, "key_exists")]
     assert await here.store.entity(EntityId("box-pne")) is None

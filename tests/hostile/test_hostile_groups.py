@@ -11,6 +11,7 @@ import pytest
 
 from cpns.crypto import group as crypto
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import OPERATOR
 from cpns.errors import AuthenticationFailed, Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.pne.app import Pne
@@ -179,7 +180,7 @@ async def test_who_is_out_speaks_no_more(here: World, how: str) -> None:
     elif how == "left":
         await bob.groups.leave(sg_id)
     else:
-        await here.provisioning.revoke(EntityId("bob"))
+        await here.provisioning.revoke(OPERATOR, EntityId("bob"))
     await until_epoch(here, sg_id, last.epoch + 1)
     await all_have(here, sg_id, alice, carol, dave)
     await until(lambda: carol.groups.views[sg_id].epoch > last.epoch)

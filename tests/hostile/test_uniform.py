@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import OPERATOR
 from cpns.domain.inventory import Kind
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId
@@ -50,12 +51,12 @@ async def here(tmp_path: Path, costs: Costs) -> AsyncIterator[World]:
         await one.start_server()
         await one.provision(Kind.PNE, "pne-wrong")
         await one.provision(Kind.PNE, "pne-revok")
-        await one.provisioning.revoke("pne-revok")
+        await one.provisioning.revoke(OPERATOR, "pne-revok")
         await one.provision(Kind.PNE, "pne-admit", via="gw-other")
         await one.provision(Kind.GATEWAY, "gw-as-pne")
         await one.provision(Kind.GATEWAY, "gw-wrong")
         await one.provision(Kind.GATEWAY, "gw-revok")
-        await one.provisioning.revoke("gw-revok")
+        await one.provisioning.revoke(OPERATOR, "gw-revok")
         await one.provision(Kind.PNE, "pne-gw-x")
         yield one
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import OPERATOR
 from cpns.domain.inventory import Kind, State
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result, Unavailable
 from cpns.ids import EntityId, PnId
@@ -38,7 +39,7 @@ async def test_a_batch_of_64_with_bad_ones_in_it(here: World) -> None:
     pnes = [await here.make_pne(f"pne-{number:02}", on.pan.address) for number in range(60)]
     await here.provision(Kind.PNE, "wrong")
     await here.provision(Kind.PNE, "revoked")
-    await here.provisioning.revoke("revoked")
+    await here.provisioning.revoke(OPERATOR, "revoked")
     silent = await scripted(here, "silent")
     silent.answer_with = lambda challenge: None
     bad = [silent]
@@ -195,7 +196,7 @@ async def test_what_is_revoked_ends_at_once(here: World) -> None:
     gateway = await here.start_gateway("gw-1", answer_timeout=0.3)
     pne = await here.joined_pne("alice", gateway, timer=1.0)
     await here.joined_pne("bob", gateway, timer=1.0)
-    assert await here.provisioning.revoke("alice") == 1
+    assert await here.provisioning.revoke(OPERATOR, "alice") == 1
     assert here.server.sessions.with_peer(EntityId("alice")) is None
     again = await scripted(here, "alice")
     again.answer_with = again.guess
@@ -204,7 +205,7 @@ async def test_what_is_revoked_ends_at_once(here: World) -> None:
     entity = await here.store.entity(EntityId("alice"))
     assert entity is not None
     assert (entity.state, entity.pn_id) == (State.REVOKED, None)
-    assert await here.provisioning.revoke("gw-1") == 2
+    assert await here.provisioning.revoke(OPERATOR, "gw-1") == 2
     assert len(here.server.sessions) == 0
     await until(lambda: gateway.uplink.standing is None)
     assert pne.config.pne_id == "alice"

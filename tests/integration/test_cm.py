@@ -12,6 +12,7 @@ from unittest.mock import AsyncMock
 import pytest
 
 from cpns.admin.service import Admin
+from cpns.domain.actor import OPERATOR
 from cpns.domain.cm import CmDevice, CmKey
 from cpns.domain.inventory import Kind, State
 from cpns.errors import NotFound, Refused, Result, Unavailable
@@ -376,7 +377,7 @@ async def test_a_revoked_one_can_not_go_direct_and_gets_no_other(here: World, mo
     await tablet.change(Mode.BOTH)
     await settled(tablet)
     admin = admin_of(here)
-    revoked, ended = await admin.cm.revoke("tablet", reassign=False)
+    revoked, ended = await admin.cm.revoke(OPERATOR, "tablet", reassign=False)
     assert (revoked.state, ended) == (State.REVOKED, 2)  # that of its gateway, and of its PNE through it
     assert not here.server.is_connected(own)
     await tablet.change(Mode.PNE)
@@ -385,7 +386,7 @@ async def test_a_revoked_one_can_not_go_direct_and_gets_no_other(here: World, mo
         await tablet.change(Mode.BOTH)
     assert (await here.refusal(own)).reason == "revoked"
     assert len(await here.store.cm_devices()) == 1
-    await admin.cm.revoke(own, reassign=True)
+    await admin.cm.revoke(OPERATOR, own, reassign=True)
     await tablet.assign()
     assert own_id(tablet) != own
     await tablet.change(Mode.BOTH)
@@ -423,14 +424,14 @@ async def test_rotation_by_the_operator(here: World) -> None:
     tablet = await device(here, external, kept=True, prefer=Prefer.DIRECT, look=LOOK)
     await settled(tablet)
     admin = admin_of(here)
-    (asked,) = await admin.cm.rotate(["tablet"])
+    (asked,) = await admin.cm.rotate(OPERATOR, ["tablet"])
     assert asked.rotation_due
     await until(lambda: generation(tablet) == 2)
     await until(lambda: tablet.gateway is not None and tablet.gateway.uplink.standing is not None)
     found = await only(here)
     assert (found.generation, found.rotation_due) == (2, False)
     await here.stop(tablet)
-    await admin_of(here, running=False).cm.rotate([own_id(tablet)])
+    await admin_of(here, running=False).cm.rotate(OPERATOR, [own_id(tablet)])
     await restarted(here)
     again = await device(here, external, kept=True)
     await until(lambda: own_id(again) and again.keys is not None and again.keys.to_try().generation == 3)
@@ -452,7 +453,7 @@ async def test_a_rotation_waits_until_the_fresh_key_is_in_use(here: World) -> No
     await until(lambda: own_id(again))
     own = own_id(again)
     for _ in range(2):
-        await admin_of(here).cm.rotate([own])
+        await admin_of(here).cm.rotate(OPERATOR, [own])
         await until(lambda: again.keys is not None and again.keys.to_try().generation == 2)
     await asyncio.sleep(0.7)
     assert own_id(again) == own
@@ -472,7 +473,7 @@ async def test_what_a_gateway_that_is_revoked_has_set_up(here: World) -> None:
     await assigned(unused)
     found = {one.pne_id: one.is_known_to_gateway for one in await admin_of(here).cm.all(EntityId("gw-1"))}
     assert found == {"tablet": False, "car": True}
-    await here.provisioning.revoke("gw-1")
+    await here.provisioning.revoke(OPERATOR, "gw-1")
     await used.send({"goes": "on"})  # what it set up stands
 
 
@@ -482,7 +483,7 @@ async def test_a_revoked_device_takes_its_cm_device_along(here: World) -> None:
     external = await here.start_gateway("gw-1")
     tablet = await device(here, external, prefer=Prefer.DIRECT, look=LOOK)
     await settled(tablet)
-    await here.provisioning.revoke("tablet")
+    await here.provisioning.revoke(OPERATOR, "tablet")
     assert (await only(here)).state is State.REVOKED
     await until(lambda: not here.server.is_connected(own_id(tablet)))
 
@@ -543,5 +544,5 @@ async def test_what_a_cm_device_is_asked_for_by_name(here: World) -> None:
         with pytest.raises(NotFound):
             await admin.cm.one(name)
     with pytest.raises(NotFound):
-        await admin.cm.rotate([own, "nobody"])
+        await admin.cm.rotate(OPERATOR, [own, "nobody"])
     assert not (await only(here)).rotation_due  # all or none

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cpns.domain.group import Standing
-from cpns.domain.membership import OPERATOR
+from cpns.domain.actor import OPERATOR
+from cpns.domain.member_list import Standing
 from cpns.domain.pace import ASKED, ASKS, DECLINED, Limit
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
@@ -129,7 +129,7 @@ async def test_who_does_not_want_to_own_a_group_is_asked_at_a_pace(here: World) 
     assert told == [NO] * ASKS.times + [TOO_MANY] * 2
     assert (asked(here, "ben"), asked(here, "cat")) == (ASKS.times, 0)
     here.accepting.add("ben")
-    assert await here.server.groups.pass_on(sg_id, None, BEN) == BEN  # nothing bounds the operator
+    assert await here.server.groups.pass_on(sg_id, OPERATOR, BEN) == BEN  # nothing bounds the operator
 
 
 @pytest.mark.req("FN-7", "DEF-5")

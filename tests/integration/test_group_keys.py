@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from cpns.domain import pace
-from cpns.domain.group import Standing
+from cpns.domain.actor import OPERATOR
+from cpns.domain.member_list import Standing
 from cpns.errors import Refused
 from cpns.gateway.config import PanConfig
 from cpns.ids import EntityId
@@ -71,7 +72,7 @@ async def test_who_is_out_has_no_key_of_what_follows(here: World, how: str) -> N
     elif how == "is expelled":
         await pnes[0].groups.expel(sg_id, [gone.config.pne_id])
     else:
-        await here.provisioning.revoke(gone.config.pne_id)
+        await here.provisioning.revoke(OPERATOR, gone.config.pne_id)
     await until_epoch(here, sg_id, max(held) + 1)
     after = await all_have(here, sg_id, *others)
     assert after not in held.values()

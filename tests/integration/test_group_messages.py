@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cpns.domain.actor import OPERATOR
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.pne.app import Pne
@@ -113,10 +114,10 @@ async def test_nothing_is_kept_where_the_group_says_so_nor_for_who_has_left(here
     await pnes[2].sleep()
     await pnes[0].messages.send(sg_id, "lost on who sleeps")
     assert await here.store.awaiting_group_messages() == []
-    await here.server.groups.settle(sg_id, None, 3600)
+    await here.server.groups.settle(sg_id, OPERATOR, None, 3600)
     await pnes[0].messages.send(sg_id, "kept")
     assert await here.store.awaiting_group_messages() == ["pne-2"]
-    await here.server.groups.expel(sg_id, None, [EntityId("pne-2")])
+    await here.server.groups.expel(sg_id, OPERATOR, [EntityId("pne-2")])
     assert await here.store.awaiting_group_messages() == []
     await pnes[2].wake()
     await all_heard(here, "pne-0", ["lost on who sleeps", "kept"], "pne-1")
@@ -165,7 +166,7 @@ async def test_a_message_of_an_epoch_that_is_over_is_sealed_anew(here: World) ->
 
     async def is_put_out_meanwhile(body: Any) -> None:
         if isinstance(body, gm.GroupMessageUp) and body.epoch == before:
-            await here.server.groups.expel(sg_id, None, [EntityId("gone")])
+            await here.server.groups.expel(sg_id, OPERATOR, [EntityId("gone")])
 
     gateway.before = is_put_out_meanwhile
     await pnes[0].messages.send(sg_id, "between two epochs")

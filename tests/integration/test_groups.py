@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cpns.domain.actor import OPERATOR
 from cpns.errors import Refused, Result
 from cpns.gateway.config import PanConfig
 from cpns.ids import EntityId, SgId
@@ -124,7 +125,7 @@ async def test_an_owner_that_leaves_or_is_revoked_is_followed_by_rule(here: Worl
         await pne.groups.join(sg_id)
     await ann.groups.leave(sg_id)
     assert await owner(here, sg_id) == "ben"
-    await here.provisioning.revoke("ben")
+    await here.provisioning.revoke(OPERATOR, "ben")
     assert (await owner(here, sg_id), await members(here, sg_id)) == ("cat", {"cat"})
     await until(lambda: cat.groups.views[sg_id].owner == "cat")
     await cat.groups.leave(sg_id)

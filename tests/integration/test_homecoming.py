@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cpns.domain.membership import Actor, Role
+from cpns.domain.actor import OPERATOR
 from cpns.errors import Refused
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId
@@ -176,7 +176,7 @@ async def test_who_is_put_out_of_its_home_stays_where_it_is(here: World) -> None
     there = await Neighbours.move_in(here)
     await there.cut()
     home = (await network_of(here, "gw-1")).network.pn_id
-    await here.server.networks.expel(home, Actor(Role.OPERATOR), [EntityId("watch")])
+    await here.server.networks.expel(home, OPERATOR, [EntityId("watch")])
     await there.cable.start()
     await there.first.uplink.wait(40)
     session = there.watch._way.session
@@ -216,7 +216,7 @@ async def test_a_home_that_was_given_to_the_gateway_where_it_is_a_guest(here: Wo
     home = (await network_of(here, "gw-1")).network.pn_id
     await there.cable.start()
     await there.first.uplink.wait(40)
-    await here.server.networks.switch(home, EntityId("gw-2"), None)
+    await here.server.networks.switch(home, EntityId("gw-2"), OPERATOR)
     await there.watch.wake()
     await until(lambda: there.watch.joined is not None and there.watch.joined.pn_id == home)
     assert is_behind(there.watch, "gw-2")

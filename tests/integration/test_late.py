@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from cpns.domain import group as rules
+from cpns.domain.actor import OPERATOR, Actor, Role
 from cpns.domain.inventory import Kind, Outcome
-from cpns.domain.network import Policy
+from cpns.domain.member_list import Policy
 from cpns.errors import Result
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId, PnId, SgId
@@ -77,7 +78,7 @@ async def tell(here: World, pne: EntityId, notice: sg.SgChangeNotify) -> None:
 async def test_who_is_put_out_is_not_brought_back_by_a_late_answer(here: World) -> None:
     _, ann, ben, sg_id = await two(here)
     goes_on = held_back(here.server.group_pages, "answer", lambda source, request: source.peer_id == BEN)
-    await here.store.change_group(sg_id, partial(rules.settle, policy=Policy.CLOSED), 9.0, None)
+    await here.store.change_group(sg_id, partial(rules.settle, policy=Policy.CLOSED), 9.0, OPERATOR)
     asking = asyncio.create_task(ben.groups.refresh(sg_id))
     await asyncio.sleep(0.2)
     await ann.groups.expel(sg_id, [BEN])
@@ -110,14 +111,14 @@ async def test_a_list_that_changes_while_it_is_read_is_read_anew(here: World) ->
     for pne in many:
         await here.provision(Kind.PNE, pne)
     for pne in many:
-        await here.store.change_group(sg_id, partial(rules.join, pne=pne), 9.0, pne)
+        await here.store.change_group(sg_id, rules.join, 9.0, Actor(Role.PNE, pne))
     await here.store.begin_epoch(sg_id, 20.0)
     answer, changes = here.server.group_pages.answer, iter([many[-1], many[10], many[0]])
 
     async def changing(source: Any, request: sg.SgInventoryRequest) -> sg.SgInventoryResponse:
         made = await answer(source, request)
         if made.more and (pne := next(changes, None)) is not None:
-            await here.store.change_group(sg_id, partial(rules.expel, actor=None, whom=[pne]), 30.0, None)
+            await here.store.change_group(sg_id, partial(rules.expel, whom=[pne]), 30.0, OPERATOR)
         return made
 
     here.server.group_pages.answer = changing  # type: ignore[method-assign]
@@ -182,7 +183,7 @@ async def set_back(here: World, *, meanwhile: Callable[[], Any], at: float | Non
     shutil.copy(copy, store)
     if at is not None:
         older = ServerStore.open(store)
-        await older.set_back(Outcome(at, "set_back", SERVER, None, Result.SUCCESS))
+        await older.set_back(Outcome(at, "set_back", SERVER, OPERATOR, Result.SUCCESS))
         await older.close()
     await here.start_server()
 

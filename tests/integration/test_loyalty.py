@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import OPERATOR
 from cpns.errors import WireError
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId, PnId
@@ -133,7 +134,7 @@ async def test_an_idle_device_leaves_a_revoked_gateway_that_runs_on(here: World)
     where = (here.pan(first), here.pan(second))
     pne = await settled(here, "watch", first, gateways=where, **{**QUICK, "sign_of_life": 0.5, "request_timeout": 1.0})
     swallows(first)
-    await here.provisioning.revoke(EntityId("gw-1"))
+    await here.provisioning.revoke(OPERATOR, EntityId("gw-1"))
     await until(lambda: is_behind(pne, "gw-2"))
     await hears(here, "watch")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cpns.domain.actor import OPERATOR
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId, PnId
 from tests.support.world import World, until, world
@@ -35,7 +36,7 @@ async def test_a_revoked_pne_is_gone_at_the_gateway_when_the_command_returns(her
     for name in (PNE, OTHER):
         await here.joined_pne(name, gateway)
     assert await kept(gateway) == {PNE, OTHER}
-    assert await here.provisioning.revoke(PNE) == 1
+    assert await here.provisioning.revoke(OPERATOR, PNE) == 1
     assert gateway.members.get(PNE) is None
     assert gateway.pans[0].hops.with_peer(PNE) is None
     assert await kept(gateway) == {OTHER}
@@ -50,7 +51,7 @@ async def test_a_gateway_that_was_away_learns_of_it_before_it_serves(here: World
     for name in (PNE, OTHER):
         await here.stop(await here.joined_pne(name, gateway))
     await here.stop(gateway)
-    await here.provisioning.revoke(PNE)
+    await here.provisioning.revoke(OPERATOR, PNE)
     gateway = await here.start_gateway(kept=True)
     assert gateway.members.get(PNE) is None
     assert gateway.members.get(OTHER) is not None

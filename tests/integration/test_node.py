@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cpns.domain.actor import OPERATOR
 from cpns.domain.inventory import Kind
 from cpns.errors import Refused, Result
 from cpns.gateway.app import Gateway
@@ -127,7 +128,7 @@ async def test_a_change_that_fails_changes_nothing(here: World, monkeypatch: pyt
     await here.key(Kind.GATEWAY, "tablet-gw")
     tablet = await node(here, external, may_change=True)
     await until(lambda: via(here, "tablet") == "gw-1")
-    await here.provisioning.revoke("tablet-gw")
+    await here.provisioning.revoke(OPERATOR, "tablet-gw")
     pn_id = (await network_of(here, "gw-1")).network.pn_id
     with pytest.raises(Refused):
         await external.switching.make_gateway(pn_id, EntityId("tablet"))

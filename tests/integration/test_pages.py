@@ -1,16 +1,16 @@
 """Inventories of many, with the longest names that there are: each part of them gets over a real PAN (DEF-3, DEF-4)."""
 
 from collections.abc import AsyncIterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cpns.domain import group as rules
+from cpns.domain.actor import OPERATOR, Actor, Role
 from cpns.domain.group import Group
 from cpns.domain.inventory import Establishment, Kind, Membership
-from cpns.domain.network import Policy
+from cpns.domain.member_list import Policy
 from cpns.gateway.config import PanConfig
 from cpns.ids import EntityId, PnId, SgId
 from cpns.pne.way import ToServer
@@ -53,7 +53,7 @@ async def made(here: World, number: int, members: Sequence[EntityId]) -> SgId:
         Group(sg_id, alias, service, members[0], Policy.OPEN, 2**40, 2**40, 60.0 * number), 99
     )
     for pne in members[1:]:
-        await here.store.change_group(sg_id, partial(rules.join, pne=pne), at, pne)
+        await here.store.change_group(sg_id, rules.join, at, Actor(Role.PNE, pne))
     await here.store.begin_epoch(sg_id, at + 2.0)
     return sg_id
 
@@ -95,7 +95,7 @@ async def test_members_with_the_longest_names_and_their_keys(here: World, answer
     view = owner.groups.views[sg_id]
     assert [*view.places] == [*view.senders] == MEMBERS
     assert pages(answers, sg.SgInventoryResponse) == 2
-    await here.server.groups.expel(sg_id, None, MEMBERS[1:])
+    await here.server.groups.expel(sg_id, OPERATOR, MEMBERS[1:])
     await until(lambda: [*owner.groups.views[sg_id].places.values()].count(1) == 1)
     (told,) = [one for one in here.group_changes[OWNER] if one.change == Change.EXPELLED]
     assert len(told.members) == MAX_MEMBERS - 1

@@ -14,6 +14,7 @@ import pytest
 from cpns.admin.service import Admin
 from cpns.cli.run import NotedHandler
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import OPERATOR
 from cpns.errors import NoAnswer, Unavailable
 from cpns.ids import EntityId, PnId
 from cpns.service.system import SystemClock, random_bytes
@@ -108,12 +109,12 @@ async def test_a_revocation_has_reached_every_process_when_it_returns(site: Site
     if not nats_is_there:
         nats.stop()
         await until(lambda: not other.siblings.connected)  # type: ignore[union-attr]
-    await other.provisioning.revoke(EntityId("alice"))
+    await other.provisioning.revoke(OPERATOR, EntityId("alice"))
     assert one.server.sessions.with_peer(EntityId("alice")) is None
     assert one.server.sessions.with_peer(EntityId("bob")) is not None
     if nats_is_there:
         assert gateway.members.get(EntityId("alice")) is None  # its hop key is gone too
-    await other.provisioning.revoke(EntityId("gw-1"))
+    await other.provisioning.revoke(OPERATOR, EntityId("gw-1"))
     assert "gw-1" not in one.server.gateways
     assert one.server.sessions.with_peer(EntityId("bob")) is None
 
@@ -127,8 +128,8 @@ async def test_a_device_that_is_bound_elsewhere_has_no_session_at_any_process(si
     if not nats_is_there:
         nats.stop()
         await until(lambda: not other.siblings.connected)  # type: ignore[union-attr]
-    await other.provisioning.settle(EntityId("bob"), "gw-1", "hall")
-    await other.provisioning.settle(EntityId("alice"), "gw-9", None, allow_unknown_gateway=True)
+    await other.provisioning.settle(OPERATOR, EntityId("bob"), "gw-1", "hall")
+    await other.provisioning.settle(OPERATOR, EntityId("alice"), "gw-9", None, allow_unknown_gateway=True)
     assert one.server.sessions.with_peer(EntityId("alice")) is None
     assert one.server.sessions.with_peer(EntityId("bob")) is not None
     if nats_is_there:
@@ -170,11 +171,11 @@ async def test_members_are_put_out_and_networks_switched_across_processes(site: 
     ben = await one.joined_pne("ben", first, **FAST)
     assert ann.joined is not None
     pn_id = ann.joined.pn_id
-    await admin(other).networks.expel(pn_id, ["ben"])
+    await admin(other).networks.expel(OPERATOR, pn_id, ["ben"])
     assert one.server.sessions.with_peer(EntityId("ben")) is None
     assert first.members.get(EntityId("ben")) is None
     assert ben.joined is not None
-    await admin(one).networks.switch(pn_id, "gw-2")
+    await admin(one).networks.switch(OPERATOR, pn_id, "gw-2")
     await until(lambda: other.server.sessions.with_peer(EntityId("ann")) is not None)
     await until(lambda: one.server.sessions.with_peer(EntityId("ann")) is None)
     assert await one.server.send(EntityId("ann"), "inbox", push_of("moved")) == "ann got moved"

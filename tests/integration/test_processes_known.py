@@ -12,6 +12,7 @@ import pytest
 from cpns.admin.api import create_app
 from cpns.admin.service import Admin
 from cpns.admin.warned import warnings_of
+from cpns.domain.actor import OPERATOR
 from cpns.domain.explanation import Finding
 from cpns.errors import Unavailable
 from cpns.ids import EntityId
@@ -92,7 +93,7 @@ async def test_clocks_that_are_apart_keep_no_process_from_another(
         assert await other.server.pnes.connected([ALICE, EntityId("gw-1")]) == {"alice", "gw-1"}
         await until(lambda: len(warnings(caplog, "clocks")) >= 2)
         with collecting_warnings() as warned:
-            assert await other.provisioning.revoke(ALICE) == 1
+            assert await other.provisioning.revoke(OPERATOR, ALICE) == 1
         assert not warned
         assert one.server.sessions.with_peer(ALICE) is None
         assert gateway.members.get(ALICE) is None
@@ -112,12 +113,12 @@ async def test_a_revocation_waits_until_the_other_process_has_found_it(tmp_path:
             nats.stop()
             await until(lambda: not other.siblings.connected)  # type: ignore[union-attr]
         with collecting_warnings() as warned:
-            await other.provisioning.revoke(ALICE)
+            await other.provisioning.revoke(OPERATOR, ALICE)
         assert one.server.sessions.with_peer(ALICE) is None
         assert one.server.sessions.with_peer(EntityId("bob")) is not None
-        await admin(other).settle(EntityId("bob"), "gw-9", None, allow_unknown_gateway=True)
+        await admin(other).settle(OPERATOR, EntityId("bob"), "gw-9", None, allow_unknown_gateway=True)
         assert one.server.sessions.with_peer(EntityId("bob")) is None
-        await admin(other).networks.expel(pn.network.pn_id, ["carol"])
+        await admin(other).networks.expel(OPERATOR, pn.network.pn_id, ["carol"])
         assert one.server.sessions.with_peer(EntityId("carol")) is None
         assert warned  # what the other process's gateway was not told of
         assert not [said for said in warned if "confirmed" in said]
@@ -135,7 +136,7 @@ async def test_a_revocation_names_the_process_that_does_not_confirm_it(
         monkeypatch.setattr(one.server.revocations, "look", asyncio.Event().wait)
         await asyncio.sleep(0.3)  # until its last look is over
         with collecting_warnings() as warned:
-            await other.provisioning.revoke(ALICE)
+            await other.provisioning.revoke(OPERATOR, ALICE)
         (said,) = [said for said in warned if "confirmed" in said]
         assert "has not confirmed that alice is out" in said
         monkeypatch.undo()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cpns.crypto.schedule import Profile
+from cpns.domain.actor import OPERATOR
 from cpns.domain.inventory import Kind
 from cpns.errors import Conflict, Refused, Result, Unavailable
 from cpns.gateway.app import Gateway
@@ -196,7 +197,7 @@ async def test_a_network_is_handed_over_under_traffic(here: World, how: str) -> 
     traffic = [Traffic(pne) for pne in pnes]
     await until(lambda: all(len(one.acknowledged) > 10 for one in traffic))
     if how == "operator":
-        await here.server.networks.switch(pn.pn_id, EntityId("gw-2"), None)
+        await here.server.networks.switch(pn.pn_id, EntityId("gw-2"), OPERATOR)
     else:
         await first.switching.hand_over(pn.pn_id, EntityId("gw-2"))
     await until(lambda: all(via(here, pne.config.pne_id) == "gw-2" for pne in pnes))
@@ -232,7 +233,7 @@ async def test_a_switch_needs_both_gateways_or_the_operator(here: World) -> None
     with pytest.raises(Refused, match="mode_not_supported"):
         await first.switching.hand_over(pn_id, EntityId("gw-2"))
     with pytest.raises(Refused, match="gateway_away"):
-        await here.server.networks.switch(pn_id, EntityId("gw-3"), None)
+        await here.server.networks.switch(pn_id, EntityId("gw-3"), OPERATOR)
     third = await here.start_gateway("gw-3")
     with pytest.raises(Refused, match="unknown_pn"):
         await third.switching.hand_over(pn_id, EntityId("gw-2"))
@@ -248,7 +249,7 @@ async def test_of_two_switches_at_once_the_first_wins(here: World) -> None:
         await here.start_gateway(name)
     await here.joined_pne("alice", first)
     pn_id = (await network_of(here, "gw-1")).network.pn_id
-    switches = (here.server.networks.switch(pn_id, EntityId(name), None) for name in ("gw-2", "gw-3"))
+    switches = (here.server.networks.switch(pn_id, EntityId(name), OPERATOR) for name in ("gw-2", "gw-3"))
     ended = await asyncio.gather(*switches, return_exceptions=True)
     assert [type(one) for one in ended].count(Refused) == 1
     network = next(one.network for one in await here.store.networks() if one.network.pn_id == pn_id)
@@ -263,7 +264,7 @@ async def test_a_gateway_that_was_away_learns_that_its_network_went(here: World)
     pn_id = (await network_of(here, "gw-1")).network.pn_id
     await here.stop(first)
     await until(lambda: not here.server.is_connected(EntityId("gw-1")))
-    await here.server.networks.switch(pn_id, EntityId("gw-2"), None)
+    await here.server.networks.switch(pn_id, EntityId("gw-2"), OPERATOR)
     again = await here.start_gateway("gw-1", kept=True)
     assert (len(again.members), again.members.pns) == (0, [])
     assert pn_id in second.members.pns
@@ -285,7 +286,7 @@ async def test_a_revoked_gateway_gets_nothing_more_and_its_pnes_go_elsewhere(her
     standing = lost.uplink.standing
     assert standing is not None
     begun = time.monotonic()
-    assert await here.provisioning.revoke("gw-1") == 4
+    assert await here.provisioning.revoke(OPERATOR, "gw-1") == 4
     assert {session.peer_id for session in here.server.sessions} == {"gw-2", "safe"}
     with pytest.raises(Refused):
         await ask(standing.link, pm.InventoryRequest(), session=standing.session, seconds=1)
@@ -307,7 +308,7 @@ async def test_a_revoked_pne_gets_nothing_more(here: World) -> None:
     gateway = await here.start_gateway()
     pne = await here.joined_pne("alice", gateway)
     here.pause(pne)
-    await here.provisioning.revoke("alice")
+    await here.provisioning.revoke(OPERATOR, "alice")
     with pytest.raises(Refused):
         await pne.network.inventory()
     with pytest.raises(Unavailable, match="revoked"):

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import OPERATOR
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.gateway import uplink
 from cpns.gateway.uplink import BACKOFF, LONGEST_REFUSED, longest_pause
@@ -217,7 +218,7 @@ async def test_a_gateway_that_is_revoked_waits_longer_and_longer(
             return await prove(*arguments)
 
         gateway.uplink._claim.prove = timed
-        await w.provisioning.revoke(EntityId("gw-1"))
+        await w.provisioning.revoke(OPERATOR, EntityId("gw-1"))
         await until(lambda: len(tried) >= 7)
         gaps = [after - before for before, after in itertools.pairwise(tried)]
         for number, gap in enumerate(gaps):

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from cpns.domain.membership import OPERATOR, Actor, Role
-from cpns.domain.network import Listed, Policy
+from cpns.domain.actor import OPERATOR, Actor, Role
+from cpns.domain.member_list import Policy
+from cpns.domain.network import Listed
 from cpns.errors import Result
 from cpns.gateway.app import Gateway
 from cpns.gateway.networks import Copy
@@ -50,7 +51,7 @@ async def two_networks(here: World, *, present: bool = False) -> tuple[Gateway, 
     await here.joined_pne("neighbour", hub)
     await here.stop(await here.joined_pne("watch", den))
     theirs, own = await network_of(here, "hub"), await network_of(here, "den")
-    await here.server.networks.switch(own, HUB, None)
+    await here.server.networks.switch(own, HUB, OPERATOR)
     if present:
         await here.joined_pne("watch", hub, **FAST)
     return hub, theirs, own
@@ -83,7 +84,7 @@ async def test_a_network_that_was_switched_while_its_device_was_off_is_the_one_t
 ) -> None:
     await here.start_server()
     hub, theirs, own = await two_networks(here)
-    await here.server.networks.settle(theirs, policy=policy, alias=None, owner=None)
+    await here.server.networks.settle(theirs, OPERATOR, policy=policy, alias=None, owner=None)
     await here.joined_pne("watch", hub)
     assert await where(here, "watch") == own
     assert {one.pne_id for one in await here.store.listed_page(theirs, "", 9)} == {"neighbour"}
@@ -190,11 +191,11 @@ async def test_the_copy_of_a_gateway_says_who_stands_as_member_after_each_change
     await networks.expel(pn_id, OPERATOR, [EntityId("a"), EntityId("c"), EntityId("host")])
     assert (await exact(here, hub, pn_id)).away == {"b"}
     await guest.leave()
-    await here.provisioning.revoke("d")
+    await here.provisioning.revoke(OPERATOR, "d")
     copy = await exact(here, hub, pn_id)
     assert copy.away == {"b"}
     assert set(copy.members) == {"neighbour"}
-    await networks.settle(pn_id, policy=Policy.APPROVAL, alias=None, owner=None)
+    await networks.settle(pn_id, OPERATOR, policy=Policy.APPROVAL, alias=None, owner=None)
     pending = ScriptedPne("pending", await here.key(here.kinds.PNE, "pending"))
     here.closes(pending)
     assert (await pending.setup(here.pan(hub))).result == Result.AUTHENTICATION_FAILED

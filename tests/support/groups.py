@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from cpns.crypto.secret import Secret
-from cpns.domain.group import ChangedGroup, Standing
+from cpns.domain.group import ChangedGroup
+from cpns.domain.member_list import Standing
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import SgId
 from cpns.pne.app import Pne

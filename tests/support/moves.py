@@ -14,8 +14,8 @@ from itertools import product
 from random import Random
 from typing import Any, Final
 
-from cpns.domain.membership import OPERATOR, Actor, Role
-from cpns.domain.network import Policy
+from cpns.domain.actor import OPERATOR, Actor, Role
+from cpns.domain.member_list import Policy
 from cpns.errors import Result
 from cpns.gateway.app import Gateway
 from cpns.gateway.config import PanConfig
@@ -242,10 +242,10 @@ class Walk:
             other = await self.here.start_gateway("aux")
             await self.here.stop(await self.here.joined_pne("other-neighbour", other))
             (theirs,) = await self.here.store.networks_of(EntityId("aux"))
-            await self.here.server.networks.switch(theirs, HUB, None)
+            await self.here.server.networks.switch(theirs, HUB, OPERATOR)
             await self.here.stop(other)
         networks = self.here.server.networks
-        await networks.settle(self._theirs, policy=self._neighbours.policy, alias=None, owner=None)
+        await networks.settle(self._theirs, OPERATOR, policy=self._neighbours.policy, alias=None, owner=None)
         self._hub = hub
         self._pan = self.here.pan(hub)
         begun = await asyncio.gather(*(self._den(number) for number in range(len(self.rows))))
@@ -277,13 +277,13 @@ class Walk:
         den, device = map(EntityId, self.names(number))
         own, networks = self._own[number], self.here.server.networks
         if row.what.name.startswith("SWITCHED"):
-            await networks.switch(own, HUB, None)
+            await networks.switch(own, HUB, OPERATOR)
             if not row.off.device and row.off not in (Off.ASLEEP, Off.DEN):
                 await self._comes_to(number, End("own", "hub"))
         if row.what is What.SWITCHED_BACK:
             if not self._connected(den):  # who is to serve it has to be there
                 self._dens[number] = await self.here.start_gateway(den, kept=True)
-            await networks.switch(own, den, None)
+            await networks.switch(own, den, OPERATOR)
         if row.what.barred:
             await networks.expel(own, OPERATOR, [device])
         if row.what in (What.PUT_OUT, What.SWITCHED_PUT_OUT):
@@ -293,7 +293,7 @@ class Walk:
         if row.what is What.INVITED:
             await networks.invite(self._theirs, OPERATOR, [device])
         if row.what.bound:
-            await self.here.provisioning.settle(device, "hub", None)
+            await self.here.provisioning.settle(OPERATOR, device, "hub", None)
 
     async def _comes_back(self) -> None:
         """Bring up who was off; a device that was off begins anew."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.cpu import cpu_ns
 from cpns.admin.folder import Folder
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import OPERATOR
 from cpns.domain.credential import DeviceCredential
 from cpns.domain.inventory import Kind
 from cpns.gateway.app import Gateway
@@ -119,8 +120,8 @@ class Storm:
             provisioning = Provisioning(SERVER, store, vault, CLOCK, random_bytes, NoSessions())
             credentials: list[DeviceCredential] = []
             for name in self._gateway_names:
-                credentials.append(await provisioning.add(Kind.GATEWAY, name, None, ""))
-            report = await provisioning.import_csv("\n".join(["id", *self._pne_names]), dry_run=False)
+                credentials.append(await provisioning.add(OPERATOR, Kind.GATEWAY, name, None, ""))
+            report = await provisioning.import_csv(OPERATOR, "\n".join(["id", *self._pne_names]), dry_run=False)
             credentials.extend(one.credential for one in report.made)
             self._keys = {one.entity_id: one.eukey for one in credentials}
         finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import OPERATOR
 from cpns.domain.inventory import Kind, Outcome
 from cpns.gateway.app import Gateway
 from cpns.gateway.claim import EukeyClaim
@@ -116,7 +117,9 @@ class World:
 
     async def provision(self, kind: Kind, name: str, via: str | None = None, *, may_own: bool = False) -> Secret:
         may_own = may_own or name in self.may_own
-        credential = await self.provisioning.add(kind, name, via, "", may_own=may_own, allow_unknown_gateway=True)
+        credential = await self.provisioning.add(
+            OPERATOR, kind, name, via, "", may_own=may_own, allow_unknown_gateway=True
+        )
         self.keys[name] = credential.eukey
         return credential.eukey
 

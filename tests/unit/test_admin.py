@@ -22,11 +22,14 @@ from cpns.admin.folder import Folder
 from cpns.admin.listener import Listener
 from cpns.admin.service import Admin
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import OPERATOR
+from cpns.domain.actor import SERVER as ITSELF
 from cpns.domain.cm import NewCmDevice
 from cpns.domain.credential import parse_credential
 from cpns.domain.group import Group
 from cpns.domain.inventory import Establishment, Kind, Membership, Outcome
-from cpns.domain.network import Admitted, Policy
+from cpns.domain.member_list import Policy
+from cpns.domain.network import Admitted
 from cpns.errors import BadInput, Conflict, NotFound, Result, Unavailable, UserError
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId, PnId, SgId
@@ -64,14 +67,16 @@ class Offline:
     async def network(self, pn_id: str, gateway: str, *devices: str, strangers: tuple[str, ...] = ()) -> None:
         """Make a PN of a gateway and devices that are made with it."""
         for kind, name in [(Kind.GATEWAY, gateway), *((Kind.PNE, device) for device in devices)]:
-            await self.provisioning.add(kind, name, None, "", may_own=kind is Kind.PNE)
+            await self.provisioning.add(OPERATOR, kind, name, None, "", may_own=kind is Kind.PNE)
         await self.establish(pn_id, gateway, *devices)
         await self.strangers(gateway, *strangers)
 
     async def strangers(self, gateway: str, *strangers: str, at: float = 1.5) -> None:
         """Commit what attempts of IDs that nobody provisioned change."""
         why = Result.AUTHENTICATION_FAILED, "unknown"
-        await self.store.record([Outcome(at, "refused", EntityId(one), EntityId(gateway), *why) for one in strangers])
+        await self.store.record(
+            [Outcome(at, "refused", EntityId(one), ITSELF, *why, EntityId(gateway)) for one in strangers]
+        )
 
     async def establish(self, pn_id: str, gateway: str, *devices: str, at: float = 1.5) -> Admitted:
         """Commit what a SETUP of *devices*, which exist, through a gateway changes."""

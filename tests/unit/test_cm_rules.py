@@ -19,9 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from cpns.crypto.secret import Secret
 from cpns.domain import cm, pace
+from cpns.domain.actor import OPERATOR, SERVER, Actor, Role
 from cpns.domain.cm import CmCredential, CmDevice, HeldCmKey, NewCmDevice
 from cpns.domain.inventory import Credential, Kind, NewEntity, Outcome, Revocation, State
-from cpns.domain.network import Policy
+from cpns.domain.member_list import Policy
 from cpns.errors import Conflict, NotFound, Refused, Result
 from cpns.ids import EntityId
 from cpns.service.system import random_bytes
@@ -108,9 +109,15 @@ class Model:
         return [one for one in self.in_order() if one.new.pne_id == pne]
 
     def _log(
-        self, at: float, event: str, who: EntityId, via: EntityId | None = None, why: Result = Result.SUCCESS
+        self,
+        at: float,
+        event: str,
+        who: EntityId,
+        actor: Actor,
+        via: EntityId | None = None,
+        why: Result = Result.SUCCESS,
     ) -> None:
-        self.log.append(Outcome(at, event, who, via, why))
+        self.log.append(Outcome(at, event, who, actor, why, "", via))
 
     def check_cm_assignable(self, pne: EntityId, gateway: EntityId) -> No | None:
         if pne not in (*PNES, BOUND) or pne in self.revoked:
@@ -145,19 +152,19 @@ class Model:
         ended = [one for one in room if not one.waits]
         for one in ended:
             self._end(one, new.at)
-        self._log(new.at, "cm_assigned", new.cm_device_id, new.gateway_id)
+        self._log(new.at, "cm_assigned", new.cm_device_id, Actor(Role.PNE, new.pne_id), new.gateway_id)
         return [one.new.cm_device_id for one in ended]
 
     def _end(self, one: One, at: float) -> None:
         """Revoke it in favour of another of the same PNE."""
         one.gone, one.reassign = at, True
-        self._log(at, "revoked", one.new.cm_device_id)
+        self._log(at, "revoked", one.new.cm_device_id, SERVER)
 
     def release_cm(self, who: EntityId, gateway: EntityId, at: float) -> None:
         one = self.devices.get(who)
         if one is not None and one.waits and one.new.gateway_id == gateway:
             del self.devices[who]
-            self._log(at, "cm_released", who, gateway)
+            self._log(at, "cm_released", who, Actor(Role.GATEWAY, gateway), gateway)
 
     def expire_cm(self, before: float, at: float) -> list[EntityId]:
         expired = [one for one in self.in_order() if one.waits and one.new.at < before]
@@ -166,7 +173,7 @@ class Model:
             del self.devices[one.new.cm_device_id]
         for one in expired:
             del self.devices[one.new.cm_device_id]
-            self._log(at, "cm_expired", one.new.cm_device_id, one.new.gateway_id, Result.KEY_EXPIRED)
+            self._log(at, "cm_expired", one.new.cm_device_id, SERVER, one.new.gateway_id, Result.KEY_EXPIRED)
         return [one.new.cm_device_id for one in expired]
 
     def rekey_cm(self, who: EntityId, pne: EntityId, generation: int, sealed: bytes) -> No | None:
@@ -191,12 +198,12 @@ class Model:
         ended = []
         if generation > one.generation:
             one.key, one.next, one.generation, one.due = usable[generation], None, generation, False
-            self._log(at, "cm_rekeyed", who)
+            self._log(at, "cm_rekeyed", who, Actor(Role.GATEWAY, who))
             for other in self.of(one.new.pne_id):
                 if other is not one and other.gone is None:
                     self._end(other, at)
                     ended.append(other.new.cm_device_id)
-        self._log(at, "cm_activated", who)
+        self._log(at, "cm_activated", who, Actor(Role.GATEWAY, who))
         return ended
 
     def rotate_cm(self, ids: Sequence[EntityId], at: float) -> No | list[CmDevice]:
@@ -205,7 +212,7 @@ class Model:
             return UNKNOWN_CM
         for one in filter(None, ones):
             one.due = True
-            self._log(at, "cm_rotation_asked", one.new.cm_device_id)
+            self._log(at, "cm_rotation_asked", one.new.cm_device_id, OPERATOR)
         return [one.told() for one in self.in_order() if one in ones]
 
     def may_reassign_cm(self, who: EntityId, reassign: bool) -> None:
@@ -223,7 +230,7 @@ class Model:
             return UNKNOWN_ENTITY
         also = [one for one in self.of(who) if one.gone is None]
         for entity_id in [who] * first + [one.new.cm_device_id for one in also]:
-            self._log(at, "revoked", entity_id)
+            self._log(at, "revoked", entity_id, OPERATOR)
         for one in also:
             one.gone = at
         return Revocation(first, (), tuple(one.new.cm_device_id for one in also))
@@ -264,6 +271,13 @@ def outcome(value: object) -> object:
 
 
 Step = tuple[Any, ...]
+
+
+def by_whom(name: str) -> tuple[Actor, ...]:
+    """Return who takes a step that anybody could, who is let."""
+    return (OPERATOR,) if name in ("revoke", "rotate_cm") else ()
+
+
 STEPS = ["assign"] * 8 + ["activate"] * 7 + ["rekey"] * 4 + ["rotate", "release", "expire"] * 2
 STEPS += ["revoke", "may_reassign", "may_reassign", "check", "revoke_owner"]
 
@@ -279,7 +293,7 @@ class Machine(RuleBasedStateMachine):
         self.place = self.closing.enter_context(fresh(self.kind))
         self.loop = asyncio.new_event_loop()
         self.store = self.loop.run_until_complete(self._open())
-        self.loop.run_until_complete(self.store.add_entities(ENTITIES))
+        self.loop.run_until_complete(self.store.add_entities(ENTITIES, OPERATOR))
         self.model = Model()
         self.given: list[NewCmDevice] = []
         self.drawn = b""
@@ -309,7 +323,7 @@ class Machine(RuleBasedStateMachine):
         """Take *steps* in one transaction: each ends as in the model, whatever becomes of the others."""
 
         async def together() -> list[object]:
-            asked = [getattr(self.store, name)(*args) for name, *args in steps]
+            asked = [getattr(self.store, name)(*args, *by_whom(name)) for name, *args in steps]
             return [*await asyncio.gather(*asked, return_exceptions=True)]
 
         assert [outcome(one) for one in self.loop.run_until_complete(together())] == expected
@@ -589,7 +603,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def store(place: Location) -> AsyncIterator[ServerStore]:
     store = ServerStore.open(place)
-    await store.add_entities(ENTITIES)
+    await store.add_entities(ENTITIES, OPERATOR)
     yield store
     await store.close()
 
@@ -670,7 +684,7 @@ async def test_a_seed_has_served_though_the_key_is_another_by_now(store: ServerS
     await assigned(store, "cm-1")
     await store.rekey_cm(CM, PNE, 1, b"next")
     await store.activate_cm(CM, 1, 30.0)
-    await store.revoke(CM, 40.0)
+    await store.revoke(CM, 40.0, OPERATOR)
     await store.may_reassign_cm(CM, True)
     for device in (new("cm-1"), new("cm-2", seed="cm-1")):
         with pytest.raises(NOT_TAKEN):
@@ -756,14 +770,14 @@ async def test_a_refused_assignment_is_refused_before_a_seed_is_given(
     store: ServerStore, pne: EntityId, reason: No
 ) -> None:
     await assigned(store, "cm-1")
-    await store.revoke(PNES[2], 20.0)
+    await store.revoke(PNES[2], 20.0, OPERATOR)
     await unchanged(store, partial(store.check_cm_assignable, pne, GW1), Refused, reason.reason)
     await unchanged(store, partial(store.assign_cm, new("cm-2", pne)), Refused, reason.reason)
 
 
 async def test_a_revoked_one_keeps_its_pne_behind_gateways_until_the_operator_says_else(store: ServerStore) -> None:
     await assigned(store, "cm-1")
-    await store.revoke(CM, 30.0)
+    await store.revoke(CM, 30.0, OPERATOR)
     for gateway in (GW1, GW2):
         await unchanged(store, partial(store.check_cm_assignable, PNE, gateway), Refused, "cm_device_revoked")
         await unchanged(store, partial(store.assign_cm, new("cm-2", PNE, gateway)), Refused, "cm_device_revoked")
@@ -780,13 +794,13 @@ async def test_a_revoked_one_keeps_its_pne_behind_gateways_until_the_operator_sa
 async def test_a_revoked_one_does_not_come_back(store: ServerStore, used: bool) -> None:
     await assigned(store, "cm-1", used=used)
     await store.rekey_cm(CM, PNE, 1, b"next")
-    assert (await store.revoke(CM, 30.0)).first
-    assert not (await store.revoke(CM, 40.0)).first
+    assert (await store.revoke(CM, 30.0, OPERATOR)).first
+    assert not (await store.revoke(CM, 40.0, OPERATOR)).first
     steps: list[tuple[Callable[[], Any], type[Exception], str]] = [
         (partial(store.activate_cm, CM, 0, 50.0), Refused, "revoked"),
         (partial(store.activate_cm, CM, 1, 50.0), Refused, "revoked"),
         (partial(store.rekey_cm, CM, PNE, 1, b"other"), Refused, "revoked"),
-        (partial(store.rotate_cm, [CM], 50.0), NotFound, "no active"),
+        (partial(store.rotate_cm, [CM], 50.0, OPERATOR), NotFound, "no active"),
     ]
     for step, error, match in steps:
         await unchanged(store, step, error, match)
@@ -798,8 +812,8 @@ async def test_a_revoked_one_does_not_come_back(store: ServerStore, used: bool) 
 async def test_with_the_pne_go_its_cm_devices(store: ServerStore) -> None:
     for name, pne, used in (("cm-2", PNE, True), ("cm-3", PNE, True), ("cm-4", PNES[1], True), ("cm-1", PNE, False)):
         await assigned(store, name, pne, used=used)
-    await store.revoke(EntityId("cm-3"), 25.0)
-    gone = await store.revoke(PNE, 30.0)
+    await store.revoke(EntityId("cm-3"), 25.0, OPERATOR)
+    gone = await store.revoke(PNE, 30.0, OPERATOR)
     assert gone == Revocation(True, (), (CM, EntityId("cm-2")))
     devices = await shown(store)
     assert {name: (one.state, one.revoked_at, one.reassign) for name, one in devices.items()} == {
@@ -810,19 +824,19 @@ async def test_with_the_pne_go_its_cm_devices(store: ServerStore) -> None:
     }
     for name in ("cm-1", "cm-2"):
         assert (await events(store, EntityId(name)))[-1] == (30.0, "revoked", None, Result.SUCCESS, "")
-    assert await store.revoke(PNE, 40.0) == Revocation(False, (), ())
+    assert await store.revoke(PNE, 40.0, OPERATOR) == Revocation(False, (), ())
 
 
 async def test_a_gateway_goes_without_what_it_mediated(store: ServerStore) -> None:
     await assigned(store, "cm-1")
-    assert await store.revoke(GW1, 30.0) == Revocation(True, (), ())
+    assert await store.revoke(GW1, 30.0, OPERATOR) == Revocation(True, (), ())
     assert (await shown(store))["cm-1"].state is State.ACTIVE
     await store.activate_cm(CM, 0, 40.0)
 
 
 async def test_the_pne_stays_when_its_cm_device_goes(store: ServerStore) -> None:
     await assigned(store, "cm-1")
-    assert await store.revoke(CM, 30.0) == Revocation(True, (), ())
+    assert await store.revoke(CM, 30.0, OPERATOR) == Revocation(True, (), ())
     assert (await store.credentials([PNE]))[PNE].state is State.ACTIVE
 
 
@@ -863,7 +877,7 @@ async def test_the_first_activation_alone_is_noted(store: ServerStore) -> None:
 async def test_a_rotation_is_due_until_a_fresh_key_is_used(store: ServerStore) -> None:
     await assigned(store, "cm-1")
     await assigned(store, "cm-2", PNES[1])
-    assert await store.rotate_cm([EntityId("cm-2"), CM], 30.0) == [*(await shown(store)).values()]
+    assert await store.rotate_cm([EntityId("cm-2"), CM], 30.0, OPERATOR) == [*(await shown(store)).values()]
     assert all(one.rotation_due for one in await store.cm_devices())
     await store.rekey_cm(CM, PNE, 1, b"one")
     await store.activate_cm(CM, 0, 40.0)
@@ -876,9 +890,9 @@ async def test_a_rotation_is_due_until_a_fresh_key_is_used(store: ServerStore) -
 async def test_a_rotation_is_asked_of_all_or_none(store: ServerStore, bad: EntityId) -> None:
     await assigned(store, "cm-1")
     await assigned(store, "cm-3", PNES[1])
-    await store.revoke(EntityId("cm-3"), 25.0)
-    await unchanged(store, partial(store.rotate_cm, [CM, bad], 30.0), NotFound, "no active CM Device")
-    assert await store.rotate_cm([], 30.0) == []
+    await store.revoke(EntityId("cm-3"), 25.0, OPERATOR)
+    await unchanged(store, partial(store.rotate_cm, [CM, bad], 30.0, OPERATOR), NotFound, "no active CM Device")
+    assert await store.rotate_cm([], 30.0, OPERATOR) == []
 
 
 async def test_a_key_that_the_pne_agreed_on_ends_its_other_cm_devices(store: ServerStore) -> None:
@@ -933,10 +947,10 @@ async def test_what_was_never_used_expires(store: ServerStore) -> None:
 
 async def test_every_step_is_in_the_log(store: ServerStore) -> None:
     await assigned(store, "cm-1")
-    await store.rotate_cm([CM], 30.0)
+    await store.rotate_cm([CM], 30.0, OPERATOR)
     await store.rekey_cm(CM, PNE, 1, b"one")
     await store.activate_cm(CM, 1, 40.0)
-    await store.revoke(CM, 50.0)
+    await store.revoke(CM, 50.0, OPERATOR)
     ok = Result.SUCCESS
     assert await events(store, CM) == [
         (10.0, "cm_assigned", GW1, ok, ""),
@@ -972,7 +986,7 @@ async def test_steps_of_one_transaction_fail_alone(store: ServerStore) -> None:
     done = await asyncio.gather(
         store.assign_cm(new("cm-2", PNES[1])),
         store.assign_cm(new("cm-3", BOUND)),
-        store.rotate_cm([CM, NO_CM], 30.0),
+        store.rotate_cm([CM, NO_CM], 30.0, OPERATOR),
         store.rekey_cm(CM, PNE, 1, b"one"),
         store.activate_cm(CM, 1, 30.0),
         store.activate_cm(CM, 0, 30.0),
@@ -1021,7 +1035,7 @@ async def test_an_older_servers_keys_still_open(new_place: Callable[[], Location
     await unchanged(store, partial(store.assign_cm, new("cm-2", PNES[1])), Refused, "no_active_device")
     await unchanged(store, partial(store.assign_cm, new("cm-2", gateway=NOBODY)), NOT_TAKEN)
     await unchanged(store, partial(store.assign_cm, new("cm-2", seed=PNE)), NOT_TAKEN)
-    gone = await store.revoke(PNE, 30.0)
+    gone = await store.revoke(PNE, 30.0, OPERATOR)
     assert ([network.pn_id for network in gone.left], gone.also) == (["pn-1"], (CM,))
     await store.close()
 
@@ -1054,7 +1068,7 @@ async def test_an_older_store_is_tied_together_as_a_new_one(new_place: Callable[
 async def test_its_gateway_does_not_undo_a_revocation(store: ServerStore) -> None:
     """CM-RELEASE of one that the operator revoked meanwhile leaves it, and with it the word that there is no other."""
     await assigned(store, "cm-1", PNE, GW1, used=False)
-    await store.revoke(CM, 30.0)
+    await store.revoke(CM, 30.0, OPERATOR)
     await store.release_cm(CM, GW1, 40.0)
     device = await store.cm_device(CM)
     assert device is not None

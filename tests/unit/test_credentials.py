@@ -20,6 +20,7 @@ import pytest
 from cpns.admin.folder import Folder
 from cpns.cli import talk
 from cpns.cli.main import main
+from cpns.domain.actor import SERVER
 from cpns.domain.credential import parse_credential
 from cpns.domain.inventory import Kind
 from cpns.errors import Unavailable, UserError
@@ -152,7 +153,7 @@ async def _stranger(site: Site) -> None:
 
     store = ServerStore.open(site.data / "server.db")
     why = Result.AUTHENTICATION_FAILED, "unknown"
-    await store.record([Outcome(1.0, "refused", EntityId("stranger"), EntityId("gw"), *why)])
+    await store.record([Outcome(1.0, "refused", EntityId("stranger"), SERVER, *why, EntityId("gw"))])
     await store.close()
 
 

@@ -8,9 +8,11 @@ import pytest
 
 from cpns.domain import epoch as epochs
 from cpns.domain import group as rules
-from cpns.domain.group import Group, GroupChange, GroupRule, Listed, Standing
+from cpns.domain.actor import OPERATOR, Actor, Role
+from cpns.domain.actor import pne as pne_actor
+from cpns.domain.group import Group, GroupChange, GroupRule, Listed
 from cpns.domain.inventory import Kind, NewEntity
-from cpns.domain.network import Policy
+from cpns.domain.member_list import Policy, Standing
 from cpns.domain.pace import CREATIONS, JOINS, Limit, Pace, paced
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
@@ -23,6 +25,7 @@ MEMBER, COMING, LEAVING, INVITED, BARRED = (
     *(Standing.MEMBER, Standing.COMING, Standing.LEAVING),
     *(Standing.INVITED, Standing.BARRED),
 )
+AS_OWNER = Actor(Role.OWNER, OWNER)
 GROUP = Group(SG, "walk", None, OWNER, Policy.OPEN, 5, 3, 1.0, begun=100.0)
 PLACES = {
     OWNER: Listed(OWNER, MEMBER, 1.0),
@@ -41,7 +44,7 @@ def turned(change: GroupChange, at: float, due: float | None = 101.0) -> epochs.
 @pytest.mark.parametrize(("who", "begins", "closes"), [(ANN, True, True), (BEN, False, True), (DAN, False, False)])
 def test_who_is_put_out_goes_with_an_epoch_at_once(who: EntityId, begins: bool, closes: bool) -> None:
     """And with it come and go all that waited for the next; who has no key of any epoch needs none."""
-    found = turned(rules.expel(GROUP, epochs.seen(PLACES, 100.5), OWNER, [who]), 100.5)
+    found = turned(rules.expel(GROUP, epochs.seen(PLACES, 100.5), AS_OWNER, [who]), 100.5)
     assert (found.begins, found.closes) == (begins, closes)
     assert found.standings[who] is BARRED
     if begins:
@@ -52,7 +55,7 @@ def test_who_is_put_out_goes_with_an_epoch_at_once(who: EntityId, begins: bool, 
 @pytest.mark.req("DEF-6")
 @pytest.mark.parametrize(("at", "due", "begins"), [(100.5, None, False), (101.0, None, True), (100.5, 100.4, True)])
 def test_who_leaves_by_itself_waits_for_the_second_to_end(at: float, due: float | None, begins: bool) -> None:
-    found = turned(rules.leave(GROUP, epochs.seen(PLACES, at), ANN), at, due)
+    found = turned(rules.leave(GROUP, epochs.seen(PLACES, at), pne_actor(ANN)), at, due)
     assert (found.begins, found.closes, found.shown) == (begins, False, begins)
     assert found.standings == ({ANN: None, BEN: MEMBER, CAT: None} if begins else {ANN: LEAVING})
     assert found.due == (None if begins else 101.0)
@@ -60,16 +63,16 @@ def test_who_leaves_by_itself_waits_for_the_second_to_end(at: float, due: float 
 
 @pytest.mark.req("DEF-6")
 def test_who_comes_back_in_the_same_second_was_never_out() -> None:
-    found = turned(rules.join(GROUP, epochs.seen(PLACES, 100.5), CAT), 100.5)
+    found = turned(rules.join(GROUP, epochs.seen(PLACES, 100.5), pne_actor(CAT)), 100.5)
     assert (found.standings, found.begins, found.shown, found.due) == ({CAT: MEMBER}, False, False, 101.0)
     alone = {pne: PLACES[pne] for pne in (OWNER, CAT)}
-    found = epochs.turn(GROUP, alone, rules.join(GROUP, epochs.seen(alone, 100.5), CAT), 100.5)
+    found = epochs.turn(GROUP, alone, rules.join(GROUP, epochs.seen(alone, 100.5), pne_actor(CAT)), 100.5)
     assert found.due is None  # nobody waits for an epoch any more
 
 
 @pytest.mark.req("DEF-6")
 def test_who_leaves_and_is_invited_is_out_at_once() -> None:
-    found = turned(rules.invite(GROUP, epochs.seen(PLACES, 100.5), OWNER, [CAT]), 100.5)
+    found = turned(rules.invite(GROUP, epochs.seen(PLACES, 100.5), AS_OWNER, [CAT]), 100.5)
     assert (found.standings, found.begins, found.closes) == ({CAT: INVITED, BEN: MEMBER}, True, False)
 
 
@@ -111,14 +114,14 @@ def test_a_pace_is_so_many_and_then_a_wait() -> None:
 @pytest.fixture
 async def store(place: Location) -> AsyncIterator[ServerStore]:
     one = ServerStore.open(place)
-    await one.add_entities([NewEntity(pne, Kind.PNE, None, "", b"sealed", pne.encode(), 1.0) for pne in PNES])
+    await one.add_entities([NewEntity(pne, Kind.PNE, None, "", b"sealed", pne.encode(), 1.0) for pne in PNES], OPERATOR)
     await one.create_group(Group(SG, "walk", None, OWNER, Policy.OPEN, 1, 1, 1.0), 9)
     yield one
     await one.close()
 
 
 async def do(store: ServerStore, rule: GroupRule, at: float, by: EntityId | None, sg_id: SgId = SG) -> None:
-    await store.change_group(sg_id, rule, at, by)
+    await store.change_group(sg_id, rule, at, OPERATOR if by is None else pne_actor(by))
 
 
 async def taken(store: ServerStore, at: float) -> dict[int, bytes]:
@@ -130,20 +133,20 @@ async def taken(store: ServerStore, at: float) -> dict[int, bytes]:
 @pytest.mark.req("DEF-6", "DEF-8", "FN-9")
 async def test_keys_of_older_epochs_go_with_time_and_with_who_is_put_out(store: ServerStore) -> None:
     assert await taken(store, 9.0) == {1: b"key of 1"}
-    await do(store, partial(rules.join, pne=ANN), 10.0, ANN)
+    await do(store, rules.join, 10.0, ANN)
     assert await taken(store, 10.1) == {2: b"key of 2", 1: b"key of 1"}
-    await do(store, partial(rules.join, pne=BEN), 10.5, BEN)
+    await do(store, rules.join, 10.5, BEN)
     await store.begin_epoch(SG, 11.0)
     assert set(await taken(store, 11.1)) == {3, 2, 1}
     assert set(await taken(store, 12.5)) == {3, 2}
     assert set(await taken(store, 13.1)) == {3}
-    await do(store, partial(rules.leave, pne=BEN), 13.2, BEN)
+    await do(store, rules.leave, 13.2, BEN)
     assert set(await taken(store, 13.3)) == {4, 3}
-    await do(store, partial(rules.expel, actor=OWNER, whom=[ANN]), 13.4, OWNER)
+    await do(store, partial(rules.expel, whom=[ANN]), 13.4, OWNER)
     assert set(await taken(store, 13.5)) == {5}
-    await do(store, partial(rules.join, pne=CAT), 14.5, CAT)
+    await do(store, rules.join, 14.5, CAT)
     assert set(await taken(store, 14.5)) == {6, 5}
-    await store.revoke(CAT, 14.6)
+    await store.revoke(CAT, 14.6, OPERATOR)
     assert set(await taken(store, 14.7)) == {7}
     await store.sweep_bounds(99.0)
     assert set(await taken(store, 99.0)) == {7}
@@ -152,19 +155,19 @@ async def test_keys_of_older_epochs_go_with_time_and_with_who_is_put_out(store: 
 @pytest.mark.req("DEF-6", "FN-9")
 async def test_who_left_and_comes_back_is_put_out_of_what_it_had(store: ServerStore) -> None:
     """It is coming, and in no epoch that runs; the one that ended a moment ago it was in."""
-    await do(store, partial(rules.join, pne=ANN), 10.0, ANN)
+    await do(store, rules.join, 10.0, ANN)
     assert set(await taken(store, 11.0)) == {2}
-    await do(store, partial(rules.leave, pne=ANN), 11.0, ANN)
-    await do(store, partial(rules.join, pne=ANN), 11.5, ANN)
+    await do(store, rules.leave, 11.0, ANN)
+    await do(store, rules.join, 11.5, ANN)
     assert set(await taken(store, 11.6)) == {3, 2}
-    await do(store, partial(rules.expel, actor=OWNER, whom=[ANN]), 11.7, OWNER)
+    await do(store, partial(rules.expel, whom=[ANN]), 11.7, OWNER)
     assert set(await taken(store, 11.8)) == {3}
 
 
 @pytest.mark.req("DEF-6")
 async def test_an_epoch_begins_once_whoever_begins_it(store: ServerStore) -> None:
-    await do(store, partial(rules.join, pne=ANN), 10.0, ANN)
-    await do(store, partial(rules.join, pne=BEN), 10.4, BEN)
+    await do(store, rules.join, 10.0, ANN)
+    await do(store, rules.join, 10.4, BEN)
     assert await store.due_epochs(9) == [SG]
     early = await store.begin_epoch(SG, 10.6)
     assert early is not None
@@ -199,10 +202,10 @@ async def test_how_many_groups_one_makes_and_how_fast(store: ServerStore) -> Non
 @pytest.mark.req("DEF-4")
 async def test_who_joins_again_and_again_waits_and_may_always_leave(store: ServerStore) -> None:
     for number in range(JOINS.times):
-        await do(store, partial(rules.join, pne=ANN), 10.0 + number, ANN)
-        await do(store, partial(rules.leave, pne=ANN), 10.1 + number, ANN)
+        await do(store, rules.join, 10.0 + number, ANN)
+        await do(store, rules.leave, 10.1 + number, ANN)
     with pytest.raises(Refused, match="too_often"):
-        await do(store, partial(rules.join, pne=ANN), 15.0, ANN)
-    await do(store, partial(rules.invite, actor=OWNER, whom=[ANN]), 16.0, OWNER)
-    await do(store, partial(rules.leave, pne=ANN), 17.0, ANN)
-    await do(store, partial(rules.join, pne=ANN), 10.0 + JOINS.times - 1 + JOINS.seconds, ANN)
+        await do(store, rules.join, 15.0, ANN)
+    await do(store, partial(rules.invite, whom=[ANN]), 16.0, OWNER)
+    await do(store, rules.leave, 17.0, ANN)
+    await do(store, rules.join, 10.0 + JOINS.times - 1 + JOINS.seconds, ANN)

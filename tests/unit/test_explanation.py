@@ -9,6 +9,7 @@ import pytest
 from cpns.admin import service
 from cpns.admin.service import Admin
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import OPERATOR
 from cpns.domain.explanation import Facts, explain
 from cpns.domain.inventory import Entity, Kind, State, StoredReading
 from cpns.domain.network import Present, Waiting
@@ -152,7 +153,7 @@ async def test_it_is_told_of_a_live_device(tmp_path: Path) -> None:
         assert [finding.good for finding in found] == [*[True] * 7, None]
         assert "pne-1 came first" in found[-1].what
         assert pne.joined is not None
-        await server.networks.settle(pne.joined.pn_id, policy=None, alias=None, owner=EntityId("pne-1"))
+        await server.networks.settle(pne.joined.pn_id, OPERATOR, policy=None, alias=None, owner=EntityId("pne-1"))
         assert (await admin.explain("pne-1"))[-1].what == "pne-1 owns it"
         await one.provision(Kind.PNE, "pne-2")
         one.keys["pne-2"] = Secret(random_bytes(32))

@@ -21,9 +21,11 @@ from sqlalchemy.exc import IntegrityError
 
 from cpns.domain import group as rules
 from cpns.domain import invitation
-from cpns.domain.group import ChangedGroup, Group, GroupChange, GroupInventory, GroupRule, Listed, Standing
+from cpns.domain.actor import OPERATOR, SERVER, Actor, Role
+from cpns.domain.actor import pne as pne_actor
+from cpns.domain.group import ChangedGroup, Group, GroupChange, GroupInventory, GroupRule, Listed
 from cpns.domain.inventory import Kind, NewEntity, Outcome, Revocation, State
-from cpns.domain.network import Policy
+from cpns.domain.member_list import Policy, Standing
 from cpns.errors import Conflict, NotFound, Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.store import group_queries
@@ -138,6 +140,11 @@ class Sg:
         return GroupInventory(self.group(), tuple(Listed(pne, p.how, p.since, epoch=p.epoch) for pne, p in places))
 
 
+def who(actor: EntityId | None) -> Actor:
+    """Return who acts; None: the operator."""
+    return OPERATOR if actor is None else pne_actor(actor)
+
+
 class Model:
     """The groups. Methods are the steps: each returns what it did, or why it is refused."""
 
@@ -172,7 +179,7 @@ class Model:
         self,
         sg: Sg,
         event: str,
-        by: EntityId | None,
+        by: Actor,
         at: float,
         subjects: Mapping[EntityId, Standing | None],
         *,
@@ -188,7 +195,9 @@ class Model:
         new = {pne for pne, how in subjects.items() if how is not None and pne not in sg.listed}
         before, who = sg.group(), sg.who_is(MEMBER)
         rows = [*subjects] or [EntityId(sg.new.sg_id)]
-        log = [Outcome(at, event, one, by, Result.SUCCESS, sg.new.sg_id) for one in rows]
+        own = EntityId(by.name) if by.is_device else None
+        actor = by.within(sg.owner, is_member=sg.standing(own, at) in (MEMBER, COMING))
+        log = [Outcome(at, event, one, actor, Result.SUCCESS, sg.new.sg_id) for one in rows]
         gone = {pne for pne, how in subjects.items() if how not in (MEMBER, COMING)} if not quiet else set()
         if end or not set(sg.who_is(MEMBER, COMING)) - gone:
             del self.sgs[sg.new.sg_id]
@@ -197,7 +206,7 @@ class Model:
         if new and len(sg.listed) + len(new) > MOST:
             return FULL
         asked = {pne for pne, how in subjects.items() if how is INVITED and sg.standing(pne, at) is not INVITED}
-        if asked and by is not None:
+        if asked and not by.is_operator:
             of_owner = sum(len(one.open(at)) for one in self.sgs.values() if one.owner == sg.owner)
             if len(sg.open(at)) + len(asked) > MOST_OPEN or of_owner + len(asked) > MOST_OPEN_OF_OWNER:
                 return TOO_MANY_INVITED
@@ -266,7 +275,7 @@ class Model:
         ended = []
         for sg_id in dict.fromkeys(sg_id for _, sg_id, _ in sorted(over)):
             gone = {pne: None for _, of, pne in sorted(over) if of == sg_id}
-            ended.append(self.write(self.sgs[sg_id], "sg_invitation_ended", None, at, gone))
+            ended.append(self.write(self.sgs[sg_id], "sg_invitation_ended", SERVER, at, gone))
         return ended
 
     def create(self, new: Group) -> No | None:
@@ -282,7 +291,9 @@ class Model:
             return CONTRADICTS
         self.paces[new.owner, None] = did
         self.sgs[new.sg_id] = Sg(new, new.owner, new.policy, listed={new.owner: Place(MEMBER, new.created_at, 1)})
-        self.log.append(Outcome(new.created_at, "sg_created", new.owner, None, Result.SUCCESS, new.sg_id))
+        self.log.append(
+            Outcome(new.created_at, "sg_created", new.owner, Actor(Role.OWNER, new.owner), Result.SUCCESS, new.sg_id)
+        )
         return None
 
     def is_in_too_many(self, pne: EntityId) -> bool:
@@ -298,7 +309,7 @@ class Model:
             return TOO_MANY_GROUPS
         if isinstance(did := self.pace(pne, sg_id, 3, at), No):
             return did
-        ended = self.write(sg, "sg_joined" if ends is MEMBER else "sg_waits", pne, at, {pne: ends})
+        ended = self.write(sg, "sg_joined" if ends is MEMBER else "sg_waits", who(pne), at, {pne: ends})
         if not isinstance(ended, No):
             self.paces[pne, sg_id] = did
         return ended
@@ -314,14 +325,16 @@ class Model:
         come = {pne: MEMBER if governs and sg.raw(pne) is PENDING else INVITED for pne in whom}
         if actor is not None and any(how is MEMBER and self.is_in_too_many(pne) for pne, how in come.items()):
             return TOO_MANY_GROUPS
-        return self.write(sg, "sg_invited", actor, at, {pne: how for pne, how in come.items() if not sg.is_in(pne)})
+        return self.write(
+            sg, "sg_invited", who(actor), at, {pne: how for pne, how in come.items() if not sg.is_in(pne)}
+        )
 
     def leave(self, sg_id: SgId, pne: EntityId, at: float) -> Done | No:
         if (sg := self.of(sg_id, pne, at)) is None:
             return UNKNOWN_SG
         if sg.standing(pne, at) in (None, BARRED):
             return NOT_IN_IT
-        return self.write(sg, "sg_left", pne, at, {pne: None})
+        return self.write(sg, "sg_left", who(pne), at, {pne: None})
 
     def expel(self, sg_id: SgId, actor: EntityId | None, whom: Sequence[EntityId], at: float) -> Done | No:
         if (sg := self.of(sg_id, actor, at)) is None:
@@ -332,14 +345,14 @@ class Model:
             return LEAVE_INSTEAD
         if any(sg.standing(pne, at) is None for pne in whom):
             return NOT_IN_IT
-        return self.write(sg, "sg_expelled", actor, at, dict.fromkeys(whom, BARRED), out=True)
+        return self.write(sg, "sg_expelled", who(actor), at, dict.fromkeys(whom, BARRED), out=True)
 
     def delete(self, sg_id: SgId, actor: EntityId | None, at: float) -> Done | No:
         if (sg := self.of(sg_id, actor, at)) is None:
             return UNKNOWN_SG
         if not self.governs(sg, actor):
             return MAY_NOT["delete"]
-        return self.write(sg, "sg_deleted", actor, at, {}, end=True)
+        return self.write(sg, "sg_deleted", who(actor), at, {}, end=True)
 
     def candidates(
         self, sg_id: SgId, actor: EntityId | None, wanted: EntityId | None, at: float
@@ -356,9 +369,11 @@ class Model:
             return UNKNOWN_SG
         if sg.owner != frm:
             return PASSED_ON
+        if not self.governs(sg, by):
+            return MAY_NOT["pass_on"]
         if not sg.is_in(to):
             return LEFT
-        return self.write(sg, "sg_owner_changed", by, at, {to: MEMBER}, owner=to, quiet=True)
+        return self.write(sg, "sg_owner_changed", who(by), at, {to: MEMBER}, owner=to, quiet=True)
 
     def replace_owner(self, sg_id: SgId, gone: EntityId, there: Sequence[EntityId], at: float) -> Done | No:
         if (sg := self.sgs.get(sg_id)) is None:
@@ -366,26 +381,26 @@ class Model:
         found = [pne for pne in sg.in_longest() if pne in there and pne != sg.owner]
         if sg.owner != gone or not found:
             return NO_CANDIDATE
-        return self.write(sg, "sg_owner_replaced", None, at, {found[0]: MEMBER}, owner=found[0], quiet=True)
+        return self.write(sg, "sg_owner_replaced", SERVER, at, {found[0]: MEMBER}, owner=found[0], quiet=True)
 
     def settle(self, sg_id: SgId, policy: Policy | None, keep: int | None, at: float) -> Done | No:
         if (sg := self.sgs.get(sg_id)) is None:
             return UNKNOWN_SG
-        return self.write(sg, "sg_settled", None, at, {}, policy=policy, keep=keep)
+        return self.write(sg, "sg_settled", OPERATOR, at, {}, policy=policy, keep=keep)
 
-    def revoke(self, who: EntityId, at: float) -> object:
-        if who not in PNES:
+    def revoke(self, one: EntityId, at: float) -> object:
+        if one not in PNES:
             return UNKNOWN_ENTITY
-        first = who not in self.revoked
-        self.revoked.add(who)
+        first = one not in self.revoked
+        self.revoked.add(one)
         if first:
-            self.log.append(Outcome(at, "revoked", who, None, Result.SUCCESS))
-        on = [sg for _, sg in sorted(self.sgs.items()) if who in sg.listed]
+            self.log.append(Outcome(at, "revoked", one, OPERATOR, Result.SUCCESS))
+        on = [sg for _, sg in sorted(self.sgs.items()) if one in sg.listed]
         ended = []
         for sg in on:  # an owner's invitations go with it
-            invited = sg.who_is(INVITED) if sg.owner == who else []
-            also = [pne for pne in invited if sg.standing(pne, at) is INVITED and pne != who]
-            ended.append(self.write(sg, "sg_left", None, at, {who: None}, out=True, also=also))
+            invited = sg.who_is(INVITED) if sg.owner == one else []
+            also = [pne for pne in invited if sg.standing(pne, at) is INVITED and pne != one]
+            ended.append(self.write(sg, "sg_left", OPERATOR, at, {one: None}, out=True, also=also))
         return first, ended
 
     def discover(self, pne: EntityId, keyword: str, service: str | None, after: str, limit: int) -> list[Group]:
@@ -472,6 +487,11 @@ def outcome(value: object) -> object:
     return done(value) if isinstance(value, ChangedGroup) else value
 
 
+def seen(actor: EntityId | None, group: Group) -> Actor:
+    """Return who that is in a group, as far as ownership goes."""
+    return who(actor).within(group.owner, is_member=True)
+
+
 async def candidates(
     store: ServerStore, sg_id: SgId, actor: EntityId | None, wanted: EntityId | None, at: float
 ) -> list[EntityId]:
@@ -479,7 +499,7 @@ async def candidates(
     found = await store.group(sg_id, actor, at)
     if found is None:
         raise Refused(Result.UNKNOWN_SG, "no_such_group")
-    return rules.candidates(found.group, {one.pne_id: one for one in found.listed}, actor, wanted)
+    return rules.candidates(found.group, {one.pne_id: one for one in found.listed}, seen(actor, found.group), wanted)
 
 
 Step = tuple[Any, ...]
@@ -488,8 +508,8 @@ Step = tuple[Any, ...]
 def in_the_store(store: ServerStore, step: Step) -> Coroutine[Any, Any, object]:
     """Return a step of `Model` as the store takes it."""
 
-    def changing(decide: GroupRule, by: EntityId | None) -> Coroutine[Any, Any, object]:
-        return store.change_group(step[1], decide, at, by, MOST_GROUPS)
+    def changing(decide: GroupRule, by: EntityId | Actor | None) -> Coroutine[Any, Any, object]:
+        return store.change_group(step[1], decide, at, by if isinstance(by, Actor) else who(by), MOST_GROUPS)
 
     name, *args = step
     at = step[-1]
@@ -501,26 +521,26 @@ def in_the_store(store: ServerStore, step: Step) -> Coroutine[Any, Any, object]:
         case "expire":
             return store.expire_group_invitations(args[0], 99)
         case "join":
-            return changing(partial(rules.join, pne=args[1]), args[1])
+            return changing(rules.join, args[1])
         case "invite":
-            return changing(partial(rules.invite, actor=args[1], whom=args[2]), args[1])
+            return changing(partial(rules.invite, whom=args[2]), args[1])
         case "leave":
-            return changing(partial(rules.leave, pne=args[1]), args[1])
+            return changing(rules.leave, args[1])
         case "expel":
-            return changing(partial(rules.expel, actor=args[1], whom=args[2]), args[1])
+            return changing(partial(rules.expel, whom=args[2]), args[1])
         case "delete":
-            return changing(partial(rules.delete, actor=args[1]), args[1])
+            return changing(rules.delete, args[1])
         case "candidates":
             return candidates(store, *args)
         case "pass_on":
             at = args[3]
             return changing(partial(rules.pass_on, frm=args[1], to=args[2]), args[4])
         case "replace_owner":
-            return changing(partial(rules.replace_owner, gone=args[1], there=args[2]), None)
+            return changing(partial(rules.replace_owner, gone=args[1], there=args[2]), SERVER)
         case "settle":
-            return changing(partial(rules.settle, policy=args[1], keep=args[2]), None)
+            return changing(partial(rules.settle, policy=args[1], keep=args[2]), OPERATOR)
         case "revoke":
-            return store.revoke(*args)
+            return store.revoke(args[0], at, OPERATOR)
         case "discover":
             return store.discover_groups(*args)
         case _:
@@ -547,7 +567,7 @@ class Machine(RuleBasedStateMachine):
         self.place = self.closing.enter_context(fresh(self.kind))
         self.loop = asyncio.new_event_loop()
         self.store = self.loop.run_until_complete(self._open())
-        self.loop.run_until_complete(self.store.add_entities([provisioned(one) for one in PNES]))
+        self.loop.run_until_complete(self.store.add_entities([provisioned(one) for one in PNES], OPERATOR))
         self.model = Model()
         self.drawn = b""
         self.made = 0
@@ -742,6 +762,7 @@ TestGroupsOnPostgres = OnPostgres.TestCase
 
 OWNER, FIRST, SECOND, GUEST, WAITER, OUTCAST, STRANGER = PNES
 SG = SgId("sg-1")
+AS_OWNER = Actor(Role.OWNER, OWNER)
 GROUP = Group(SG, "walk", "fit", OWNER, OPEN, 5, 3, 1.0)
 PLACES = {
     pne: Listed(pne, standing, since)
@@ -780,16 +801,16 @@ def test_who_may_join(standing: Standing | None, policy: Policy) -> None:
     places = {OWNER: PLACES[OWNER]} | ({} if standing is None else {STRANGER: Listed(STRANGER, standing, 2.0)})
     ends = JOINING[standing, policy]
     if isinstance(ends, No):
-        refused(ends, lambda: rules.join(of(policy), places, STRANGER))
+        refused(ends, lambda: rules.join(of(policy), places, who(STRANGER)))
     else:
         event = "sg_joined" if ends is MEMBER else "sg_waits"
         change = GroupChange(event, (STRANGER,), {STRANGER: ends}, joiner=STRANGER)
-        assert rules.join(of(policy), places, STRANGER) == change
+        assert rules.join(of(policy), places, who(STRANGER)) == change
 
 
-@pytest.mark.parametrize(("action", "who", "policy"), [(*key, policy) for key, policy in product(RIGHTS, Policy)])
-def test_who_may_do_what(action: str, who: str, policy: Policy) -> None:
-    actor, right = WHO[who], RIGHTS[action, who]
+@pytest.mark.parametrize(("action", "who_acts", "policy"), [(*key, policy) for key, policy in product(RIGHTS, Policy)])
+def test_who_may_do_what(action: str, who_acts: str, policy: Policy) -> None:
+    actor, right = seen(WHO[who_acts], GROUP), RIGHTS[action, who_acts]
     steps: dict[str, Callable[[], object]] = {
         "invite": lambda: rules.invite(of(policy), PLACES, actor, [STRANGER]),
         "expel": lambda: rules.expel(of(policy), PLACES, actor, [SECOND]),
@@ -805,71 +826,75 @@ def test_who_may_do_what(action: str, who: str, policy: Policy) -> None:
 @pytest.mark.parametrize("actor", [None, OWNER])
 @pytest.mark.parametrize("policy", Policy)
 def test_who_governs_lets_in_who_waits_and_lifts_a_bar(actor: EntityId | None, policy: Policy) -> None:
-    change = rules.invite(of(policy), PLACES, actor, [SECOND, WAITER, OUTCAST, GUEST, STRANGER, OWNER])
+    change = rules.invite(of(policy), PLACES, seen(actor, GROUP), [SECOND, WAITER, OUTCAST, GUEST, STRANGER, OWNER])
     come = {WAITER: MEMBER, OUTCAST: INVITED, GUEST: INVITED, STRANGER: INVITED}
     assert change == GroupChange("sg_invited", tuple(come), come)
 
 
 def test_a_member_lets_nobody_in_and_lifts_no_bar() -> None:
-    change = rules.invite(GROUP, PLACES, FIRST, [WAITER, SECOND, STRANGER])
+    change = rules.invite(GROUP, PLACES, seen(FIRST, GROUP), [WAITER, SECOND, STRANGER])
     assert change == GroupChange("sg_invited", (WAITER, STRANGER), {WAITER: INVITED, STRANGER: INVITED})
-    refused(WAS_BARRED, lambda: rules.invite(GROUP, PLACES, FIRST, [STRANGER, OUTCAST]))
+    refused(WAS_BARRED, lambda: rules.invite(GROUP, PLACES, seen(FIRST, GROUP), [STRANGER, OUTCAST]))
 
 
 @pytest.mark.parametrize("pne", [OUTCAST, STRANGER])
 def test_who_may_not_leave(pne: EntityId) -> None:
-    refused(NOT_IN_IT, lambda: rules.leave(GROUP, PLACES, pne))
+    refused(NOT_IN_IT, lambda: rules.leave(GROUP, PLACES, who(pne)))
 
 
 @pytest.mark.parametrize("pne", [FIRST, GUEST, WAITER])
 def test_leaving_is_also_declining(pne: EntityId) -> None:
-    assert rules.leave(GROUP, PLACES, pne) == GroupChange("sg_left", (pne,), {pne: None})
+    assert rules.leave(GROUP, PLACES, who(pne)) == GroupChange("sg_left", (pne,), {pne: None})
 
 
 def test_an_owner_is_followed_by_who_is_in_longest() -> None:
     """The one that is listed longest is barred, or invited, or waits; of those that came at once, by ID."""
     gone = GroupChange("sg_left", (OWNER,), {OWNER: None}, owner=FIRST)
-    assert rules.leave(GROUP, PLACES, OWNER) == gone
+    assert rules.leave(GROUP, PLACES, who(OWNER)) == gone
     out = {OWNER: None, GUEST: None}  # whom it invited comes no more
-    assert rules.vanish(GROUP, PLACES, OWNER) == replace(gone, standings=out, puts_out=True)
-    assert rules.vanish(GROUP, PLACES, SECOND) == GroupChange("sg_left", (SECOND,), {SECOND: None}, puts_out=True)
+    assert rules.vanish(GROUP, PLACES, OPERATOR, OWNER) == replace(gone, standings=out, puts_out=True)
+    assert rules.vanish(GROUP, PLACES, OPERATOR, SECOND) == GroupChange(
+        "sg_left", (SECOND,), {SECOND: None}, puts_out=True
+    )
     later = PLACES | {FIRST: Listed(FIRST, MEMBER, 2.5)}
-    assert rules.leave(GROUP, later, OWNER) == replace(gone, owner=SECOND)
+    assert rules.leave(GROUP, later, who(OWNER)) == replace(gone, owner=SECOND)
     alone = {pne: one for pne, one in PLACES.items() if pne not in (FIRST, SECOND)}
-    assert rules.leave(GROUP, alone, OWNER) == replace(gone, owner=None, deleted=True)
+    assert rules.leave(GROUP, alone, who(OWNER)) == replace(gone, owner=None, deleted=True)
 
 
 def test_the_operator_may_expel_an_owner_with_its_heir() -> None:
     barred = {OWNER: BARRED, FIRST: BARRED}
-    change = rules.expel(GROUP, PLACES, None, [*barred])
+    change = rules.expel(GROUP, PLACES, OPERATOR, [*barred])
     assert change == GroupChange("sg_expelled", (OWNER, FIRST), barred, owner=SECOND, puts_out=True)
-    assert rules.expel(GROUP, PLACES, None, [OWNER, FIRST, SECOND]).deleted
+    assert rules.expel(GROUP, PLACES, OPERATOR, [OWNER, FIRST, SECOND]).deleted
 
 
 def test_expelling_refuses_who_waits_and_bars() -> None:
     whom = [WAITER, GUEST, FIRST, OUTCAST]
-    assert rules.expel(GROUP, PLACES, OWNER, whom) == GroupChange(
+    assert rules.expel(GROUP, PLACES, AS_OWNER, whom) == GroupChange(
         "sg_expelled", tuple(whom), dict.fromkeys(whom, BARRED), puts_out=True
     )
-    refused(LEAVE_INSTEAD, lambda: rules.expel(GROUP, PLACES, OWNER, [FIRST, OWNER]))
-    for actor in (None, OWNER):
+    refused(LEAVE_INSTEAD, lambda: rules.expel(GROUP, PLACES, AS_OWNER, [FIRST, OWNER]))
+    for actor in (OPERATOR, AS_OWNER):
         refused(NOT_IN_IT, partial(rules.expel, GROUP, PLACES, actor, [FIRST, STRANGER]))
 
 
 def test_whom_ownership_may_go_to() -> None:
-    for actor in (None, OWNER):
+    for actor in (OPERATOR, AS_OWNER):
         assert rules.candidates(GROUP, PLACES, actor, None) == [FIRST, SECOND]
         assert rules.candidates(GROUP, PLACES, actor, SECOND) == [SECOND]
         for wanted in (OWNER, GUEST, WAITER, OUTCAST, STRANGER):
             refused(NO_CANDIDATE, partial(rules.candidates, GROUP, PLACES, actor, wanted))
-    refused(NO_CANDIDATE, lambda: rules.candidates(GROUP, {OWNER: PLACES[OWNER]}, OWNER, None))
+    refused(NO_CANDIDATE, lambda: rules.candidates(GROUP, {OWNER: PLACES[OWNER]}, AS_OWNER, None))
 
 
 def test_ownership_goes_where_it_still_can() -> None:
-    assert rules.pass_on(GROUP, PLACES, OWNER, SECOND) == GroupChange("sg_owner_changed", (SECOND,), owner=SECOND)
-    refused(PASSED_ON, lambda: rules.pass_on(GROUP, PLACES, FIRST, SECOND))
+    assert rules.pass_on(GROUP, PLACES, AS_OWNER, OWNER, SECOND) == GroupChange(
+        "sg_owner_changed", (SECOND,), owner=SECOND
+    )
+    refused(PASSED_ON, lambda: rules.pass_on(GROUP, PLACES, OPERATOR, FIRST, SECOND))
     for to in (GUEST, WAITER, OUTCAST, STRANGER):
-        refused(LEFT, partial(rules.pass_on, GROUP, PLACES, OWNER, to))
+        refused(LEFT, partial(rules.pass_on, GROUP, PLACES, AS_OWNER, OWNER, to))
 
 
 # --- in the store
@@ -878,7 +903,7 @@ def test_ownership_goes_where_it_still_can() -> None:
 @pytest.fixture
 async def store(place: Location) -> AsyncIterator[ServerStore]:
     opened = ServerStore.open(place)
-    await opened.add_entities([provisioned(one) for one in PNES])
+    await opened.add_entities([provisioned(one) for one in PNES], OPERATOR)
     yield opened
     await opened.close()
 
@@ -1041,7 +1066,7 @@ async def test_with_a_revoked_pne_go_its_places(store: ServerStore) -> None:
     await store.create_group(new("sg-0", "alone"), 64)
     await store.create_group(new("sg-2", "another", owner=FIRST), 64)
     await in_the_store(store, ("invite", "sg-2", FIRST, [OWNER], 25.0))
-    gone = await store.revoke(OWNER, 30.0)
+    gone = await store.revoke(OWNER, 30.0, OPERATOR)
     assert [(one.before.sg_id, one.change.deleted, one.after.owner) for one in gone.groups] == [
         ("sg-0", True, OWNER),
         ("sg-1", False, FIRST),
@@ -1049,10 +1074,10 @@ async def test_with_a_revoked_pne_go_its_places(store: ServerStore) -> None:
     ]
     assert [one.members for one in gone.groups] == [(OWNER,), (FIRST, SECOND), (FIRST,)]
     assert (await look(store)).log[-4:] == [
-        Outcome(30.0, "revoked", OWNER, None, Result.SUCCESS),
-        *(Outcome(30.0, "sg_left", OWNER, None, Result.SUCCESS, f"sg-{number}") for number in range(3)),
+        Outcome(30.0, "revoked", OWNER, OPERATOR, Result.SUCCESS),
+        *(Outcome(30.0, "sg_left", OWNER, OPERATOR, Result.SUCCESS, f"sg-{number}") for number in range(3)),
     ]
-    assert await store.revoke(OWNER, 40.0) == Revocation(False)
+    assert await store.revoke(OWNER, 40.0, OPERATOR) == Revocation(False)
     assert OWNER not in [one.pne_id for group in await store.groups() for one in group.listed]
 
 
@@ -1069,8 +1094,8 @@ async def test_every_step_is_in_the_log(store: ServerStore) -> None:
         await in_the_store(store, step)
     log = (await look(store)).log
     assert {(row.result, row.reason) for row in log} == {(Result.SUCCESS, SG)}
-    assert [(row.at, row.event, row.entity_id, row.via) for row in log] == [
-        (10.0, "sg_created", OWNER, None),
+    assert [(row.at, row.event, row.entity_id, row.actor.entity_id) for row in log] == [
+        (10.0, "sg_created", OWNER, OWNER),
         (11.0, "sg_waits", OUTCAST, OUTCAST),
         (12.0, "sg_expelled", OUTCAST, OWNER),
         (13.0, "sg_invited", FIRST, OWNER),
@@ -1330,7 +1355,7 @@ async def test_an_older_store_gets_groups_and_keeps_the_rest(new_place: Callable
     assert {one: has.state for one, has in kept.items()} == {one: State(state) for one, (_, state) in ids.items()}
     (pn,) = await store.networks()
     assert (pn.network.pn_id, pn.network.owner, [one.pne_id for one in pn.members]) == ("pn-1", OWNER, [OWNER])
-    assert await store.audit(None, 9) == [Outcome(3.0, "pne_established", OWNER, None, Result.SUCCESS)]
+    assert await store.audit(None, 9) == [Outcome(3.0, "pne_established", OWNER, pne_actor(OWNER), Result.SUCCESS)]
     assert (await store.groups(), await store.groups_of([OWNER], "", 9)) == ([], [])
     assert await found(store, pne=OWNER) == set()
 
@@ -1338,7 +1363,7 @@ async def test_an_older_store_gets_groups_and_keeps_the_rest(new_place: Callable
     with pytest.raises(Refused):  # tied to the entities that were
         await store.create_group(new("sg-2", "other", owner=GHOSTS[0]), 64)
     await in_the_store(store, ("invite", SG, OWNER, GHOSTS, 20.0))  # and the lists to nothing
-    assert [one.change.deleted for one in (await store.revoke(OWNER, 30.0)).groups] == [True]
+    assert [one.change.deleted for one in (await store.revoke(OWNER, 30.0, OPERATOR)).groups] == [True]
     await store.close()
     again = ServerStore.open(place)
     assert await again.groups() == []

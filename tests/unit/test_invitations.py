@@ -8,11 +8,11 @@ import pytest
 from cpns.admin.group_models import Group as ShownGroup
 from cpns.domain import group as rules
 from cpns.domain import membership
-from cpns.domain.group import Group, GroupRule, Standing
+from cpns.domain.actor import OPERATOR, Actor, Role
+from cpns.domain.group import Group, GroupRule
 from cpns.domain.inventory import Establishment, Kind, Membership, NewEntity
 from cpns.domain.invitation import INVITATION_SECONDS, OPEN_OF_LIST, OPEN_OF_OWNER
-from cpns.domain.membership import OPERATOR, Actor, Role
-from cpns.domain.network import Policy
+from cpns.domain.member_list import Policy, Standing
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId, SgId
 from cpns.store.server_store import ServerStore
@@ -32,7 +32,8 @@ async def store(place: Location) -> AsyncIterator[ServerStore]:
         [
             NewEntity(who, kind, None, "", b"sealed", who.encode(), 1.0, may_own=kind is Kind.PNE)
             for who, kind in kinds.items()
-        ]
+        ],
+        OPERATOR,
     )
     await one.create_group(Group(SG, "walk", None, OWNER, Policy.OPEN, 1, 1, 1.0), 9)
     await comes(one, OWNER, 2.0)
@@ -46,14 +47,14 @@ async def comes(store: ServerStore, pne: EntityId, at: float) -> Result:
 
 
 async def do(store: ServerStore, rule: GroupRule, at: float, by: EntityId | None, sg_id: SgId = SG) -> None:
-    await store.change_group(sg_id, rule, at, by)
+    await store.change_group(sg_id, rule, at, OPERATOR if by is None else Actor(Role.PNE, by))
 
 
 async def invites(store: ServerStore, whom: list[EntityId], at: float, by: EntityId | None = OWNER) -> None:
     """Invite into the network."""
     actor = OPERATOR if by is None else Actor(Role.PNE, by)
-    rule = partial(membership.invite, actor=actor, whom=whom)
-    await store.edit(PN, [*whom, OWNER], rule, at, by)
+    rule = partial(membership.invite, whom=whom)
+    await store.edit(PN, whom, rule, at, actor)
 
 
 def named(prefix: str, count: int) -> list[EntityId]:
@@ -64,7 +65,7 @@ def named(prefix: str, count: int) -> list[EntityId]:
 async def test_a_group_has_so_many_open_invitations_and_so_has_its_owner(store: ServerStore) -> None:
     async def invites(sg_id: SgId, count: int, prefix: str, at: float = 10.0, by: EntityId | None = OWNER) -> None:
         whom = [EntityId(f"{prefix}-{number}") for number in range(count)]
-        await do(store, partial(rules.invite, actor=by, whom=whom), at, by, sg_id)
+        await do(store, partial(rules.invite, whom=whom), at, by, sg_id)
 
     await invites(SG, OPEN_OF_LIST, "a")
     await invites(SG, OPEN_OF_LIST, "a")  # the same, once more
@@ -88,14 +89,14 @@ async def test_a_group_has_so_many_open_invitations_and_so_has_its_owner(store: 
 async def test_an_invitation_ends(store: ServerStore) -> None:
     await do(store, partial(rules.settle, policy=Policy.CLOSED), 9.0, None)
     for at, whom in ((10.0, [ANN, BEN]), (20.0, [BEN, CAT])):
-        await do(store, partial(rules.invite, actor=OWNER, whom=whom), at, OWNER)
+        await do(store, partial(rules.invite, whom=whom), at, OWNER)
     late = 10.0 + INVITATION_SECONDS
     with pytest.raises(Refused, match="no_such_group"):
-        await do(store, partial(rules.join, pne=ANN), late, ANN)  # before it was swept away
+        await do(store, rules.join, late, ANN)  # before it was swept away
     (ended,) = await store.expire_group_invitations(late, 99)
     assert ended.change.subjects == (ANN,)  # BEN was invited again
     assert await store.expire_group_invitations(late, 99) == []
-    await do(store, partial(rules.join, pne=BEN), late, BEN)
+    await do(store, rules.join, late, BEN)
     found = await store.group(SG)
     assert found is not None
     assert {one.pne_id: one.standing for one in found.listed} == {OWNER: MEMBER, BEN: MEMBER, CAT: INVITED}
@@ -103,9 +104,9 @@ async def test_an_invitation_ends(store: ServerStore) -> None:
 
 @pytest.mark.req("DEF-5")
 async def test_who_is_revoked_has_invited_in_vain(store: ServerStore) -> None:
-    await do(store, partial(rules.join, pne=ANN), 10.0, ANN)
-    await do(store, partial(rules.invite, actor=OWNER, whom=[BEN, CAT]), 11.0, OWNER)
-    await store.revoke(OWNER, 12.0)
+    await do(store, rules.join, 10.0, ANN)
+    await do(store, partial(rules.invite, whom=[BEN, CAT]), 11.0, OWNER)
+    await store.revoke(OWNER, 12.0, OPERATOR)
     found = await store.group(SG)
     assert found is not None
     assert (found.group.owner, [one.pne_id for one in found.listed]) == (ANN, [ANN])
@@ -124,18 +125,18 @@ async def test_a_network_has_so_many_open_invitations_and_shares_them_with_the_g
     for number in range(2, 4):
         other = SgId(f"sg-{number}")
         await store.create_group(Group(other, other, None, OWNER, Policy.OPEN, 1, 1, 10.0), 9)
-        await do(store, partial(rules.invite, actor=OWNER, whom=named("d", OPEN_OF_LIST)), 13.0, OWNER, other)
+        await do(store, partial(rules.invite, whom=named("d", OPEN_OF_LIST)), 13.0, OWNER, other)
     left = OPEN_OF_OWNER - 3 * OPEN_OF_LIST - 3
-    await do(store, partial(rules.invite, actor=OWNER, whom=named("e", left)), 13.0, OWNER)
+    await do(store, partial(rules.invite, whom=named("e", left)), 13.0, OWNER)
     with pytest.raises(Refused, match="too_many_invitations"):
-        await do(store, partial(rules.invite, actor=OWNER, whom=named("f", 1)), 13.0, OWNER)
+        await do(store, partial(rules.invite, whom=named("f", 1)), 13.0, OWNER)
     await invites(store, named("g", OPEN_OF_LIST), 14.0 + INVITATION_SECONDS)
 
 
 @pytest.mark.req("FN-8", "AUTH-0")
 async def test_an_invitation_into_a_network_ends(store: ServerStore) -> None:
     rule = partial(membership.settle, policy=Policy.CLOSED)
-    await store.edit(PN, [], rule, 9.0, None)
+    await store.edit(PN, [], rule, 9.0, OPERATOR)
     await invites(store, [ANN, BEN], 10.0)
     await invites(store, [BEN], 20.0)
     late = 10.0 + INVITATION_SECONDS
@@ -152,7 +153,7 @@ async def test_an_invitation_into_a_network_ends(store: ServerStore) -> None:
 async def test_who_is_revoked_has_invited_into_its_network_in_vain(store: ServerStore) -> None:
     await invites(store, [ANN, CAT], 10.0)
     assert await comes(store, BEN, 11.0) is Result.SUCCESS
-    await store.revoke(OWNER, 12.0)
+    await store.revoke(OWNER, 12.0, OPERATOR)
     found = await store.inventory(PN)
     assert found is not None
     assert (found.network.owner, found.listed) == (BEN, ())
@@ -161,9 +162,9 @@ async def test_who_is_revoked_has_invited_into_its_network_in_vain(store: Server
 @pytest.mark.req("DEF-4", "DEF-5")
 async def test_an_operator_sees_who_comes_and_goes_and_when_invitations_end(store: ServerStore) -> None:
     for pne, at in ((ANN, 10.0), (BEN, 10.2)):
-        await do(store, partial(rules.join, pne=pne), at, pne)
-    await do(store, partial(rules.leave, pne=ANN), 10.3, ANN)
-    await do(store, partial(rules.invite, actor=OWNER, whom=[CAT]), 10.4, OWNER)
+        await do(store, rules.join, at, pne)
+    await do(store, rules.leave, 10.3, ANN)
+    await do(store, partial(rules.invite, whom=[CAT]), 10.4, OWNER)
     found = await store.group(SG)
     assert found is not None
     shown = ShownGroup.of(found)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from cpns.domain.actor import OPERATOR
 from cpns.domain.inventory import KeptPush
 from cpns.errors import StoreFails
 from cpns.service import kept
@@ -36,7 +37,7 @@ class Clock:
 @pytest.fixture
 async def store(place: Location) -> AsyncIterator[ServerStore]:
     store = ServerStore.open(place)
-    await store.add_entities([new(pne(1))])
+    await store.add_entities([new(pne(1))], OPERATOR)
     yield store
     await store.close()
 

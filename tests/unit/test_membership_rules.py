@@ -20,9 +20,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy import Connection, select
 
 from cpns.domain import invitation, membership
+from cpns.domain.actor import OPERATOR, Actor, Role
 from cpns.domain.inventory import Entity, Establishment, Kind, Membership, NewEntity
-from cpns.domain.membership import OPERATOR, Actor, Role
-from cpns.domain.network import Admission, Edit, Inventory, Network, Place, Policy, Standing, Waiting
+from cpns.domain.member_list import Policy, Standing
+from cpns.domain.network import Admission, Edit, Inventory, Network, Place, Waiting
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.store import inventory_queries, network_queries, server_queries, waiting_queries
@@ -60,7 +61,7 @@ _WORDS = {
     "no": Admission(Result.POLICY, "not_on_the_member_list"),
     "bar": Admission(Result.NOT_ALLOWED, "barred"),
 }
-_LISTED = {"-": None} | {how.value: how for how in Standing}
+_LISTED = {"-": None} | {how.value: how for how in Standing if how not in (Standing.COMING, Standing.LEAVING)}
 ADMISSION = {
     (policy, Place(_LISTED[listed], seen == "present", home), founding): _WORDS[made if founding else word]
     for listed, seen, *words, made in map(str.split, _ADMISSION.strip().splitlines()[2:])
@@ -110,7 +111,7 @@ class Pn:
         return [*self.listed.values()].count(Standing.INVITED)
 
     def who(self, actor: Actor) -> str:
-        if actor == OPERATOR or actor.entity_id is None:
+        if actor.is_operator or actor.entity_id is None:
             return "operator"
         if actor.role is Role.GATEWAY:
             return "gateway" if actor.entity_id == self.gateway else "other-gateway"
@@ -140,6 +141,9 @@ class Pn:
                 self.listed.pop(pne, None)
         if self.owner is not None and self.listed.get(self.owner) is not Standing.MEMBER:
             self.owner = next((pne for pne in self.longest() if pne in MAY_OWN), None)
+
+
+RULES_OF_WHO = ("invite", "approve", "refuse", "expel", "release", "leave")
 
 
 class Model:
@@ -203,8 +207,9 @@ class Model:
     def refuse(self, pn: Pn, actor: Actor, pne: EntityId) -> Result:
         return self.approve(pn, actor, pne, "refuse")
 
-    def leave(self, pn: Pn, pne: EntityId) -> Result:
-        if pne not in pn.inside:
+    def leave(self, pn: Pn, actor: Actor) -> Result:
+        pne = actor.entity_id
+        if pne is None or pne not in pn.inside:
             return Result.NOT_A_MEMBER
         pn.put_out(pne, off_the_list=True)
         return Result.SUCCESS
@@ -304,7 +309,7 @@ class Machine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.database = Database(self.closing.enter_context(fresh(self.kind)))
         self.store = ServerStore(self.database)
-        self.loop.run_until_complete(self.store.add_entities([new(one) for one in (*PNES, *GATEWAYS)]))
+        self.loop.run_until_complete(self.store.add_entities([new(one) for one in (*PNES, *GATEWAYS)], OPERATOR))
         self.model = Model()
         self.drawn = b""
         self.now = 1000.0
@@ -333,15 +338,14 @@ class Machine(RuleBasedStateMachine):
             assert grown == 1 + owned if changed else grown in ((0, 1) if pn_id in idle else (0,))
             pn.version = seen.version
 
-    def edit(self, action: str, pn_id: PnId, asker: Actor, about: Sequence[EntityId], **asked: Any) -> None:
-        note(f"{action} {pn_id} {asked}")
+    def edit(self, action: str, pn_id: PnId, actor: Actor, about: Sequence[EntityId], **asked: Any) -> None:
+        note(f"{action} {pn_id} {actor} {asked}")
         before, was, pn = deepcopy(self.model), self._seen(pn_id), self.model.pns.get(pn_id)
-        expected = Result.UNKNOWN_PN if pn is None else getattr(self.model, action)(pn, **asked)
+        who = {"actor": actor} if action in RULES_OF_WHO else {}
+        expected = Result.UNKNOWN_PN if pn is None else getattr(self.model, action)(pn, **who, **asked)
         edit = partial(getattr(membership, action), **asked)
-        own = [asker.entity_id] if asker.role is Role.PNE and asker.entity_id is not None else []
-        subjects = list(dict.fromkeys([*about, *own]))
         edited = ends(
-            lambda: self.loop.run_until_complete(self.store.edit(pn_id, subjects, edit, self.now, asker.entity_id))
+            lambda: self.loop.run_until_complete(self.store.edit(pn_id, about, edit, self.now, actor, known=True))
         )
         assert (edited if isinstance(edited, Result) else Result.SUCCESS) is expected
         self._settled(action, before, refused=isinstance(edited, Result), idle=[pn_id])
@@ -389,16 +393,16 @@ class Machine(RuleBasedStateMachine):
             came = {pick(pnes): pick([True, False]) for _ in range(pick([1, 2, 3, 0]))} if pnes else {}
             self.establish(pn_id, pick([*GATEWAYS, *[pn.gateway] * 9]), pick(Policy), came)
         elif step == "invite":
-            self.edit(step, pn_id, actor, whom, actor=actor, whom=whom)
+            self.edit(step, pn_id, actor, whom, whom=whom)
         elif step == "expel":
-            self.edit(step, pn_id, actor, whom, actor=actor, whom=whom, at=self.now)
+            self.edit(step, pn_id, actor, whom, whom=whom, at=self.now)
         elif step in ("approve", "refuse"):
             pne = pick([*near, *waiting * 20])
-            self.edit(step, pn_id, actor, [pne], actor=actor, pne=pne)
+            self.edit(step, pn_id, actor, [pne], pne=pne)
         elif step == "leave":
-            self.edit(step, pn_id, Actor(Role.PNE, whom[0]), whom[:1], pne=whom[0])
+            self.edit(step, pn_id, Actor(Role.PNE, whom[0]), whom[:1])
         elif step == "release" and (pick([True, False]) or not pn.may(step, actor)):
-            self.edit(step, pn_id, actor, [], actor=actor)
+            self.edit(step, pn_id, actor, [])
         elif step == "switch":
             frm = pick([*GATEWAYS, *[pn.gateway] * 3])
             self.edit(step, pn_id, OPERATOR, [], frm=frm, to=pick(one for one in GATEWAYS if one != frm))
@@ -429,7 +433,7 @@ class Machine(RuleBasedStateMachine):
         note(f"revoke {pne}")
         before, first = deepcopy(self.model), pne not in self.model.revoked
         concerned = self.model.revoke(pne) if first else set()
-        revocation = self.loop.run_until_complete(self.store.revoke(pne, self.now))
+        revocation = self.loop.run_until_complete(self.store.revoke(pne, self.now, OPERATOR))
         self._settled("revoke", before, refused=not first, idle=concerned)
         assert revocation.first is first
         assert {network.pn_id: network for network in revocation.left} == {pn: self._seen(pn) for pn in concerned}
@@ -493,12 +497,18 @@ PLACES = {
 }
 NETWORK = Network(PNS[0], GATEWAYS[0], None, OWNER, Policy.OPEN, 7, 1.0)
 NOBODY_S = replace(NETWORK, owner=None)
+
+
+def within(pne: EntityId) -> Actor:
+    return Actor(Role.PNE, pne).within(OWNER, is_member=PLACES[pne].standing is Standing.MEMBER)
+
+
 ACTORS = {"gateway": Actor(Role.GATEWAY, GATEWAYS[0]), "other-gateway": Actor(Role.GATEWAY, GATEWAYS[1])}
-ACTORS |= {"operator": OPERATOR} | {str(pne): Actor(Role.PNE, pne) for pne in PLACES if pne in _ACTORS}
+ACTORS |= {"operator": OPERATOR} | {str(pne): within(pne) for pne in PLACES if pne in _ACTORS}
 
 
 def test_admit_is_its_table() -> None:
-    assert len(ADMISSION) == len(Policy) * (len(Standing) + 1) * 2 * 2 * 2
+    assert len(ADMISSION) == len(Policy) * len(_LISTED) * 2 * 2 * 2
     for (policy, place, founding), expected in ADMISSION.items():
         assert membership.admit(policy, place, founding=founding) == expected, (policy, place, founding)
 
@@ -522,9 +532,7 @@ def test_who_may_do_what(action: str, who: str) -> None:
     asked, expected = edits[action]
     for policy in Policy:
         allowed = RIGHTS[action, who] == "yes" or (RIGHTS[action, who] == "open" and policy is Policy.OPEN)
-        ended = ends(
-            partial(getattr(membership, action), replace(network, policy=policy), PLACES, actor=actor, **asked)
-        )
+        ended = ends(partial(getattr(membership, action), replace(network, policy=policy), PLACES, actor, **asked))
         assert ended == (expected if allowed else Result.NOT_ALLOWED), policy
 
 
@@ -544,14 +552,12 @@ def test_a_guest_that_waits_to_be_member_is_put_out_when_refused() -> None:
 async def test_a_full_member_list_still_bars_who_is_on_it(place: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network_queries, "MAX_LISTED", 2)
     store = ServerStore.open(place)
-    await store.add_entities([new(PNES[0]), new(PNES[1]), new(GATEWAYS[0])])
+    await store.add_entities([new(PNES[0]), new(PNES[1]), new(GATEWAYS[0])], OPERATOR)
     came = tuple(Membership(pne, True) for pne in PNES[:2])
     await store.establish(Establishment(PNS[0], GATEWAYS[0], None, Policy.OPEN, 2.0, came, {}))
     with pytest.raises(Refused, match="member_list_is_full"):
-        await store.edit(PNS[0], [SOMEONE], partial(membership.invite, actor=OPERATOR, whom=[SOMEONE]), 3.0, None)
-    expelled = await store.edit(
-        PNS[0], PNES[:2], partial(membership.expel, actor=OPERATOR, whom=PNES[:2], at=3.0), 3.0, None
-    )
+        await store.edit(PNS[0], [SOMEONE], partial(membership.invite, whom=[SOMEONE]), 3.0, OPERATOR)
+    expelled = await store.edit(PNS[0], PNES[:2], partial(membership.expel, whom=PNES[:2], at=3.0), 3.0, OPERATOR)
     assert expelled.edit.gone == tuple(PNES[:2])
     await store.close()
 

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cpns.domain import group as rules
+from cpns.domain.actor import OPERATOR, Actor, Role
 from cpns.domain.group import Group, SenderKey, TakenMessage
 from cpns.domain.inventory import Kind, NewEntity
-from cpns.domain.network import Policy
+from cpns.domain.member_list import Policy
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.store import message_queries
@@ -24,12 +25,12 @@ async def store(place: Location) -> AsyncIterator[ServerStore]:
     """A store with two groups of three."""
     one = ServerStore.open(place)
     await one.add_entities(
-        [NewEntity(pne, Kind.PNE, None, "", b"sealed", pne.encode(), 1.0) for pne in (ANN, BEN, CAT)]
+        [NewEntity(pne, Kind.PNE, None, "", b"sealed", pne.encode(), 1.0) for pne in (ANN, BEN, CAT)], OPERATOR
     )
     for sg_id in (SG, OTHER):
         await one.create_group(Group(sg_id, sg_id, None, ANN, Policy.OPEN, 1, 1, 1.0), 64)
         for pne in (BEN, CAT):
-            await one.change_group(sg_id, lambda g, p, pne=pne: rules.join(g, p, pne), 2.0, pne)  # type: ignore[misc]
+            await one.change_group(sg_id, rules.join, 2.0, Actor(Role.PNE, pne))
         await one.begin_epoch(sg_id, 3.0)
     yield one
     await one.close()
@@ -70,7 +71,7 @@ async def test_no_run_returns(store: ServerStore, place: Location) -> None:
         BEN: SenderKey(1, None),
         CAT: None,
     }
-    await again.revoke(ANN, 5.0)
+    await again.revoke(ANN, 5.0, OPERATOR)
     assert (await again.register_sender(ANN, b"d" * 32)).run == 4
     await again.close()
 
@@ -145,13 +146,13 @@ async def test_who_is_out_is_owed_nothing(store: ServerStore) -> None:
     """Left, revoked, or the group has ended; also where that was so while the message was on its way."""
     for sg_id in (SG, OTHER):
         await store.take_group_message(taken(1, BEN, CAT, sg_id=sg_id))
-    await store.change_group(SG, lambda g, p: rules.leave(g, p, BEN), 3.0, BEN)
+    await store.change_group(SG, rules.leave, 3.0, Actor(Role.PNE, BEN))
     assert len(await waits(store, BEN)) == 1
     await store.take_group_message(taken(2, BEN, CAT))
     assert (await waits(store, BEN), await waits(store, CAT)) == ([1], [1, 1, 2])
-    await store.revoke(CAT, 4.0)
+    await store.revoke(CAT, 4.0, OPERATOR)
     assert await waits(store, CAT) == []
-    await store.change_group(OTHER, lambda g, p: rules.delete(g, p, ANN), 5.0, ANN)
+    await store.change_group(OTHER, rules.delete, 5.0, Actor(Role.PNE, ANN))
     assert await store.awaiting_group_messages() == []
     await store.take_group_message(taken(3, BEN, sg_id=OTHER))
     assert await store.awaiting_group_messages() == []

@@ -9,9 +9,11 @@ import pytest
 from cpns.admin import networks
 from cpns.admin.service import Admin
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import OPERATOR
 from cpns.domain.credential import parse_credential
 from cpns.domain.inventory import Kind
-from cpns.domain.network import Admission, Standing
+from cpns.domain.member_list import Standing
+from cpns.domain.network import Admission
 from cpns.errors import Conflict, NotFound, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.service.provisioning import NoSessions, Provisioning
@@ -37,9 +39,9 @@ async def home(tmp_path: Path) -> AsyncIterator[Offline]:
     async with client_of(Admin(SERVER, store, provisioning, None, CLOCK)) as client:
         one = Offline(client, store, provisioning)
         await one.network(PN, "gw-1", "pne-1", "pne-2")
-        await provisioning.add(Kind.GATEWAY, "gw-2", None, "")
+        await provisioning.add(OPERATOR, Kind.GATEWAY, "gw-2", None, "")
         for name in ("pne-3", "pne-4"):
-            await provisioning.add(Kind.PNE, name, None, "")
+            await provisioning.add(OPERATOR, Kind.PNE, name, None, "")
         yield one
     await store.close()
 
@@ -66,9 +68,9 @@ async def bad(home: Offline, path: str, status: int, code: str, **body: Any) -> 
     return str(body["detail"])
 
 
-async def last_event(home: Offline, name: str) -> tuple[str, str | None]:
+async def last_event(home: Offline, name: str) -> tuple[str, str]:
     [row] = await home.store.audit(EntityId(name), 1)
-    return row.event, row.via
+    return row.event, row.actor.name
 
 
 async def make_wait(home: Offline, *devices: str, pn_id: str = PN, gateway: str = "gw-1") -> None:
@@ -156,7 +158,7 @@ async def test_a_body_that_does_not_fit_is_refused(home: Offline, action: str, c
 async def test_settings_change_what_they_name(home: Offline) -> None:
     changed = await post(home, "/networks/pn-1/settings", policy="closed", alias="flat", owner="pne-2")
     assert (changed["policy"], changed["alias"], changed["owner"], changed["version"]) == ("closed", "flat", "pne-2", 2)
-    assert await last_event(home, "pn-1") == ("pn_settled", None)
+    assert await last_event(home, "pn-1") == ("pn_settled", "local")
     changed = await post(home, "/networks/pn-1/settings", policy="open")
     assert (changed["policy"], changed["alias"], changed["owner"], changed["version"]) == ("open", "flat", "pne-2", 3)
     assert await post(home, "/networks/pn-1/settings") == changed == await get(home, "/networks/pn-1")
@@ -201,7 +203,7 @@ async def test_the_invited_are_listed_and_out_of_reach_of_a_server_that_rests(ho
     invited = await post(home, "/networks/pn-1/invite", devices=["pne-3", "pne-4", "pne-3"])
     assert invited == {"results": {"pne-3": "out_of_reach", "pne-4": "out_of_reach"}}
     assert (await get(home, "/networks/pn-1"))["listed"] == {"pne-3": "invited", "pne-4": "invited"}
-    assert await last_event(home, "pne-3") == ("invited", None)
+    assert await last_event(home, "pne-3") == ("invited", "local")
     assert (await home.establish(PN, "gw-1", "pne-3")).admissions == {"pne-3": MEMBER}
     assert (await get(home, "/networks/pn-1"))["listed"] == {"pne-4": "invited"}
 
@@ -212,7 +214,7 @@ async def test_the_expelled_are_barred_until_they_are_invited(home: Offline) -> 
     shown = await get(home, "/networks/pn-1")
     assert ([one["id"] for one in shown["members"]], shown["owner"]) == (["pne-2"], "pne-2")
     assert shown["listed"] == {"pne-1": "barred", "pne-3": "barred"}
-    assert await last_event(home, "pne-1") == ("expelled", None)
+    assert await last_event(home, "pne-1") == ("expelled", "local")
     assert (await home.establish(PN, "gw-1", "pne-1")).admissions == {"pne-1": Admission(Result.NOT_ALLOWED, "barred")}
     await post(home, "/networks/pn-1/invite", devices=["pne-1"])
     assert (await home.establish(PN, "gw-1", "pne-1")).admissions == {"pne-1": MEMBER}
@@ -255,7 +257,7 @@ async def test_a_released_network_is_gone_and_its_devices_stay(home: Offline) ->
     assert await get(home, "/networks") == {"items": []}
     await problem(await home.client.get("/networks/pn-1"), 404, "unknown_network")
     await bad(home, "/networks/pn-1/release", 404, "unknown_network")
-    assert await last_event(home, "pn-1") == ("pn_released", None)
+    assert await last_event(home, "pn-1") == ("pn_released", "local")
     shown = await get(home, "/devices/pne-1")
     assert (shown["state"], shown["pn_id"]) == ("active", None)
 
@@ -334,7 +336,7 @@ async def test_the_approved_is_a_member_when_it_comes_again(home: Offline) -> No
     assert await post(home, "/devices/pne-3/approve") == {"id": "pne-3", "server": None, "credential": None}
     assert await get(home, "/pending") == {"items": []}
     assert (await get(home, "/networks/pn-1"))["listed"] == {"pne-3": "member"}
-    assert await last_event(home, "pne-3") == ("approved", None)
+    assert await last_event(home, "pne-3") == ("approved", "local")
     assert (await home.establish(PN, "gw-1", "pne-3")).admissions == {"pne-3": MEMBER}
     await bad(home, "/devices/pne-3/approve", 404, "not_waiting")
 
@@ -344,7 +346,7 @@ async def test_the_refused_is_barred(home: Offline) -> None:
     assert await post(home, "/devices/pne-3/refuse", network="pn-1") == {"id": "pne-3"}
     assert await get(home, "/pending") == {"items": []}
     assert (await get(home, "/networks/pn-1"))["listed"] == {"pne-3": "barred"}
-    assert await last_event(home, "pne-3") == ("barred", None)
+    assert await last_event(home, "pne-3") == ("barred", "local")
     await bad(home, "/devices/pne-3/refuse", 404, "not_waiting")
 
 

@@ -10,9 +10,11 @@ import pytest
 from sqlalchemy import Connection, text
 
 from cpns.domain import membership
+from cpns.domain.actor import OPERATOR, Actor, Role
 from cpns.domain.inventory import HeldMember, HeldThrough, KeptPush, Kind, Outcome, Revocation, State
-from cpns.domain.membership import OPERATOR, Actor, Places, Role, Rule
-from cpns.domain.network import Admission, Edit, Edited, Inventory, Network, Place, Policy, Present, Standing, Waiting
+from cpns.domain.member_list import Policy, Standing
+from cpns.domain.membership import Places, Rule
+from cpns.domain.network import Admission, Edit, Edited, Inventory, Network, Place, Present, Waiting
 from cpns.errors import Conflict, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.server.gateways import Gateways
@@ -42,33 +44,31 @@ GUEST = Admission(Result.SUCCESS)
 async def store(place: Location) -> AsyncIterator[ServerStore]:
     store = ServerStore.open(place)
     await store.add_entities(
-        [new(GW1, Kind.GATEWAY), new(GW2, Kind.GATEWAY), *(new(pne(number)) for number in range(1, 8))]
+        [new(GW1, Kind.GATEWAY), new(GW2, Kind.GATEWAY), *(new(pne(number)) for number in range(1, 8))], OPERATOR
     )
     yield store
     await store.close()
 
 
-async def edit(
-    store: ServerStore, rule: Rule, *subjects: EntityId, pn_id: PnId = PN1, by: EntityId | None = None
-) -> Edited:
-    return await store.edit(pn_id, subjects, rule, 500.0, by)
+async def edit(store: ServerStore, rule: Rule, *subjects: EntityId, pn_id: PnId = PN1, by: Actor = OPERATOR) -> Edited:
+    return await store.edit(pn_id, subjects, rule, 500.0, by, known=True)
 
 
 async def expel(store: ServerStore, *whom: EntityId, actor: Actor = OPERATOR, pn_id: PnId = PN1) -> Edited:
-    rule = partial(membership.expel, actor=actor, whom=whom, at=500.0)
-    return await edit(store, rule, *whom, pn_id=pn_id, by=actor.entity_id)
+    rule = partial(membership.expel, whom=whom, at=500.0)
+    return await edit(store, rule, *whom, pn_id=pn_id, by=actor)
 
 
 async def invite(store: ServerStore, *whom: EntityId, pn_id: PnId = PN1) -> Edited:
-    return await edit(store, partial(membership.invite, actor=OPERATOR, whom=whom), *whom, pn_id=pn_id)
+    return await edit(store, partial(membership.invite, whom=whom), *whom, pn_id=pn_id)
 
 
 async def approve(store: ServerStore, whom: EntityId, *, pn_id: PnId = PN1) -> Edited:
-    return await edit(store, partial(membership.approve, actor=OPERATOR, pne=whom), whom, pn_id=pn_id)
+    return await edit(store, partial(membership.approve, pne=whom), whom, pn_id=pn_id)
 
 
 async def leave(store: ServerStore, whom: EntityId, *, pn_id: PnId = PN1) -> Edited:
-    return await edit(store, partial(membership.leave, pne=whom), whom, pn_id=pn_id, by=whom)
+    return await edit(store, membership.leave, pn_id=pn_id, by=Actor(Role.PNE, whom))
 
 
 async def shown(store: ServerStore, pn_id: PnId = PN1) -> Inventory:
@@ -85,10 +85,15 @@ async def listed(store: ServerStore, pn_id: PnId = PN1) -> dict[EntityId, Standi
     return dict((await shown(store, pn_id)).listed)
 
 
+def who(row: Outcome) -> EntityId | None:
+    """Return through which PN GW something came, else who did it; None: an operator, or the server."""
+    return row.via or row.actor.entity_id
+
+
 async def events(store: ServerStore, name: str) -> list[tuple[str, EntityId | None, Result, str]]:
     """Return what is in the audit log of one entity or PN, oldest first, without its provisioning and what it owns."""
     rows = [row for row in await store.audit(EntityId(name), 99) if row.event not in ("provisioned", "pn_owned")]
-    return [(row.event, row.via, row.result, row.reason) for row in reversed(rows)]
+    return [(row.event, who(row), row.result, row.reason) for row in reversed(rows)]
 
 
 # --- establishment
@@ -242,15 +247,15 @@ async def test_those_that_move_are_gone_from_where_they_were(store: ServerStore)
     assert [event for event, *_ in await events(store, pne(5))] == ["pne_established"]
 
 
-async def test_members_that_set_up_again_change_nothing_but_the_log(store: ServerStore) -> None:
+async def test_members_that_set_up_again_change_nothing_but_what_is_known_of_them(store: ServerStore) -> None:
     await store.establish(establishment(PN1, GW1, pne(1), pne(2)))
     before = await shown(store)
     again = establishment(PN1, GW1, pne(2), pne(1), at=300.0)
     with traced(store) as ran:
         await store.establish(again)
     tables = {line.split()[2] for line in ran if line.startswith(("INSERT", "DELETE"))}
-    assert tables == {"audit"}
-    assert not any(line.startswith("UPDATE") for line in ran)
+    assert tables == {"audit", "held_through"}
+    assert {line.split()[1] for line in ran if line.startswith("UPDATE")} == {"last_results"}
     assert await shown(store) == before
     found = await store.establish(again)
     assert (found.network, found.joined, found.left) == (before.network, (), ())
@@ -395,7 +400,7 @@ async def test_a_released_pn_is_gone_with_all_its_lists(home: ServerStore) -> No
     await invite(home, pne(6))
     await expel(home, pne(1))
     before = await shown(home)
-    edited = await edit(home, partial(membership.release, actor=OPERATOR))
+    edited = await edit(home, membership.release)
     assert edited.before == edited.after == before.network
     assert edited.members == (pne(2), pne(3), pne(4))
     assert edited.edit.released
@@ -413,7 +418,7 @@ async def test_a_released_pn_is_gone_with_all_its_lists(home: ServerStore) -> No
 async def test_a_switch_takes_the_pn_to_another_gateway_once(home: ServerStore) -> None:
     before = (await shown(home)).network
     rule = partial(membership.switch, frm=GW1, to=GW2)
-    edited = await edit(home, rule, by=GW2)
+    edited = await edit(home, rule, by=Actor(Role.GATEWAY, GW2))
     assert (edited.before, edited.after.gateway_id, edited.after.version) == (before, GW2, before.version + 1)
     assert (await shown(home)).network == edited.after
     assert await home.networks_of(GW1) == []
@@ -464,7 +469,7 @@ async def test_the_heir_is_who_came_first_then_by_id(home: ServerStore) -> None:
     assert (await shown(home)).network.owner is None
     assert (await members_of(home))[PN1] == [pne(4)]
     with pytest.raises(Refused, match="may_not_release"):
-        await edit(home, partial(membership.release, actor=Actor(Role.PNE, pne(4))), pne(4))
+        await edit(home, membership.release, by=Actor(Role.PNE, pne(4)))
 
 
 async def test_an_owner_that_moves_or_is_put_out_by_the_gateway_owns_it_still(home: ServerStore) -> None:
@@ -475,7 +480,7 @@ async def test_an_owner_that_moves_or_is_put_out_by_the_gateway_owns_it_still(ho
 
 
 async def test_an_unknown_pn_is_refused(store: ServerStore) -> None:
-    def never(network: Network, places: Places) -> Edit:
+    def never(network: Network, places: Places, actor: Actor) -> Edit:
         raise AssertionError
 
     with pytest.raises(Refused, match="no_such_pn") as caught:
@@ -497,7 +502,7 @@ async def test_a_rule_sees_the_pn_and_the_places_as_they_are(home: ServerStore) 
     await invite(home, pne(6))
     seen: list[tuple[Network, Places]] = []
 
-    def look(network: Network, places: Places) -> Edit:
+    def look(network: Network, places: Places, actor: Actor) -> Edit:
         seen[:] = [(network, places)]
         return Edit("looked")
 
@@ -540,7 +545,7 @@ async def test_a_revoked_pne_is_off_all_lists_and_what_it_owned_has_an_heir(home
     await home.establish(establishment(PN3, GW1, pne(6), at=400.0))
     await invite(home, pne(3), pn_id=PN2)
     before = {one.network.pn_id: one.network for one in await home.networks()}
-    revocation = await home.revoke(pne(3), 500.0)
+    revocation = await home.revoke(pne(3), 500.0, OPERATOR)
     after = {one.network.pn_id: one.network for one in await home.networks()}
     assert revocation.first
     assert {network.pn_id: network for network in revocation.left} == {PN1: after[PN1], PN2: after[PN2]}
@@ -552,19 +557,19 @@ async def test_a_revoked_pne_is_off_all_lists_and_what_it_owned_has_an_heir(home
     entity = await home.entity(pne(3))
     assert entity is not None
     assert (entity.state, entity.pn_id) == (State.REVOKED, None)
-    assert await home.revoke(pne(3), 600.0) == Revocation(False)
+    assert await home.revoke(pne(3), 600.0, OPERATOR) == Revocation(False)
 
 
 async def test_a_revoked_owner_that_is_away_has_an_heir_too(home: ServerStore) -> None:
     await home.establish(establishment(PN2, GW2, pne(3), at=400.0))
-    revocation = await home.revoke(pne(3), 500.0)
+    revocation = await home.revoke(pne(3), 500.0, OPERATOR)
     assert {network.pn_id for network in revocation.left} == {PN1, PN2}
     assert (await shown(home)).network.owner == pne(1)
 
 
 async def test_a_revoked_gateway_leaves_its_pn_to_be_switched(home: ServerStore) -> None:
     before = await home.networks()
-    assert await home.revoke(GW1, 500.0) == Revocation(True)
+    assert await home.revoke(GW1, 500.0, OPERATOR) == Revocation(True)
     assert await home.networks() == before
     assert (await edit(home, partial(membership.switch, frm=GW1, to=GW2))).after.gateway_id == GW2
 
@@ -620,7 +625,7 @@ async def refused_switch(store: ServerStore) -> Refused:
     before = await store.networks()
     networks = Networks(store, Sessions(), Unwilling(CLOCK), Presences(CLOCK), CLOCK)
     with pytest.raises(Refused) as caught:
-        await networks.switch(PN1, GW2, None)
+        await networks.switch(PN1, GW2, OPERATOR)
     assert await store.networks() == before
     return caught.value
 
@@ -678,7 +683,7 @@ async def test_those_that_have_proven_themselves_come_first(store: ServerStore) 
         Waiting(EntityId("a-stranger"), None, GW1, known=False, since=300.0, last=320.0, attempts=3),
     ]
     await approve(store, pne(3))
-    refuse = partial(membership.refuse, actor=OPERATOR, pne=pne(2))
+    refuse = partial(membership.refuse, pne=pne(2))
     await edit(store, refuse, pne(2))
     assert [one.pne_id for one in await store.waiting()] == ["a-stranger"]
     assert await listed(store) == {pne(2): Standing.BARRED, pne(3): Standing.MEMBER}
@@ -704,8 +709,8 @@ async def test_attempts_are_counted_for_each_pn(store: ServerStore) -> None:
 
 async def test_a_stranger_is_dismissed_and_may_come_again(store: ServerStore) -> None:
     await store.record(named(stranger(1), stranger(2), at=1.0))
-    await store.dismiss(stranger(1))
-    await store.dismiss(EntityId("nobody"))
+    await store.dismiss(stranger(1), 9.0, OPERATOR)
+    await store.dismiss(EntityId("nobody"), 9.0, OPERATOR)
     assert await store.waiting() == [unknown(2, 1.0, 1.0, 1)]
     await store.record(named(stranger(1), at=2.0))
     assert await store.waiting() == [unknown(1, 2.0, 2.0, 1), unknown(2, 1.0, 1.0, 1)]
@@ -713,7 +718,7 @@ async def test_a_stranger_is_dismissed_and_may_come_again(store: ServerStore) ->
 
 async def test_a_stranger_that_is_provisioned_waits_no_longer(store: ServerStore) -> None:
     await store.record(named(stranger(1), at=1.0))
-    await store.add_entities([new(stranger(1))])
+    await store.add_entities([new(stranger(1))], OPERATOR)
     assert await store.waiting() == []
 
 
@@ -722,7 +727,7 @@ async def test_a_stranger_that_is_provisioned_waits_no_longer(store: ServerStore
 
 async def test_members_come_in_pages(store: ServerStore) -> None:
     names = [EntityId(f"many-{number:03}") for number in range(25)]
-    await store.add_entities([new(name) for name in names])
+    await store.add_entities([new(name) for name in names], OPERATOR)
     await store.establish(establishment(PN2, GW2, names[7], pne(1)))
     await store.establish(establishment(PN1, GW1, pne(2)))
     await store.establish(establishment(PN1, GW1, *names[:12], at=300.0))
@@ -828,7 +833,7 @@ async def test_nothing_is_kept_for_nobody(store: ServerStore) -> None:
 
 async def test_pushes_outlast_the_process(place: Location) -> None:
     store = ServerStore.open(place)
-    await store.add_entities([new(pne(1))])
+    await store.add_entities([new(pne(1))], OPERATOR)
     await store.keep_push(push("a", pne(1)))
     await store.close()
     store = ServerStore.open(place)
@@ -866,7 +871,9 @@ async def test_members_of_an_older_store_have_their_home_where_they_are(new_plac
         Inventory(network, (present(pne(1), 0.0, secure=False), present(pne(2), 0.0)), ()),
         Inventory(Network(PN2, GW2, None, None, Policy.OPEN, 1, 300.0), (), ()),
     ]
-    assert await store.audit(None, 9) == [Outcome(200.0, "pne_established", pne(1), GW1, Result.SUCCESS)]
+    assert await store.audit(None, 9) == [
+        Outcome(200.0, "pne_established", pne(1), Actor(Role.PNE, pne(1)), Result.SUCCESS, "", GW1)
+    ]
     assert await store.held_through(GW1) == [HeldThrough(pne(1), 200.0, 200.0, 1, 0)]
 
     moved = await store.establish(establishment(PN2, GW2, pne(1), at=400.0))

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
+from cpns.domain.actor import OPERATOR
 from cpns.domain.inventory import Kind
 from cpns.errors import BadInput, Conflict, StoreFails, Unavailable, UserError
 from cpns.ids import EntityId
@@ -93,7 +94,7 @@ async def test_text_is_sorted_by_code_point_whatever_the_language_of_the_databas
 async def test_ids_come_in_the_order_of_python(url: str) -> None:
     store = ServerStore.open(url)
     ids = [EntityId(one) for one in ("b", "B", "a-b", "ab", "a.b", "Z", "_", "1", ":", "zz")]
-    await store.add_entities([new(one) for one in ids])
+    await store.add_entities([new(one) for one in ids], OPERATOR)
     assert [one.entity_id for one in await store.entities(Kind.PNE)] == sorted(ids)
     await store.close()
 

@@ -14,6 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
+from cpns.domain.actor import OPERATOR, SERVER, Actor, Role
 from cpns.domain.inventory import (
     Ends,
     Establishment,
@@ -25,7 +26,8 @@ from cpns.domain.inventory import (
     Revocation,
     State,
 )
-from cpns.domain.network import Admission, Admitted, Inventory, Network, Policy, Present, Standing
+from cpns.domain.member_list import Policy, Standing
+from cpns.domain.network import Admission, Admitted, Inventory, Network, Present
 from cpns.errors import Conflict, NotFound, Refused, Result, Unavailable
 from cpns.ids import EntityId, PnId
 from cpns.store.database import Database
@@ -56,11 +58,11 @@ def new(entity_id: EntityId, kind: Kind = Kind.PNE, fingerprint: bytes | None = 
 
 
 def refused(entity_id: EntityId, at: float, reason: str = "wrong_hash") -> Outcome:
-    return Outcome(at, "refused", entity_id, GW1, Result.AUTHENTICATION_FAILED, reason)
+    return Outcome(at, "refused", entity_id, SERVER, Result.AUTHENTICATION_FAILED, reason, GW1)
 
 
 def named(*ids: EntityId, at: float, via: EntityId = GW1) -> list[Outcome]:
-    return [Outcome(at, "refused", one, via, Result.AUTHENTICATION_FAILED, "unknown") for one in ids]
+    return [Outcome(at, "refused", one, SERVER, Result.AUTHENTICATION_FAILED, "unknown", via) for one in ids]
 
 
 def establishment(
@@ -99,7 +101,7 @@ async def database(place: Location) -> AsyncIterator[Database]:
 async def store(place: Location) -> AsyncIterator[ServerStore]:
     store = ServerStore.open(place)
     await store.add_entities(
-        [new(GW1, Kind.GATEWAY), new(GW2, Kind.GATEWAY), *(new(pne(number)) for number in range(1, 5))]
+        [new(GW1, Kind.GATEWAY), new(GW2, Kind.GATEWAY), *(new(pne(number)) for number in range(1, 5))], OPERATOR
     )
     yield store
     await store.close()
@@ -265,13 +267,13 @@ async def test_entities_are_added_with_their_credentials_and_audited(store: Serv
     assert (shown.last_result, shown.last_reason, shown.last_via, shown.last_at) == (None, None, None, None)
     assert await store.entity(EntityId("stranger")) is None
     assert [entity.entity_id for entity in await store.entities(Kind.GATEWAY)] == [GW1, GW2]
-    assert await store.audit(pne(1), 9) == [Outcome(100.0, "provisioned", pne(1), None, Result.SUCCESS)]
+    assert await store.audit(pne(1), 9) == [Outcome(100.0, "provisioned", pne(1), OPERATOR, Result.SUCCESS)]
 
 
 async def test_those_that_may_come_are_counted(store: ServerStore) -> None:
     before = await store.count()
     assert before == {Kind.GATEWAY: 2, Kind.PNE: len(await store.entities(Kind.PNE)), Kind.CM_DEVICE: 0}
-    await store.revoke(pne(1), 200.0)
+    await store.revoke(pne(1), 200.0, OPERATOR)
     assert await store.count() == before | {Kind.PNE: before[Kind.PNE] - 1}
 
 
@@ -286,7 +288,7 @@ async def test_those_that_may_come_are_counted(store: ServerStore) -> None:
 )
 async def test_a_taken_id_or_key_adds_nothing(store: ServerStore, second: NewEntity, code: str) -> None:
     with pytest.raises(Conflict, match=second.entity_id) as caught:
-        await store.add_entities([new(EntityId("first")), second])
+        await store.add_entities([new(EntityId("first")), second], OPERATOR)
     assert caught.value.code == code
     assert await store.entity(EntityId("first")) is None
     assert await store.audit(EntityId("first"), 9) == []
@@ -294,31 +296,31 @@ async def test_a_taken_id_or_key_adds_nothing(store: ServerStore, second: NewEnt
 
 async def test_many_are_added_and_found_at_once(store: ServerStore) -> None:
     many = [new(EntityId(f"many-{number}")) for number in range(1200)]
-    await store.add_entities(many)
-    await store.add_entities([])
+    await store.add_entities(many, OPERATOR)
+    await store.add_entities([], OPERATOR)
     assert len(await store.credentials([entity.entity_id for entity in many])) == 1200
     again = new(many[1100].entity_id, fingerprint=b"another key")
     with pytest.raises(Conflict, match="many-1100"):
-        await store.add_entities([*(new(EntityId(f"more-{number}")) for number in range(1100)), again])
+        await store.add_entities([*(new(EntityId(f"more-{number}")) for number in range(1100)), again], OPERATOR)
 
 
 async def test_the_same_entity_is_added_once_and_asking_again_is_no_error(store: ServerStore) -> None:
     first, second = new(EntityId("first")), new(EntityId("second"))
-    await store.add_entities([first])
-    await store.add_entities([first, second])
-    once = Outcome(100.0, "provisioned", first.entity_id, None, Result.SUCCESS)
+    await store.add_entities([first], OPERATOR)
+    await store.add_entities([first, second], OPERATOR)
+    once = Outcome(100.0, "provisioned", first.entity_id, OPERATOR, Result.SUCCESS)
     assert await store.audit(first.entity_id, 9) == [once]
     assert await store.entity(EntityId("second")) is not None
-    await store.revoke(first.entity_id, 101.0)
+    await store.revoke(first.entity_id, 101.0, OPERATOR)
     with pytest.raises(Conflict):
-        await store.add_entities([first])
+        await store.add_entities([first], OPERATOR)
 
 
 async def test_one_mac_address_in_two_spellings_is_one_entity(store: ServerStore) -> None:
-    await store.add_entities([new(EntityId("aabbccddee01"))])
+    await store.add_entities([new(EntityId("aabbccddee01"))], OPERATOR)
     for spelling in ("aa:bb:cc:dd:ee:01", "AABBCCDDEE01", "AABB.CCDD.EE01"):
         with pytest.raises(Conflict, match="aabbccddee01"):
-            await store.add_entities([new(EntityId(spelling))])
+            await store.add_entities([new(EntityId(spelling))], OPERATOR)
 
 
 async def test_record_sets_the_last_result_and_takes_strangers(store: ServerStore) -> None:
@@ -349,7 +351,7 @@ async def test_a_refusal_that_comes_again_is_counted_in_its_row(store: ServerSto
 
 
 async def test_a_gateway_activation_has_no_via(store: ServerStore) -> None:
-    await store.record([Outcome(5.0, "gateway_activated", GW1, None, Result.SUCCESS)])
+    await store.record([Outcome(5.0, "gateway_activated", GW1, Actor(Role.GATEWAY, GW1), Result.SUCCESS)])
     shown = await store.entity(GW1)
     assert shown is not None
     assert (shown.last_result, shown.last_reason, shown.last_via, shown.last_at) == (Result.SUCCESS, "", None, 5.0)
@@ -375,7 +377,9 @@ async def test_establish_makes_the_network_once(store: ServerStore) -> None:
     assert gateway is not None
     assert (member.pn_id, gateway.pn_id) == (PN1, PN1)
     assert (member.last_result, member.last_via, member.last_at) == (Result.SUCCESS, GW1, 200.0)
-    assert await store.audit(pne(1), 1) == [Outcome(200.0, "pne_established", pne(1), GW1, Result.SUCCESS)]
+    assert await store.audit(pne(1), 1) == [
+        Outcome(200.0, "pne_established", pne(1), Actor(Role.PNE, pne(1)), Result.SUCCESS, "", GW1)
+    ]
 
 
 async def members_of(store: ServerStore) -> dict[PnId, list[EntityId]]:
@@ -423,8 +427,8 @@ async def test_an_establishment_that_contradicts_leaves_nothing(
 async def test_revoke_ends_the_membership_once(store: ServerStore) -> None:
     await store.establish(establishment(PN1, GW1, pne(1), pne(2)))
     left = Network(PN1, GW1, None, pne(2), Policy.OPEN, 2, 200.0)
-    assert await store.revoke(pne(1), 400.0) == Revocation(True, (left,))
-    assert await store.revoke(pne(1), 500.0) == Revocation(False)
+    assert await store.revoke(pne(1), 400.0, OPERATOR) == Revocation(True, (left,))
+    assert await store.revoke(pne(1), 500.0, OPERATOR) == Revocation(False)
     assert (await store.credentials([pne(1)]))[pne(1)].state is State.REVOKED
     shown = await store.entity(pne(1))
     assert shown is not None
@@ -433,7 +437,7 @@ async def test_revoke_ends_the_membership_once(store: ServerStore) -> None:
     assert [outcome.event for outcome in await store.audit(pne(1), 9)] == events
     assert await store.networks() == [Inventory(left, (present(pne(2)),), ())]
     with pytest.raises(NotFound) as caught:
-        await store.revoke(EntityId("stranger"), 400.0)
+        await store.revoke(EntityId("stranger"), 400.0, OPERATOR)
     assert caught.value.code == "unknown_entity"
 
 

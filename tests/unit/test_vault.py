@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import OPERATOR
 from cpns.domain.inventory import Kind, NewEntity
 from cpns.errors import AuthenticationFailed, BadInput, Conflict, NotFound, UserError
 from cpns.ids import EntityId
@@ -65,7 +66,7 @@ async def test_a_row_moved_to_another_owner_does_not_open_and_no_key_is_in_the_f
     store = ServerStore.open(tmp_path / "server.db")
     # pne-2 is given the row of pne-1.
     sealed = vault.seal("eukey", owners[0], KEY)
-    await store.add_entities([NewEntity(o, Kind.PNE, None, "", sealed, o.encode(), 1.0) for o in owners])
+    await store.add_entities([NewEntity(o, Kind.PNE, None, "", sealed, o.encode(), 1.0) for o in owners], OPERATOR)
     found = await store.credentials(owners)
     assert vault.open("eukey", owners[0], found[owners[0]].sealed_key) == KEY
     with pytest.raises(AuthenticationFailed):

@@ -15,12 +15,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from cpns.admin import cm_api, group_api, network_api, problems
+from cpns.admin import audit_api, cm_api, group_api, network_api, problems
 from cpns.admin import models as m
 from cpns.admin import provisioning_models as pm
 from cpns.admin import status_models as sm
 from cpns.admin.service import Admin
 from cpns.admin.warned import Warned
+from cpns.admin.who import Who
 from cpns.domain.inventory import Kind, StoredReading
 from cpns.errors import BadInput, UserError
 
@@ -44,6 +45,7 @@ def create_app(admin: Admin) -> FastAPI:
     network_api.add_decisions(router, admin)
     cm_api.add_cm_devices(router, admin)
     group_api.add_groups(router, admin)
+    audit_api.add_audit(router, admin)
     app.include_router(router)
     app.add_middleware(Warned)
     _add_errors(app)
@@ -68,34 +70,34 @@ def _add_entities(router: APIRouter, admin: Admin) -> None:
             return m.EntityWithAudit(**shown.model_dump(), audit=audit)
 
         @router.post(f"/{plural}/{{id}}/revoke", name=f"revoke_{plural}")
-        async def revoke(id: str) -> m.Revoked:
-            return m.Revoked(id=id, ended=await admin.revoke(kind, id))
+        async def revoke(id: str, who: Who) -> m.Revoked:
+            return m.Revoked(id=id, ended=await admin.revoke(who, kind, id))
 
     add("gateways", Kind.GATEWAY)
     add("devices", Kind.PNE)
 
     @router.post("/gateways/{id}/settings")
-    async def settle_gateway(id: str, new: pm.GatewaySettings) -> pm.Settled:
+    async def settle_gateway(id: str, new: pm.GatewaySettings, who: Who) -> pm.Settled:
         entity = (await admin.entity(Kind.GATEWAY, id)).entity_id
-        return pm.Settled(id=entity, ended=await admin.settle(entity, None, new.note))
+        return pm.Settled(id=entity, ended=await admin.settle(who, entity, None, new.note))
 
     @router.post("/devices/{id}/settings")
-    async def settle_device(id: str, new: pm.DeviceSettings) -> pm.Settled:
+    async def settle_device(id: str, new: pm.DeviceSettings, who: Who) -> pm.Settled:
         entity = (await admin.entity(Kind.PNE, id)).entity_id
-        ended = await admin.settle(entity, new.gateway, new.note, allow_unknown_gateway=new.allow_unknown_gateway)
+        ended = await admin.settle(who, entity, new.gateway, new.note, allow_unknown_gateway=new.allow_unknown_gateway)
         return pm.Settled(id=entity, ended=ended)
 
     @router.post("/gateways", status_code=201)
-    async def add_gateway(new: pm.NewGateway, response: Response, dry_run: bool = False) -> pm.Credential:
+    async def add_gateway(new: pm.NewGateway, who: Who, response: Response, dry_run: bool = False) -> pm.Credential:
         response.headers.update(_NO_STORE)
-        made = await admin.add(Kind.GATEWAY, new.id, None, new.note, key=new.key, dry_run=dry_run)
+        made = await admin.add(who, Kind.GATEWAY, new.id, None, new.note, key=new.key, dry_run=dry_run)
         return pm.Credential.of(made, dry_run=dry_run)
 
     @router.post("/devices", status_code=201)
-    async def add_device(new: pm.NewDevice, response: Response, dry_run: bool = False) -> pm.Credential:
+    async def add_device(new: pm.NewDevice, who: Who, response: Response, dry_run: bool = False) -> pm.Credential:
         response.headers.update(_NO_STORE)
         made = await admin.add(
-            *(Kind.PNE, new.id, new.gateway, new.note),
+            *(who, Kind.PNE, new.id, new.gateway, new.note),
             key=new.key,
             allow_unknown_gateway=new.allow_unknown_gateway,
             may_own=new.owner,
@@ -111,6 +113,7 @@ def _add_devices(router: APIRouter, admin: Admin) -> None:
     async def import_devices(
         request: Request,
         response: Response,
+        who: Who,
         dry_run: bool = False,
         new_only: bool = False,
         allow_unknown_gateway: bool = False,
@@ -120,7 +123,7 @@ def _add_devices(router: APIRouter, admin: Admin) -> None:
         except UnicodeDecodeError as error:
             raise BadInput("bad_csv", "The file is no UTF-8 text.") from error
         report = await admin.import_csv(
-            text, dry_run=dry_run, new_only=new_only, allow_unknown_gateway=allow_unknown_gateway
+            who, text, dry_run=dry_run, new_only=new_only, allow_unknown_gateway=allow_unknown_gateway
         )
         response.headers.update(_NO_STORE)
         return pm.Imported.of(report, dry_run=dry_run)

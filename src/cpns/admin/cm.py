@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from cpns.domain.actor import Actor
 from cpns.domain.cm import CmDevice
 from cpns.domain.inventory import State
 from cpns.errors import Conflict, NotFound
@@ -9,7 +10,7 @@ from cpns.ids import EntityId
 from cpns.ports import Clock, Store
 from cpns.service.provisioning import Provisioning
 
-Rotate = Callable[[Sequence[EntityId]], Awaitable[list[CmDevice]]]
+Rotate = Callable[[Sequence[EntityId], Actor], Awaitable[list[CmDevice]]]
 
 
 class CmAdmin:
@@ -48,10 +49,11 @@ class CmAdmin:
             raise NotFound("unknown_cm_device", f"There is no CM Device {name[:80]}: see `cpns cm list`.")
         return found[0]
 
-    async def revoke(self, name: str, *, reassign: bool) -> tuple[CmDevice, int]:
+    async def revoke(self, actor: Actor, name: str, *, reassign: bool) -> tuple[CmDevice, int]:
         """Revoke one, at once; return it, and how many sessions ended.
 
         Args:
+            actor: who does so.
             name: see `one`.
             reassign: whether its device may be assigned another; else it stays behind gateways.
 
@@ -60,10 +62,10 @@ class CmAdmin:
         """
         device = (await self.one(name)).cm_device_id
         await self._store.may_reassign_cm(device, reassign)
-        ended = await self._provisioning.revoke(device)
+        ended = await self._provisioning.revoke(actor, device)
         return await self.one(device), ended
 
-    async def rotate(self, names: Sequence[str]) -> list[CmDevice]:
+    async def rotate(self, actor: Actor, names: Sequence[str]) -> list[CmDevice]:
         """Have them take fresh keys, which no gateway knows; all or none.
 
         Raises:
@@ -71,5 +73,5 @@ class CmAdmin:
         """
         ids = [(await self.one(name)).cm_device_id for name in names]
         if self._rotate is not None:
-            return await self._rotate(ids)
-        return await self._store.rotate_cm(ids, self._clock.now())
+            return await self._rotate(ids, actor)
+        return await self._store.rotate_cm(ids, self._clock.now(), actor)

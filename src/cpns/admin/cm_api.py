@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from cpns.admin import models as m
 from cpns.admin.service import Admin
+from cpns.admin.who import Who
 from cpns.domain.cm import CmDevice
 
 
@@ -27,10 +28,10 @@ def add_cm_devices(router: APIRouter, admin: Admin) -> None:
         return m.CmDeviceWithAudit(**(await shown([one]))[0].model_dump(), audit=audit)
 
     @router.post("/cm/{id}/revoke")
-    async def revoke(id: str, how: m.CmRevocation) -> m.Revoked:
-        one, ended = await admin.cm.revoke(id, reassign=how.reassign)
+    async def revoke(id: str, how: m.CmRevocation, who: Who) -> m.Revoked:
+        one, ended = await admin.cm.revoke(who, id, reassign=how.reassign)
         return m.Revoked(id=one.cm_device_id, ended=ended)
 
     @router.post("/cm/rotate")
-    async def rotate(whom: m.Devices) -> m.CmDevices:
-        return m.CmDevices(items=await shown(await admin.cm.rotate(whom.devices)))
+    async def rotate(whom: m.Devices, who: Who) -> m.CmDevices:
+        return m.CmDevices(items=await shown(await admin.cm.rotate(who, whom.devices)))

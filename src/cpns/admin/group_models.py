@@ -5,9 +5,9 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from cpns.admin.models import rfc3339
-from cpns.domain.group import GroupInventory, Standing
+from cpns.domain.group import GroupInventory
 from cpns.domain.invitation import INVITATION_SECONDS, OPEN_OF_LIST
-from cpns.domain.network import Policy
+from cpns.domain.member_list import Policy, Standing
 from cpns.wire.registry import MAX_KEEP
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from cpns.admin.networks import telling
+from cpns.domain.actor import Actor
 from cpns.domain.given import devices_to_name
 from cpns.domain.group import GroupInventory, Named, chosen
-from cpns.domain.network import Policy
+from cpns.domain.member_list import Policy
 from cpns.errors import NotFound, Result
 from cpns.ids import EntityId, SgId
 from cpns.ports import Store
@@ -43,33 +44,33 @@ class GroupAdmin:
             raise NotFound("unknown_group", f"There is no group {name[:80]}: see `cpns group list`.")
         return known[meant.sg_id]
 
-    async def invite(self, name: str, devices: Sequence[str]) -> dict[EntityId, Result]:
+    async def invite(self, actor: Actor, name: str, devices: Sequence[str]) -> dict[EntityId, Result]:
         """Put devices on the list, and have those that can be reached asked; who waits is let in."""
         sg_id = (await self.one(name)).group.sg_id
         with telling():
-            return await self._groups.invite(sg_id, None, devices_to_name(devices))
+            return await self._groups.invite(sg_id, actor, devices_to_name(devices))
 
-    async def expel(self, name: str, devices: Sequence[str]) -> None:
+    async def expel(self, actor: Actor, name: str, devices: Sequence[str]) -> None:
         """Put devices out, and bar them."""
         sg_id = (await self.one(name)).group.sg_id
         with telling():
-            await self._groups.expel(sg_id, None, devices_to_name(devices))
+            await self._groups.expel(sg_id, actor, devices_to_name(devices))
 
-    async def delete(self, name: str) -> None:
+    async def delete(self, actor: Actor, name: str) -> None:
         """End a group."""
         sg_id = (await self.one(name)).group.sg_id
         with telling():
-            await self._groups.delete(sg_id, None)
+            await self._groups.delete(sg_id, actor)
 
-    async def pass_on(self, name: str, to: str | None) -> EntityId:
+    async def pass_on(self, actor: Actor, name: str, to: str | None) -> EntityId:
         """Give ownership to a member, or to whom the rule names, if that one agrees; return the new owner."""
         sg_id = (await self.one(name)).group.sg_id
         with telling():
-            return await self._groups.pass_on(sg_id, None, None if to is None else EntityId(to))
+            return await self._groups.pass_on(sg_id, actor, None if to is None else EntityId(to))
 
-    async def settle(self, name: str, policy: Policy | None, keep: int | None) -> GroupInventory:
+    async def settle(self, actor: Actor, name: str, policy: Policy | None, keep: int | None) -> GroupInventory:
         """Change who may join, and how many seconds a message waits for who is away."""
         sg_id = (await self.one(name)).group.sg_id
         with telling():
-            await self._groups.settle(sg_id, policy, keep)
+            await self._groups.settle(sg_id, actor, policy, keep)
         return await self.one(name)

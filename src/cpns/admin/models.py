@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cpns.domain import cm, inventory
 from cpns.domain import network as pn
+from cpns.domain.member_list import Policy
 from cpns.domain.presence import Fact
 from cpns.ids import EntityId
 from cpns.wire import codec
@@ -48,7 +49,7 @@ class Switch(Request):
 class Settings(Request):
     """What is to change of a network; null leaves it."""
 
-    policy: pn.Policy | None = None
+    policy: Policy | None = None
     alias: str | None = None
     owner: str | None = None
 
@@ -89,10 +90,13 @@ class Event(BaseModel):
 
     Attributes:
         at: of a refusal that came again, the newest time; *times* says how often it came.
+        by: who did it, an ID or a person's name; *role* says as whom.
     """
 
     at: str
     event: str
+    role: str
+    by: str
     via: str | None
     result: str
     reason: str
@@ -104,11 +108,50 @@ class Event(BaseModel):
         return cls(
             at=rfc3339(outcome.at),
             event=outcome.event,
+            role=outcome.actor.role.value,
+            by=outcome.actor.name,
             via=outcome.via,
             result=outcome.result.name.lower(),
             reason=outcome.reason,
             times=outcome.times,
         )
+
+
+class AuditRow(Event):
+    """A row of the audit log, by itself.
+
+    Attributes:
+        number: grows; a page begins after one.
+        id: whom it is about.
+    """
+
+    number: int
+    id: str
+
+    @classmethod
+    def numbered(cls, row: inventory.Recorded) -> Self:
+        """Return *row* as it leaves."""
+        return cls(number=row.number, id=row.outcome.entity_id, **Event.of(row.outcome).model_dump())
+
+
+class Audit(BaseModel):
+    """Rows of the audit log, oldest first; *next* is where the next page begins."""
+
+    items: list[AuditRow]
+    next: int
+
+
+class Prune(Request):
+    """Rows of the audit log that are older than so many seconds are dropped."""
+
+    older: Annotated[float, Field(ge=0, le=1e9)]
+
+
+class Pruned(BaseModel):
+    """How many rows were dropped."""
+
+    before: str
+    rows: int
 
 
 class Entity(BaseModel):

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from cpns.admin import models as m
 from cpns.admin import provisioning_models as pm
 from cpns.admin.service import Admin
+from cpns.admin.who import Who
 from cpns.domain.inventory import Kind
 from cpns.domain.network import Inventory
 
@@ -29,28 +30,28 @@ def add_networks(router: APIRouter, admin: Admin) -> None:
         return (await shown([await admin.networks.one(id)]))[0]
 
     @router.post("/networks/{id}/invite")
-    async def invite(id: str, who: m.Devices) -> m.Invited:
-        results = await admin.networks.invite(id, who.devices)
+    async def invite(id: str, whom: m.Devices, who: Who) -> m.Invited:
+        results = await admin.networks.invite(who, id, whom.devices)
         return m.Invited(results={pne: result.name.lower() for pne, result in results.items()})
 
     @router.post("/networks/{id}/expel")
-    async def expel(id: str, who: m.Devices) -> m.Done:
-        await admin.networks.expel(id, who.devices)
+    async def expel(id: str, whom: m.Devices, who: Who) -> m.Done:
+        await admin.networks.expel(who, id, whom.devices)
         return m.Done(id=id)
 
     @router.post("/networks/{id}/release")
-    async def release(id: str) -> m.Done:
-        await admin.networks.release(id)
+    async def release(id: str, who: Who) -> m.Done:
+        await admin.networks.release(who, id)
         return m.Done(id=id)
 
     @router.post("/networks/{id}/switch")
-    async def switch(id: str, to: m.Switch) -> m.Network:
-        await admin.networks.switch(id, to.gateway)
+    async def switch(id: str, to: m.Switch, who: Who) -> m.Network:
+        await admin.networks.switch(who, id, to.gateway)
         return (await shown([await admin.networks.one(id)]))[0]
 
     @router.post("/networks/{id}/settings")
-    async def settle(id: str, new: m.Settings) -> m.Network:
-        changed = await admin.networks.settle(id, new.policy, new.alias, new.owner)
+    async def settle(id: str, new: m.Settings, who: Who) -> m.Network:
+        changed = await admin.networks.settle(who, id, new.policy, new.alias, new.owner)
         return (await shown([changed]))[0]
 
 
@@ -62,8 +63,10 @@ def add_decisions(router: APIRouter, admin: Admin) -> None:
         return m.Pending(items=[m.Waiting.of(one) for one in await admin.networks.waiting()])
 
     @router.post("/devices/{id}/approve")
-    async def approve(id: str, decision: pm.Decision, response: Response, dry_run: bool = False) -> pm.Approved:
-        how = (id, decision.network, decision.note)
+    async def approve(
+        id: str, decision: pm.Decision, who: Who, response: Response, dry_run: bool = False
+    ) -> pm.Approved:
+        how = (who, id, decision.network, decision.note)
         made = await admin.networks.approve(*how, key=decision.key, dry_run=dry_run)
         response.headers.update(_NO_STORE)
         if made is None:
@@ -71,8 +74,8 @@ def add_decisions(router: APIRouter, admin: Admin) -> None:
         return pm.Approved(**pm.Credential.of(made, dry_run=dry_run).model_dump())
 
     @router.post("/devices/{id}/refuse")
-    async def refuse(id: str, decision: pm.Decision) -> m.Done:
-        await admin.networks.refuse(id, decision.network)
+    async def refuse(id: str, decision: pm.Decision, who: Who) -> m.Done:
+        await admin.networks.refuse(who, id, decision.network)
         return m.Done(id=id)
 
     @router.get("/gateways/{id}/exposure")

@@ -5,15 +5,16 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
-from cpns.domain import membership
+from cpns.domain.actor import Actor
 from cpns.domain.credential import DeviceCredential
 from cpns.domain.given import devices_to_name
 from cpns.domain.inventory import HeldThrough, Kind
-from cpns.domain.network import Inventory, Policy, Waiting
+from cpns.domain.member_list import Policy
+from cpns.domain.network import Inventory, Waiting
 from cpns.domain.reasons import sentence
 from cpns.errors import Conflict, NoAnswer, NotFound, Refused, Result, Unavailable, UserError
 from cpns.ids import EntityId, PnId
-from cpns.ports import Store
+from cpns.ports import Clock, Store
 from cpns.server.networks import Networks
 from cpns.service.provisioning import Provisioning, find_entity
 
@@ -33,10 +34,11 @@ class PnAdmin:
         networks: of the running server; of a stopped one, it has no session to end and nobody to tell.
     """
 
-    def __init__(self, store: Store, networks: Networks, provisioning: Provisioning) -> None:
+    def __init__(self, store: Store, networks: Networks, provisioning: Provisioning, clock: Clock) -> None:
         self._store = store
         self._networks = networks
         self._provisioning = provisioning
+        self._clock = clock
 
     async def all(self) -> list[Inventory]:
         """Return the PN Inventory (DEF-3)."""
@@ -60,39 +62,41 @@ class PnAdmin:
             raise NotFound("unknown_network", f"There is no network {name[:80]}: see `cpns network list`.")
         return named[0]
 
-    async def invite(self, name: str, devices: Sequence[str]) -> dict[EntityId, Result]:
+    async def invite(self, actor: Actor, name: str, devices: Sequence[str]) -> dict[EntityId, Result]:
         """Put devices on the member list, and have those in reach asked; return how it ended for each."""
         pn_id = (await self.one(name)).network.pn_id
         with telling():
-            return await self._networks.invite(pn_id, membership.OPERATOR, await self._devices(devices))
+            return await self._networks.invite(pn_id, actor, await self._devices(devices))
 
-    async def expel(self, name: str, devices: Sequence[str]) -> None:
+    async def expel(self, actor: Actor, name: str, devices: Sequence[str]) -> None:
         """Put devices out, and bar them."""
         pn_id = (await self.one(name)).network.pn_id
         with telling():
-            await self._networks.expel(pn_id, membership.OPERATOR, await self._devices(devices))
+            await self._networks.expel(pn_id, actor, await self._devices(devices))
 
-    async def release(self, name: str) -> None:
+    async def release(self, actor: Actor, name: str) -> None:
         """End a PN."""
         pn_id = (await self.one(name)).network.pn_id
         with telling():
-            await self._networks.release(pn_id, membership.OPERATOR)
+            await self._networks.release(pn_id, actor)
 
-    async def switch(self, name: str, gateway: str) -> None:
+    async def switch(self, actor: Actor, name: str, gateway: str) -> None:
         """Let another PN GW serve a PN; that one has to be connected, and to agree."""
         pn_id = (await self.one(name)).network.pn_id
         to = await find_entity(self._store, gateway)
         if to is None or to.kind is not Kind.GATEWAY:
             raise NotFound("unknown_entity", f"There is no gateway {gateway[:80]}: see `cpns gateway list`.")
         with telling():
-            await self._networks.switch(pn_id, to.entity_id, None)
+            await self._networks.switch(pn_id, to.entity_id, actor)
 
-    async def settle(self, name: str, policy: Policy | None, alias: str | None, owner: str | None) -> Inventory:
+    async def settle(
+        self, actor: Actor, name: str, policy: Policy | None, alias: str | None, owner: str | None
+    ) -> Inventory:
         """Change policy, alias or owner; return the PN as it is then."""
         pn_id = (await self.one(name)).network.pn_id
         new = None if owner is None else (await self._devices([owner]))[0]
         with telling():
-            await self._networks.settle(pn_id, policy=policy, alias=alias, owner=new)
+            await self._networks.settle(pn_id, actor, policy=policy, alias=alias, owner=new)
         return await self.one(pn_id)
 
     async def waiting(self) -> list[Waiting]:
@@ -100,11 +104,12 @@ class PnAdmin:
         return await self._store.waiting()
 
     async def approve(
-        self, name: str, network: str | None, note: str, *, key: str | None = None, dry_run: bool = False
+        self, actor: Actor, name: str, network: str | None, note: str, *, key: str | None = None, dry_run: bool = False
     ) -> DeviceCredential | None:
         """Let a waiting device in; return its credential where it had none and got one made.
 
         Args:
+            actor: who does so.
             name: the device.
             network: where it waits for more than one.
             note: for the operator, where it is provisioned.
@@ -115,7 +120,8 @@ class PnAdmin:
             NotFound: ``not_waiting``.
             Conflict: ``which_network``: it waits for more than one.
         """
-        provision = partial(self._provisioning.add, Kind.PNE, name, None, note, key=key, heard=True, dry_run=dry_run)
+        new = (actor, Kind.PNE, name, None, note)
+        provision = partial(self._provisioning.add, *new, key=key, heard=True, dry_run=dry_run)
         try:
             one = await self._waiting(name, network)
         except NotFound:
@@ -125,20 +131,20 @@ class PnAdmin:
         if one.pn_id is None:
             return await provision()  # it is a stranger no longer
         if not dry_run:
-            await self._decide(one.pn_id, one.pne_id, let_in=True)
+            await self._decide(actor, one.pn_id, one.pne_id, let_in=True)
         return None
 
-    async def refuse(self, name: str, network: str | None) -> None:
+    async def refuse(self, actor: Actor, name: str, network: str | None) -> None:
         """Bar a waiting device, or forget an ID that nobody provisioned. Raises as `approve`."""
         one = await self._waiting(name, network)
         if one.pn_id is None:
-            await self._store.dismiss(one.pne_id)
+            await self._store.dismiss(one.pne_id, self._clock.now(), actor)
         else:
-            await self._decide(one.pn_id, one.pne_id, let_in=False)
+            await self._decide(actor, one.pn_id, one.pne_id, let_in=False)
 
-    async def _decide(self, pn_id: PnId, pne: EntityId, *, let_in: bool) -> None:
+    async def _decide(self, actor: Actor, pn_id: PnId, pne: EntityId, *, let_in: bool) -> None:
         with telling():
-            await self._networks.approve(pn_id, membership.OPERATOR, pne, let_in=let_in)
+            await self._networks.approve(pn_id, actor, pne, let_in=let_in)
 
     async def _waiting(self, name: str, network: str | None) -> Waiting:
         wanted = None if network is None else (await self.one(network)).network.pn_id

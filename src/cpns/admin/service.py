@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from cpns.admin.audit import AuditAdmin
 from cpns.admin.cm import CmAdmin
 from cpns.admin.groups import GroupAdmin
 from cpns.admin.networks import PnAdmin
+from cpns.domain.actor import Actor
 from cpns.domain.credential import DeviceCredential
 from cpns.domain.explanation import Facts, Finding, explain, explain_stranger
 from cpns.domain.given import text_to_say
@@ -93,10 +95,11 @@ class Admin:
         self._clock = clock
         nobody = Sessions(), Gateways(clock)
         offline = Networks(store, *nobody, Presences(clock), clock)
-        self.networks = PnAdmin(store, offline if server is None else server.networks, provisioning)
+        self.networks = PnAdmin(store, offline if server is None else server.networks, provisioning, clock)
         self.cm = CmAdmin(store, provisioning, clock, None if server is None else server.cm.rotate)
         alone = Groups(store, *nobody, Pnes(*nobody, Alone()), clock, random_bytes)
         self.groups = GroupAdmin(store, alone if server is None else server.groups)
+        self.audit_log = AuditAdmin(server_id, store, clock)
         self._closing = asyncio.Event()
 
     def close(self) -> None:
@@ -158,6 +161,7 @@ class Admin:
 
     async def add(
         self,
+        actor: Actor,
         kind: Kind,
         name: str,
         gateway: str | None,
@@ -170,30 +174,37 @@ class Admin:
     ) -> DeviceCredential:
         """Provision one entity; see `Provisioning.add`."""
         how = {"allow_unknown_gateway": allow_unknown_gateway, "may_own": may_own, "dry_run": dry_run}
-        return await self._provisioning.add(kind, name, gateway, note, key=key, **how)
+        return await self._provisioning.add(actor, kind, name, gateway, note, key=key, **how)
 
     async def import_csv(
-        self, text: str, *, dry_run: bool, new_only: bool, allow_unknown_gateway: bool
+        self, actor: Actor, text: str, *, dry_run: bool, new_only: bool, allow_unknown_gateway: bool
     ) -> ImportReport:
         """Provision a device for each row of a CSV, all or none; see `Provisioning.import_csv`."""
         return await self._provisioning.import_csv(
-            text, dry_run=dry_run, new_only=new_only, allow_unknown_gateway=allow_unknown_gateway
+            actor, text, dry_run=dry_run, new_only=new_only, allow_unknown_gateway=allow_unknown_gateway
         )
 
     async def settle(
-        self, entity: EntityId, gateway: str | None, note: str | None, *, allow_unknown_gateway: bool = False
+        self,
+        actor: Actor,
+        entity: EntityId,
+        gateway: str | None,
+        note: str | None,
+        *,
+        allow_unknown_gateway: bool = False,
     ) -> int:
         """Change gateway or note of an entity; see `Provisioning.settle`."""
-        return await self._provisioning.settle(entity, gateway, note, allow_unknown_gateway=allow_unknown_gateway)
+        how = {"allow_unknown_gateway": allow_unknown_gateway}
+        return await self._provisioning.settle(actor, entity, gateway, note, **how)
 
-    async def revoke(self, kind: Kind, name: str) -> int:
+    async def revoke(self, actor: Actor, kind: Kind, name: str) -> int:
         """Revoke an entity, at once; return how many sessions ended.
 
         Raises:
             NotFound: ``unknown_entity``.
         """
         entity = await self.entity(kind, name)
-        return await self._provisioning.revoke(entity.entity_id)
+        return await self._provisioning.revoke(actor, entity.entity_id)
 
     async def explain(self, name: str) -> list[Finding]:
         """Return why a device is where it is, hop by hop.

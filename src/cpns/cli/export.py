@@ -25,4 +25,4 @@ def export(
     """
     from cpns.cli.talk import export as print_all
 
-    print_all(data, device, since)
+    print_all(data, "readings", "/readings", {} if device is None else {"device": device}, since)

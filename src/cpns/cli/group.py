@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cpns.cli.options import Data, Devices, Output, Print, Yes
-from cpns.domain.network import Policy
+from cpns.domain.member_list import Policy
 
 app = typer.Typer(
     name="group", help="Look at the service groups; say who may be in them, and who owns them.", no_args_is_help=True

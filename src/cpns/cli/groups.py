@@ -9,7 +9,7 @@ from typing import Any, Final
 from cpns.cli.control import Action
 from cpns.domain.given import devices_to_name, name_for_people, text_to_say
 from cpns.domain.group import Named, chosen, is_sg_id
-from cpns.domain.network import Policy
+from cpns.domain.member_list import Policy
 from cpns.errors import NotFound, Unavailable
 from cpns.ids import SgId, entity_id
 from cpns.pne.app import Pne

@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cpns.cli import (
+    audit,
     bench,
     cm,
     demo,
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "CPNS"},
 )
-for noun in (server, gateway, device, pne, node, network, group, cm, export):
+for noun in (server, gateway, device, pne, node, network, group, cm, export, audit):
     app.add_typer(noun.app)
 pne.app.add_typer(pne_group.app)
 app.command()(explain.explain)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cpns.cli.options import Data, Devices, Output, Print, Yes
-from cpns.domain.network import Policy
+from cpns.domain.member_list import Policy
 
 app = typer.Typer(name="network", help="Look at the personal networks; say who may be in them.", no_args_is_help=True)
 

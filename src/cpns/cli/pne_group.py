@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from cpns.cli.options import Devices, Output, PneControl, Print
-from cpns.domain.network import Policy
+from cpns.domain.member_list import Policy
 
 HOW_TO_JOIN = "`cpns pne group join`."
 app = typer.Typer(name="group", help="Service groups of a running device.", no_args_is_help=True)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cpns.admin.folder import Folder
+from cpns.domain.actor import OPERATOR
 from cpns.domain.inventory import Outcome
 from cpns.domain.set_back import is_possible
 from cpns.errors import BadInput, Result
@@ -24,7 +25,7 @@ def set_back(data: Path, at: str | None) -> None:
 async def _set_back(folder: Folder, at: float) -> int:
     store = folder.open_store()
     try:
-        return await store.set_back(Outcome(at, "set_back", folder.server_id(), None, Result.SUCCESS))
+        return await store.set_back(Outcome(at, "set_back", folder.server_id(), OPERATOR, Result.SUCCESS))
     finally:
         await store.close()
 

@@ -7,7 +7,7 @@ import typer
 
 from cpns.cli.options import Data, Output, PassphraseFile, Print, address, config, flag
 from cpns.domain.group import MAX_GROUPS
-from cpns.domain.network import Policy
+from cpns.domain.member_list import Policy
 
 NewPolicy = Annotated[
     Policy, flag("server", "--policy", "Who may come into new networks: all, upon approval, or the invited.")

@@ -194,7 +194,7 @@ def settle(plural: str, data: Path, id: str, new: dict[str, Any], output: Output
 
 def print_audit(audit: list[dict[str, Any]]) -> None:
     """Print rows of the audit log."""
-    shown = ("event", "result", "reason", "times", "via")
+    shown = ("event", "by", "result", "reason", "times", "via")
     o.print_table(("when", *shown), ((row["at"], *(row[name] for name in shown)) for row in audit))
 
 
@@ -421,18 +421,15 @@ def tail(data: Path, device: str | None, after: int | None, count: int | None, o
 EXPORTED_AT_ONCE: Final = 1000
 
 
-def export(data: Path, device: str | None, after: int) -> None:
-    """Print the stored readings with a number over *after*, oldest first, a JSON object a line."""
+def export(data: Path, noun: str, path: str, query: dict[str, str], after: int) -> None:
+    """Print what *path* has with a number over *after*, oldest first, a JSON object a line; *noun* is what it is."""
 
     import json
 
     async def talk(client: httpx.AsyncClient) -> tuple[int, int]:
         told, last = 0, after
         while True:
-            query: dict[str, str | int] = {"after": last, "limit": EXPORTED_AT_ONCE}
-            if device is not None:
-                query["device"] = device
-            page = answer_of(await client.get("/readings", params=query))
+            page = answer_of(await client.get(path, params={**query, "after": last, "limit": EXPORTED_AT_ONCE}))
             for item in page["items"]:
                 print(o.json_for_output(json.dumps(item, ensure_ascii=False, separators=(",", ":"))))
             told, last = told + len(page["items"]), page["next"]
@@ -440,7 +437,7 @@ def export(data: Path, device: str | None, after: int) -> None:
                 return told, last
 
     told, last = ask(data, talk)
-    print(f"{told} readings, the last with number {last}." if told else "No readings.", file=sys.stderr)
+    print(f"{told} {noun}, the last with number {last}." if told else f"No {noun}.", file=sys.stderr)
 
 
 async def _lines(client: httpx.AsyncClient, params: dict[str, Any]) -> AsyncGenerator[str, None]:

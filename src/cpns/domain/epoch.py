@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from cpns.domain import group as rules
-from cpns.domain.group import Group, GroupChange, Listed, Places, Standing
+from cpns.domain.group import Group, GroupChange, Listed, Places
 from cpns.domain.invitation import is_over
+from cpns.domain.member_list import Standing
 from cpns.ids import EntityId
 
 GATHER_SECONDS: Final = 1.0

@@ -16,10 +16,19 @@ or raises `Refused`.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Final, NamedTuple
 
-from cpns.domain.network import Policy
+from cpns.domain.actor import Actor
+from cpns.domain.member_list import (
+    Policy,
+    Standing,
+    check_expels,
+    check_invites,
+    check_operator,
+    check_server,
+    come,
+    governs,
+)
 from cpns.errors import Conflict, Refused, Result
 from cpns.ids import EntityId, SgId
 
@@ -29,19 +38,6 @@ MAX_LISTED: Final = 4096
 """Places on the list of one group."""
 KEEP_SECONDS: Final = 86400
 """How long a message to a group waits for a member, unless the group says otherwise."""
-
-
-class Standing(StrEnum):
-    """A PNE's place on the list of a group."""
-
-    MEMBER = "member"
-    COMING = "coming"
-    """It has joined, and is a member from the next epoch on."""
-    LEAVING = "leaving"
-    """It has left, and is in the running epoch still."""
-    INVITED = "invited"
-    PENDING = "pending"
-    BARRED = "barred"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +208,8 @@ MakeGroupKey = Callable[[SgId, int], bytes]
 """Makes the Group Key of an epoch, and returns it sealed."""
 _INSIDE: Final = (Standing.MEMBER, Standing.COMING)
 Places = Mapping[EntityId, Listed]
-GroupRule = Callable[[Group, Places], GroupChange]
+GroupRule = Callable[[Group, Places, Actor], GroupChange]
+"""The actor is the one that the store writes down, as it is within the group."""
 
 
 class Named(NamedTuple):
@@ -270,7 +267,7 @@ def members(listed: Iterable[Listed]) -> tuple[EntityId, ...]:
 
 def inside(places: Places, whom: Iterable[EntityId]) -> list[EntityId]:
     """Return who of *whom* is in the group, or comes."""
-    return [pne for pne in whom if _is_member(places, pne)]
+    return [pne for pne in whom if is_inside(places, pne)]
 
 
 def standing(places: Places, pne: EntityId) -> Standing | None:
@@ -279,63 +276,63 @@ def standing(places: Places, pne: EntityId) -> Standing | None:
     return None if place is None else place.standing
 
 
-def _is_member(places: Places, pne: EntityId | None) -> bool:
+def is_inside(places: Places, pne: EntityId | None) -> bool:
+    """Whether a PNE is in the group, or comes."""
     return pne is not None and standing(places, pne) in _INSIDE
 
 
-def _governs(group: Group, actor: EntityId | None) -> bool:
-    """Whether *actor* (None: the operator) has the owner's rights."""
-    return actor is None or actor == group.owner
-
-
-def join(group: Group, places: Places, pne: EntityId) -> GroupChange:
+def join(group: Group, places: Places, actor: Actor) -> GroupChange:
     """Let a PNE in that asks; where the policy is approval it is put on the list, and waits."""
+    pne = _device(actor)
     place = standing(places, pne)
     if place in _INSIDE:
         raise Refused(Result.ALREADY_MEMBER, "already_in_this_group")
-    if place is Standing.BARRED:
+    became = come(group.policy, place)
+    if became is Standing.BARRED:
         raise Refused(Result.NOT_ALLOWED, "barred")
-    if place is Standing.INVITED or group.policy is Policy.OPEN:
-        return GroupChange("sg_joined", (pne,), {pne: Standing.MEMBER}, joiner=pne)
-    if group.policy is Policy.APPROVAL:
-        return GroupChange("sg_waits", (pne,), {pne: Standing.PENDING}, joiner=pne)
+    if became is not None:
+        event = "sg_joined" if became is Standing.MEMBER else "sg_waits"
+        return GroupChange(event, (pne,), {pne: became}, joiner=pne)
     if place is Standing.PENDING:
         raise Refused(Result.POLICY, "not_on_the_list")
     raise Refused(Result.UNKNOWN_SG, "no_such_group")  # as a closed group is to all who have no place in it
 
 
-def invite(group: Group, places: Places, actor: EntityId | None, whom: Sequence[EntityId]) -> GroupChange:
+def invite(group: Group, places: Places, actor: Actor, whom: Sequence[EntityId]) -> GroupChange:
     """Put *whom* on the list, so that they may come; whoever governs so lifts a bar, and lets in who waits."""
-    governs = _governs(group, actor)
-    if not governs and not (group.policy is Policy.OPEN and _is_member(places, actor)):
-        raise Refused(Result.NOT_ALLOWED, "may_not_invite")
-    if not governs and any(standing(places, pne) is Standing.BARRED for pne in whom):
-        raise Refused(Result.NOT_ALLOWED, "barred")
-    new = [pne for pne in dict.fromkeys(whom) if not _is_member(places, pne)]
-    waited = {pne: Standing.MEMBER for pne in new if governs and standing(places, pne) is Standing.PENDING}
+    may = group.policy is Policy.OPEN and is_inside(places, actor.entity_id)
+    check_invites(actor, may=may, standings=[standing(places, pne) for pne in whom])
+    new = [pne for pne in dict.fromkeys(whom) if not is_inside(places, pne)]
+    waited = {pne: Standing.MEMBER for pne in new if governs(actor) and standing(places, pne) is Standing.PENDING}
     return GroupChange("sg_invited", tuple(new), {**dict.fromkeys(new, Standing.INVITED), **waited})
 
 
-def leave(group: Group, places: Places, pne: EntityId) -> GroupChange:
+def leave(group: Group, places: Places, actor: Actor) -> GroupChange:
     """End a PNE's own membership, or decline; an owner is followed as `heir` says, and a group of nobody ends."""
+    pne = _device(actor)
     if pne not in places or standing(places, pne) is Standing.BARRED:
         raise Refused(Result.NOT_A_MEMBER, "not_in_this_group")
     return _without(group, places, "sg_left", {pne: None})
 
 
-def expel(group: Group, places: Places, actor: EntityId | None, whom: Sequence[EntityId]) -> GroupChange:
+def _device(actor: Actor) -> EntityId:
+    """Return the PNE that acts for itself. Raises `Refused`: nobody else can."""
+    if not actor.is_device:
+        raise Refused(Result.NOT_A_MEMBER, "not_in_this_group")
+    return EntityId(actor.name)
+
+
+def expel(group: Group, places: Places, actor: Actor, whom: Sequence[EntityId]) -> GroupChange:
     """Put members out, refuse those that wait, and bar them: the owner alone, or the operator (DEF-5)."""
-    if not _governs(group, actor):
-        raise Refused(Result.NOT_ALLOWED, "may_not_expel")
-    if actor is not None and actor in whom:
-        raise Refused(Result.NOT_ALLOWED, "leave_instead")
+    check_expels(actor, whom, may=governs(actor))
     if any(pne not in places for pne in whom):
         raise Refused(Result.NOT_A_MEMBER, "not_in_this_group")
     return replace(_without(group, places, "sg_expelled", dict.fromkeys(whom, Standing.BARRED)), puts_out=True)
 
 
-def vanish(group: Group, places: Places, pne: EntityId) -> GroupChange:
-    """Take a PNE off the list that was revoked, whatever its place; who owned it invited in vain."""
+def vanish(group: Group, places: Places, actor: Actor, pne: EntityId) -> GroupChange:
+    """Take a PNE off the list that *actor* revoked, whatever its place; who owned it invited in vain."""
+    check_server(actor)
     change = replace(_without(group, places, "sg_left", {pne: None}), puts_out=True)
     if group.owner != pne:
         return change
@@ -363,20 +360,20 @@ def _others(group: Group, places: Places, without: Mapping[EntityId, object]) ->
     return [one.pne_id for one in sorted(others, key=lambda one: (one.since, one.pne_id))]
 
 
-def delete(group: Group, places: Places, actor: EntityId | None) -> GroupChange:
+def delete(group: Group, places: Places, actor: Actor) -> GroupChange:
     """End the group: the owner alone, or the operator (DEF-5)."""
-    if not _governs(group, actor):
+    if not governs(actor):
         raise Refused(Result.NOT_ALLOWED, "may_not_delete")
     return GroupChange("sg_deleted", deleted=True)
 
 
-def candidates(group: Group, places: Places, actor: EntityId | None, wanted: EntityId | None) -> list[EntityId]:
+def candidates(group: Group, places: Places, actor: Actor, wanted: EntityId | None) -> list[EntityId]:
     """Return whom to ask, in turn, whether it takes ownership: *wanted*, or all others, who is in longest first.
 
     Raises:
         Refused: the owner alone, or the operator, passes it on (DEF-5), and to a member alone.
     """
-    if not _governs(group, actor):
+    if not governs(actor):
         raise Refused(Result.NOT_ALLOWED, "may_not_pass_on")
     others = _others(group, places, {})
     found = others if wanted is None else [pne for pne in others if pne == wanted]
@@ -385,27 +382,31 @@ def candidates(group: Group, places: Places, actor: EntityId | None, wanted: Ent
     return found
 
 
-def pass_on(group: Group, places: Places, frm: EntityId, to: EntityId) -> GroupChange:
+def pass_on(group: Group, places: Places, actor: Actor, frm: EntityId, to: EntityId) -> GroupChange:
     """Give ownership to a member that has agreed, if it is still *frm* that owns the group."""
     if group.owner != frm:
         raise Refused(Result.IN_PROGRESS, "passed_on_meanwhile")
-    if not _is_member(places, to):
+    if not governs(actor):
+        raise Refused(Result.NOT_ALLOWED, "may_not_pass_on")
+    if not is_inside(places, to):
         raise Refused(Result.NOT_A_MEMBER, "left_meanwhile")
     return GroupChange("sg_owner_changed", (to,), owner=to)
 
 
-def replace_owner(group: Group, places: Places, gone: EntityId, there: Sequence[EntityId]) -> GroupChange:
+def replace_owner(group: Group, places: Places, actor: Actor, gone: EntityId, there: Sequence[EntityId]) -> GroupChange:
     """Give the group of an owner that has vanished to the member of *there* that has been in it longest.
 
     Raises:
         Refused: somebody else owns it by now, or no such member is in it.
     """
+    check_server(actor)
     found = [pne for pne in _others(group, places, {}) if pne in there]
     if group.owner != gone or not found:
         raise Refused(Result.NOT_A_MEMBER, "no_such_candidate")
     return GroupChange("sg_owner_replaced", (found[0],), owner=found[0])
 
 
-def settle(group: Group, places: Places, policy: Policy | None, keep: int | None = None) -> GroupChange:
+def settle(group: Group, places: Places, actor: Actor, policy: Policy | None, keep: int | None = None) -> GroupChange:
     """Change who may come, and how long messages wait for who is away, as the operator says."""
+    check_operator(actor)
     return GroupChange("sg_settled", policy=policy, keep=keep)

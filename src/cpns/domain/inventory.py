@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cpns.domain.actor import Actor
 from cpns.domain.group import ChangedGroup
-from cpns.domain.network import Network, Policy
+from cpns.domain.member_list import Policy
+from cpns.domain.network import Network
 from cpns.errors import Result
 from cpns.ids import EntityId, PnId
 
@@ -138,23 +140,56 @@ class KnownHost:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a procedure ended for one entity: a row of the audit log, and the newest state of the entity.
+    """How a procedure or decision ended for one entity: a row of the audit log, and what follows from it.
 
     Attributes:
         event: ``gateway_activated``, ``pne_established``, ``refused``, ``revoked``, ``provisioned``, ``expelled``, ...
         entity_id: whom it is about; a PN's ID where it is about a PN as a whole.
-        via: the PN GW through which it came, or (a decision on membership) who decided; None for the operator.
+        actor: who did it; of a refusal the server, as nobody has to be who it says.
         reason: empty where the result is 0.
+        via: the PN GW through which it came; None where it came through none.
         times: of a refusal, how often it came without anything else about that entity in between.
     """
 
     at: float
     event: str
     entity_id: EntityId
-    via: EntityId | None
+    actor: Actor
     result: Result
     reason: str = ""
+    via: EntityId | None = None
     times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A row of the audit log with its number, which grows."""
+
+    number: int
+    outcome: Outcome
+
+
+class End(StrEnum):
+    """What ends sessions at every process of the server."""
+
+    REVOKED = "revoked"
+    EXPELLED = "expelled"
+    BOUND = "bound"
+    """A PNE is admitted through one PN GW alone from then on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """That an entity is out, for the processes of the server.
+
+    Attributes:
+        via: through which PN GW a PNE that is BOUND may go on.
+    """
+
+    at: float
+    what: End
+    entity_id: EntityId
+    via: EntityId | None = None
 
 
 @dataclass(frozen=True, slots=True)

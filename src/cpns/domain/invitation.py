@@ -6,7 +6,8 @@ counted here instead.
 
 from typing import Final
 
-from cpns.domain.group import Listed, Standing
+from cpns.domain.group import Listed
+from cpns.domain.member_list import Standing
 from cpns.errors import Refused, Result
 
 OPEN_OF_LIST: Final = 64

@@ -7,30 +7,10 @@ time. One that is in, and not on the list, is a guest: its home is another PN.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from cpns.domain.member_list import Policy, Standing
 from cpns.errors import Result
 from cpns.ids import EntityId, PnId, SgId
-
-
-class Policy(StrEnum):
-    """What becomes of a PNE that comes and is not on the member list."""
-
-    OPEN = "open"
-    """It is let in: as member where it has no home yet, else as guest."""
-    APPROVAL = "approval"
-    """It waits until the owner or the operator approves it."""
-    CLOSED = "closed"
-    """It is refused."""
-
-
-class Standing(StrEnum):
-    """A PNE's place on a member list."""
-
-    MEMBER = "member"
-    INVITED = "invited"
-    PENDING = "pending"
-    BARRED = "barred"
 
 
 @dataclass(frozen=True, slots=True)

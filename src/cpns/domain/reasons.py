@@ -58,7 +58,7 @@ _SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
     _MEANWHILE: ("left_meanwhile", "list_changes_all_the_time", "passed_on_meanwhile", "switched_meanwhile"),
     _RIGHTS: (
         *("may_not_approve", "may_not_delete", "may_not_expel", "may_not_invite", "may_not_pass_on"),
-        "may_not_release",
+        *("may_not_release", "operators_alone"),
     ),
     _GROUP: ("no_such_group", "not_a_group_of_the_asker", "not_a_group_of_the_sender", "not_in_this_group"),
     _NETWORK: (

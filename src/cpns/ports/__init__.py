@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import Actor
 from cpns.domain.cm import CmCredential, CmDevice, HeldCmKey, NewCmDevice
 from cpns.domain.group import KeptMessage, SenderKey, TakenMessage
 from cpns.domain.inventory import (
     Credential,
+    Ended,
     Entity,
     Establishment,
     HeldMember,
@@ -22,6 +24,7 @@ from cpns.domain.inventory import (
     Origin,
     Outcome,
     Provisioned,
+    Recorded,
     Revocation,
     StoredReading,
 )
@@ -110,7 +113,7 @@ class Store(GroupStore, Protocol):
         """Return the entities that have one of these IDs or keys, revoked ones included."""
         ...
 
-    async def add_entities(self, entities: Sequence[NewEntity]) -> None:
+    async def add_entities(self, entities: Sequence[NewEntity], actor: Actor) -> None:
         """Add all or none, each with its outcome ``provisioned`` in the audit log; one that is there so is left.
 
         Raises:
@@ -130,7 +133,7 @@ class Store(GroupStore, Protocol):
         """Return how many entities there are of each kind, those that were revoked left out."""
         ...
 
-    async def revoke(self, entity_id: EntityId, at: float) -> Revocation:
+    async def revoke(self, entity_id: EntityId, at: float, actor: Actor) -> Revocation:
         """Revoke it, and take it out of every PN and off every member list; the CM Devices of a PNE go with it.
 
         Raises:
@@ -139,7 +142,7 @@ class Store(GroupStore, Protocol):
         ...
 
     async def settle_entity(
-        self, entity_id: EntityId, only_via: str | None, note: str | None, at: float
+        self, entity_id: EntityId, only_via: str | None, note: str | None, at: float, actor: Actor
     ) -> tuple[Network, ...]:
         """Change through which PN GW a PNE is admitted (empty: any), or a note; None leaves it.
 
@@ -182,18 +185,19 @@ class Store(GroupStore, Protocol):
         subjects: Sequence[EntityId],
         rule: Rule,
         at: float,
-        by: EntityId | None,
-        asker: EntityId | None = None,
+        actor: Actor,
+        *,
+        known: bool = False,
     ) -> Edited:
         """Commit what *rule* makes of the PN and the places of *subjects* in it.
 
         Args:
             pn_id: the PN.
-            subjects: whose places *rule* wants to see.
+            subjects: whose places *rule* wants to see, besides that of *actor*.
             rule: of `cpns.domain.membership`; called inside the transaction.
-            at: for the audit log, as is *by*, who decided; None for the operator.
-            by: see there.
-            asker: for it a PN that it neither serves nor has a place in is none; None: it may know of all.
+            at: for the audit log.
+            actor: who decides. For a PNE or PN GW a PN that it neither serves nor has a place in is none,
+            known: unless it was told of it.
 
         Raises:
             Refused: UNKNOWN_PN, or what *rule* raised.
@@ -240,7 +244,7 @@ class Store(GroupStore, Protocol):
         """Return the PNEs that wait for a decision: those that have proven themselves first, each by ID."""
         ...
 
-    async def dismiss(self, entity_id: EntityId) -> None:
+    async def dismiss(self, entity_id: EntityId, at: float, actor: Actor) -> None:
         """Forget that an ID came which nobody provisioned."""
         ...
 
@@ -301,7 +305,7 @@ class Store(GroupStore, Protocol):
         """
         ...
 
-    async def rotate_cm(self, ids: Sequence[EntityId], at: float) -> list[CmDevice]:
+    async def rotate_cm(self, ids: Sequence[EntityId], at: float, actor: Actor) -> list[CmDevice]:
         """Note that CM Devices are to take fresh keys, all or none; return them.
 
         Raises:
@@ -398,11 +402,20 @@ class Store(GroupStore, Protocol):
         """Return the newest *limit* rows of the audit log, newest first."""
         ...
 
-    async def ended_after(self, number: int | None) -> tuple[int, list[Outcome]]:
-        """Return the newest row's number of the audit log, and the revocations and expulsions after *number*.
+    async def audit_after(self, number: int, limit: int, entity_id: EntityId | None = None) -> list[Recorded]:
+        """Return up to *limit* rows of the audit log with a number over *number*, oldest first."""
+        ...
 
-        None: none of them.
-        """
+    async def audit_before(self, before: float) -> int:
+        """Return how many rows of the audit log are older than that."""
+        ...
+
+    async def prune_audit(self, before: float, limit: int, done: Outcome) -> int:
+        """Drop up to *limit* rows that are older than that, with a row *done* that says so; return how many."""
+        ...
+
+    async def ended_after(self, number: int | None) -> tuple[int, list[Ended]]:
+        """Return the newest number of the feed of who is out, and what came after *number*; None: nothing of it."""
         ...
 
     async def is_there(self, own: Process) -> tuple[float, list[Process]]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from cpns.domain.actor import Actor
 from cpns.domain.group import MAX_GROUPS, ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup, MakeGroupKey
 from cpns.errors import Result
 from cpns.ids import EntityId, SgId
@@ -74,7 +75,7 @@ class GroupStore(Protocol):
         ...
 
     async def change_group(
-        self, sg_id: SgId, rule: GroupRule, at: float, by: EntityId | None, most: int = MAX_GROUPS
+        self, sg_id: SgId, rule: GroupRule, at: float, actor: Actor, most: int = MAX_GROUPS
     ) -> ChangedGroup:
         """Commit what *rule* makes of the group and its list; see `edit`.
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cpns.crypto.schedule import Profile
+from cpns.domain.actor import Actor, Role
 from cpns.domain.group import ChangedGroup
-from cpns.domain.membership import Actor, Role
 from cpns.domain.network import Admitted, Network
 from cpns.domain.presence import Fact
 from cpns.errors import NoAnswer, Refused, Result, StoreFails, Unavailable, UserError
@@ -219,7 +219,7 @@ class Server:
             return Answer(Code.CHANGED)
         actor = Actor(Role.GATEWAY, peer.gateway_id)
         if isinstance(request, pm.PnGwSwitchingRequest):
-            await self.networks.switch(request.pn_id, request.gateway_id, peer.gateway_id, request.addresses or ())
+            await self.networks.switch(request.pn_id, request.gateway_id, actor, request.addresses or ())
             return Answer(Code.CHANGED, codec.encode(pm.PnGwSwitchingResponse(Result.SUCCESS)))
         if isinstance(request, sg.SgInventoryRequest):
             return Answer(Code.CHANGED, codec.encode(await self.group_pages.answer(source, request)))
@@ -264,7 +264,7 @@ class Server:
             await self.networks.release(request.pn_id, actor)
             response = pm.ReleaseResponse(Result.SUCCESS)
         elif isinstance(request, pm.LeaveRequest):
-            await self.networks.leave(request.pn_id, source.peer_id)
+            await self.networks.leave(request.pn_id, actor)
             response = pm.LeaveResponse(Result.SUCCESS)
         elif isinstance(request, pm.InviteRequest):
             results = await self.networks.invite(request.pn_id, actor, request.invite)

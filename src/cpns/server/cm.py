@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from cpns.crypto.schedule import Profile
+from cpns.domain.actor import Actor
 from cpns.domain.cm import CmDevice
 from cpns.domain.inventory import State
 from cpns.domain.network import Network
@@ -208,13 +209,13 @@ class ChangingMode:
         """Agree on the next key with the PNE that *source* proved. Raises `Refused`."""
         return await self._devices.rekey(source, request)
 
-    async def rotate(self, ids: Sequence[EntityId]) -> list[CmDevice]:
+    async def rotate(self, ids: Sequence[EntityId], actor: Actor) -> list[CmDevice]:
         """Have CM Devices take fresh keys: at once where their PNE can be reached, else when it is heard.
 
         Raises:
             NotFound: ``unknown_cm_device``.
         """
-        devices = await self._store.rotate_cm(ids, self._clock.now())
+        devices = await self._store.rotate_cm(ids, self._clock.now(), actor)
         due = [[device.pne_id, device.cm_device_id] for device in devices]
         await self._is_due(due)
         self._siblings.tell("cm rotates", due)

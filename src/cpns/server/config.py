@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cpns.domain.group import MAX_GROUPS
-from cpns.domain.network import Policy
+from cpns.domain.member_list import Policy
 from cpns.ids import EntityId
 
 

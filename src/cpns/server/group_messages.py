@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from cpns.domain.group import Group, GroupInventory, KeptMessage, Listed, Standing, TakenMessage
+from cpns.domain.group import Group, GroupInventory, KeptMessage, Listed, TakenMessage
+from cpns.domain.member_list import Standing
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId
 from cpns.ports import Clock, Store

@@ -3,7 +3,8 @@
 from functools import partial
 from typing import Final
 
-from cpns.domain.group import Group, Listed, Standing
+from cpns.domain.group import Group, Listed
+from cpns.domain.member_list import Standing
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId
 from cpns.ports import Store

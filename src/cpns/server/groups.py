@@ -9,20 +9,13 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from cpns.crypto.secret import Secret
+from cpns.domain import actor as actors
 from cpns.domain import group as rules
+from cpns.domain.actor import SERVER, Actor
 from cpns.domain.epoch import seen
-from cpns.domain.group import (
-    KEEP_SECONDS,
-    MAX_GROUPS,
-    ChangedGroup,
-    Group,
-    GroupInventory,
-    GroupRule,
-    KeyedGroup,
-    Standing,
-)
+from cpns.domain.group import KEEP_SECONDS, MAX_GROUPS, ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup
 from cpns.domain.invitation import is_recent
-from cpns.domain.network import Policy
+from cpns.domain.member_list import Policy, Standing
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.ports import Clock, Randomness, Store, Vault
@@ -119,29 +112,29 @@ class Groups:
 
     async def answer(self, source: Session, request: object) -> codec.Message:
         """Answer a PNE, in its own session. Raises `Refused`."""
-        pne = source.peer_id
+        pne, actor = source.peer_id, actors.pne(source.peer_id)
         if isinstance(request, sg.SgCreateRequest):
             return await self._created(pne, request)
         if isinstance(request, sg.SgJoinRequest):
-            changed = await self._change(request.sg_id, partial(rules.join, pne=pne), pne)
+            changed = await self._change(request.sg_id, rules.join, actor)
             if changed.change.standings[pne] is Standing.PENDING:
                 return sg.SgJoinResponse(Result.PENDING_APPROVAL)
             await self._in_an_epoch(changed.after)
             return sg.SgJoinResponse(Result.SUCCESS)
         if isinstance(request, sg.SgInviteRequest):
-            results = await self.invite(request.sg_id, pne, request.invite)
+            results = await self.invite(request.sg_id, actor, request.invite)
             return sg.SgInviteResponse(Result.SUCCESS, _entries(results))
         if isinstance(request, sg.SgLeaveRequest):
-            await self._change(request.sg_id, partial(rules.leave, pne=pne), pne)
+            await self._change(request.sg_id, rules.leave, actor)
             return sg.SgLeaveResponse(Result.SUCCESS)
         if isinstance(request, sg.SgExpelRequest):
-            await self.expel(request.sg_id, pne, request.members)
+            await self.expel(request.sg_id, actor, request.members)
             return sg.SgExpelResponse(Result.SUCCESS)
         if isinstance(request, sg.SgOwnerChangeRequest):
-            owner = await self.pass_on(request.sg_id, pne, request.entity_id)
+            owner = await self.pass_on(request.sg_id, actor, request.entity_id)
             return sg.SgOwnerChangeResponse(Result.SUCCESS, owner)
         if isinstance(request, sg.SgDeleteRequest):
-            await self.delete(request.sg_id, pne)
+            await self.delete(request.sg_id, actor)
             return sg.SgDeleteResponse(Result.SUCCESS)
         raise Refused(Result.UNKNOWN_MESSAGE, "unexpected_message")
 
@@ -163,23 +156,24 @@ class Groups:
         if not request.invite:
             return sg.SgCreateResponse(Result.SUCCESS, sg_id)
         try:
-            results = await self.invite(sg_id, pne, request.invite)
+            results = await self.invite(sg_id, actors.pne(pne), request.invite)
         except Refused as error:  # the group is made, so its ID is told
             results = dict.fromkeys(request.invite, error.result)
         return sg.SgCreateResponse(Result.SUCCESS, sg_id, _entries(results))
 
-    async def invite(self, sg_id: SgId, actor: EntityId | None, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
+    async def invite(self, sg_id: SgId, actor: Actor, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
         """Put PNEs on the list, and ask those that can be reached; return how it ended for each. Raises `Refused`."""
-        group, places = await self._seen_by(actor, sg_id)
-        rules.invite(group, places, actor, whom)  # whoever may not is told so before anything is counted
+        group, places, inside_it = await self._seen_by(actor, sg_id)
+        rules.invite(group, places, inside_it, whom)  # whoever may not is told so before anything is counted
         inside = rules.inside(places, whom)
         outside = [pne for pne in dict.fromkeys(whom) if pne not in inside]
-        asking = () if actor is None else tuple(dict.fromkeys((actor, group.owner)))
+        own = actor.entity_id
+        asking = () if own is None else tuple(dict.fromkeys((own, group.owner)))
         results = dict.fromkeys(whom, Result.ALREADY_MEMBER) | await self._may_ask(COMES, outside, asking)
         now = self._clock.now()
         new = [p for p in outside if results[p] is not Result.TOO_MANY and not is_recent(places.get(p), now)]
         if new:
-            changed = await self._change(sg_id, partial(rules.invite, actor=actor, whom=new), actor)
+            changed = await self._change(sg_id, partial(rules.invite, whom=new), actor)
             let_in = [pne for pne, how in changed.change.standings.items() if how is Standing.MEMBER]
             results.update(dict.fromkeys(let_in, Result.SUCCESS))  # they waited for that
             outside = [pne for pne in outside if pne not in let_in]
@@ -191,13 +185,19 @@ class Groups:
                 await self._in_an_epoch(one)
         return results
 
-    async def _seen_by(self, asker: EntityId | None, sg_id: SgId) -> tuple[Group, rules.Places]:
-        """Return a group, and its list as the rules see it. Raises `Refused` where there is none for *asker*."""
+    async def _seen_by(self, actor: Actor, sg_id: SgId) -> tuple[Group, rules.Places, Actor]:
+        """Return a group, its list as the rules see it, and who *actor* is in it.
+
+        Raises:
+            Refused: there is none for it.
+        """
         now = self._clock.now()
-        found = await self._store.group(sg_id, asker, now)
+        found = await self._store.group(sg_id, actor.entity_id, now)
         if found is None:
             raise Refused(Result.UNKNOWN_SG, "no_such_group")
-        return found.group, seen({one.pne_id: one for one in found.listed}, now)
+        places = seen({one.pne_id: one for one in found.listed}, now)
+        inside_it = actor.within(found.group.owner, is_member=rules.is_inside(places, actor.entity_id))
+        return found.group, places, inside_it
 
     async def _may_ask(self, what: str, whom: Sequence[EntityId], asking: Sequence[EntityId]) -> dict[EntityId, Result]:
         """See `cpns.ports.Store.may_ask`; nothing bounds the operator, for whom *asking* is empty."""
@@ -213,7 +213,7 @@ class Groups:
             if answer.result != Result.SUCCESS:
                 await self._store.declined(COMES, pne, asking, group.sg_id, self._clock.now())
                 return Result.told(answer.result, Result.REFUSED_BY_USER)
-            changed = await self._change(group.sg_id, partial(rules.join, pne=pne), pne)
+            changed = await self._change(group.sg_id, rules.join, actors.pne(pne))
             if changed.change.standings.get(pne) is Standing.PENDING:
                 return Result.PENDING_APPROVAL  # the invitation was taken back meanwhile
         except NoAnswer:
@@ -222,23 +222,23 @@ class Groups:
             return error.result
         return Result.SUCCESS
 
-    async def expel(self, sg_id: SgId, actor: EntityId | None, whom: Sequence[EntityId]) -> None:
+    async def expel(self, sg_id: SgId, actor: Actor, whom: Sequence[EntityId]) -> None:
         """Put PNEs out, and bar them. Raises `Refused`, as all of these.
 
         When this returns, each PN GW with members knows that an epoch has begun, if it can be reached: so what is said
         from now on is said under that.
         """
-        rule = partial(rules.expel, actor=actor, whom=whom)
+        rule = partial(rules.expel, whom=whom)
         changed = await self._store.change_group(sg_id, rule, self._clock.now(), actor, self._most)
         await self.told((changed,))
 
-    async def delete(self, sg_id: SgId, actor: EntityId | None) -> None:
+    async def delete(self, sg_id: SgId, actor: Actor) -> None:
         """End a group."""
-        await self._change(sg_id, partial(rules.delete, actor=actor), actor)
+        await self._change(sg_id, rules.delete, actor)
 
-    async def settle(self, sg_id: SgId, policy: Policy | None, keep: int | None) -> Group:
+    async def settle(self, sg_id: SgId, actor: Actor, policy: Policy | None, keep: int | None) -> Group:
         """Change who may join, and how long messages are kept, as the operator says."""
-        return (await self._change(sg_id, partial(rules.settle, policy=policy, keep=keep), None)).after
+        return (await self._change(sg_id, partial(rules.settle, policy=policy, keep=keep), actor)).after
 
     async def replace_silent_owners(self, seconds: float) -> None:
         """Give groups whose owner was not here for that long to the member that was, and is in longest (DEF-5)."""
@@ -247,19 +247,19 @@ class Groups:
             if not await self._pnes.connected([group.owner]):
                 with contextlib.suppress(Refused):
                     rule = partial(rules.replace_owner, gone=group.owner, there=there)
-                    await self._change(group.sg_id, rule, None)
+                    await self._change(group.sg_id, rule, SERVER)
                     _log.info(
                         "the owner of %s, %s, has vanished: replaced", group.sg_id, group.owner, extra=by(group.owner)
                     )
 
-    async def pass_on(self, sg_id: SgId, actor: EntityId | None, wanted: EntityId | None) -> EntityId:
+    async def pass_on(self, sg_id: SgId, actor: Actor, wanted: EntityId | None) -> EntityId:
         """Give ownership to *wanted*, or to whom the rule names, if that one agrees; return the new owner.
 
         Raises:
             Refused: IN_PROGRESS: one candidate is asked at a time. REFUSED_BY_USER, or `NoAnswer`: it does not agree.
         """
-        group, places = await self._seen_by(actor, sg_id)
-        candidates = rules.candidates(group, places, actor, wanted)
+        group, places, inside_it = await self._seen_by(actor, sg_id)
+        candidates = rules.candidates(group, places, inside_it, wanted)
         if sg_id in self._passing_on:
             raise Refused(Result.IN_PROGRESS, "a_candidate_is_asked")
         self._passing_on.add(sg_id)
@@ -277,9 +277,9 @@ class Groups:
             self._passing_on.discard(sg_id)
         return to
 
-    async def _agrees(self, to: EntityId, group: Group, actor: EntityId | None) -> None:
+    async def _agrees(self, to: EntityId, group: Group, actor: Actor) -> None:
         """Ask a candidate whether it takes ownership. Raises `Refused` where it does not."""
-        asking = () if actor is None else (actor,)
+        asking = () if actor.entity_id is None else (actor.entity_id,)
         may = (await self._may_ask(OWNS, [to], asking))[to]
         if may is not Result.SUCCESS:
             raise Refused(may, "asked_lately")
@@ -289,8 +289,8 @@ class Groups:
 
     # what follows from it
 
-    async def _change(self, sg_id: SgId, rule: GroupRule, by: EntityId | None) -> ChangedGroup:
-        changed = await self._store.change_group(sg_id, rule, self._clock.now(), by, self._most)
+    async def _change(self, sg_id: SgId, rule: GroupRule, actor: Actor) -> ChangedGroup:
+        changed = await self._store.change_group(sg_id, rule, self._clock.now(), actor, self._most)
         self.tell((changed,))
         return changed
 

@@ -9,8 +9,10 @@ from functools import partial
 from typing import Any, Final
 
 from cpns.domain import membership
-from cpns.domain.membership import Actor, Role, Rule
-from cpns.domain.network import Admitted, Edited, Listed, Network, Policy, Present
+from cpns.domain.actor import Actor
+from cpns.domain.member_list import Policy
+from cpns.domain.membership import Rule
+from cpns.domain.network import Admitted, Edited, Listed, Network, Present
 from cpns.domain.presence import Fact
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
@@ -96,10 +98,7 @@ class Networks:
         await self._telling.close()
 
     async def _edit(self, pn_id: PnId, subjects: Sequence[EntityId], rule: Rule, actor: Actor) -> Edited:
-        own = () if actor.role is not Role.PNE or actor.entity_id is None else (actor.entity_id,)
-        concerned = tuple(dict.fromkeys([*subjects, *own]))
-        asker = actor.entity_id
-        return await self._store.edit(pn_id, concerned, rule, self._clock.now(), by=asker, asker=asker)
+        return await self._store.edit(pn_id, subjects, rule, self._clock.now(), actor)
 
     async def sweep(self, *, ends: bool) -> None:
         """End invitations that are over; *ends*: the clock is to be believed."""
@@ -111,23 +110,23 @@ class Networks:
 
     # what may be asked for
 
-    async def leave(self, pn_id: PnId, pne: EntityId) -> None:
+    async def leave(self, pn_id: PnId, actor: Actor) -> None:
         """End a PNE's own membership. Raises `Refused`, as all of these."""
-        edited = await self._edit(pn_id, [pne], partial(membership.leave, pne=pne), Actor(Role.PNE, pne))
-        await self._ended(edited, [pne], Change.LEFT, tell_them=False)
+        edited = await self._edit(pn_id, [], membership.leave, actor)
+        await self._ended(edited, edited.edit.gone, Change.LEFT, tell_them=False)
 
     async def expel(self, pn_id: PnId, actor: Actor, whom: Sequence[EntityId]) -> None:
         """Put members out; when this returns their sessions are gone, here and at the PN GW if that can be reached."""
-        rule = partial(membership.expel, actor=actor, whom=whom, at=self._clock.now())
+        rule = partial(membership.expel, whom=whom, at=self._clock.now())
         edited = await self._edit(pn_id, whom, rule, actor)
         answers = await self._ended(edited, edited.edit.gone, Change.EXPELLED, tell_them=True)
-        if actor.role is Role.OPERATOR and answers is not None:
+        if actor.is_operator and answers is not None:
             for one in await self._siblings.all_have(answers):
                 warn(f"{one} has not confirmed that they are out: it does so before it takes anything more.")
 
     async def release(self, pn_id: PnId, actor: Actor) -> None:
         """End a PN, and with it the sessions of its members."""
-        edited = await self._edit(pn_id, [], partial(membership.release, actor=actor), actor)
+        edited = await self._edit(pn_id, [], membership.release, actor)
         self._gateways.serves(edited.before.gateway_id, pn_id, now=False)
         gone = replace(edited.after, version=edited.after.version + 1)  # newer than all that was told of it
         await self._ended(replace(edited, after=gone), edited.members, Change.RELEASED, tell_them=False)
@@ -137,7 +136,7 @@ class Networks:
 
         TOO_MANY, besides: the asker, or the PN GW, has as many invitations under way as it may.
         """
-        if actor.entity_id is None:
+        if actor.entity_id is None:  # nothing bounds an operator
             return await self._invite(pn_id, actor, whom)
         async with self._inviting(actor.entity_id) as run:
             results = await self._invite(pn_id, actor, whom)
@@ -145,9 +144,9 @@ class Networks:
             return results
 
     async def _invite(self, pn_id: PnId, actor: Actor, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
-        edited = await self._edit(pn_id, whom, partial(membership.invite, actor=actor, whom=whom), actor)
+        edited = await self._edit(pn_id, whom, partial(membership.invite, whom=whom), actor)
         asking: tuple[EntityId, ...] = ()  # operator and PN GW may ask as they like
-        if actor.role is Role.PNE and actor.entity_id is not None:
+        if actor.is_device and actor.entity_id is not None:
             asking = tuple(dict.fromkeys([actor.entity_id, edited.after.owner or actor.entity_id]))
         results = dict.fromkeys(whom, Result.SUCCESS)
         if asking:
@@ -175,46 +174,46 @@ class Networks:
     async def approve(self, pn_id: PnId, actor: Actor, pne: EntityId, *, let_in: bool) -> None:
         """Decide on a PNE that waits."""
         rule = membership.approve if let_in else membership.refuse
-        edited = await self._edit(pn_id, [pne], partial(rule, actor=actor, pne=pne), actor)
+        edited = await self._edit(pn_id, [pne], partial(rule, pne=pne), actor)
         if edited.edit.gone:
             await self._ended(edited, edited.edit.gone, Change.EXPELLED, tell_them=True)
         elif let_in:  # its PN GW has to know where it belongs before it comes
             await self._tell(edited.after, edited.after.gateway_id, Change.SETTLED, ())
 
-    async def settle(self, pn_id: PnId, *, policy: Policy | None, alias: str | None, owner: EntityId | None) -> Network:
+    async def settle(
+        self, pn_id: PnId, actor: Actor, *, policy: Policy | None, alias: str | None, owner: EntityId | None
+    ) -> Network:
         """Change policy, alias or owner, as the operator says."""
         rule = partial(membership.settle, policy=policy, alias=alias, owner=owner)
-        edited = await self._edit(pn_id, [owner] if owner is not None else [], rule, membership.OPERATOR)
+        edited = await self._edit(pn_id, [owner] if owner is not None else [], rule, actor)
         await self._tell(edited.after, edited.after.gateway_id, Change.SETTLED, ())
         return edited.after
 
-    async def switch(
-        self, pn_id: PnId, to: EntityId, asked_by: EntityId | None, addresses: tuple[str, ...] = ()
-    ) -> None:
+    async def switch(self, pn_id: PnId, to: EntityId, actor: Actor, addresses: tuple[str, ...] = ()) -> None:
         """Let another PN GW serve a PN (PN GW switching), when both agree, or the operator and the new one.
 
         Args:
             pn_id: the PN.
             to: the new PN GW.
-            asked_by: either PN GW of the two, or None for the operator.
+            actor: either PN GW of the two, or an operator.
             addresses: where the PANs of *to* are, if that is who asks.
 
         Raises:
             Refused: one of them is away or does not agree; or the PN was switched or released meanwhile.
         """
         network = await self._store.network(pn_id)
-        if network is None or asked_by not in (None, network.gateway_id, to):
+        if network is None or not (actor.is_operator or actor.entity_id in (network.gateway_id, to)):
             raise Refused(Result.UNKNOWN_PN, "no_such_pn")
         if to == network.gateway_id:
             raise Refused(Result.EXISTS, "serves_it_already")
         request = pm.PnGwSwitchingRequest(pn_id, to)
-        if asked_by == to:
+        if actor.entity_id == to:
             await self._agreed(network.gateway_id, request)
         else:
             addresses = (await self._agreed(to, request)).addresses or ()
         rule = partial(membership.switch, frm=network.gateway_id, to=to)
-        edited = await self._store.edit(pn_id, (), rule, self._clock.now(), asked_by)
-        _log.info("PN %s is switched from %s to %s", pn_id, network.gateway_id, to, extra=by(asked_by or ""))
+        edited = await self._store.edit(pn_id, (), rule, self._clock.now(), actor, known=True)
+        _log.info("PN %s is switched from %s to %s", pn_id, network.gateway_id, to, extra=by(actor.entity_id or ""))
         self._gateways.serves(to, pn_id, now=True)
         self._gateways.serves(network.gateway_id, pn_id, now=False)
         notice = pm.PnChangeNotify(pn_id, (), edited.after.version, Change.GATEWAY, to, addresses or None)

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from cpns.domain.inventory import End
 from cpns.domain.network import Network
 from cpns.errors import StoreFails, UserError
 from cpns.ids import EntityId
@@ -149,11 +150,11 @@ class Revocations:
         """Heed what the others did since the last look; at the first one there is nothing to heed yet."""
         self._number, rows = await self._store.ended_after(self._number)
         for row in rows:
-            if row.event == "revoked":
+            if row.what is End.REVOKED:
                 self._bar(row.entity_id)
                 self._end_here(row.entity_id)
-            elif row.event == "bound":
-                self._bound_here(row.entity_id, EntityId(row.reason), row.at)
+            elif row.via is not None:
+                self._bound_here(row.entity_id, row.via, row.at)
             else:
                 self._end_here(row.entity_id, row.at)
         await self._siblings.heeded(self._number, anew=bool(rows))

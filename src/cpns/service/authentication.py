@@ -15,8 +15,10 @@ from cpns.crypto.ephemeral import SEED_BYTES
 from cpns.crypto.local_eukey import gateway_prk, rand_server
 from cpns.crypto.schedule import Profile
 from cpns.crypto.secret import Secret
+from cpns.domain import actor as actors
 from cpns.domain.inventory import Establishment, Kind, Membership, Outcome
-from cpns.domain.network import Admission, Admitted, Policy
+from cpns.domain.member_list import Policy
+from cpns.domain.network import Admission, Admitted
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, Randomness, Store
@@ -181,7 +183,8 @@ class Authentication:
                 raise AuthenticationFailed("revoked")
             if self._waits(request.entity_id):
                 raise Refused(Result.TOO_MANY, "cloned")
-            outcome = Outcome(self._clock.now(), "gateway_activated", request.entity_id, None, Result.SUCCESS)
+            itself = actors.gateway(request.entity_id)
+            outcome = Outcome(self._clock.now(), "gateway_activated", request.entity_id, itself, Result.SUCCESS)
             known = self._hosts.proved(party.host, request.entity_id)
             await asyncio.gather(self._store.record([outcome]), known)
             pns = await self._store.networks_of(request.entity_id)

@@ -116,7 +116,7 @@ class Processes:
             await self._say()
 
     async def heeded(self, number: int, *, anew: bool) -> None:
-        """Say that this process has heeded the audit log up to a row; at once where *anew*, else when it is time."""
+        """Say that this process has heeded who is out, up to a number; at once where *anew*, else when it is time."""
         self._own = replace(self._own, heeded=number)
         if self.others and (anew or self._clock.monotonic() - self._said_at >= SAY_SECONDS):
             await self._say()

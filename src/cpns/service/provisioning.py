@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import Actor
 from cpns.domain.credential import KEY_BYTES, DeviceCredential, checked_eukey, fingerprint
 from cpns.domain.group import ChangedGroup
 from cpns.domain.inventory import Entity, Kind, NewEntity, Provisioned, State
@@ -113,6 +114,7 @@ class Provisioning:
 
     async def add(
         self,
+        actor: Actor,
         kind: Kind,
         name: str,
         only_via: str | None,
@@ -127,6 +129,7 @@ class Provisioning:
         """Provision one entity and return its credential; it can't be had a second time.
 
         Args:
+            actor: who does so.
             kind: a PNE or a PN GW.
             name: its ID, which may be respelled, unless it is *heard*.
             only_via: the one PN GW through which a PNE is admitted; None for any.
@@ -148,7 +151,7 @@ class Provisioning:
         credential, new = self._new(kind, row, known)
         known.check(new)
         if not dry_run:
-            await self._store.add_entities([new])
+            await self._store.add_entities([new], actor)
         return credential
 
     async def _known(self, rows: Sequence[Row], allow_unknown_gateway: bool) -> "_Known":
@@ -169,11 +172,12 @@ class Provisioning:
         return DeviceCredential(kind, entity, self._server_id, eukey), new
 
     async def import_csv(
-        self, text: str, *, dry_run: bool, new_only: bool = False, allow_unknown_gateway: bool = False
+        self, actor: Actor, text: str, *, dry_run: bool, new_only: bool = False, allow_unknown_gateway: bool = False
     ) -> ImportReport:
         """Provision a PNE for each row of a sheet (see `cpns.domain.sheet`). All rows are taken, or none.
 
         Args:
+            actor: who does so.
             text: the sheet.
             dry_run: only check it.
             new_only: leave devices that exist as the sheet has them.
@@ -207,16 +211,23 @@ class Provisioning:
             except UserError as error:
                 bad.append(BadRow(row.line, error.code, error.sentence))
         if not bad and not dry_run:
-            await self._store.add_entities(news)
+            await self._store.add_entities(news, actor)
         bad.sort(key=lambda one: one.line)
         return ImportReport(sheet.size, sheet.separator, tuple(bad), tuple(made), tuple(unchanged))
 
     async def settle(
-        self, entity: EntityId, only_via: str | None, note: str | None, *, allow_unknown_gateway: bool = False
+        self,
+        actor: Actor,
+        entity: EntityId,
+        only_via: str | None,
+        note: str | None,
+        *,
+        allow_unknown_gateway: bool = False,
     ) -> int:
         """Change through which PN GW a PNE is admitted, or a note; return how many sessions ended with that.
 
         Args:
+            actor: who does so.
             entity: a PNE, or (its note) a PN GW.
             only_via: that PN GW; empty for any, None leaves it.
             note: None leaves it.
@@ -232,10 +243,10 @@ class Provisioning:
         if only_via:
             known = await self._known([Row(0, entity, only_via)], allow_unknown_gateway)
             only_via = known.gateway(only_via)
-        left = await self._store.settle_entity(entity, only_via, note, self._clock.now())
+        left = await self._store.settle_entity(entity, only_via, note, self._clock.now(), actor)
         return await self._sessions.bound(entity, EntityId(only_via), left) if only_via else 0
 
-    async def revoke(self, name: str) -> int:
+    async def revoke(self, actor: Actor, name: str) -> int:
         """Revoke an entity: nothing of it opens from the moment this returns; return how many sessions ended.
 
         Raises:
@@ -245,7 +256,7 @@ class Provisioning:
         if await self._store.entity(entity) is None:
             raise NotFound("unknown_entity", f"There is no {name}: see `cpns device list` and `cpns gateway list`.")
         await self._sessions.bar(entity)  # first, so that no run under way can bring it back behind the commit
-        revocation = await self._store.revoke(entity, self._clock.now())
+        revocation = await self._store.revoke(entity, self._clock.now(), actor)
         ended = await self._sessions.end(entity, revocation.left)
         for device in revocation.also:
             await self._sessions.bar(device)

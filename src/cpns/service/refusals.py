@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from cpns.domain.actor import SERVER
 from cpns.domain.inventory import Outcome
 from cpns.errors import Result, StoreFails, UserError
 from cpns.ids import EntityId
@@ -54,7 +55,7 @@ class Refusals:
             party: who asks; an ID alone is that of an entity that has proven itself.
         """
         _log.warning("gateway %s refused: %s", entity, reason, extra=by(party, entity))
-        outcome = Outcome(0.0, "refused", entity, None, Result.AUTHENTICATION_FAILED, reason)
+        outcome = Outcome(0.0, "refused", entity, SERVER, Result.AUTHENTICATION_FAILED, reason)
         if isinstance(party, Party):
             self._note(party.host, outcome, proven=False)
         else:
@@ -66,14 +67,14 @@ class Refusals:
         IDs that nobody provisioned have a pace of their own there: who makes them up buries no device's refusal.
         """
         _log.warning("PNE %s through %s refused: %s", entity, via, reason, extra=by(via, entity))
-        outcome = Outcome(0.0, "refused", entity, via, result, reason)
+        outcome = Outcome(0.0, "refused", entity, SERVER, result, reason, via)
         self._note(f"strangers of {via}" if reason == "unknown" else via, outcome)
 
     def cloned(self, entity: EntityId, places: Sequence[str]) -> None:
         """Two places have the key of *entity*, and answer at once: these are *places*."""
         where = " and ".join(places)
         _log.warning("two have the key of %s, and push each other out: look at %s", entity, where, extra=by(entity))
-        outcome = Outcome(0.0, "cloned", entity, None, Result.SUCCESS, where)
+        outcome = Outcome(0.0, "cloned", entity, SERVER, Result.SUCCESS, where)
         self._noted.note(entity, ("cloned", entity), outcome, again=LASTING_SECONDS)
 
     def _note(self, party: str, outcome: Outcome, *, proven: bool = True) -> None:

@@ -1,24 +1,32 @@
 """The audit log, and what is read off it: functions of a connection and values."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Double, Text, bindparam, delete, func, insert, or_, select, update
 
-from cpns.domain.inventory import HeldThrough, Outcome
+from cpns.domain.actor import Actor, Role
+from cpns.domain.inventory import End, Ended, HeldThrough, Outcome, Recorded
 from cpns.errors import Result
 from cpns.ids import EntityId
-from cpns.store.dialect import DriverSql
-from cpns.store.schema import audit, readings
+from cpns.store.dialect import DriverSql, insert_or_count
+from cpns.store.schema import audit, last_results, readings, revocations
+from cpns.store.schema import held_through as held
 
 REFUSED = "refused"
-PROCEDURES = ("gateway_activated", "pne_established", "cm_activated", REFUSED)
+ESTABLISHED = "pne_established"
+PROCEDURES: Final = frozenset({"gateway_activated", ESTABLISHED, "cm_activated", REFUSED})
 """Events that an entity took part in, and that show as its last result; others are decisions on it."""
+ENDS: Final = frozenset({"revoked", "expelled", "bound"})
+"""Events that end sessions at every process of the server."""
 
 _SHOWN = (
-    *(audit.c.at, audit.c.event, audit.c.entity_id, audit.c.via, audit.c.result, audit.c.reason),
-    audit.c.times,
+    *(audit.c.at, audit.c.event, audit.c.entity_id, audit.c.role, audit.c.actor, audit.c.result, audit.c.reason),
+    *(audit.c.via, audit.c.times),
 )
-_ADD = DriverSql(insert(audit), [column.name for column in _SHOWN])
+_ADD = DriverSql(insert(audit), ("at", "event", "entity_id", "via", "result", "reason", "times", "role", "actor"))
 _older = audit.alias("older")
 _AGAIN = (
     update(audit)
@@ -33,22 +41,51 @@ _AGAIN = (
     .values(at=bindparam("again"), times=audit.c.times + bindparam("more"))
 )
 _NEWEST = select(*_SHOWN).order_by(audit.c.number.desc()).limit(bindparam("limit"))
-_NEWEST_OF_ENTITY = _NEWEST.where(audit.c.entity_id == bindparam("entity_id"))
-_LAST = select(func.max(audit.c.number))
-_ENDED = (
-    select(*_SHOWN)
+_AFTER = (
+    select(audit.c.number, *_SHOWN)
     .where(
         audit.c.number > bindparam("after"),
-        audit.c.number <= bindparam("last"),
-        audit.c.event.in_(("revoked", "expelled", "bound")),
+        or_(bindparam("entity_id", type_=Text).is_(None), audit.c.entity_id == bindparam("entity_id")),
     )
     .order_by(audit.c.number)
+    .limit(bindparam("limit"))
+)
+_OLD = audit.c.at < bindparam("before")
+_COUNT_OLD = select(func.count()).select_from(audit).where(_OLD)
+_DROP_OLD = delete(audit).where(
+    audit.c.number.in_(select(audit.c.number).where(_OLD).order_by(audit.c.number).limit(bindparam("limit")))
+)
+_NEWEST_OF_ENTITY = _NEWEST.where(audit.c.entity_id == bindparam("entity_id"))
+_LAST_RESULT = DriverSql(
+    update(last_results)
+    .where(last_results.c.entity_id == bindparam("entity"))
+    .values(
+        at=bindparam("then"),
+        result=bindparam("ended"),
+        reason=bindparam("why"),
+        via=bindparam("through"),
+        established_at=func.coalesce(bindparam("established", type_=Double), last_results.c.established_at),
+    ),
+    ("then", "ended", "why", "through", "established", "entity"),
+)
+_PUT_HELD = DriverSql(
+    insert_or_count(held, ("gateway_id", "pne_id"), ("last_at",), "establishments"),
+    ("gateway_id", "pne_id", "first_at", "last_at", "establishments"),
+)
+_ADD_END = insert(revocations)
+_LAST_END = select(func.coalesce(func.max(revocations.c.number), 0))
+_ENDED = (
+    select(revocations.c.at, revocations.c.what, revocations.c.entity_id, revocations.c.via)
+    .where(revocations.c.number > bindparam("after"), revocations.c.number <= bindparam("last"))
+    .order_by(revocations.c.number)
 )
 _HELD = (
-    select(audit.c.entity_id, func.min(audit.c.at), func.max(audit.c.at), func.count())
-    .where(audit.c.via == bindparam("gateway_id"), audit.c.event == "pne_established")
-    .group_by(audit.c.entity_id)
-    .order_by(audit.c.entity_id)
+    select(
+        *(held.c.pne_id, held.c.first_at, held.c.last_at),
+        held.c.establishments,
+    )
+    .where(held.c.gateway_id == bindparam("gateway_id"))
+    .order_by(held.c.pne_id)
 )
 _CARRIED = (
     select(readings.c.pne_id, func.count())
@@ -58,7 +95,20 @@ _CARRIED = (
 
 
 def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
-    """See `cpns.ports.Store.record`; an entity's last result is its newest row."""
+    """See `cpns.ports.Store.record`; what follows from an outcome besides its row is written with it."""
+    _log(connection, outcomes)
+    procedures = [one for one in outcomes if one.event in PROCEDURES]
+    if procedures:
+        _LAST_RESULT.run(connection, [_last_result(one) for one in procedures])
+    came = [(one.via, one.entity_id, one.at, one.at, 1) for one in outcomes if one.event == ESTABLISHED]
+    if came:
+        _PUT_HELD.run(connection, came)
+    ends = [one for one in outcomes if one.event in ENDS]
+    if ends:
+        connection.execute(_ADD_END, [_end(one) for one in ends])
+
+
+def _log(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     new: list[tuple[object, ...]] = []
     for o in outcomes:
         if o.event == REFUSED:
@@ -68,9 +118,21 @@ def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
             who = {"entity": o.entity_id, "through": o.via, "ended": int(o.result), "why": o.reason}
             if connection.execute(_AGAIN, who | {"again": o.at, "more": o.times}).rowcount:
                 continue
-        new.append((o.at, o.event, o.entity_id, o.via, int(o.result), o.reason, o.times))
+        ended = (o.via, int(o.result), o.reason, o.times)
+        new.append((o.at, o.event, o.entity_id, *ended, o.actor.role.value, o.actor.name))
     if new:
         _ADD.run(connection, new)
+
+
+def _last_result(one: Outcome) -> tuple[object, ...]:
+    established = one.at if one.event == ESTABLISHED else None
+    return one.at, int(one.result), one.reason, one.via, established, one.entity_id
+
+
+def _end(one: Outcome) -> dict[str, object]:
+    """Return a row of the feed; who is bound may go on through the PN GW that the reason names."""
+    via = one.reason if one.event == "bound" else None
+    return {"at": one.at, "what": one.event, "entity_id": one.entity_id, "via": via}
 
 
 def newest(connection: Connection, entity_id: EntityId | None, limit: int) -> list[Outcome]:
@@ -80,19 +142,47 @@ def newest(connection: Connection, entity_id: EntityId | None, limit: int) -> li
     return [_outcome(*row) for row in rows]
 
 
-def ended_after(connection: Connection, number: int | None) -> tuple[int, list[Outcome]]:
+def after(connection: Connection, number: int, limit: int, entity_id: EntityId | None) -> list[Recorded]:
+    """See `cpns.ports.Store.audit_after`."""
+    rows = connection.execute(_AFTER, {"after": number, "limit": limit, "entity_id": entity_id})
+    return [Recorded(number, _outcome(*row)) for number, *row in rows]
+
+
+def count_older(connection: Connection, before: float) -> int:
+    """See `cpns.ports.Store.audit_before`."""
+    count: int = connection.execute(_COUNT_OLD, {"before": before}).scalar_one()
+    return count
+
+
+def prune(connection: Connection, before: float, limit: int, done: Outcome) -> int:
+    """See `cpns.ports.Store.prune_audit`."""
+    count = connection.execute(_DROP_OLD, {"before": before, "limit": limit}).rowcount
+    if count:
+        record(connection, [replace(done, reason=f"{count} rows before {datetime.fromtimestamp(before, UTC):%FT%TZ}")])
+    return count
+
+
+def ended_after(connection: Connection, number: int | None) -> tuple[int, list[Ended]]:
     """See `cpns.ports.Store.ended_after`."""
-    last = connection.execute(_LAST).scalar_one_or_none() or 0
+    last: int = connection.execute(_LAST_END).scalar_one()
     if number is None or number == last:
         return last, []
     rows = connection.execute(_ENDED, {"after": number, "last": last})
-    return last, [_outcome(*row) for row in rows]
+    return last, [Ended(at, End(what), entity_id, via) for at, what, entity_id, via in rows]
 
 
 def _outcome(
-    at: float, event: str, who: EntityId, via: EntityId | None, result: int, reason: str, times: int
+    at: float,
+    event: str,
+    who: EntityId,
+    role: str,
+    actor: str,
+    result: int,
+    reason: str,
+    via: EntityId | None,
+    times: int,
 ) -> Outcome:
-    return Outcome(at, event, who, via, Result(result), reason, times)
+    return Outcome(at, event, who, Actor(Role(role), actor), Result(result), reason, via, times)
 
 
 def held_through(connection: Connection, gateway_id: EntityId) -> list[HeldThrough]:

@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Table, bindparam, delete, func, select
 
+from cpns.domain import actor as actors
 from cpns.domain import invitation
-from cpns.domain.group import Standing
 from cpns.domain.inventory import Outcome
+from cpns.domain.member_list import Standing
 from cpns.domain.pace import ASKED, ASKS, DECLINED, Limit, Pace, is_running, paced
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId
@@ -105,7 +106,7 @@ def declined(
     """See `cpns.ports.Store.declined`."""
     for one in asking:
         _put_pace(connection, one, f"{what} declined by {pne}", Pace(DECLINED.times, at))
-    record(connection, [Outcome(at, f"{what}_declined", pne, pne, Result.SUCCESS, about)])
+    record(connection, [Outcome(at, f"{what}_declined", pne, actors.pne(pne), Result.SUCCESS, about)])
 
 
 def forget_paces(connection: Connection, before: float) -> None:

@@ -8,14 +8,16 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, bindparam, delete, exists, insert, literal, or_, select, update
 
+from cpns.domain import actor as actors
 from cpns.domain import cm, pace
+from cpns.domain.actor import SERVER, Actor
 from cpns.domain.cm import CmCredential, CmDevice, NewCmDevice
 from cpns.domain.inventory import Kind, NewEntity, Outcome, Revocation, State
 from cpns.errors import NotFound, Refused, Result
 from cpns.ids import EntityId
 from cpns.store import bound_queries, credential_queries, server_queries
 from cpns.store.audit_queries import record
-from cpns.store.schema import cm_devices, entities, networks
+from cpns.store.schema import cm_devices, entities, last_results, networks
 
 _SHOWN = (
     cm_devices.c.cm_device_id,
@@ -57,9 +59,9 @@ _SUPERSEDED = _ALL.where(
     ~exists().where(networks.c.gateway_id == cm_devices.c.cm_device_id),
 )
 _ADD = insert(cm_devices)
-_ADD_ENTITY = insert(entities)
 _DROP = (
     delete(cm_devices).where(cm_devices.c.cm_device_id == bindparam("id")),
+    delete(last_results).where(last_results.c.entity_id == bindparam("id")),
     delete(entities).where(entities.c.entity_id == bindparam("id")),
 )
 _AGREED = (
@@ -127,10 +129,11 @@ def assign(connection: Connection, new: NewCmDevice) -> list[EntityId]:
     if taken.first() is not None:
         raise Refused(Result.AUTHENTICATION_FAILED, "key_seed_used_twice")
     entity = NewEntity(new.cm_device_id, Kind.CM_DEVICE, None, "", new.sealed_seed, new.fingerprint, new.at)
-    connection.execute(_ADD_ENTITY, server_queries.entity_row(entity))
+    server_queries.put_entities(connection, [entity])
+    asked = actors.pne(new.pne_id)
     row = {"cm_device_id": new.cm_device_id, "gateway_id": new.gateway_id, "pne_id": new.pne_id}
     connection.execute(_ADD, row | {"generation": 0, "rotation_due": False, "reassign": False})
-    record(connection, [Outcome(new.at, "cm_assigned", new.cm_device_id, new.gateway_id, Result.SUCCESS)])
+    record(connection, [Outcome(new.at, "cm_assigned", new.cm_device_id, asked, Result.SUCCESS, "", new.gateway_id)])
     return used
 
 
@@ -140,7 +143,10 @@ def release(connection: Connection, cm_device_id: EntityId, gateway_id: EntityId
     unused = device is not None and device.activated_at is None and device.state is State.ACTIVE
     if device is not None and unused and device.gateway_id == gateway_id:  # a revocation is the operator's word
         _drop(connection, cm_device_id)
-        record(connection, [Outcome(at, "cm_released", cm_device_id, gateway_id, Result.SUCCESS)])
+        record(
+            connection,
+            [Outcome(at, "cm_released", cm_device_id, actors.gateway(gateway_id), Result.SUCCESS, "", gateway_id)],
+        )
 
 
 def expire(connection: Connection, before: float, at: float) -> list[EntityId]:
@@ -150,7 +156,8 @@ def expire(connection: Connection, before: float, at: float) -> list[EntityId]:
         _drop(connection, row[0])
     for device in unused:
         _drop(connection, device.cm_device_id)
-        record(connection, [Outcome(at, "cm_expired", device.cm_device_id, device.gateway_id, Result.KEY_EXPIRED)])
+        over = Outcome(at, "cm_expired", device.cm_device_id, SERVER, Result.KEY_EXPIRED, "", device.gateway_id)
+        record(connection, [over])
     return [device.cm_device_id for device in unused]
 
 
@@ -162,7 +169,7 @@ def _drop(connection: Connection, cm_device_id: EntityId) -> None:
 
 def _displace(connection: Connection, cm_device_id: EntityId, at: float) -> None:
     """Revoke one in favour of another of the same PNE."""
-    server_queries.revoke(connection, cm_device_id, at)
+    server_queries.revoke(connection, cm_device_id, at, SERVER)
     may_reassign(connection, cm_device_id, reassign=True)
 
 
@@ -181,27 +188,28 @@ def activate(connection: Connection, cm_device_id: EntityId, generation: int, at
     if found is None:
         return []
     device, ended = found.device, []
+    itself = actors.gateway(cm_device_id)
     if device.activated_at is None:
         connection.execute(_USED, {"id": cm_device_id, "new_activated_at": at})
     if generation != device.generation:
         connection.execute(_NEW_KEY, {"id": cm_device_id, "new_sealed": found.sealed_next})
         connection.execute(_TAKEN_UP, {"id": cm_device_id, "new_generation": generation})
-        record(connection, [Outcome(at, "cm_rekeyed", cm_device_id, None, Result.SUCCESS)])
+        record(connection, [Outcome(at, "cm_rekeyed", cm_device_id, itself, Result.SUCCESS)])
         ended = cm.superseded(replace(device, generation=generation), _of_pne(connection, device.pne_id))
         for older in ended:
             _displace(connection, older, at)
-    record(connection, [Outcome(at, "cm_activated", cm_device_id, None, Result.SUCCESS)])
+    record(connection, [Outcome(at, "cm_activated", cm_device_id, itself, Result.SUCCESS)])
     return ended
 
 
-def rotate(connection: Connection, ids: Sequence[EntityId], at: float) -> list[CmDevice]:
+def rotate(connection: Connection, ids: Sequence[EntityId], at: float, actor: Actor) -> list[CmDevice]:
     """See `cpns.ports.Store.rotate_cm`."""
     for cm_device_id in ids:
         device = _one(connection, cm_device_id)
         if device is None or device.state is not State.ACTIVE:
             raise NotFound("unknown_cm_device", f"There is no active CM Device {cm_device_id}: see `cpns cm list`.")
         connection.execute(_DUE, {"id": cm_device_id})
-        record(connection, [Outcome(at, "cm_rotation_asked", cm_device_id, None, Result.SUCCESS)])
+        record(connection, [Outcome(at, "cm_rotation_asked", cm_device_id, actor, Result.SUCCESS)])
     return [device for device in devices(connection) if device.cm_device_id in set(ids)]
 
 
@@ -210,12 +218,12 @@ def may_reassign(connection: Connection, cm_device_id: EntityId, reassign: bool)
     connection.execute(_REASSIGN, {"id": cm_device_id, "new_reassign": reassign})
 
 
-def revoke(connection: Connection, entity_id: EntityId, at: float) -> Revocation:
+def revoke(connection: Connection, entity_id: EntityId, at: float, actor: Actor) -> Revocation:
     """See `cpns.ports.Store.revoke`."""
-    done = server_queries.revoke(connection, entity_id, at)
+    done = server_queries.revoke(connection, entity_id, at, actor)
     also = [one.cm_device_id for one in _of_pne(connection, entity_id) if one.state is State.ACTIVE]
     for cm_device_id in also:
-        server_queries.revoke(connection, cm_device_id, at)
+        server_queries.revoke(connection, cm_device_id, at, actor)
     return replace(done, also=tuple(also))
 
 

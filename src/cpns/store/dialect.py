@@ -121,6 +121,14 @@ def insert_or_add(table: Table, key: str, newer: Sequence[str], count: str, row:
     return statement.on_conflict_do_update(index_elements=[key], set_=values)
 
 
+def insert_or_count(table: Table, key: Sequence[str], newer: Sequence[str], count: str) -> Insert:
+    """Return an INSERT into *table*; a row with the same *key* gets its values of *newer*, and *count* is added up."""
+    statement = insert(table)
+    new = statement.excluded
+    values = {name: new[name] for name in newer} | {count: table.c[count] + new[count]}
+    return statement.on_conflict_do_update(index_elements=key, set_=values)
+
+
 def driver_select(statement: Select[Any], of: ColumnElement[str], count: int) -> DriverSql:
     """Return *statement* where *of* is one of *count* values."""
     names = [f"value_{number}" for number in range(count)]

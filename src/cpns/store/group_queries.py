@@ -5,7 +5,7 @@ What may be is decided by the rules of `cpns.domain.group`, on rows read in the 
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from sqlalchemy import (
     Boolean,
@@ -25,6 +25,7 @@ from sqlalchemy import (
 from cpns.domain import epoch as epochs
 from cpns.domain import group as rules
 from cpns.domain import pace
+from cpns.domain.actor import SERVER, Actor, Role
 from cpns.domain.group import (
     MAX_GROUPS,
     MAX_LISTED,
@@ -37,17 +38,16 @@ from cpns.domain.group import (
     Listed,
     MakeGroupKey,
     SenderKey,
-    Standing,
 )
 from cpns.domain.inventory import Outcome
 from cpns.domain.invitation import ended_before
-from cpns.domain.network import Policy
+from cpns.domain.member_list import Policy, Standing
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.store import bound_queries, credential_queries, epoch_queries, message_queries
 from cpns.store.audit_queries import record
 from cpns.store.dialect import DriverSql, driver_select, insert_or_update
-from cpns.store.schema import audit, group_keys, group_places, groups, senders
+from cpns.store.schema import group_keys, group_places, groups, last_results, senders
 
 _ALL = select(groups).order_by(groups.c.name, groups.c.sg_id)
 _ONE = select(groups).where(groups.c.sg_id == bindparam("id"))
@@ -119,12 +119,14 @@ _FOUND = (
     .order_by(groups.c.sg_id)
     .limit(bindparam("limit"))
 )
-_heard = (audit.c.event == "pne_established") & (audit.c.at >= bindparam("since"))
-_SILENT = select(groups).where(~exists().where(audit.c.entity_id == groups.c.owner, _heard)).order_by(groups.c.sg_id)
+_heard = last_results.c.established_at >= bindparam("since")
+_SILENT = (
+    select(groups).where(~exists().where(last_results.c.entity_id == groups.c.owner, _heard)).order_by(groups.c.sg_id)
+)
 _HEARD_MEMBERS = select(group_places.c.pne_id).where(
     group_places.c.sg_id == bindparam("id"),
     group_places.c.standing == Standing.MEMBER.value,
-    exists().where(audit.c.entity_id == group_places.c.pne_id, _heard),
+    exists().where(last_results.c.entity_id == group_places.c.pne_id, _heard),
 )
 _ADD = insert(groups)
 _CHANGING = ("owner", "policy", "keep", "version", "epoch", "begun", "due")
@@ -137,7 +139,7 @@ _DROP = [delete(table).where(table.c.sg_id == bindparam("id")) for table in (gro
 _OVER = (
     select(group_places.c.sg_id, group_places.c.pne_id)
     .where(group_places.c.standing == Standing.INVITED.value, group_places.c.at <= bindparam("before"))
-    .order_by(group_places.c.at)
+    .order_by(group_places.c.at, group_places.c.sg_id, group_places.c.pne_id)
     .limit(bindparam("limit"))
 )
 _PUT_PLACE = insert_or_update(group_places, "sg_id", "pne_id", kept=["newest"])
@@ -237,25 +239,28 @@ def create(connection: Connection, new: Group, most: int) -> None:
     connection.execute(_ADD, {**asdict(new), "policy": new.policy.value})
     owner = {"sg_id": new.sg_id, "pne_id": new.owner, "standing": Standing.MEMBER.value, "at": new.created_at}
     connection.execute(_PUT_PLACE, owner | {"epoch": new.epoch})
-    record(connection, [Outcome(new.created_at, "sg_created", new.owner, None, Result.SUCCESS, new.sg_id)])
+    maker = Actor(Role.OWNER, new.owner)
+    record(connection, [Outcome(new.created_at, "sg_created", new.owner, maker, Result.SUCCESS, new.sg_id)])
 
 
 def change(
-    connection: Connection, sg_id: SgId, rule: GroupRule, at: float, by: EntityId | None, most: int = MAX_GROUPS
+    connection: Connection, sg_id: SgId, rule: GroupRule, at: float, actor: Actor, most: int = MAX_GROUPS
 ) -> ChangedGroup:
     """See `cpns.ports.Store.change_group`."""
-    before = _known(connection, sg_id, by, at)
+    before = _known(connection, sg_id, actor.entity_id, at)
     if before is None:
         raise Refused(Result.UNKNOWN_SG, "no_such_group")
-    return _apply(connection, before, rule, at, by, most)
+    return _apply(connection, before, rule, at, actor, most)
 
 
 def _apply(
-    connection: Connection, before: Group, rule: GroupRule, at: float, by: EntityId | None, most: int = MAX_GROUPS
+    connection: Connection, before: Group, rule: GroupRule, at: float, actor: Actor, most: int = MAX_GROUPS
 ) -> ChangedGroup:
     places = _places(connection, before.sg_id)
-    decided = rule(before, epochs.seen(places, at))
-    if by is not None:
+    seen = epochs.seen(places, at)
+    by = actor.within(before.owner, is_member=rules.is_inside(seen, actor.entity_id))
+    decided = rule(before, seen, by)
+    if not by.is_operator:
         come = [pne for pne, how in decided.standings.items() if how is Standing.MEMBER]
         bound_queries.check_groups(connection, [pne for pne in come if not epochs.is_in(places.get(pne))], most)
     if decided.joiner is not None:
@@ -264,7 +269,7 @@ def _apply(
 
 
 def _write(
-    connection: Connection, before: Group, places: rules.Places, decided: GroupChange, at: float, by: EntityId | None
+    connection: Connection, before: Group, places: rules.Places, decided: GroupChange, at: float, by: Actor
 ) -> ChangedGroup:
     were = rules.members(places.values())
     subjects = decided.subjects or (EntityId(before.sg_id),)
@@ -280,7 +285,7 @@ def _write(
 
 
 def _check_room(
-    connection: Connection, group: Group, places: rules.Places, decided: GroupChange, at: float, by: EntityId | None
+    connection: Connection, group: Group, places: rules.Places, decided: GroupChange, at: float, by: Actor
 ) -> None:
     """Check that the list has room for who is put on it. Raises `Refused`."""
     added = sum(how is not None and pne not in places for pne, how in decided.standings.items())
@@ -288,7 +293,7 @@ def _check_room(
         raise Refused(Result.TOO_MANY, "list_is_full")
     invited = {pne for pne, one in epochs.seen(places, at).items() if one.standing is Standing.INVITED}
     new = {pne for pne, how in decided.standings.items() if how is Standing.INVITED} - invited
-    if new and by is not None:
+    if new and not by.is_operator:
         bound_queries.check_invitations(connection, group.owner, len(invited) + len(new), len(new), at)
 
 
@@ -353,7 +358,7 @@ def expire_invitations(connection: Connection, at: float, limit: int) -> list[Ch
         ended = tuple(EntityId(pne) for of, pne in over if of == sg_id)
         change = GroupChange("sg_invitation_ended", ended, dict.fromkeys(ended))
         group = _group(connection.execute(_ONE, {"id": sg_id}).one())
-        found.append(_write(connection, group, _places(connection, sg_id), change, at, None))
+        found.append(_write(connection, group, _places(connection, sg_id), change, at, SERVER))
     return found
 
 
@@ -393,7 +398,7 @@ def silent_owners(connection: Connection, since: float) -> list[tuple[Group, tup
     return found
 
 
-def forget(connection: Connection, pne_id: EntityId, at: float) -> list[ChangedGroup]:
-    """Take a PNE that was revoked off the list of every group; return those that it was on."""
+def forget(connection: Connection, pne_id: EntityId, at: float, actor: Actor) -> list[ChangedGroup]:
+    """Take a PNE that *actor* revoked off the list of every group; return those that it was on."""
     found = [_group(row) for row in connection.execute(_OF_PNE, {"pne": pne_id})]
-    return [_apply(connection, one, lambda g, p: rules.vanish(g, p, pne_id), at, None) for one in found]
+    return [_apply(connection, one, partial(rules.vanish, pne=pne_id), at, actor) for one in found]

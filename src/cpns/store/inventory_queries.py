@@ -4,7 +4,8 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, exists, literal_column, not_, select, union_all
 
-from cpns.domain.network import Inventory, Listed, Network, Policy, Present, Standing
+from cpns.domain.member_list import Policy, Standing
+from cpns.domain.network import Inventory, Listed, Network, Present
 from cpns.ids import EntityId, PnId
 from cpns.store.dialect import driver_select
 from cpns.store.schema import members, networks, standings

@@ -6,7 +6,8 @@ from typing import Final
 
 from sqlalchemy import Connection, Double, bindparam, delete, exists, insert, or_, select, update
 
-from cpns.domain.group import KeptMessage, SenderKey, Standing, TakenMessage
+from cpns.domain.group import KeptMessage, SenderKey, TakenMessage
+from cpns.domain.member_list import Standing
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.store.dialect import insert_or_update

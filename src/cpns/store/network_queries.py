@@ -11,10 +11,13 @@ from typing import Final
 
 from sqlalchemy import Connection, Text, bindparam, delete, exists, func, insert, or_, select, update
 
+from cpns.domain import actor as actors
+from cpns.domain.actor import SERVER, Actor
 from cpns.domain.inventory import Establishment, Outcome
 from cpns.domain.invitation import ended_before, is_over
+from cpns.domain.member_list import Standing
 from cpns.domain.membership import Rule, admit, first_owner
-from cpns.domain.network import Admission, Admitted, Edit, Edited, Network, Place, Standing
+from cpns.domain.network import Admission, Admitted, Edit, Edited, Network, Place
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.store import bound_queries, group_queries
@@ -60,7 +63,13 @@ _MEMBER_COLUMNS = ("pne_id", "pn_id", "pan_secure", "since")
 _PUT_MEMBER = DriverSql(insert_or_update(members, "pne_id"), _MEMBER_COLUMNS)
 _SECURE = update(members).where(members.c.pne_id == bindparam("pne")).values(pan_secure=bindparam("secure"))
 _DROP_MEMBER = delete(members).where(members.c.pne_id == bindparam("pne"), members.c.pn_id == bindparam("pn"))
-_PUT_STANDING = DriverSql(insert_or_update(standings, "pne_id", "pn_id"), ("pne_id", "pn_id", "standing", "at", "via"))
+_STANDING_COLUMNS = ("pne_id", "pn_id", "standing", "at", "via", "last_at", "attempts")
+_PUT_STANDING = DriverSql(insert_or_update(standings, "pne_id", "pn_id"), _STANDING_COLUMNS)
+_WAITS_STILL = (
+    update(standings)
+    .where(standings.c.pne_id == bindparam("pne"), standings.c.pn_id == bindparam("pn"))
+    .values(last_at=bindparam("then"), attempts=standings.c.attempts + 1)
+)
 _DROP_STANDING = delete(standings).where(standings.c.pne_id == bindparam("pne"), standings.c.pn_id == bindparam("pn"))
 _LISTED = select(func.count()).select_from(standings).where(standings.c.pn_id == bindparam("pn_id"))
 
@@ -183,6 +192,9 @@ def establish(connection: Connection, finished: Establishment) -> Admitted:
         connection.execute(_SECURE, turned)
     if after is not None:
         _put_standings(connection, finished.pn_id, changed, finished.at, finished.gateway_id)
+        waits = [pne for pne, one in admissions.items() if one.standing is Standing.PENDING]
+        if waits:
+            connection.execute(_WAITS_STILL, [{"pne": pne, "pn": finished.pn_id, "then": finished.at} for pne in waits])
         came = [pne for pne, one in admissions.items() if one.standing is Standing.MEMBER]
         if after.owner is None and came and before is not None:
             after = _taken_over(connection, after, came, finished.at)
@@ -225,7 +237,7 @@ def _heir(connection: Connection, pn_id: PnId, at: float) -> EntityId | None:
 
 def _noted(connection: Connection, pn_id: PnId, owner: EntityId, at: float) -> EntityId:
     """Write down that a PN is *owner*'s from now on; return it."""
-    record(connection, [Outcome(at, "pn_owned", owner, None, Result.SUCCESS, pn_id)])
+    record(connection, [Outcome(at, "pn_owned", owner, SERVER, Result.SUCCESS, pn_id)])
     return owner
 
 
@@ -247,7 +259,7 @@ def _bumped(connection: Connection, before: Network, **changes: object) -> Netwo
 def _put_standings(
     connection: Connection, pn_id: PnId, changed: Mapping[EntityId, Standing | None], at: float, via: EntityId | None
 ) -> None:
-    rows = [(pne, pn_id, how.value, at, via) for pne, how in changed.items() if how is not None]
+    rows = [(pne, pn_id, how.value, at, via, None, 0) for pne, how in changed.items() if how is not None]
     if rows:
         _PUT_STANDING.run(connection, rows)
     off = [{"pne": pne, "pn": pn_id} for pne, how in changed.items() if how is None]
@@ -275,11 +287,12 @@ def _outcomes(finished: Establishment, admissions: Mapping[EntityId, Admission])
     at, via = finished.at, finished.gateway_id
     for pne, one in admissions.items():
         if one.result is not Result.SUCCESS:
-            yield Outcome(at, "refused", pne, via, one.result, one.reason)
+            yield Outcome(at, "refused", pne, SERVER, one.result, one.reason, via)
             continue
+        itself = actors.pne(pne)
         if pne in finished.moved_from:
-            yield Outcome(at, "pne_moved", pne, via, Result.SUCCESS, f"from {finished.moved_from[pne]}")
-        yield Outcome(at, "pne_established", pne, via, Result.SUCCESS)
+            yield Outcome(at, "pne_moved", pne, itself, Result.SUCCESS, f"from {finished.moved_from[pne]}", via)
+        yield Outcome(at, "pne_established", pne, itself, Result.SUCCESS, "", via)
 
 
 def edit(
@@ -288,19 +301,23 @@ def edit(
     subjects: Sequence[EntityId],
     rule: Rule,
     at: float,
-    by: EntityId | None,
-    asker: EntityId | None = None,
+    actor: Actor,
+    *,
+    known: bool = False,
 ) -> Edited:
     """See `cpns.ports.Store.edit`."""
+    asker = None if known else actor.entity_id
     row = connection.execute(_KNOWN, {"id": pn_id, "asker": asker, "since": ended_before(at)}).one_or_none()
     if row is None:
         raise Refused(Result.UNKNOWN_PN, "no_such_pn")
     before = network_of(*row)
-    places, _ = _places(connection, pn_id, subjects, at)
+    own = (EntityId(actor.name),) if actor.is_device else ()
+    places, _ = _places(connection, pn_id, tuple(dict.fromkeys([*subjects, *own])), at)
+    by = actor.within(before.owner, is_member=any(places[pne].standing is Standing.MEMBER for pne in own))
     if before.owner is None:
         first = connection.execute(_FIRST, {"pn_id": pn_id}).scalar_one_or_none()
         places |= {pne: replace(places[pne], first=True) for pne in places if pne == first}
-    change = rule(before, places)
+    change = rule(before, places, by)
     after = before
     here: tuple[EntityId, ...] = ()
     if change.released:
@@ -322,7 +339,7 @@ def _apply(
     places: Mapping[EntityId, Place],
     change: Edit,
     at: float,
-    by: EntityId | None,
+    by: Actor,
 ) -> Network:
     if change.gone:
         connection.execute(_DROP_MEMBER, [{"pne": pne, "pn": before.pn_id} for pne in change.gone])
@@ -331,10 +348,10 @@ def _apply(
         raise Refused(Result.TOO_MANY, "member_list_is_full")
     invited = [pne for pne, how in change.standings.items() if how is Standing.INVITED]
     new = sum(places[pne].standing is not Standing.INVITED for pne in invited)
-    if new and by is not None:
+    if new and not by.is_operator:
         is_open = connection.execute(_OPEN, {"pn_id": before.pn_id, "since": ended_before(at)}).scalar_one()
         bound_queries.check_invitations(connection, before.owner, is_open + new, new, at)
-    _put_standings(connection, before.pn_id, change.standings, at, by)
+    _put_standings(connection, before.pn_id, change.standings, at, by.entity_id)
     changes: dict[str, object] = {
         name: getattr(change, name) for name in _CHANGING if getattr(change, name) is not None
     }
@@ -384,7 +401,7 @@ def expire_invitations(connection: Connection, at: float, limit: int) -> list[Ne
     for pn_id in dict.fromkeys(pn_id for pn_id, _ in over):
         ended = [EntityId(pne) for of, pne in over if of == pn_id]
         connection.execute(_DROP_STANDING, [{"pne": pne, "pn": pn_id} for pne in ended])
-        record(connection, [Outcome(at, "invitation_ended", pne, None, Result.SUCCESS, pn_id) for pne in ended])
+        record(connection, [Outcome(at, "invitation_ended", pne, SERVER, Result.SUCCESS, pn_id) for pne in ended])
         before = network(connection, pn_id)
         if before is not None:
             found.append(_bumped(connection, before))

@@ -3,8 +3,7 @@
 Inventory (entities, networks, members) is tied by foreign keys. History (audit, readings) is not: what was received or
 refused is recorded whatever the inventory says, unknown entities included.
 
-How an entity's last procedure ended is not a column: it is the entity's newest row of ``audit``, found by
-``audit_by_entity``. So it is written once, and can't disagree with the log.
+The audit log is read by people alone: nothing is decided on it, so it can be pruned.
 """
 
 from sqlalchemy import (
@@ -50,6 +49,18 @@ entities = Table(
     Index("entities_fingerprint", "fingerprint", unique=True),
 )
 
+last_results = Table(
+    "last_results",
+    metadata,
+    Column("entity_id", Text, ForeignKey("entities.entity_id"), primary_key=True),
+    Column("at", Double),
+    Column("result", Integer),
+    Column("reason", Text),
+    Column("via", Text),
+    Column("established_at", Double),
+)
+"""How the newest procedure of each entity ended, and when a PNE was established last: it has a row from the start."""
+
 networks = Table(
     "networks",
     metadata,
@@ -84,6 +95,8 @@ standings = Table(
     Column("standing", Text, nullable=False),
     Column("at", Double, nullable=False),
     Column("via", Text),
+    Column("last_at", Double),
+    Column("attempts", BigInteger, nullable=False, server_default="0"),
     Index("standings_by_pn", "pn_id"),
     Index("standings_by_age", "standing", "at"),
 )
@@ -245,8 +258,37 @@ audit = Table(
     Column("result", Integer, nullable=False),
     Column("reason", Text, nullable=False),
     Column("times", BigInteger, nullable=False, server_default="1"),
+    Column("role", Text, nullable=False, server_default="server"),
+    Column("actor", Text, nullable=False, server_default="server"),
+    Column("digest", LargeBinary),
+    Column("previous", LargeBinary),
     Index("audit_by_entity", "entity_id", "number"),
+    sqlite_autoincrement=True,
 )
+"""Who did what to whom. *digest* and *previous* are for the chain that is to prove that no row is missing."""
+
+held_through = Table(
+    "held_through",
+    metadata,
+    Column("gateway_id", Text, primary_key=True),
+    Column("pne_id", Text, primary_key=True),
+    Column("first_at", Double, nullable=False),
+    Column("last_at", Double, nullable=False),
+    Column("establishments", BigInteger, nullable=False),
+)
+"""What each PN GW ever had to do with each PNE."""
+
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("number", _NUMBER, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("entity_id", Text, nullable=False),
+    Column("via", Text),
+    sqlite_autoincrement=True,
+)
+"""Who is out, for the processes of the server: each follows the numbers."""
 
 known_hosts = Table(
     "known_hosts",

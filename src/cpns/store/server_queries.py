@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, select, union, update
 
+from cpns.domain.actor import Actor
 from cpns.domain.inventory import (
     Entity,
     Kind,
@@ -23,10 +24,10 @@ from cpns.domain.network import Network
 from cpns.errors import Conflict, NotFound, Result
 from cpns.ids import EntityId, sameness, spellings
 from cpns.store import network_queries, waiting_queries
-from cpns.store.audit_queries import PROCEDURES, record
+from cpns.store.audit_queries import record
 from cpns.store.credential_queries import IDS_AT_ONCE, KINDS, STATES
 from cpns.store.dialect import DriverSql, insert_once
-from cpns.store.schema import audit, entities, members, meta, networks, readings
+from cpns.store.schema import entities, last_results, members, meta, networks, readings
 from cpns.store.set_back_queries import READINGS_FROM
 
 T = TypeVar("T")
@@ -45,15 +46,8 @@ _TAKEN = union(  # not one SELECT with OR: where a table has grown fast, Postgre
     _NAMES.where(entities.c.fingerprint.in_(bindparam("fingerprints", expanding=True))),
 )
 _ADD_ENTITY = insert(entities)
+_ADD_LAST_RESULT = insert(last_results)
 
-_newer = audit.alias("newer")
-_newest = (
-    select(_newer.c.number)
-    .where(_newer.c.entity_id == entities.c.entity_id, _newer.c.event.in_(PROCEDURES))
-    .order_by(_newer.c.number.desc())
-    .limit(1)
-    .scalar_subquery()
-)
 _serves = (
     select(networks.c.pn_id)
     .where(networks.c.gateway_id == entities.c.entity_id)
@@ -63,13 +57,15 @@ _serves = (
 )
 _ENTITIES = select(
     *(column for column in entities.c if column.name != "sealed_key"),
-    audit.c.result.label("last_result"),
-    audit.c.reason.label("last_reason"),
-    audit.c.via.label("last_via"),
-    audit.c.at.label("last_at"),
+    last_results.c.result.label("last_result"),
+    last_results.c.reason.label("last_reason"),
+    last_results.c.via.label("last_via"),
+    last_results.c.at.label("last_at"),
     func.coalesce(members.c.pn_id, _serves).label("pn_id"),
 ).select_from(
-    entities.outerjoin(audit, audit.c.number == _newest).outerjoin(members, members.c.pne_id == entities.c.entity_id)
+    entities.outerjoin(last_results, last_results.c.entity_id == entities.c.entity_id).outerjoin(
+        members, members.c.pne_id == entities.c.entity_id
+    )
 )
 _ENTITY = _ENTITIES.where(entities.c.entity_id == bindparam("entity_id"))
 _ENTITIES_OF_KIND = _ENTITIES.where(entities.c.kind == bindparam("kind")).order_by(entities.c.entity_id)
@@ -111,7 +107,7 @@ def provisioned(connection: Connection, ids: Sequence[EntityId], fingerprints: S
     return list(found.values())
 
 
-def add_entities(connection: Connection, new: Sequence[NewEntity]) -> None:
+def add_entities(connection: Connection, new: Sequence[NewEntity], actor: Actor) -> None:
     """See `cpns.ports.Store.add_entities`."""
     ids = [spelling for e in new for spelling in spellings(e.entity_id)]
     there = provisioned(connection, ids, [e.fingerprint for e in new])
@@ -129,9 +125,15 @@ def add_entities(connection: Connection, new: Sequence[NewEntity]) -> None:
             raise Conflict("key_exists", f"the key of {e.entity_id} belongs to another entity: make a key of its own")
         by_id[e.entity_id] = e.as_provisioned()
         fingerprints.add(e.fingerprint)
-    connection.execute(_ADD_ENTITY, [entity_row(e) for e in rows])
-    waiting_queries.dismiss(connection, *(e.entity_id for e in rows))  # they wait for nothing any more
-    record(connection, [Outcome(e.created_at, "provisioned", e.entity_id, None, Result.SUCCESS) for e in rows])
+    put_entities(connection, rows)
+    waiting_queries.forget_strangers(connection, *(e.entity_id for e in rows))  # they wait for nothing any more
+    record(connection, [Outcome(e.created_at, "provisioned", e.entity_id, actor, Result.SUCCESS) for e in rows])
+
+
+def put_entities(connection: Connection, new: Sequence[NewEntity]) -> None:
+    """Write the rows of new entities."""
+    connection.execute(_ADD_ENTITY, [_entity_row(e) for e in new])
+    connection.execute(_ADD_LAST_RESULT, [{"entity_id": e.entity_id} for e in new])
 
 
 def entity(connection: Connection, entity_id: EntityId) -> Entity | None:
@@ -151,7 +153,7 @@ def count(connection: Connection) -> dict[Kind, int]:
     return {kind: found.get(kind.value, 0) for kind in Kind}
 
 
-def revoke(connection: Connection, entity_id: EntityId, at: float) -> Revocation:
+def revoke(connection: Connection, entity_id: EntityId, at: float, actor: Actor) -> Revocation:
     """See `cpns.ports.Store.revoke`."""
     state = connection.execute(_STATE, {"id": entity_id}).scalar_one_or_none()
     if state is None:
@@ -161,12 +163,12 @@ def revoke(connection: Connection, entity_id: EntityId, at: float) -> Revocation
     connection.execute(_REVOKE, {"id": entity_id, "at": at})
     left = network_queries.forget(connection, entity_id, at)
     waiting_queries.drop_pushes(connection, entity_id)
-    record(connection, [Outcome(at, "revoked", entity_id, None, Result.SUCCESS)])
+    record(connection, [Outcome(at, "revoked", entity_id, actor, Result.SUCCESS)])
     return Revocation(True, left)
 
 
 def settle(
-    connection: Connection, entity_id: EntityId, only_via: str | None, note: str | None, at: float
+    connection: Connection, entity_id: EntityId, only_via: str | None, note: str | None, at: float, actor: Actor
 ) -> tuple[Network, ...]:
     """See `cpns.ports.Store.settle_entity`."""
     before = next(iter(provisioned(connection, [entity_id], [])), None)
@@ -180,9 +182,9 @@ def settle(
         return ()
     connection.execute(_SETTLE, values)
     if via is None or via == before.only_via:
-        record(connection, [Outcome(at, "settled", entity_id, None, Result.SUCCESS)])
+        record(connection, [Outcome(at, "settled", entity_id, actor, Result.SUCCESS)])
         return ()
-    record(connection, [Outcome(at, "bound", entity_id, None, Result.SUCCESS, via)])
+    record(connection, [Outcome(at, "bound", entity_id, actor, Result.SUCCESS, via)])
     return network_queries.leave_all_but(connection, entity_id, via)
 
 
@@ -227,7 +229,7 @@ def _entity(row: RowMapping) -> Entity:
     return Entity(**fields)
 
 
-def entity_row(e: NewEntity) -> dict[str, object]:
+def _entity_row(e: NewEntity) -> dict[str, object]:
     """Return a new entity as its row."""
     return {
         "entity_id": e.entity_id,

@@ -9,6 +9,7 @@ from typing import Final, Self
 from sqlalchemy import Connection
 
 from cpns.domain import group as rules
+from cpns.domain.actor import Actor
 from cpns.domain.cm import CmCredential, CmDevice, NewCmDevice
 from cpns.domain.group import (
     ChangedGroup,
@@ -23,6 +24,7 @@ from cpns.domain.group import (
 )
 from cpns.domain.inventory import (
     Credential,
+    Ended,
     Entity,
     Establishment,
     HeldThrough,
@@ -33,6 +35,7 @@ from cpns.domain.inventory import (
     Origin,
     Outcome,
     Provisioned,
+    Recorded,
     Revocation,
     StoredReading,
 )
@@ -64,10 +67,10 @@ LOOKED_INTO: Final = 256
 """Groups of one part of a discovery; between two of them others have their turn."""
 
 
-def _revoke(connection: Connection, entity_id: EntityId, at: float) -> Revocation:
+def _revoke(connection: Connection, entity_id: EntityId, at: float, actor: Actor) -> Revocation:
     """Revoke an entity with all that hangs on it: its CM Devices, its places in networks and groups."""
-    done = cm_queries.revoke(connection, entity_id, at)
-    return replace(done, groups=tuple(group_queries.forget(connection, entity_id, at)))
+    done = cm_queries.revoke(connection, entity_id, at, actor)
+    return replace(done, groups=tuple(group_queries.forget(connection, entity_id, at, actor)))
 
 
 def _sweep_bounds(connection: Connection, at: float) -> None:
@@ -127,9 +130,9 @@ class ServerStore:
         """See `cpns.ports.Store`."""
         return await self._database.run(partial(q.provisioned, ids=ids, fingerprints=fingerprints), write=False)
 
-    async def add_entities(self, entities: Sequence[NewEntity]) -> None:
+    async def add_entities(self, entities: Sequence[NewEntity], actor: Actor) -> None:
         """See `cpns.ports.Store`."""
-        await self._database.run(partial(q.add_entities, new=entities))
+        await self._database.run(partial(q.add_entities, new=entities, actor=actor))
 
     async def entity(self, entity_id: EntityId) -> Entity | None:
         """See `cpns.ports.Store`."""
@@ -143,15 +146,15 @@ class ServerStore:
         """See `cpns.ports.Store`."""
         return await self._database.run(q.count, write=False)
 
-    async def revoke(self, entity_id: EntityId, at: float) -> Revocation:
+    async def revoke(self, entity_id: EntityId, at: float, actor: Actor) -> Revocation:
         """See `cpns.ports.Store`. The audit log gets a row ``revoked``, the first time."""
-        return await self._database.run(partial(_revoke, entity_id=entity_id, at=at))
+        return await self._database.run(partial(_revoke, entity_id=entity_id, at=at, actor=actor))
 
     async def settle_entity(
-        self, entity_id: EntityId, only_via: str | None, note: str | None, at: float
+        self, entity_id: EntityId, only_via: str | None, note: str | None, at: float, actor: Actor
     ) -> tuple[Network, ...]:
         """See `cpns.ports.Store`. The audit log gets a row ``bound`` with the PN GW as reason, or ``settled``."""
-        settle = partial(q.settle, entity_id=entity_id, only_via=only_via, note=note, at=at)
+        settle = partial(q.settle, entity_id=entity_id, only_via=only_via, note=note, at=at, actor=actor)
         return await self._database.run(settle)
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
@@ -176,11 +179,12 @@ class ServerStore:
         subjects: Sequence[EntityId],
         rule: Rule,
         at: float,
-        by: EntityId | None,
-        asker: EntityId | None = None,
+        actor: Actor,
+        *,
+        known: bool = False,
     ) -> Edited:
         """See `cpns.ports.Store`."""
-        edit = partial(network_queries.edit, pn_id=pn_id, subjects=subjects, rule=rule, at=at, by=by, asker=asker)
+        edit = partial(network_queries.edit, pn_id=pn_id, subjects=subjects, rule=rule, at=at, actor=actor, known=known)
         return await self._database.run(edit)
 
     async def expire_invitations(self, at: float, limit: int) -> list[Network]:
@@ -225,9 +229,9 @@ class ServerStore:
         """See `cpns.ports.Store`."""
         return await self._database.run(waiting_queries.waiting, write=False)
 
-    async def dismiss(self, entity_id: EntityId) -> None:
+    async def dismiss(self, entity_id: EntityId, at: float, actor: Actor) -> None:
         """See `cpns.ports.Store`."""
-        await self._database.run(lambda connection: waiting_queries.dismiss(connection, entity_id))
+        await self._database.run(partial(waiting_queries.dismiss, entity_id=entity_id, at=at, actor=actor))
 
     async def held_through(self, gateway_id: EntityId) -> list[HeldThrough]:
         """See `cpns.ports.Store`."""
@@ -269,9 +273,9 @@ class ServerStore:
             partial(cm_queries.activate, cm_device_id=cm_device_id, generation=generation, at=at)
         )
 
-    async def rotate_cm(self, ids: Sequence[EntityId], at: float) -> list[CmDevice]:
+    async def rotate_cm(self, ids: Sequence[EntityId], at: float, actor: Actor) -> list[CmDevice]:
         """See `cpns.ports.Store`."""
-        return await self._database.run(partial(cm_queries.rotate, ids=ids, at=at))
+        return await self._database.run(partial(cm_queries.rotate, ids=ids, at=at, actor=actor))
 
     async def may_reassign_cm(self, cm_device_id: EntityId, reassign: bool) -> None:
         """See `cpns.ports.Store`."""
@@ -323,10 +327,10 @@ class ServerStore:
         await self._database.run(partial(group_queries.create, new=new, most=most))
 
     async def change_group(
-        self, sg_id: SgId, rule: GroupRule, at: float, by: EntityId | None, most: int = rules.MAX_GROUPS
+        self, sg_id: SgId, rule: GroupRule, at: float, actor: Actor, most: int = rules.MAX_GROUPS
     ) -> ChangedGroup:
         """See `cpns.ports.Store`."""
-        change = partial(group_queries.change, sg_id=sg_id, rule=rule, at=at, by=by, most=most)
+        change = partial(group_queries.change, sg_id=sg_id, rule=rule, at=at, actor=actor, most=most)
         return await self._database.run(change)
 
     async def may_ask(
@@ -441,7 +445,20 @@ class ServerStore:
         """See `cpns.ports.Store`."""
         return await self._database.run(partial(audit_queries.newest, entity_id=entity_id, limit=limit), write=False)
 
-    async def ended_after(self, number: int | None) -> tuple[int, list[Outcome]]:
+    async def audit_after(self, number: int, limit: int, entity_id: EntityId | None = None) -> list[Recorded]:
+        """See `cpns.ports.Store`."""
+        page = partial(audit_queries.after, number=number, limit=limit, entity_id=entity_id)
+        return await self._database.run(page, write=False)
+
+    async def audit_before(self, before: float) -> int:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(audit_queries.count_older, before=before), write=False)
+
+    async def prune_audit(self, before: float, limit: int, done: Outcome) -> int:
+        """See `cpns.ports.Store`."""
+        return await self._database.run(partial(audit_queries.prune, before=before, limit=limit, done=done))
+
+    async def ended_after(self, number: int | None) -> tuple[int, list[Ended]]:
         """See `cpns.ports.Store`."""
         return await self._database.run(partial(audit_queries.ended_after, number=number), write=False)
 

@@ -1,6 +1,6 @@
 """A store that was set back to an older copy goes on with numbers that it never gave: functions of a connection."""
 
-from dataclasses import asdict
+from enum import Enum
 from typing import Final
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, text, update
@@ -8,12 +8,55 @@ from sqlalchemy import Connection, Table, delete, func, insert, select, text, up
 from cpns.domain import set_back as rules
 from cpns.domain.inventory import Outcome
 from cpns.errors import BadInput, Conflict
-from cpns.store.schema import audit, group_keys, group_messages, groups, meta, networks, pushes, readings, senders
+from cpns.store.audit_queries import record
+from cpns.store.schema import audit, groups, meta, metadata, networks, senders
 
 READINGS_FROM: Final = "readings from"
 """In `meta`: the number that stands in for the newest reading's, until there is one with a greater number."""
 
-_NUMBERED: Final = (readings, pushes, group_messages, audit)
+
+class Back(Enum):
+    """What becomes of a table that goes back in time with the store."""
+
+    NUMBERED = "its numbers go on beyond"
+    VERSIONED = "its versions, epochs or runs go on beyond"
+    DROPPED = "its rows are dropped"
+    LASTING = "what it holds is the same for all lives of the store"
+    TOLD = "what came since is gone; docs/restore.md tells the operator what to do"
+    HEALED = "what came since is found anew while devices come, or is out by its time"
+    ELSEWHERE = "at a gateway or device; no server's store has rows in it"
+
+
+ANSWERS: Final = {
+    "origin": Back.LASTING,
+    "meta": Back.LASTING,
+    "entities": Back.TOLD,
+    "networks": Back.VERSIONED,
+    "members": Back.HEALED,
+    "standings": Back.TOLD,
+    "last_results": Back.HEALED,
+    "held_through": Back.TOLD,
+    "strangers": Back.HEALED,
+    "pushes": Back.NUMBERED,
+    "cm_devices": Back.HEALED,
+    "groups": Back.VERSIONED,
+    "group_places": Back.TOLD,
+    "group_keys": Back.DROPPED,
+    "paces": Back.HEALED,
+    "senders": Back.VERSIONED,
+    "group_messages": Back.NUMBERED,
+    "group_messages_owed": Back.HEALED,
+    "readings": Back.NUMBERED,
+    "audit": Back.NUMBERED,
+    "revocations": Back.NUMBERED,
+    "known_hosts": Back.HEALED,
+    "processes": Back.HEALED,
+    "served": Back.ELSEWHERE,
+    "held_members": Back.ELSEWHERE,
+    "cm_keys": Back.ELSEWHERE,
+}
+"""Each table has one, so that none is forgotten."""
+_NUMBERED: Final = [metadata.tables[name] for name, back in ANSWERS.items() if back is Back.NUMBERED]
 _OTHERS = text(
     "SELECT count(*) FROM pg_stat_activity"
     " WHERE datname = current_database() AND application_name = 'cpns' AND pid <> pg_backend_pid()"
@@ -48,7 +91,8 @@ def set_back(connection: Connection, outcome: Outcome) -> int:
     for pn_id, version in connection.execute(select(networks.c.pn_id, networks.c.version)).all():
         beyond = {"version": rules.number(version, at)}
         connection.execute(update(networks).where(networks.c.pn_id == pn_id).values(**beyond))
-    connection.execute(delete(group_keys))  # nothing is taken under an older epoch
+    for name in (name for name, back in ANSWERS.items() if back is Back.DROPPED):
+        connection.execute(delete(metadata.tables[name]))  # nothing is taken under an older epoch
     for sg_id, version, epoch in connection.execute(select(groups.c.sg_id, groups.c.version, groups.c.epoch)).all():
         beyond = {"version": rules.number(version, at), "epoch": rules.number(epoch, at)}
         connection.execute(update(groups).where(groups.c.sg_id == sg_id).values(**beyond, begun=at))
@@ -56,8 +100,7 @@ def set_back(connection: Connection, outcome: Outcome) -> int:
         connection.execute(update(senders).where(senders.c.pne_id == pne_id).values(run=rules.run(run, at)))
     connection.execute(delete(meta).where(meta.c.key == READINGS_FROM))
     connection.execute(insert(meta), {"key": READINGS_FROM, "value": str(numbers["readings"])})
-    row = asdict(outcome) | {"result": int(outcome.result), "number": numbers["audit"]}
-    connection.execute(insert(audit), {name: row[name] for name in audit.columns.keys()})
+    record(connection, [outcome])
     return numbers["readings"]
 
 
@@ -67,7 +110,6 @@ def _go_on(connection: Connection, table: Table, at: float) -> int:
     stored = connection.execute(select(func.coalesce(func.max(table.c.number), 0))).scalar_one()
     given = connection.execute(_GIVEN[dialect], {"table": table.name}).scalar_one()
     number = rules.number(max(stored, given), at)
-    if dialect == "postgresql" or table is not audit:  # SQLite goes on after that one's greatest row by itself
-        for statement in _GIVE_FROM[dialect]:
-            connection.execute(statement, {"table": table.name, "number": number})
+    for statement in _GIVE_FROM[dialect]:
+        connection.execute(statement, {"table": table.name, "number": number})
     return number

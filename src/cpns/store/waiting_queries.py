@@ -5,13 +5,15 @@ from typing import Final
 
 from sqlalchemy import Connection, Double, Integer, Text, bindparam, cast, delete, exists, func, insert, select, update
 
+from cpns.domain.actor import Actor
 from cpns.domain.inventory import KeptPush, Outcome
-from cpns.domain.network import Standing, Waiting
-from cpns.errors import Conflict
+from cpns.domain.member_list import Standing
+from cpns.domain.network import Waiting
+from cpns.errors import Conflict, Result
 from cpns.ids import EntityId
-from cpns.store.audit_queries import REFUSED
+from cpns.store.audit_queries import REFUSED, record
 from cpns.store.dialect import insert_or_add
-from cpns.store.schema import audit, entities, pushes, standings, strangers
+from cpns.store.schema import entities, pushes, standings, strangers
 
 MAX_STRANGERS: Final = 1_000
 """IDs that are remembered of those that nobody provisioned; the one that came longest ago is forgotten first."""
@@ -30,25 +32,15 @@ _PUT_STRANGER = insert_or_add(strangers, "entity_id", ("via", "last_at"), "attem
 _oldest = select(strangers.c.entity_id).order_by(strangers.c.last_at.desc(), strangers.c.entity_id)
 _DROP_OLDEST_STRANGERS = delete(strangers).where(strangers.c.entity_id.in_(_oldest.offset(bindparam("most"))))
 _DROP_STRANGER = delete(strangers).where(strangers.c.entity_id == bindparam("id"))
-_attempts = cast(func.sum(audit.c.times), Integer).label("attempts")  # PostgreSQL's sums are decimals
-_tries = (
-    select(
-        audit.c.entity_id, audit.c.via, func.max(audit.c.at).label("last"), func.sum(audit.c.times).label("attempts")
-    )
-    .where(audit.c.event == REFUSED, audit.c.reason == "pending_approval")
-    .group_by(audit.c.entity_id, audit.c.via)
-    .subquery()
-)
 _PENDING = (
     select(
         standings.c.pne_id,
         standings.c.pn_id,
         standings.c.via,
         standings.c.at,
-        func.coalesce(_tries.c.last, standings.c.at),
-        func.coalesce(_tries.c.attempts, 0),
+        func.coalesce(standings.c.last_at, standings.c.at),
+        standings.c.attempts,
     )
-    .outerjoin(_tries, (_tries.c.entity_id == standings.c.pne_id) & (_tries.c.via == standings.c.via))
     .where(standings.c.standing == Standing.PENDING.value)
     .order_by(standings.c.pne_id, standings.c.pn_id)
 )
@@ -97,9 +89,15 @@ def remember(connection: Connection, outcomes: Sequence[Outcome]) -> None:
         connection.execute(_DROP_OLDEST_STRANGERS, {"most": MAX_STRANGERS})
 
 
-def dismiss(connection: Connection, *entity_ids: EntityId) -> None:
+def forget_strangers(connection: Connection, *entity_ids: EntityId) -> int:
+    """Remember no longer that these IDs came; return how many did."""
+    return connection.execute(_DROP_STRANGER, [{"id": entity_id} for entity_id in entity_ids]).rowcount
+
+
+def dismiss(connection: Connection, entity_id: EntityId, at: float, actor: Actor) -> None:
     """See `cpns.ports.Store.dismiss`."""
-    connection.execute(_DROP_STRANGER, [{"id": entity_id} for entity_id in entity_ids])
+    if forget_strangers(connection, entity_id):
+        record(connection, [Outcome(at, "dismissed", entity_id, actor, Result.SUCCESS)])
 
 
 def keep_push(connection: Connection, push: KeptPush) -> None:

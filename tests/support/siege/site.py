@@ -18,6 +18,7 @@ import psutil
 
 from bench.cpu import cpu_ns
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import OPERATOR
 from cpns.domain.inventory import Kind
 from cpns.errors import CpnsError
 from cpns.gateway.app import Gateway
@@ -124,9 +125,9 @@ class Site:
         names = [f"steady-{name}-{number}" for name in GATEWAYS for number in range(self._established)]
         names += ["mallory", *(f"new-{number}" for number in range(newcomers))]
         for name in names:
-            self.keys[name] = (await provisioning.add(Kind.PNE, name, None, "")).eukey
+            self.keys[name] = (await provisioning.add(OPERATOR, Kind.PNE, name, None, "")).eukey
         for name in ("evil-2", *(f"gw-{number}" for number in range(newcomers))):
-            self.keys[name] = (await provisioning.add(Kind.GATEWAY, name, None, "")).eukey
+            self.keys[name] = (await provisioning.add(OPERATOR, Kind.GATEWAY, name, None, "")).eukey
         await store.close()
 
     def _start(self) -> None:

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import OPERATOR
 from cpns.domain.inventory import Kind
 from cpns.errors import AuthenticationFailed
 from cpns.service.system import random_bytes
@@ -139,7 +140,7 @@ async def cm_devices(here: World, rounds: int) -> Stopwatch:
         while len(found := await here.store.cm_devices()) < 2:
             await asyncio.sleep(0.05)
     known, revoked = (one.cm_device_id for one in found)
-    await here.provisioning.revoke(revoked)
+    await here.provisioning.revoke(OPERATOR, revoked)
     kinds = {"cm-unknown": "cm-" + "a" * (len(known) - 3), "cm-revoked": revoked, "cm-wrong": known}
     for kind in _shuffled(tuple(kinds), rounds):
         asker = Scripted("asker")
@@ -165,7 +166,7 @@ async def prepare(here: World) -> None:
     for kind, names in ((Kind.GATEWAY, GATEWAYS), (Kind.PNE, PNES)):
         for name in names[1:]:
             await here.provision(kind, name, "gw-wrong--" if "via" in name else None)
-        await here.provisioning.revoke(names[1])
+        await here.provisioning.revoke(OPERATOR, names[1])
 
 
 async def measure(rounds: int, say: Callable[[str], None] = lambda _: None) -> list[tuple[str, str, float]]:
