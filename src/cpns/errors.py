@@ -126,6 +126,10 @@ class NotFound(UserError):
     """What was named does not exist."""
 
 
+class Gone(UserError):
+    """It was there, and was dropped since."""
+
+
 class Conflict(UserError):
     """It exists already, or its state does not allow this."""
 

@@ -201,7 +201,7 @@ class _Told:
 @contextlib.contextmanager
 def traced(of: Database | ServerStore) -> Iterator[list[str]]:
     """Give the SQL that a store runs meanwhile, in the order it runs; COMMIT too."""
-    engine = (of if isinstance(of, Database) else of._database)._engine
+    engine = (of if isinstance(of, Database) else of.database)._engine
     ran: list[str] = []
 
     def executes(_connection: object, _cursor: object, statement: str, *_more: object) -> None:

@@ -77,7 +77,9 @@ def test_each_rule_has_its_actor_in_the_third_place() -> None:
         assert (third.name, get_type_hints(one)["actor"], third.default) == ("actor", Actor, third.empty), one
 
 
-@pytest.mark.parametrize(("owner", "name"), [(owner, name) for owner, names in ACTIONS.items() for name in names])
+@pytest.mark.parametrize(
+    ("owner", "name"), [(owner, name) for owner, names in ACTIONS.items() for name in sorted(names)]
+)
 def test_each_action_has_its_actor(owner: type, name: str) -> None:
     one = getattr(owner, name)
     assert get_type_hints(one)["actor"] is Actor

@@ -30,7 +30,7 @@ from cpns.domain.group import Group
 from cpns.domain.inventory import Establishment, Kind, Membership, Outcome
 from cpns.domain.member_list import Policy
 from cpns.domain.network import Admitted
-from cpns.errors import BadInput, Conflict, NotFound, Result, Unavailable, UserError
+from cpns.errors import BadInput, Conflict, Gone, NotFound, Result, Unavailable, UserError
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId, PnId, SgId
 from cpns.pne.app import Pne
@@ -165,6 +165,9 @@ ROUTES = [
     ("GET", "/devices/{id}/explain", {}, 200),
     ("GET", "/readings", {}, 200),
     ("GET", "/networks", {}, 200),
+    ("GET", "/audit", {}, 200),
+    ("POST", "/audit/prune", {"json": {"older": 1e9}}, 200),
+    ("GET", "/events", {}, 200),
     ("GET", "/networks/{id}", {}, 200),
     ("POST", "/networks/{id}/settings", {"json": {"policy": "approval"}}, 200),
     ("POST", "/networks/{id}/invite", {"json": {"devices": ["pne-1", "pne-2"]}}, 200),
@@ -286,13 +289,14 @@ def test_every_family_of_user_errors_has_its_status() -> None:
     assert set(problems.STATUS) == set(UserError.__subclasses__())
     assert {error.__name__: int(status) for error, status in problems.STATUS.items()} == {
         "NotFound": 404,
+        "Gone": 410,
         "Conflict": 409,
         "BadInput": 422,
         "Unavailable": 503,
     }
 
 
-@pytest.mark.parametrize("family", [NotFound, Conflict, BadInput, Unavailable])
+@pytest.mark.parametrize("family", [NotFound, Gone, Conflict, BadInput, Unavailable])
 def test_an_error_survives_the_way(family: type[UserError]) -> None:
     error = family("some_code", "What to do.")
     body = problems.problem(problems.to_status(error), error.code, error.sentence)

@@ -1059,7 +1059,7 @@ async def test_an_older_store_is_tied_together_as_a_new_one(new_place: Callable[
     shapes = []
     for place in (older, newer):
         store = ServerStore.open(place)
-        shapes.append(await store._database.run(shape_of, write=False))
+        shapes.append(await store.database.run(shape_of, write=False))
         await store.close()
     assert shapes[0] == shapes[1]
     assert "REFERENCES entities" in " ".join(of for name, of in shapes[0].items() if name.startswith("cm_devices"))

@@ -1376,7 +1376,7 @@ async def test_an_older_store_is_tied_together_as_a_new_one(new_place: Callable[
     shapes = []
     for place in (older, newer):
         store = ServerStore.open(place)
-        shapes.append(await store._database.run(shape_of, write=False))
+        shapes.append(await store.database.run(shape_of, write=False))
         await store.close()
     assert shapes[0] == shapes[1]
     ties = {
@@ -1402,5 +1402,5 @@ async def test_an_older_store_is_tied_together_as_a_new_one(new_place: Callable[
 async def test_the_tables_hold_it_together_by_themselves(store: ServerStore, statement: str) -> None:
     await filled(store)
     with pytest.raises(Conflict) as caught:
-        await store._database.run(lambda connection: connection.execute(text(statement)))
+        await store.database.run(lambda connection: connection.execute(text(statement)))
     assert isinstance(caught.value.__cause__, IntegrityError)

@@ -104,7 +104,7 @@ async def test_it_waits_for_each_until_that_one_has_it(store: ServerStore) -> No
 
 
 async def rows(store: ServerStore) -> int:
-    return await store._database.run(
+    return await store.database.run(
         lambda connection: int(connection.exec_driver_sql("SELECT count(*) FROM group_messages").scalar_one())
     )
 

@@ -254,7 +254,7 @@ async def test_members_that_set_up_again_change_nothing_but_what_is_known_of_the
     with traced(store) as ran:
         await store.establish(again)
     tables = {line.split()[2] for line in ran if line.startswith(("INSERT", "DELETE"))}
-    assert tables == {"audit", "held_through"}
+    assert tables == {"audit", "events", "held_through"}
     assert {line.split()[1] for line in ran if line.startswith("UPDATE")} == {"last_results"}
     assert await shown(store) == before
     found = await store.establish(again)

@@ -141,5 +141,5 @@ async def test_no_version_epoch_or_run_is_given_twice(store: ServerStore) -> Non
         table = metadata.tables[name]
         assert ANSWERS[name] is Back.VERSIONED
         for column in columns:
-            least = await store._database.run(partial(least_of, table=table, column=column))
+            least = await store.database.run(partial(least_of, table=table, column=column))
             assert least >= (BASE if column != "run" else 1_800_000_000 - rules.RUNS_SINCE), (name, column)

@@ -7,30 +7,28 @@ is in the answer to the POST that made it, and in no other.
 
 import dataclasses
 import logging
-from collections.abc import AsyncIterator
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from cpns.admin import audit_api, cm_api, group_api, network_api, problems
+from cpns.admin import audit_api, cm_api, event_api, group_api, network_api, problems
 from cpns.admin import models as m
 from cpns.admin import provisioning_models as pm
 from cpns.admin import status_models as sm
+from cpns.admin.pages import MAX_PAGE, NDJSON, lines
 from cpns.admin.service import Admin
 from cpns.admin.warned import Warned
 from cpns.admin.who import Who
-from cpns.domain.inventory import Kind, StoredReading
+from cpns.domain.inventory import Kind
 from cpns.errors import BadInput, UserError
 
 _log = logging.getLogger("cpns.admin")
 
-NDJSON = "application/x-ndjson"
 _NO_STORE = {"Cache-Control": "no-store"}
 
-MAX_PAGE: Final = 10_000
 Limit = Annotated[int | None, Query(ge=1, le=MAX_PAGE)]
 
 
@@ -46,6 +44,7 @@ def create_app(admin: Admin) -> FastAPI:
     cm_api.add_cm_devices(router, admin)
     group_api.add_groups(router, admin)
     audit_api.add_audit(router, admin)
+    event_api.add_events(router, admin)
     app.include_router(router)
     app.add_middleware(Warned)
     _add_errors(app)
@@ -160,7 +159,8 @@ def _add_rest(router: APIRouter, admin: Admin) -> None:
         """
         limit = limit if follow or limit is None else min(limit, MAX_PAGE)
         if follow:
-            return StreamingResponse(_lines(await admin.follow(after, limit, device)), media_type=NDJSON)
+            readings = await admin.follow(after, limit, device)
+            return StreamingResponse(lines(readings, m.Reading.of), media_type=NDJSON)
         found = await admin.readings(after or 0, limit or 100, device)
         items = [m.Reading.of(reading) for reading in found]
         page = m.Readings(items=items, next=items[-1].number if items else after or 0)
@@ -169,11 +169,6 @@ def _add_rest(router: APIRouter, admin: Admin) -> None:
     @router.get("/status")
     async def status() -> sm.Status:
         return sm.Status.of(await admin.status())
-
-
-async def _lines(readings: AsyncIterator[StoredReading]) -> AsyncIterator[str]:
-    async for reading in readings:
-        yield m.Reading.of(reading).model_dump_json() + "\n"
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -1,14 +1,13 @@
 """The part of the API that is about the audit log."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from cpns.admin import models as m
+from cpns.admin.pages import MAX_PAGE
 from cpns.admin.service import Admin
 from cpns.admin.who import Who
-
-MAX_PAGE: Final = 10_000
 
 
 def add_audit(router: APIRouter, admin: Admin) -> None:

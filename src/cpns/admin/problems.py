@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
-from cpns.errors import BadInput, Conflict, NotFound, Unavailable, UserError
+from cpns.errors import BadInput, Conflict, Gone, NotFound, Unavailable, UserError
 
 MEDIA_TYPE: Final = "application/problem+json"
 
 STATUS: Final[Mapping[type[UserError], HTTPStatus]] = {
     NotFound: HTTPStatus.NOT_FOUND,
+    Gone: HTTPStatus.GONE,
     Conflict: HTTPStatus.CONFLICT,
     BadInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from cpns.admin.audit import AuditAdmin
 from cpns.admin.cm import CmAdmin
@@ -12,6 +12,7 @@ from cpns.admin.groups import GroupAdmin
 from cpns.admin.networks import PnAdmin
 from cpns.domain.actor import Actor
 from cpns.domain.credential import DeviceCredential
+from cpns.domain.event import Numbered
 from cpns.domain.explanation import Facts, Finding, explain, explain_stranger
 from cpns.domain.given import text_to_say
 from cpns.domain.inventory import Entity, KeptPush, Kind, Outcome, State, StoredReading
@@ -35,6 +36,8 @@ from cpns.wire.registry import Presence, Source
 
 if TYPE_CHECKING:
     from cpns.server.app import Server
+
+T = TypeVar("T")
 
 AUDIT_TAIL: Final = 10
 """Rows of the audit log that come with one entity."""
@@ -361,9 +364,31 @@ class Admin:
             raise NotFound("no_such_reading", f"The newest reading is {newest}: is this the store that you mean?")
         return self._until_closing(server.readings.follow(start, pne_id), limit)
 
-    async def _until_closing(
-        self, found: AsyncIterator[StoredReading], limit: int | None
-    ) -> AsyncIterator[StoredReading]:
+    async def events(self, after: int, limit: int) -> list[Numbered]:
+        """Return up to *limit* events with a number over *after*, oldest first.
+
+        Raises:
+            Gone: ``events_gone``: some of these were dropped.
+        """
+        return await self._store.events(after, limit)
+
+    async def follow_events(self, after: int | None, limit: int | None) -> AsyncIterator[Numbered]:
+        """Return the events over *after* (None: those to come), and then each as it is committed; see `follow`.
+
+        Raises:
+            Gone: ``events_gone``; also while iterating.
+            NotFound: ``no_such_event``: none has that number yet.
+            Unavailable: ``server_not_running``.
+        """
+        server = await self._running()
+        newest = await self._store.last_event()
+        start = newest if after is None else after
+        if start > newest:
+            raise NotFound("no_such_event", f"The newest event is {newest}: is this the store that you mean?")
+        await self._store.events(start, 1)
+        return self._until_closing(server.events.follow(start), limit)
+
+    async def _until_closing(self, found: AsyncIterator[T], limit: int | None) -> AsyncIterator[T]:
         closing = asyncio.ensure_future(self._closing.wait())
         told = 0
         try:

@@ -53,7 +53,7 @@ def prune(
     data: Data,
     older: Annotated[
         int, typer.Option("--older", metavar="DAYS", help="Drop rows that are older than so many days.", min=0)
-    ],
+    ] = 365,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many these are.")] = False,
     yes: Yes = False,
     output: Print = Output.TABLE,

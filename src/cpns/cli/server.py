@@ -194,11 +194,38 @@ def tail(
 
     Example: cpns server tail --since all --output json
     """
-    from cpns.cli.talk import tail as follow
+    from cpns.cli import talk
+    from cpns.cli.output import json_for_output
 
-    after = 0 if since == "all" else None
-    if since is not None and since != "all":
-        if not since.isascii() or not since.isdigit():
-            raise typer.BadParameter("give a reading's number, or 'all'", param_hint="--since")
-        after = int(since)
-    follow(data, device, after, count, output)
+    query = {} if device is None else {"device": device}
+    shown = json_for_output if output is Output.JSON else talk.reading
+    talk.tail(data, "/readings", query, _after(since, "a reading's"), count, shown)
+
+
+@app.command()
+def events(
+    data: Data,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", help="Begin after the event with this number, or with 'all'.", show_default="new ones"),
+    ] = None,
+    count: Annotated[int | None, typer.Option("--count", help="End after so many.", min=1, show_default=False)] = None,
+    output: Print = Output.TABLE,
+) -> None:
+    """Print what happens: who did what to whom, and what became of networks and groups; events are kept for a week.
+
+    Example: cpns server events --since 1200 --output json
+    """
+    from cpns.cli import talk
+    from cpns.cli.output import json_for_output
+
+    shown = json_for_output if output is Output.JSON else talk.event
+    talk.tail(data, "/events", {}, _after(since, "an event's"), count, shown)
+
+
+def _after(since: str | None, whose: str) -> int | None:
+    if since is None or since == "all":
+        return None if since is None else 0
+    if not since.isascii() or not since.isdigit():
+        raise typer.BadParameter(f"give {whose} number, or 'all'", param_hint="--since")
+    return int(since)

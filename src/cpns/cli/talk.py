@@ -397,20 +397,22 @@ def offer_rotation(data: Path, gateway: str, yes: bool) -> None:
 # readings
 
 
-def tail(data: Path, device: str | None, after: int | None, count: int | None, output: Output) -> None:
-    """Print readings as they come, until *count* or Ctrl-C.
+def tail(
+    data: Path, path: str, query: dict[str, str], after: int | None, count: int | None, shown: Callable[[str], str]
+) -> None:
+    """Print what *path* has as it comes, each line as it is *shown*, until *count* or Ctrl-C.
 
     Raises:
         Unavailable: ``server_not_running``, or ``server_gone`` where the server ended first.
     """
-    query = {"follow": "true", "device": device, "after": after, "limit": count}
-    params = {name: value for name, value in query.items() if value is not None}
+    wanted = {**query, "follow": "true", "after": after, "limit": count}
+    params = {name: value for name, value in wanted.items() if value is not None}
 
     async def talk(client: httpx.AsyncClient) -> None:
         told = 0
-        async with contextlib.aclosing(_lines(client, params)) as lines:
+        async with contextlib.aclosing(_lines(client, path, params)) as lines:
             async for line in lines:
-                print(o.json_for_output(line) if output is Output.JSON else _reading(line), flush=True)
+                print(shown(line), flush=True)
                 told += 1
         if told != count:
             raise Unavailable("server_gone", f"The server in {data} was stopped.")
@@ -437,11 +439,12 @@ def export(data: Path, noun: str, path: str, query: dict[str, str], after: int) 
                 return told, last
 
     told, last = ask(data, talk)
+    sys.stdout.flush()  # nothing is counted that nobody got
     print(f"{told} {noun}, the last with number {last}." if told else f"No {noun}.", file=sys.stderr)
 
 
-async def _lines(client: httpx.AsyncClient, params: dict[str, Any]) -> AsyncGenerator[str, None]:
-    async with client.stream("GET", "/readings", params=params, timeout=None) as response:
+async def _lines(client: httpx.AsyncClient, path: str, params: dict[str, Any]) -> AsyncGenerator[str, None]:
+    async with client.stream("GET", path, params=params, timeout=None) as response:
         if response.is_error:
             await response.aread()
             answer_of(response)
@@ -452,10 +455,24 @@ async def _lines(client: httpx.AsyncClient, params: dict[str, Any]) -> AsyncGene
                 yield line.decode()
 
 
-def _reading(line: str) -> str:
+def reading(line: str) -> str:
+    """Return a reading for people."""
     import json
 
-    reading = json.loads(line)
-    body = json.dumps(reading["body"], ensure_ascii=False)
-    via = f"{reading['device']} via {reading['gateway']}"
-    return o.plain(f"{reading['number']}  {reading['received_at']}  {via}  {reading['verified']}  {body}")
+    one = json.loads(line)
+    body = json.dumps(one["body"], ensure_ascii=False)
+    via = f"{one['device']} via {one['gateway']}"
+    return o.plain(f"{one['number']}  {one['received_at']}  {via}  {one['verified']}  {body}")
+
+
+def event(line: str) -> str:
+    """Return an event for people."""
+    import json
+
+    one = json.loads(line)
+    data = "  ".join(
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in one["data"].items()
+    )
+    return o.plain(
+        f"{one['number']}  {one['at']}  {one['kind']}  {one['subject']}  by {one['role']} {one['by']}  {data}"
+    )

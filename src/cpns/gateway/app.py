@@ -27,7 +27,8 @@ from cpns.gateway.trouble import Trouble
 from cpns.gateway.uplink import Standing, Uplink
 from cpns.gateway.whereabouts import Whereabouts
 from cpns.ids import EntityId, PnId
-from cpns.ports import Clock, GatewayStore, Randomness, Vault
+from cpns.ports import Clock, Randomness, Vault
+from cpns.ports.gateway import GatewayStore
 from cpns.service.background import Background
 from cpns.service.places import places
 from cpns.session.table import OVERDUE, Session, Sessions

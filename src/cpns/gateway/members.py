@@ -11,7 +11,8 @@ from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Ends, HeldMember
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result, StoreFails, Unavailable
 from cpns.ids import EntityId, PnId
-from cpns.ports import GatewayStore, Vault
+from cpns.ports import Vault
+from cpns.ports.gateway import GatewayStore
 from cpns.session.table import Session, Sessions
 from cpns.shares.noted import by
 from cpns.transport.endpoint import Link

@@ -5,7 +5,7 @@ import contextlib
 from cpns.errors import Refused
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.uplink import Standing, Uplink
-from cpns.ports import GatewayStore
+from cpns.ports.gateway import GatewayStore
 from cpns.wire import application
 from cpns.wire.registry import GatewayStatus
 

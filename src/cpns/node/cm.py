@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from cpns.domain.cm import CmKey, HeldCmKey
 from cpns.errors import AuthenticationFailed, Refused, Result, StoreFails
-from cpns.ports import CmStore, Vault
+from cpns.ports import Vault
+from cpns.ports.gateway import CmStore
 
 _log = logging.getLogger("cpns.node")
 

@@ -31,6 +31,7 @@ from cpns.server.unreached import Unreached
 from cpns.service.authentication import Authentication, GatewayPeer
 from cpns.service.background import Background
 from cpns.service.cm import CmDevices
+from cpns.service.events import Events
 from cpns.service.hosts import KnownHosts
 from cpns.service.kept import Kept
 from cpns.service.keyring import Keyring
@@ -97,7 +98,7 @@ class Server:
         self.sessions = Sessions(config.session_age)
         look_every = LOOK_SECONDS if self._siblings.others else None
         self.readings = Readings(store, clock, config.readings_rate, config.readings_volume, look_every)
-        self._clock = clock
+        self.events, self._clock = Events(store, look_every), clock
         self.gateways = Gateways(clock, self._siblings, lambda gateway, hosts: self.clones.seen(gateway, hosts))
         self.pnes = Pnes(self.sessions, self.gateways, self._siblings)
         self.refusals = Refusals(store, clock)

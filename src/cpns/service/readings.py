@@ -1,16 +1,16 @@
 """Readings: committed, then acknowledged, then told to whoever watches."""
 
-import asyncio
-import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Final
 
 from cpns.domain.inventory import StoredReading
 from cpns.errors import Later, Refused, Result
 from cpns.ids import EntityId
 from cpns.ports import Clock, Store
+from cpns.service.following import Following
 from cpns.session.table import Session
 from cpns.shares.noted import by
 from cpns.shares.rate import RateLimit
@@ -18,7 +18,6 @@ from cpns.wire.application import decode_reading
 
 _log = logging.getLogger("cpns.server")
 
-_PAGE = 200
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 BURST_SECONDS: Final = 10.0
@@ -42,10 +41,8 @@ class Readings:
         self._most = volume
         self._volume = RateLimit(volume / DAY, volume, clock.monotonic, MAX_DEVICES)
         self._store = store
-        self._look_every = look_every
         self._clock = clock
-        self._next: asyncio.Event | None = None
-        """Set by the next reading that is committed; made where somebody waits for it."""
+        self._following: Following[StoredReading] = Following(look_every)
 
     async def take(self, session: Session, payload: bytes) -> None:
         """Store the reading in *payload* with the entity that *session* proved; returns when it is committed.
@@ -71,24 +68,11 @@ class Readings:
             said = "PNE %s gave a second reading the ID %s: it is refused, the first one stays"
             _log.warning(said, pne, reading.reading_id.hex(), extra=by(pne))
             raise Refused(Result.EXISTS, "reading_id_taken")
-        if self._next is not None:
-            self._next.set()
-            self._next = None
+        self._following.wake()
 
-    async def follow(self, after: int, pne_id: EntityId | None = None) -> AsyncIterator[StoredReading]:
-        """Yield every reading with a number over *after*, first the stored ones, then as they are committed."""
-        while True:
-            if self._next is None:
-                self._next = asyncio.Event()
-            committed = self._next  # of before the look: what is committed meanwhile wakes us
-            page = await self._store.readings(after, _PAGE, pne_id)
-            for reading in page:
-                after = reading.number
-                yield reading
-            if not page:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._look_every):
-                        await committed.wait()
+    def follow(self, after: int, pne_id: EntityId | None = None) -> AsyncIterator[StoredReading]:
+        """Return every reading with a number over *after*, first the stored ones, then as they are committed."""
+        return self._following.follow(partial(self._store.readings, pne_id=pne_id), after)
 
 
 def _is_same(stored: str, body: str) -> bool:

@@ -8,10 +8,12 @@ from typing import Final
 from sqlalchemy import Connection, Double, Text, bindparam, delete, func, insert, or_, select, update
 
 from cpns.domain.actor import Actor, Role
+from cpns.domain.event import of_outcome
 from cpns.domain.inventory import End, Ended, HeldThrough, Outcome, Recorded
 from cpns.errors import Result
 from cpns.ids import EntityId
 from cpns.store.dialect import DriverSql, insert_or_count
+from cpns.store.event_queries import leave
 from cpns.store.schema import audit, last_results, readings, revocations
 from cpns.store.schema import held_through as held
 
@@ -97,6 +99,7 @@ _CARRIED = (
 def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     """See `cpns.ports.Store.record`; what follows from an outcome besides its row is written with it."""
     _log(connection, outcomes)
+    leave(connection, map(of_outcome, outcomes))
     procedures = [one for one in outcomes if one.event in PROCEDURES]
     if procedures:
         _LAST_RESULT.run(connection, [_last_result(one) for one in procedures])
@@ -142,7 +145,7 @@ def newest(connection: Connection, entity_id: EntityId | None, limit: int) -> li
     return [_outcome(*row) for row in rows]
 
 
-def after(connection: Connection, number: int, limit: int, entity_id: EntityId | None) -> list[Recorded]:
+def after(connection: Connection, number: int, limit: int, entity_id: EntityId | None = None) -> list[Recorded]:
     """See `cpns.ports.Store.audit_after`."""
     rows = connection.execute(_AFTER, {"after": number, "limit": limit, "entity_id": entity_id})
     return [Recorded(number, _outcome(*row)) for number, *row in rows]

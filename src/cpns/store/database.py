@@ -36,6 +36,7 @@ from cpns.store import migrate
 from cpns.store.backend import backend_of
 from cpns.store.condition import Condition
 from cpns.store.dialect import run_text
+from cpns.store.event_queries import LEFT
 from cpns.store.schema import meta
 from cpns.store.worker import Worker
 
@@ -97,6 +98,7 @@ class Database:
         except (OSError, SQLAlchemyError) as error:
             raise self._backend.translate(error) from error
         self._worker = Worker(f"store {self._backend.name}")
+        self.on_events: Callable[[], None] = _nobody_follows
         self._condition = Condition(self._backend.name, lambda: self.run(_probe))
 
     @property
@@ -230,6 +232,8 @@ class Database:
                     await self._worker.run(self._backend.commit, self._connection)
                 else:
                     self._connection.rollback()
+            if self._connection.info.pop(LEFT, False) and writes:
+                self.on_events()
         except Exception as error:
             for queued in group:
                 queued.error = self._backend.translate(error)
@@ -292,6 +296,10 @@ class Database:
                 except SQLAlchemyError:  # it is undone as a whole: by SQLite on a full disk, by a lost connection
                     raise error from None
             run_text(self._connection, "RELEASE SAVEPOINT operation")
+
+
+def _nobody_follows() -> None:
+    """Wake nobody."""
 
 
 def _probe(connection: Connection) -> None:

@@ -26,6 +26,7 @@ from cpns.domain import epoch as epochs
 from cpns.domain import group as rules
 from cpns.domain import pace
 from cpns.domain.actor import SERVER, Actor, Role
+from cpns.domain.event import of_group
 from cpns.domain.group import (
     MAX_GROUPS,
     MAX_LISTED,
@@ -47,6 +48,7 @@ from cpns.ids import EntityId, SgId
 from cpns.store import bound_queries, credential_queries, epoch_queries, message_queries
 from cpns.store.audit_queries import record
 from cpns.store.dialect import DriverSql, driver_select, insert_or_update
+from cpns.store.event_queries import leave
 from cpns.store.schema import group_keys, group_places, groups, last_results, senders
 
 _ALL = select(groups).order_by(groups.c.name, groups.c.sg_id)
@@ -192,13 +194,13 @@ def page(
     connection: Connection,
     sg_id: SgId,
     asker: EntityId | None,
-    of: Sequence[EntityId],
+    members: Sequence[EntityId],
     after: str,
     limit: int,
-    only: EntityId | None,
+    only: EntityId | None = None,
 ) -> GroupInventory | None:
     """See `cpns.ports.Store.group_page`."""
-    row = connection.execute(_ONE_IS_IN, {"id": sg_id, "pnes": list(of)}).one_or_none()
+    row = connection.execute(_ONE_IS_IN, {"id": sg_id, "pnes": list(members)}).one_or_none()
     if row is None:
         return None
     group = _group(row)
@@ -240,6 +242,8 @@ def create(connection: Connection, new: Group, most: int) -> None:
     owner = {"sg_id": new.sg_id, "pne_id": new.owner, "standing": Standing.MEMBER.value, "at": new.created_at}
     connection.execute(_PUT_PLACE, owner | {"epoch": new.epoch})
     maker = Actor(Role.OWNER, new.owner)
+    made = ChangedGroup(new, new, GroupChange("sg_created"), (new.owner,), came=(new.owner,))
+    leave(connection, [of_group(new.created_at, maker, made)])
     record(connection, [Outcome(new.created_at, "sg_created", new.owner, maker, Result.SUCCESS, new.sg_id)])
 
 
@@ -278,10 +282,12 @@ def _write(
         message_queries.drop_group(connection, before.sg_id)
         for statement in _DROP:
             connection.execute(statement, {"id": before.sg_id})
-        return ChangedGroup(before, before, decided, were)
+        ended = ChangedGroup(before, before, decided, were)
+        leave(connection, [of_group(at, by, ended)])
+        return ended
     _all_active(connection, [pne for pne, how in decided.standings.items() if how is Standing.MEMBER])
     _check_room(connection, before, places, decided, at, by)
-    return _turned(connection, before, places, decided, epochs.turn(before, places, decided, at), at)
+    return _turned(connection, before, places, decided, epochs.turn(before, places, decided, at), at, by)
 
 
 def _check_room(
@@ -298,7 +304,13 @@ def _check_room(
 
 
 def _turned(
-    connection: Connection, before: Group, places: rules.Places, decided: GroupChange, turn: epochs.Turn, at: float
+    connection: Connection,
+    before: Group,
+    places: rules.Places,
+    decided: GroupChange,
+    turn: epochs.Turn,
+    at: float,
+    by: Actor,
 ) -> ChangedGroup:
     """Write what becomes of the list, and of the group with it."""
     after = _counted(before, decided, turn, at)
@@ -312,7 +324,10 @@ def _turned(
         connection.execute(_CHANGE, {f"new_{name}": value for name, value in values.items()} | {"id": before.sg_id})
     ran, runs = epochs.running(places.values()), epochs.running(listed)
     came, went = (tuple(pne for pne in some if pne not in others) for some, others in ((runs, ran), (ran, runs)))
-    return ChangedGroup(before, after, decided, members, came, went)
+    changed = ChangedGroup(before, after, decided, members, came, went)
+    if after.version != before.version:
+        leave(connection, [of_group(at, by, changed)])
+    return changed
 
 
 def _counted(before: Group, decided: GroupChange, turn: epochs.Turn, at: float) -> Group:
@@ -347,7 +362,7 @@ def begin(connection: Connection, sg_id: SgId, at: float) -> ChangedGroup | None
     if not epochs.is_due(before, at):
         return ChangedGroup(before, before, change, ())
     places = _places(connection, sg_id)
-    return _turned(connection, before, places, change, epochs.begun(places, {}), at)
+    return _turned(connection, before, places, change, epochs.begun(places, {}), at, SERVER)
 
 
 def expire_invitations(connection: Connection, at: float, limit: int) -> list[ChangedGroup]:

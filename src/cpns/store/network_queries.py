@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Text, bindparam, delete, exists, func, insert
 
 from cpns.domain import actor as actors
 from cpns.domain.actor import SERVER, Actor
+from cpns.domain.event import of_network
 from cpns.domain.inventory import Establishment, Outcome
 from cpns.domain.invitation import ended_before, is_over
 from cpns.domain.member_list import Standing
@@ -23,6 +24,7 @@ from cpns.ids import EntityId, PnId
 from cpns.store import bound_queries, group_queries
 from cpns.store.audit_queries import record
 from cpns.store.dialect import DriverSql, driver_select, insert_or_update
+from cpns.store.event_queries import leave
 from cpns.store.inventory_queries import MEMBERS_OF, SHOWN, network, network_of
 from cpns.store.schema import entities, members, networks, standings
 
@@ -154,19 +156,21 @@ def _places(
     return places, present
 
 
-def establish(connection: Connection, finished: Establishment) -> Admitted:
+def establish(connection: Connection, establishment: Establishment) -> Admitted:
     """See `cpns.ports.Store.establish`."""
-    before = network(connection, finished.pn_id)
-    if before is not None and before.gateway_id != finished.gateway_id:
+    before = network(connection, establishment.pn_id)
+    if before is not None and before.gateway_id != establishment.gateway_id:
         raise Refused(Result.UNKNOWN_PN, "pn_of_another_gateway")
-    places, present = _places(connection, finished.pn_id, [member.pne_id for member in finished.members], finished.at)
-    policy = finished.policy if before is None else before.policy
-    bound = _bound_elsewhere(connection, list(places), finished.gateway_id)
+    places, present = _places(
+        connection, establishment.pn_id, [member.pne_id for member in establishment.members], establishment.at
+    )
+    policy = establishment.policy if before is None else before.policy
+    bound = _bound_elsewhere(connection, list(places), establishment.gateway_id)
     admissions = {
         pne: _ELSEWHERE if pne in bound else admit(policy, place, founding=before is None)
         for pne, place in places.items()
     }
-    let_in = [member for member in finished.members if admissions[member.pne_id].result is Result.SUCCESS]
+    let_in = [member for member in establishment.members if admissions[member.pne_id].result is Result.SUCCESS]
     joined = tuple(member.pne_id for member in let_in if not places[member.pne_id].present)
     after = before
     changed = {
@@ -175,9 +179,9 @@ def establish(connection: Connection, finished: Establishment) -> Admitted:
         if one.standing is not None and one.standing != places[pne].standing
     }
     if joined or any(places[pne].present for pne in changed):  # one that is in, and guest no longer
-        after = _counted(connection, before) if before is not None else _founded(connection, finished, joined)
+        after = _counted(connection, before) if before is not None else _founded(connection, establishment, joined)
     rows = [
-        (member.pne_id, finished.pn_id, member.pan_secure, finished.at)
+        (member.pne_id, establishment.pn_id, member.pan_secure, establishment.at)
         for member in let_in
         if not places[member.pne_id].present
     ]
@@ -191,15 +195,21 @@ def establish(connection: Connection, finished: Establishment) -> Admitted:
     if turned:
         connection.execute(_SECURE, turned)
     if after is not None:
-        _put_standings(connection, finished.pn_id, changed, finished.at, finished.gateway_id)
+        _put_standings(connection, establishment.pn_id, changed, establishment.at, establishment.gateway_id)
         waits = [pne for pne, one in admissions.items() if one.standing is Standing.PENDING]
         if waits:
-            connection.execute(_WAITS_STILL, [{"pne": pne, "pn": finished.pn_id, "then": finished.at} for pne in waits])
+            connection.execute(
+                _WAITS_STILL, [{"pne": pne, "pn": establishment.pn_id, "then": establishment.at} for pne in waits]
+            )
         came = [pne for pne, one in admissions.items() if one.standing is Standing.MEMBER]
         if after.owner is None and came and before is not None:
-            after = _taken_over(connection, after, came, finished.at)
-    left = _left(connection, finished.pn_id, [pne for pne in joined if pne in present], present)
-    record(connection, [*_outcomes(finished, admissions)])
+            after = _taken_over(connection, after, came, establishment.at)
+    left = _left(connection, establishment.pn_id, [pne for pne in joined if pne in present], present)
+    via = actors.gateway(establishment.gateway_id)
+    if after is not None and (before is None or after.version != before.version):
+        leave(connection, [of_network(establishment.at, via, after, came=joined)])
+    leave(connection, [of_network(establishment.at, via, network, gone=gone) for network, gone in left])
+    record(connection, [*_outcomes(establishment, admissions)])
     groups = group_queries.ids_of_pnes(connection, [member.pne_id for member in let_in])
     return Admitted(after, admissions, joined, left, groups)
 
@@ -319,18 +329,20 @@ def edit(
         places |= {pne: replace(places[pne], first=True) for pne in places if pne == first}
     change = rule(before, places, by)
     after = before
-    here: tuple[EntityId, ...] = ()
+    here = change.gone
     if change.released:
         here = tuple(EntityId(row[1]) for row in connection.execute(MEMBERS_OF, {"pn_id": pn_id}))
         for statement in _DROP:
             connection.execute(statement, {"id": pn_id})
     else:
         after = _apply(connection, before, places, change, at, by)
+    if change.released or after.version != before.version:
+        leave(connection, [of_network(at, by, after, gone=here, released=change.released)])
     if change.subjects:
         record(connection, [Outcome(at, change.event, one, by, Result.SUCCESS, pn_id) for one in change.subjects])
     else:
         record(connection, [Outcome(at, change.event, EntityId(pn_id), by, Result.SUCCESS)])
-    return Edited(before, after, change, here)
+    return Edited(before, after, change, here if change.released else ())
 
 
 def _apply(
@@ -364,7 +376,9 @@ def _apply(
     return _bumped(connection, before, **changes)
 
 
-def leave_all_but(connection: Connection, pne_id: EntityId, gateway_id: EntityId) -> tuple[Network, ...]:
+def leave_all_but(
+    connection: Connection, pne_id: EntityId, gateway_id: EntityId, at: float, actor: Actor
+) -> tuple[Network, ...]:
     """Take a PNE out of the PN that it is in, if another PN GW serves that; return that PN as it is now."""
     found = []
     for pn_id in connection.execute(_OF_MEMBER, {"pne_id": pne_id}).scalars().all():
@@ -372,10 +386,11 @@ def leave_all_but(connection: Connection, pne_id: EntityId, gateway_id: EntityId
         if before is not None and before.gateway_id != gateway_id:
             connection.execute(_DROP_MEMBER, {"pne": pne_id, "pn": pn_id})
             found.append(_counted(connection, before))
+    leave(connection, [of_network(at, actor, one, gone=(pne_id,)) for one in found])
     return tuple(found)
 
 
-def forget(connection: Connection, pne_id: EntityId, at: float) -> tuple[Network, ...]:
+def forget(connection: Connection, pne_id: EntityId, at: float, actor: Actor) -> tuple[Network, ...]:
     """Take a PNE out of every PN and off every member list; return the PNs concerned, as they are now."""
     touched: dict[PnId, None] = {}  # as a set that keeps its order
     for statement in (_OF_MEMBER, _STANDINGS_OF_PNE, _OWNED):
@@ -391,6 +406,7 @@ def forget(connection: Connection, pne_id: EntityId, at: float) -> tuple[Network
         if before is not None:
             owner = _heir(connection, pn_id, at) if before.owner == pne_id else before.owner
             found.append(_bumped(connection, before, owner=owner))
+    leave(connection, [of_network(at, actor, one, gone=(pne_id,)) for one in found])
     return tuple(found)
 
 
@@ -405,4 +421,5 @@ def expire_invitations(connection: Connection, at: float, limit: int) -> list[Ne
         before = network(connection, pn_id)
         if before is not None:
             found.append(_bumped(connection, before))
+    leave(connection, [of_network(at, SERVER, one) for one in found])
     return found

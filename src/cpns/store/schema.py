@@ -290,6 +290,21 @@ revocations = Table(
 )
 """Who is out, for the processes of the server: each follows the numbers."""
 
+events = Table(
+    "events",
+    metadata,
+    Column("number", _NUMBER, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("events_by_age", "at"),
+    sqlite_autoincrement=True,
+)
+"""What happened, for whoever tells of it; each left in the transaction that it is about."""
+
 known_hosts = Table(
     "known_hosts",
     metadata,

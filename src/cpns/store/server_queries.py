@@ -107,12 +107,12 @@ def provisioned(connection: Connection, ids: Sequence[EntityId], fingerprints: S
     return list(found.values())
 
 
-def add_entities(connection: Connection, new: Sequence[NewEntity], actor: Actor) -> None:
+def add_entities(connection: Connection, entities: Sequence[NewEntity], actor: Actor) -> None:
     """See `cpns.ports.Store.add_entities`."""
-    ids = [spelling for e in new for spelling in spellings(e.entity_id)]
-    there = provisioned(connection, ids, [e.fingerprint for e in new])
+    ids = [spelling for e in entities for spelling in spellings(e.entity_id)]
+    there = provisioned(connection, ids, [e.fingerprint for e in entities])
     by_id = {one.entity_id: one for one in there}
-    rows = [e for e in new if by_id.get(e.entity_id) != e.as_provisioned()]  # who asks a second time gets the same
+    rows = [e for e in entities if by_id.get(e.entity_id) != e.as_provisioned()]  # who asks a second time gets the same
     if not rows:
         return
     names = {sameness(one.entity_id): one.entity_id for one in there}
@@ -161,7 +161,7 @@ def revoke(connection: Connection, entity_id: EntityId, at: float, actor: Actor)
     if state == State.REVOKED:
         return Revocation(first=False)
     connection.execute(_REVOKE, {"id": entity_id, "at": at})
-    left = network_queries.forget(connection, entity_id, at)
+    left = network_queries.forget(connection, entity_id, at, actor)
     waiting_queries.drop_pushes(connection, entity_id)
     record(connection, [Outcome(at, "revoked", entity_id, actor, Result.SUCCESS)])
     return Revocation(True, left)
@@ -185,19 +185,28 @@ def settle(
         record(connection, [Outcome(at, "settled", entity_id, actor, Result.SUCCESS)])
         return ()
     record(connection, [Outcome(at, "bound", entity_id, actor, Result.SUCCESS, via)])
-    return network_queries.leave_all_but(connection, entity_id, via)
+    return network_queries.leave_all_but(connection, entity_id, via, at, actor)
 
 
-def add_reading(connection: Connection, row: tuple[EntityId, bytes, EntityId, str, float, str]) -> str:
-    """Add *row*, in the order of `_READING_COLUMNS`; see `cpns.ports.Store.add_reading`."""
-    pne_id, reading_id, *_, body = row
-    if _ADD_READING.run(connection, row) == 1:
+def add_reading(
+    connection: Connection,
+    pne_id: EntityId,
+    gateway_id: EntityId,
+    reading_id: bytes,
+    body: str,
+    verified: str,
+    at: float,
+) -> str:
+    """See `cpns.ports.Store.add_reading`."""
+    if _ADD_READING.run(connection, (pne_id, reading_id, gateway_id, verified, at, body)) == 1:
         return body
     first: str = connection.execute(_BODY_OF_READING, {"pne_id": pne_id, "reading_id": reading_id}).scalar_one()
     return first
 
 
-def readings_after(connection: Connection, after: int, limit: int, pne_id: EntityId | None) -> list[StoredReading]:
+def readings_after(
+    connection: Connection, after: int, limit: int, pne_id: EntityId | None = None
+) -> list[StoredReading]:
     """See `cpns.ports.Store.readings`."""
     statement: Select[tuple[object, ...]] = _READINGS if pne_id is None else _READINGS_OF_PNE
     rows = connection.execute(statement, {"after": after, "limit": limit, "pne_id": pne_id})

@@ -49,6 +49,7 @@ ANSWERS: Final = {
     "readings": Back.NUMBERED,
     "audit": Back.NUMBERED,
     "revocations": Back.NUMBERED,
+    "events": Back.NUMBERED,
     "known_hosts": Back.HEALED,
     "processes": Back.HEALED,
     "served": Back.ELSEWHERE,

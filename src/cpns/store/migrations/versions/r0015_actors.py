@@ -24,38 +24,47 @@ _entities = sa.table("entities", sa.column("entity_id"), sa.column("kind"))
 
 
 def upgrade() -> None:
-    number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-    is_sqlite = op.get_bind().dialect.name == "sqlite"
-    if is_sqlite:  # its columns number rows as we want it from the start alone
-        op.drop_index("audit_by_entity", "audit")
-        op.rename_table("audit", "older_audit")
-        op.create_table(
-            "audit",
-            sa.Column("number", number, primary_key=True),
-            sa.Column("at", sa.Double, nullable=False),
-            sa.Column("event", sa.Text, nullable=False),
-            sa.Column("entity_id", sa.Text, nullable=False),
-            sa.Column("via", sa.Text),
-            sa.Column("result", sa.Integer, nullable=False),
-            sa.Column("reason", sa.Text, nullable=False),
-            sa.Column("times", sa.BigInteger, nullable=False, server_default="1"),
-            sa.Column("role", sa.Text, nullable=False, server_default="server"),
-            sa.Column("actor", sa.Text, nullable=False, server_default="server"),
-            sa.Column("digest", sa.LargeBinary),
-            sa.Column("previous", sa.LargeBinary),
-            sqlite_autoincrement=True,
-        )
-        op.create_index("audit_by_entity", "audit", ["entity_id", "number"])
-        op.execute(
-            "INSERT INTO audit (number, at, event, entity_id, via, result, reason, times)"
-            " SELECT number, at, event, entity_id, via, result, reason, times FROM older_audit ORDER BY number"
-        )
-        op.drop_table("older_audit")
+    if op.get_bind().dialect.name == "sqlite":
+        _made_anew()
     else:
         for name in ("role", "actor"):
             op.add_column("audit", sa.Column(name, sa.Text, nullable=False, server_default="server"))
         for name in ("digest", "previous"):
             op.add_column("audit", sa.Column(name, sa.LargeBinary))
+    _say_who()
+
+
+def _made_anew() -> None:
+    """Make the table once more: SQLite numbers rows as we want it where a table does so from its start alone."""
+    number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+    op.drop_index("audit_by_entity", "audit")
+    op.rename_table("audit", "older_audit")
+    op.create_table(
+        "audit",
+        sa.Column("number", number, primary_key=True),
+        sa.Column("at", sa.Double, nullable=False),
+        sa.Column("event", sa.Text, nullable=False),
+        sa.Column("entity_id", sa.Text, nullable=False),
+        sa.Column("via", sa.Text),
+        sa.Column("result", sa.Integer, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("times", sa.BigInteger, nullable=False, server_default="1"),
+        sa.Column("role", sa.Text, nullable=False, server_default="server"),
+        sa.Column("actor", sa.Text, nullable=False, server_default="server"),
+        sa.Column("digest", sa.LargeBinary),
+        sa.Column("previous", sa.LargeBinary),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("audit_by_entity", "audit", ["entity_id", "number"])
+    op.execute(
+        "INSERT INTO audit (number, at, event, entity_id, via, result, reason, times)"
+        " SELECT number, at, event, entity_id, via, result, reason, times FROM older_audit ORDER BY number"
+    )
+    op.drop_table("older_audit")
+
+
+def _say_who() -> None:
+    """Say of older rows who it was, as far as that is known."""
     at, of = _audit.c, _audit.update()
     op.execute(of.where(at.event.in_(_ITSELF)).values(role="pne", actor=at.entity_id))
     op.execute(of.where(at.event.in_(_GATEWAY_ITSELF)).values(role="gateway", actor=at.entity_id))

@@ -10,7 +10,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
     op.create_table(
         "last_results",
         sa.Column("entity_id", sa.Text, sa.ForeignKey("entities.entity_id"), primary_key=True),
@@ -31,6 +30,12 @@ def upgrade() -> None:
         "UPDATE last_results SET established_at = (SELECT max(audit.at) FROM audit"
         " WHERE audit.entity_id = last_results.entity_id AND audit.event = 'pne_established')"
     )
+    _keep_what_gateways_held()
+    _follow_who_is_out()
+    _count_attempts()
+
+
+def _keep_what_gateways_held() -> None:
     op.create_table(
         "held_through",
         sa.Column("gateway_id", sa.Text, primary_key=True),
@@ -43,6 +48,10 @@ def upgrade() -> None:
         "INSERT INTO held_through SELECT via, entity_id, min(at), max(at), count(*) FROM audit"
         " WHERE event = 'pne_established' AND via IS NOT NULL GROUP BY via, entity_id"
     )
+
+
+def _follow_who_is_out() -> None:
+    number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
     op.create_table(
         "revocations",
         sa.Column("number", number, primary_key=True),
@@ -52,6 +61,10 @@ def upgrade() -> None:
         sa.Column("via", sa.Text),
         sqlite_autoincrement=True,
     )
+
+
+def _count_attempts() -> None:
+    """Take over how often who waits has tried."""
     op.add_column("standings", sa.Column("last_at", sa.Double))
     op.add_column("standings", sa.Column("attempts", sa.BigInteger, nullable=False, server_default="0"))
     audit = sa.table("audit", *(sa.column(name) for name in ("entity_id", "via", "event", "reason", "at", "times")))

@@ -1,0 +1,67 @@
+"""The part of the API that is about events: what happened, by number."""
+
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel
+
+from cpns.admin.models import rfc3339
+from cpns.admin.pages import MAX_PAGE, NDJSON, lines
+from cpns.admin.service import Admin
+from cpns.domain import event
+
+
+class Event(BaseModel):
+    """Something that happened.
+
+    Attributes:
+        number: grows; a page begins after one.
+        by: who did it, an ID or a person's name; *role* says as whom.
+        subject: the ID of the device, gateway, network or group that it is about.
+        data: what there is to say of it.
+    """
+
+    number: int
+    at: str
+    kind: str
+    role: str
+    by: str
+    subject: str
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, one: event.Numbered) -> Self:
+        """Return *one* as it leaves."""
+        it = one.event
+        who = {"role": it.actor.role.value, "by": it.actor.name}
+        return cls(number=one.number, at=rfc3339(it.at), kind=it.kind, **who, subject=it.subject, data=dict(it.body))
+
+
+class Events(BaseModel):
+    """Events, oldest first; *next* is where the next page begins."""
+
+    items: list[Event]
+    next: int
+
+
+def add_events(router: APIRouter, admin: Admin) -> None:
+    """Add what happened."""
+
+    @router.get("/events", response_model=Events)
+    async def events(
+        after: Annotated[int | None, Query(ge=0)] = None,
+        limit: Annotated[int | None, Query(ge=1)] = None,
+        follow: bool = False,
+    ) -> Response:
+        """One page, oldest first; or with *follow* a line for each, those that are still to come included.
+
+        Without *after*, a page begins with the oldest event that was ever there, and following with the next one that
+        comes. 410 where events after that number were dropped.
+        """
+        if follow:
+            return StreamingResponse(lines(await admin.follow_events(after, limit), Event.of), media_type=NDJSON)
+        found = await admin.events(after or 0, min(limit or 100, MAX_PAGE))
+        items = [Event.of(one) for one in found]
+        page = Events(items=items, next=items[-1].number if items else after or 0)
+        return JSONResponse(page.model_dump())
