@@ -61,7 +61,7 @@ async def test_what_becomes_of_networks(store: ServerStore) -> None:
     newest = await store.last_event()
     await store.edit(PN1, [], membership.release, 500.0, Actor(Role.GATEWAY, GW1))
     (ended, said) = await store.events(newest, 99)
-    assert ended.event.body == {"version": 2, "gateway": GW1, "gone": [pne(1)], "released": True}
+    assert ended.event.body == {"version": 3, "gateway": GW1, "gone": [pne(1)], "released": True}
     assert (said.event.kind, said.event.actor) == ("pn_released", Actor(Role.GATEWAY, GW1))
 
 

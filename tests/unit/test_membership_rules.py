@@ -311,6 +311,7 @@ class Machine(RuleBasedStateMachine):
         self.store = ServerStore(self.database)
         self.loop.run_until_complete(self.store.add_entities([new(one) for one in (*PNES, *GATEWAYS)], OPERATOR))
         self.model = Model()
+        self.ended: dict[PnId, int] = {}
         self.drawn = b""
         self.now = 1000.0
         self.seen = self.loop.run_until_complete(self.database.run(look, write=False))
@@ -332,7 +333,7 @@ class Machine(RuleBasedStateMachine):
         for pn_id, pn in self.model.pns.items():
             seen, old = self._seen(pn_id), before.pns.get(pn_id)
             assert seen is not None
-            grown = seen.version - (0 if old is None else old.version)
+            grown = seen.version - (self.ended.pop(pn_id, 0) if old is None else old.version)
             changed = old is None or pn.told() != old.told()
             owned = old is not None and step == "establish" and pn.owner != old.owner  # a change by itself
             assert grown == 1 + owned if changed else grown in ((0, 1) if pn_id in idle else (0,))
@@ -356,7 +357,9 @@ class Machine(RuleBasedStateMachine):
             assert edited.after == self._seen(pn_id)
             assert {*edited.edit.gone} == {*before.pns[pn_id].inside} - {*pn.inside}
         else:
-            assert (edited.after, {*edited.members}) == (was, {*pn.inside})
+            assert was is not None
+            self.ended[pn_id] = edited.after.version
+            assert (edited.after, {*edited.members}) == (replace(was, version=was.version + 1), {*pn.inside})
 
     @initialize(policy=st.sampled_from(Policy))
     def two_networks(self, policy: Policy) -> None:

@@ -1,6 +1,7 @@
 """Personal networks in the server's store: who is let in, what a decision changes, what is told of it; and pushes."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -391,7 +392,8 @@ async def test_an_invitation_lifts_a_bar(home: ServerStore) -> None:
 async def test_inviting_members_changes_nothing(home: ServerStore) -> None:
     before = await shown(home)
     edited = await invite(home, pne(1))
-    assert edited.before == edited.after == before.network
+    assert edited.before == before.network
+    assert edited.after == replace(before.network, version=before.network.version + 1)
     assert await shown(home) == before
     assert await events(home, PN1) == [("invited", None, Result.SUCCESS, "")]
 
@@ -401,7 +403,8 @@ async def test_a_released_pn_is_gone_with_all_its_lists(home: ServerStore) -> No
     await expel(home, pne(1))
     before = await shown(home)
     edited = await edit(home, membership.release)
-    assert edited.before == edited.after == before.network
+    assert edited.before == before.network
+    assert edited.after == replace(before.network, version=before.network.version + 1)
     assert edited.members == (pne(2), pne(3), pne(4))
     assert edited.edit.released
     assert await home.inventory(PN1) is None
@@ -411,7 +414,7 @@ async def test_a_released_pn_is_gone_with_all_its_lists(home: ServerStore) -> No
     assert await events(home, PN1) == [("pn_released", None, Result.SUCCESS, "")]
 
     found = await home.establish(establishment(PN1, GW2, pne(1), at=600.0))  # the bar went with it
-    assert found.network == Network(PN1, GW2, None, pne(1), Policy.OPEN, 1, 600.0)
+    assert found.network == Network(PN1, GW2, None, pne(1), Policy.OPEN, edited.after.version + 1, 600.0)
     assert await listed(home) == {}
 
 
@@ -902,3 +905,15 @@ async def test_a_gateway_serves_the_pn_of_its_older_store(tmp_path: Path) -> Non
 
     assert await store._database.run(meta, write=False) == ["other"]
     await store.close()
+
+
+async def test_a_pn_that_is_made_anew_goes_on_after_its_end(home: ServerStore) -> None:
+    """Else a copy of its older life would stand above the new one, and news of its end put the new members out."""
+    ended = (await edit(home, membership.release)).after.version
+    again = await home.establish(establishment(PN1, GW1, pne(2), at=600.0))
+    assert again.network is not None
+    assert again.network.version == ended + 1
+    assert (await edit(home, membership.release)).after.version == ended + 2
+    other = await home.establish(establishment(PnId("pn-9"), GW1, pne(2), at=700.0))
+    assert other.network is not None
+    assert other.network.version == 1

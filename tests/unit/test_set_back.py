@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Connection, Table, func, select
 
 from cpns.cli import restore
+from cpns.domain import membership
 from cpns.domain import set_back as rules
 from cpns.domain.actor import OPERATOR, SERVER
 from cpns.domain.group import Group
@@ -21,7 +22,7 @@ from cpns.store.schema import metadata
 from cpns.store.server_store import ServerStore
 from cpns.store.set_back_queries import ANSWERS, Back
 from tests.support.stores import Location, databases
-from tests.unit.test_store import GW1, PN1, establishment, new, pne
+from tests.unit.test_store import GW1, PN1, PN2, establishment, new, pne
 
 AT = 1_800_000_000.5
 BASE = 1_800_000_000 * 2**20
@@ -136,8 +137,15 @@ async def test_no_version_epoch_or_run_is_given_twice(store: ServerStore) -> Non
     await store.establish(establishment(PN1, GW1, pne(1)))
     await store.create_group(Group(SgId("sg-1"), "walk", None, pne(1), Policy.OPEN, 1, 1, 1.0), 9)
     await store.register_sender(pne(1), None)
+    await store.establish(establishment(PN2, GW1, pne(1)))
+    await store.edit(PN2, [], membership.release, 9.0, OPERATOR)
     await store.set_back(OUTCOME)
-    for name, columns in {"networks": ["version"], "groups": ["version", "epoch"], "senders": ["run"]}.items():
+    for name, columns in {
+        "networks": ["version"],
+        "ended_networks": ["version"],
+        "groups": ["version", "epoch"],
+        "senders": ["run"],
+    }.items():
         table = metadata.tables[name]
         assert ANSWERS[name] is Back.VERSIONED
         for column in columns:

@@ -99,7 +99,7 @@ class Edited:
 
     Attributes:
         before: the PN as it was.
-        after: the PN as it is; of a released one, as it was.
+        after: the PN as it is; of a released one, as it was, with the version that its end made.
         members: of a released PN, those that were in it.
     """
 

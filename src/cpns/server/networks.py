@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -128,8 +127,7 @@ class Networks:
         """End a PN, and with it the sessions of its members."""
         edited = await self._edit(pn_id, [], membership.release, actor)
         self._gateways.serves(edited.before.gateway_id, pn_id, now=False)
-        gone = replace(edited.after, version=edited.after.version + 1)  # newer than all that was told of it
-        await self._ended(replace(edited, after=gone), edited.members, Change.RELEASED, tell_them=False)
+        await self._ended(edited, edited.members, Change.RELEASED, tell_them=False)
 
     async def invite(self, pn_id: PnId, actor: Actor, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
         """Put PNEs on the member list, and let the PN GW ask those that it reaches; return how it ended for each.

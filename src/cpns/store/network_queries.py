@@ -26,7 +26,7 @@ from cpns.store.audit_queries import record
 from cpns.store.dialect import DriverSql, driver_select, insert_or_update
 from cpns.store.event_queries import leave
 from cpns.store.inventory_queries import MEMBERS_OF, SHOWN, network, network_of
-from cpns.store.schema import entities, members, networks, standings
+from cpns.store.schema import ended_networks, entities, members, networks, standings
 
 MAX_LISTED: Final = 10_000
 """Places on the member list of one PN up to which a decision adds new ones; who comes by itself is not bound by it."""
@@ -60,6 +60,10 @@ _COUNT = DriverSql(
 )
 _SERVED_SINCE = update(networks).where(networks.c.pn_id == bindparam("id")).values(served_since=bindparam("at"))
 _DROP = [delete(table).where(table.c.pn_id == bindparam("id")) for table in (standings, members, networks)]
+
+_ENDED = select(ended_networks.c.version).where(ended_networks.c.pn_id == bindparam("id"))
+_PUT_ENDED = insert_or_update(ended_networks, "pn_id")
+_FORGET_ENDED = delete(ended_networks).where(ended_networks.c.pn_id == bindparam("id"))
 
 _MEMBER_COLUMNS = ("pne_id", "pn_id", "pan_secure", "since")
 _PUT_MEMBER = DriverSql(insert_or_update(members, "pne_id"), _MEMBER_COLUMNS)
@@ -216,10 +220,15 @@ def establish(connection: Connection, establishment: Establishment) -> Admitted:
 
 def _founded(connection: Connection, finished: Establishment, came: Sequence[EntityId]) -> Network:
     owner = _first_owner(connection, finished.pn_id, came, finished.at)
+    ended = connection.execute(_ENDED, {"id": finished.pn_id}).scalar_one_or_none()
     made = Network(
-        finished.pn_id, finished.gateway_id, finished.alias, owner, finished.policy, version=1, created_at=finished.at
+        *(finished.pn_id, finished.gateway_id, finished.alias, owner, finished.policy),
+        version=1 if ended is None else ended + 1,
+        created_at=finished.at,
     )
     row = {name: getattr(made, name) for name in ("pn_id", "gateway_id", "alias", "owner", "version", "created_at")}
+    if ended is not None:
+        connection.execute(_FORGET_ENDED, {"id": made.pn_id})
     connection.execute(_ADD, {**row, "policy": made.policy.value, "served_since": finished.at})
     return made
 
@@ -334,6 +343,8 @@ def edit(
         here = tuple(EntityId(row[1]) for row in connection.execute(MEMBERS_OF, {"pn_id": pn_id}))
         for statement in _DROP:
             connection.execute(statement, {"id": pn_id})
+        after = replace(before, version=before.version + 1)
+        connection.execute(_PUT_ENDED, {"pn_id": pn_id, "version": after.version})
     else:
         after = _apply(connection, before, places, change, at, by)
     if change.released or after.version != before.version:

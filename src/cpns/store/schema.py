@@ -77,6 +77,14 @@ networks = Table(
     Index("networks_by_owner", "owner"),
 )
 
+ended_networks = Table(
+    "ended_networks",
+    metadata,
+    Column("pn_id", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+)
+"""The version that the end of each PN made: one that is made with the same ID goes on after it, so no copy mistakes it."""
+
 members = Table(
     "members",
     metadata,

@@ -9,7 +9,7 @@ from cpns.domain import set_back as rules
 from cpns.domain.inventory import Outcome
 from cpns.errors import BadInput, Conflict
 from cpns.store.audit_queries import record
-from cpns.store.schema import audit, groups, meta, metadata, networks, senders
+from cpns.store.schema import audit, ended_networks, groups, meta, metadata, networks, senders
 
 READINGS_FROM: Final = "readings from"
 """In `meta`: the number that stands in for the newest reading's, until there is one with a greater number."""
@@ -32,6 +32,7 @@ ANSWERS: Final = {
     "meta": Back.LASTING,
     "entities": Back.TOLD,
     "networks": Back.VERSIONED,
+    "ended_networks": Back.VERSIONED,
     "members": Back.HEALED,
     "standings": Back.TOLD,
     "last_results": Back.HEALED,
@@ -89,9 +90,10 @@ def set_back(connection: Connection, outcome: Outcome) -> int:
     if begun is not None and int(begun) >= rules.number(0, at):  # the lost life may have begun there too
         raise BadInput("bad_time", "The store was set back in that second before: give a later --at.")
     numbers = {table.name: _go_on(connection, table, at) for table in _NUMBERED}
-    for pn_id, version in connection.execute(select(networks.c.pn_id, networks.c.version)).all():
-        beyond = {"version": rules.number(version, at)}
-        connection.execute(update(networks).where(networks.c.pn_id == pn_id).values(**beyond))
+    for table in (networks, ended_networks):
+        for pn_id, version in connection.execute(select(table.c.pn_id, table.c.version)).all():
+            beyond = {"version": rules.number(version, at)}
+            connection.execute(update(table).where(table.c.pn_id == pn_id).values(**beyond))
     for name in (name for name, back in ANSWERS.items() if back is Back.DROPPED):
         connection.execute(delete(metadata.tables[name]))  # nothing is taken under an older epoch
     for sg_id, version, epoch in connection.execute(select(groups.c.sg_id, groups.c.version, groups.c.epoch)).all():

@@ -1,0 +1,17 @@
+"""A PN that is made anew with the ID of one that ended goes on with its versions."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0018"
+down_revision = "0017"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "ended_networks",
+        sa.Column("pn_id", sa.Text, primary_key=True),
+        sa.Column("version", sa.BigInteger, nullable=False),
+    )
