@@ -2,22 +2,27 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
+
+from cpns.ports.topics import Topic
+
+Q = TypeVar("Q")
+A = TypeVar("A")
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class Answers(Generic[A]):
     """What other processes answered, in no order; `complete` where all that are known to be there did.
 
     Attributes:
         who: the names of those that answered.
     """
 
-    values: tuple[Any, ...]
+    values: tuple[A | None, ...]
     complete: bool
     who: frozenset[str] = frozenset()
 
-    def first(self) -> Any:  # noqa: ANN401  # any CBOR
+    def first(self) -> A | None:
         """Return the answer of the one that had one; None where none did."""
         return next((value for value in self.values if value is not None), None)
 
@@ -53,7 +58,7 @@ class Bus(Protocol):
         """Answer questions of that name with *handler*."""
         ...
 
-    async def ask(self, what: str, argument: Any, seconds: float = 2.0) -> Answers:  # noqa: ANN401
+    async def ask(self, what: str, argument: Any, seconds: float = 2.0) -> Answers[Any]:  # noqa: ANN401
         """Ask all of them; return when all have answered, or after that many seconds."""
         ...
 
@@ -71,18 +76,18 @@ class Siblings(Protocol):
 
     others: bool
 
-    def serve(self, what: str, handler: Handler) -> None:
-        """As `Bus.serve`."""
+    def serve(self, topic: Topic[Q, A], handler: Callable[[Q], Awaitable[A | None]]) -> None:
+        """Answer what is asked on a topic with *handler*; None: it is not ours to answer."""
         ...
 
-    async def ask(self, what: str, argument: Any, seconds: float = 2.0) -> Answers:  # noqa: ANN401
+    async def ask(self, topic: Topic[Q, A], question: Q, seconds: float = 2.0) -> Answers[A]:
         """As `Bus.ask`; the answers are complete where all that are there have answered."""
         ...
 
-    def tell(self, what: str, argument: Any) -> None:  # noqa: ANN401
+    def tell(self, topic: Topic[Q, A], question: Q) -> None:
         """As `Bus.tell`."""
         ...
 
-    async def all_have(self, answers: Answers) -> tuple[str, ...]:
+    async def all_have(self, answers: Answers[A]) -> tuple[str, ...]:
         """Wait until those that did not answer have heeded what was committed; return who has not, in words."""
         ...

@@ -7,12 +7,12 @@ asked under the older session, after the newer one was used: one device alone ha
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from cpns.domain import clones as rules
 from cpns.errors import Refused
 from cpns.ids import EntityId
-from cpns.ports import Clock
+from cpns.ports import Clock, topics
 from cpns.ports.siblings import Siblings
 from cpns.server.gateways import ALIVE_SECONDS, Gateways
 from cpns.server.pnes import Pnes
@@ -46,7 +46,7 @@ class Clones:
         self._seen: dict[EntityId, rules.Clones] = {}
         self._replaced_at: dict[EntityId, float] = {}
         self._asking: set[EntityId] = set()
-        siblings.serve("cloned", self._seen_elsewhere)
+        siblings.serve(topics.CLONED, self._seen_elsewhere)
 
     def of(self, entity: EntityId) -> tuple[int, float, tuple[str, ...]] | None:
         """Return how often two answered for *entity*, seconds since, and where; None where that is not certain."""
@@ -62,7 +62,7 @@ class Clones:
     def seen(self, entity: EntityId, places: Sequence[str]) -> None:
         """Two answered for *entity* at once, at *places*."""
         self._take(entity, places)
-        self._siblings.tell("cloned", [entity, list(places)])
+        self._siblings.tell(topics.CLONED, topics.Cloned(entity, tuple(places)))
         found = self.of(entity)
         if found is not None:
             self._refusals.cloned(entity, found[2])
@@ -110,6 +110,5 @@ class Clones:
     def _take(self, entity: EntityId, places: Sequence[str]) -> None:
         self._seen[entity] = rules.again(self._seen.get(entity), self._clock.monotonic(), tuple(places))
 
-    async def _seen_elsewhere(self, argument: Any) -> None:  # noqa: ANN401  # any CBOR
-        entity, places = argument
-        self._take(entity, places)
+    async def _seen_elsewhere(self, said: topics.Cloned) -> None:
+        self._take(said.entity, said.places)

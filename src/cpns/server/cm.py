@@ -4,7 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from cpns.crypto.schedule import Profile
 from cpns.domain.actor import Actor
@@ -13,7 +13,7 @@ from cpns.domain.inventory import State
 from cpns.domain.network import Network
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId
-from cpns.ports import Clock, Store
+from cpns.ports import Clock, Store, topics
 from cpns.ports.siblings import Siblings
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.server.pnes import Pnes
@@ -80,8 +80,8 @@ class ChangingMode:
         self._unused = unused
         self._end = end
         self._siblings = siblings
-        siblings.serve("cm rotates", self._is_due)
-        siblings.serve("cm rotated", self._is_done)
+        siblings.serve(topics.CM_ROTATES, self._is_due)
+        siblings.serve(topics.CM_ROTATED, self._is_done)
         self._hosts = hosts
         self._pending = Room(*PENDING, clock.monotonic)
         self._expected: dict[Link, _Expected] = {}
@@ -174,8 +174,9 @@ class ChangingMode:
             self._sessions.remove(source)
             return None
         if activation.fresh:
-            await self._is_done(peer.gateway_id)
-            self._siblings.tell("cm rotated", peer.gateway_id)
+            done = topics.About(peer.gateway_id)
+            await self._is_done(done)
+            self._siblings.tell(topics.CM_ROTATED, done)
         for older in ended:
             await self._end(older, ())
         said = "CM Device %s is authenticated, with its key of generation %d"
@@ -216,20 +217,20 @@ class ChangingMode:
             NotFound: ``unknown_cm_device``.
         """
         devices = await self._store.rotate_cm(ids, self._clock.now(), actor)
-        due = [[device.pne_id, device.cm_device_id] for device in devices]
+        due = topics.RotationsDue(tuple(topics.RotationDue(one.pne_id, one.cm_device_id) for one in devices))
         await self._is_due(due)
-        self._siblings.tell("cm rotates", due)
+        self._siblings.tell(topics.CM_ROTATES, due)
         return devices
 
-    async def _is_due(self, due: Any) -> None:  # noqa: ANN401  # any CBOR
+    async def _is_due(self, said: topics.RotationsDue) -> None:
         """CM Devices are to take fresh keys, as an operator said to this process or another."""
-        for pne, device in due:
-            self._due.setdefault(pne, set()).add(device)
-            self.heard(pne)
+        for one in said.due:
+            self._due.setdefault(one.pne, set()).add(one.device)
+            self.heard(one.pne)
 
-    async def _is_done(self, device: Any) -> None:  # noqa: ANN401
+    async def _is_done(self, device: topics.About) -> None:
         for due in self._due.values():
-            due.discard(device)
+            due.discard(device.entity)
 
     def heard(self, pne: EntityId) -> None:
         """*pne* can be reached: tell it of a rotation that is due."""

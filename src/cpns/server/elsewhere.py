@@ -5,24 +5,25 @@ from typing import Final
 
 from cpns.errors import NoAnswer
 from cpns.ports.siblings import Answers
-from cpns.transport.errors import Answer, Hinted
+from cpns.ports.topics import Exchanged
+from cpns.transport.errors import Answer, Code, Hinted
 
 ELSEWHERE_SECONDS: Final = 1.0
 """What another process has besides the time that its peer has."""
 
 
-async def told(exchange: Awaitable[Answer]) -> list[object]:
-    """Return how *exchange* ended: code, body, and whether that is a hint; empty where no answer came."""
+async def told(exchange: Awaitable[Answer]) -> Exchanged:
+    """Return how *exchange* ended."""
     try:
         answer = await exchange
     except Hinted as hint:
-        return [hint.answer.code, hint.answer.payload, True]
+        return Exchanged(int(hint.answer.code), hint.answer.payload, hint=True)
     except NoAnswer:
-        return []
-    return [answer.code, answer.payload, False]
+        return Exchanged()
+    return Exchanged(int(answer.code), answer.payload)
 
 
-def heard(answers: Answers, away: str) -> Answer:
+def heard(answers: Answers[Exchanged], away: str) -> Answer:
     """Return the answer in what other processes have `told`.
 
     Raises:
@@ -32,9 +33,9 @@ def heard(answers: Answers, away: str) -> Answer:
     found = answers.first()
     if found is None:
         raise NoAnswer(away if answers.complete else "other_processes_away")
-    if not found:
+    if found.code is None:
         raise NoAnswer
-    code, body, hinted = found
-    if hinted:
-        raise Hinted(Answer(code, body))
-    return Answer(code, body)
+    answer = Answer(Code(found.code), found.payload)
+    if found.hint:
+        raise Hinted(answer)
+    return answer

@@ -6,11 +6,11 @@ A PN GW is connected to one process of the server. What is for one that is not c
 import contextlib
 import math
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
-from cpns.ports import Clock
+from cpns.ports import Clock, topics
 from cpns.ports.siblings import Siblings
 from cpns.server.elsewhere import ELSEWHERE_SECONDS, heard, told
 from cpns.service.authentication import GatewayPeer
@@ -60,11 +60,11 @@ class Gateways:
         self._went_at = -STAY_SECONDS
         self._connected: dict[EntityId, tuple[GatewayPeer, Link]] = {}
         self._siblings = siblings or Alone()
-        self._siblings.serve("gateway", self._asked_for)
-        self._siblings.serve("gateway came", self._came_elsewhere)
-        self._siblings.serve("gateway serves", self._serves_elsewhere)
-        self._siblings.serve("gateway silent", self._silent_here)
-        self._siblings.serve("gateway store fails", self._store_fails_here)
+        self._siblings.serve(topics.GATEWAY, self._asked_for)
+        self._siblings.serve(topics.GATEWAY_CAME, self._came_elsewhere)
+        self._siblings.serve(topics.GATEWAY_SERVES, self._serves_elsewhere)
+        self._siblings.serve(topics.GATEWAY_SILENT, self._silent_elsewhere)
+        self._siblings.serve(topics.GATEWAY_STORE_FAILS, self._store_fails_here)
 
     @property
     def connected(self) -> tuple[EntityId, ...]:
@@ -86,7 +86,7 @@ class Gateways:
         self._connected[peer.gateway_id] = (peer, link)
         link.keep()
         host = link.party(None).host
-        self._siblings.tell("gateway came", [peer.gateway_id, host, self._clock.now()])
+        self._siblings.tell(topics.GATEWAY_CAME, topics.GatewayCame(peer.gateway_id, host, self._clock.now()))
         if older is not None and older[1] != link:
             self._work.start(self._leave(*older, host))
         return True
@@ -133,15 +133,18 @@ class Gateways:
         if link is not None:
             link.close()
 
-    def serves(self, gateway: EntityId, pn_id: PnId, *, now: bool) -> None:
-        """Note that a connected PN GW serves a PN from now on, or no longer."""
-        if not self._serves(gateway, pn_id, now=now):
-            self._siblings.tell("gateway serves", [gateway, pn_id, now])
+    def serves(self, gateway: EntityId, pn_id: PnId, version: int, *, now: bool) -> None:
+        """Note that a connected PN GW serves a PN since that version of it, or no longer."""
+        if not self._serves(gateway, pn_id, version, now=now):
+            self._siblings.tell(topics.GATEWAY_SERVES, topics.GatewayServes(gateway, pn_id, now, version))
 
-    def _serves(self, gateway: EntityId, pn_id: PnId, *, now: bool) -> bool:
+    def _serves(self, gateway: EntityId, pn_id: PnId, version: int, *, now: bool) -> bool:
         peer, _ = self._connected.get(gateway, (None, None))
         if peer is None:
             return False
+        if version <= peer.served_since.get(pn_id, 0):  # the processes may say it in another order
+            return True
+        peer.served_since[pn_id] = version
         if now and pn_id not in peer.pns:
             peer.pns.append(pn_id)
         elif not now and pn_id in peer.pns:
@@ -170,7 +173,9 @@ class Gateways:
         peer, link = self._connected.get(gateway, (None, None))
         if peer is not None and link is not None:
             return await link.exchange(CPNS_PATH, body, timeout=timeout, session=peer.session)
-        answers = await self._siblings.ask("gateway", [gateway, body, timeout], timeout + ELSEWHERE_SECONDS)
+        answers = await self._siblings.ask(
+            topics.GATEWAY, topics.GatewayExchange(gateway, body, timeout), timeout + ELSEWHERE_SECONDS
+        )
         return heard(answers, "gateway_away")
 
     def answer(self, peer: GatewayPeer, inbound: Inbound) -> Answer:
@@ -202,21 +207,28 @@ class Gateways:
         if gateway in self._connected:
             return await self._silent_here(gateway)
         seconds = SILENT_SECONDS + ELSEWHERE_SECONDS
-        found: float | None = (await self._siblings.ask("gateway silent", gateway, seconds)).first()
-        return found
+        found = (await self._siblings.ask(topics.GATEWAY_SILENT, topics.About(gateway), seconds)).first()
+        return None if found is None else found.seconds
 
     async def store_fails(self, gateway: EntityId) -> bool:
         """Return whether a PN GW says that it can keep nothing."""
         if gateway in self._connected:
             return self._connected[gateway][0].store_fails
-        return bool((await self._siblings.ask("gateway store fails", gateway, ELSEWHERE_SECONDS)).first())
+        asked = topics.About(gateway)
+        found = (await self._siblings.ask(topics.GATEWAY_STORE_FAILS, asked, ELSEWHERE_SECONDS)).first()
+        return found is not None and found.yes
 
     # for other processes
 
-    async def _store_fails_here(self, gateway: Any) -> bool | None:  # noqa: ANN401  # any CBOR
-        return self._connected[gateway][0].store_fails if gateway in self._connected else None
+    async def _store_fails_here(self, about: topics.About) -> topics.YesOrNo | None:
+        peer, _ = self._connected.get(about.entity, (None, None))
+        return None if peer is None else topics.YesOrNo(peer.store_fails)
 
-    async def _silent_here(self, gateway: Any) -> float | None:  # noqa: ANN401  # any CBOR
+    async def _silent_elsewhere(self, about: topics.About) -> topics.Seconds | None:
+        seconds = await self._silent_here(about.entity)
+        return None if seconds is None else topics.Seconds(seconds)
+
+    async def _silent_here(self, gateway: EntityId) -> float | None:
         peer, link = self._connected.get(gateway, (None, None))
         if peer is None or link is None:
             return None
@@ -225,13 +237,14 @@ class Gateways:
                 await link.exchange(PING_PATH, b"", timeout=SILENT_SECONDS, session=peer.session)
         return link.silence if link.silence >= SILENT_SECONDS and not link.closed else None
 
-    async def _asked_for(self, argument: Any) -> list[object] | None:  # noqa: ANN401  # any CBOR
-        gateway, body, timeout = argument
-        return None if gateway not in self._connected else await told(self._exchange(gateway, body, timeout))
+    async def _asked_for(self, asked: topics.GatewayExchange) -> topics.Exchanged | None:
+        if asked.gateway not in self._connected:
+            return None
+        return await told(self._exchange(asked.gateway, asked.body, asked.seconds))
 
-    async def _came_elsewhere(self, argument: Any) -> None:  # noqa: ANN401
+    async def _came_elsewhere(self, newer: topics.GatewayCame) -> None:
         """A PN GW has one connection; the newest counts."""
-        gateway, host, at = argument
+        gateway, host, at = newer.gateway, newer.host, newer.at
         older, link = self._connected.get(gateway, (None, None))
         if older is not None and link is not None and begun_at(older.session, self._clock) <= at:
             del self._connected[gateway]
@@ -239,6 +252,5 @@ class Gateways:
         else:  # it came here after that, or the clocks differ: nothing is certain
             self.close(gateway)
 
-    async def _serves_elsewhere(self, argument: Any) -> None:  # noqa: ANN401
-        gateway, pn_id, now = argument
-        self._serves(gateway, pn_id, now=now)
+    async def _serves_elsewhere(self, said: topics.GatewayServes) -> None:
+        self._serves(said.gateway, said.pn_id, said.version, now=said.now)

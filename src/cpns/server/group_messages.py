@@ -9,13 +9,13 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from cpns.domain.group import Group, GroupInventory, KeptMessage, Listed, TakenMessage
 from cpns.domain.member_list import Standing
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId
-from cpns.ports import Clock, Store
+from cpns.ports import Clock, Store, topics
 from cpns.ports.siblings import Siblings
 from cpns.protocol.group_messaging.receiver import check_signature, run_of
 from cpns.server.elsewhere import ELSEWHERE_SECONDS
@@ -65,8 +65,8 @@ class GroupMessages:
         self._pnes = pnes
         self._clock = clock
         self._siblings = siblings
-        siblings.serve("group message", self._hand_on_elsewhere)
-        siblings.serve("group messages wait", self._wait_elsewhere)
+        siblings.serve(topics.GROUP_MESSAGE, self._hand_on_elsewhere)
+        siblings.serve(topics.GROUP_MESSAGES_WAIT, self._wait_elsewhere)
         self._busy: defaultdict[EntityId, asyncio.Lock] = defaultdict(asyncio.Lock)
         """One message of a sender at a time, so that they reach everybody in their order."""
         self._patience: Patience[Sequence[EntityId]] = Patience(PATIENCE, gateways.link)
@@ -142,7 +142,7 @@ class GroupMessages:
         )
         await self._store.take_group_message(taken)
         if taken.keep_for:
-            self._siblings.tell("group messages wait", list(taken.keep_for))
+            self._siblings.tell(topics.GROUP_MESSAGES_WAIT, topics.Entities(taken.keep_for))
             self._wait(taken.keep_for)
         return len(others) - len(missed)
 
@@ -194,22 +194,22 @@ class GroupMessages:
         if not pnes:
             return []
         seconds = PATIENCE + ELSEWHERE_SECONDS
-        answers = await self._siblings.ask("group message", [codec.encode(message), pnes], seconds)
-        have = {pne for some in answers.values for pne in some or ()}
+        asked = topics.GroupMessageFor(codec.encode(message), tuple(pnes))
+        answers = await self._siblings.ask(topics.GROUP_MESSAGE, asked, seconds)
+        have = {pne for some in answers.values if some is not None for pne in some.entities}
         return [pne for pne in pnes if pne not in have]
 
     # for other processes
 
-    async def _hand_on_elsewhere(self, argument: Any) -> list[EntityId]:  # noqa: ANN401  # any CBOR
+    async def _hand_on_elsewhere(self, asked: topics.GroupMessageFor) -> topics.Entities:
         """Give a message to members that are behind this process; return who has it."""
-        body, pnes = argument
-        behind = self._behind(pnes)
+        behind = self._behind(asked.pnes)
         away = behind.pop(None, [])
-        missed = {*away, *await self._give_all(behind, codec.decode(body, m.GroupMessage))}
-        return [pne for pne in pnes if pne not in missed]
+        missed = {*away, *await self._give_all(behind, codec.decode(asked.message, m.GroupMessage))}
+        return topics.Entities(tuple(pne for pne in asked.pnes if pne not in missed))
 
-    async def _wait_elsewhere(self, pnes: Any) -> None:  # noqa: ANN401
-        self._wait(pnes)
+    async def _wait_elsewhere(self, pnes: topics.Entities) -> None:
+        self._wait(pnes.entities)
 
     async def _give(self, gateway: EntityId, pnes: Sequence[EntityId], message: m.GroupMessage) -> Sequence[EntityId]:
         """Give a message to one PN GW; return which of *pnes*, that are behind it, have not got it."""

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from cpns.crypto.secret import Secret
 from cpns.domain import actor as actors
@@ -18,7 +18,7 @@ from cpns.domain.invitation import is_recent
 from cpns.domain.member_list import Policy, Standing
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, SgId
-from cpns.ports import Clock, Randomness, Store, Vault
+from cpns.ports import Clock, Randomness, Store, Vault, topics
 from cpns.ports.siblings import Siblings
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.server.group_copies import GroupCopies
@@ -84,8 +84,8 @@ class Groups:
         self._random = random
         self._vault = vault
         self._siblings = siblings or Alone()
-        self._siblings.serve("group changed", self._changed_elsewhere)
-        self._siblings.serve("back", self._heard_again)
+        self._siblings.serve(topics.GROUP_CHANGED, self._changed_elsewhere)
+        self._siblings.serve(topics.BACK, self._heard_again)
         self._pnes = pnes
         self._most = most
         self._passing_on: set[SgId] = set()
@@ -377,16 +377,17 @@ class Groups:
         concerned = [*changed.members, *changed.went]
         for notice in _notices(changed):
             out = notice.members if notice.change == Change.EXPELLED else ()
-            about = notice, concerned, [*changed.members, *out], keyed
-            elsewhere = self._siblings.ask("group changed", [codec.encode(notice), *about[1:]], TOLD_SECONDS)
-            await asyncio.gather(elsewhere, self._tell_here(*about))
+            whom = (*changed.members, *out)
+            said = topics.GroupChanged(codec.encode(notice), tuple(concerned), whom, keyed)
+            elsewhere = self._siblings.ask(topics.GROUP_CHANGED, said, TOLD_SECONDS)
+            await asyncio.gather(elsewhere, self._tell_here(notice, concerned, whom, keyed))
             keyed = False
 
-    async def _changed_elsewhere(self, argument: Any) -> None:  # noqa: ANN401  # any CBOR
-        body, concerned, told, keyed = argument
-        await self._tell_here(codec.decode(body, sg.SgChangeNotify), concerned, told, keyed)
+    async def _changed_elsewhere(self, said: topics.GroupChanged) -> None:
+        notice = codec.decode(said.notice, sg.SgChangeNotify)
+        await self._tell_here(notice, said.concerned, said.told, said.keyed)
 
-    async def _heard_again(self, _: Any) -> None:  # noqa: ANN401
+    async def _heard_again(self, _: topics.Nothing) -> None:
         """Other processes may have told of changes that we did not hear: our PN GWs look, and get their keys."""
         behind: dict[EntityId, list[EntityId]] = {}
         for session in self._sessions:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from cpns.domain import membership
 from cpns.domain.actor import Actor
@@ -15,7 +15,7 @@ from cpns.domain.network import Admitted, Edited, Listed, Network, Present
 from cpns.domain.presence import Fact
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
-from cpns.ports import Clock, Store
+from cpns.ports import Clock, Store, topics
 from cpns.ports.siblings import Answers, Siblings
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.service.background import Background
@@ -84,9 +84,9 @@ class Networks:
         self._clock = clock
         self._siblings = siblings or Alone()
         self._replaced = replaced
-        self._siblings.serve("members out", self._out_elsewhere)
-        self._siblings.serve("pnes moved", self._moved_elsewhere)
-        self._siblings.serve("presences", self._asked_where)
+        self._siblings.serve(topics.MEMBERS_OUT, self._out_elsewhere)
+        self._siblings.serve(topics.PNES_MOVED, self._moved_elsewhere)
+        self._siblings.serve(topics.PRESENCES, self._asked_where)
         self._telling = Background()
         self._inviting = places(MAX_INVITATIONS, clock.monotonic, MAX_INVITATIONS_EACH, "invitations_at_once")
         self._asking = places(MAX_INVITATIONS, clock.monotonic, MAX_INVITATIONS_BEHIND, "invitations_at_once")
@@ -126,7 +126,7 @@ class Networks:
     async def release(self, pn_id: PnId, actor: Actor) -> None:
         """End a PN, and with it the sessions of its members."""
         edited = await self._edit(pn_id, [], membership.release, actor)
-        self._gateways.serves(edited.before.gateway_id, pn_id, now=False)
+        self._gateways.serves(edited.before.gateway_id, pn_id, edited.after.version, now=False)
         await self._ended(edited, edited.members, Change.RELEASED, tell_them=False)
 
     async def invite(self, pn_id: PnId, actor: Actor, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
@@ -212,8 +212,8 @@ class Networks:
         rule = partial(membership.switch, frm=network.gateway_id, to=to)
         edited = await self._store.edit(pn_id, (), rule, self._clock.now(), actor, known=True)
         _log.info("PN %s is switched from %s to %s", pn_id, network.gateway_id, to, extra=by(actor.entity_id or ""))
-        self._gateways.serves(to, pn_id, now=True)
-        self._gateways.serves(network.gateway_id, pn_id, now=False)
+        self._gateways.serves(to, pn_id, edited.after.version, now=True)
+        self._gateways.serves(network.gateway_id, pn_id, edited.after.version, now=False)
         notice = pm.PnChangeNotify(pn_id, (), edited.after.version, Change.GATEWAY, to, addresses or None)
         await self._gateways.tell(to, notice)  # first, so that it serves whoever comes
         await self._gateways.tell(network.gateway_id, notice)
@@ -237,8 +237,8 @@ class Networks:
         here = [pne for pne, admission in found.admissions.items() if admission.result is Result.SUCCESS]
         if not here:
             return
-        moved = [here, to.gateway_id, to.pn_id, to.version, self._clock.now()]
-        others = self._telling.start(self._siblings.ask("pnes moved", moved, MOVED_SECONDS))
+        moved = topics.PnesMoved(tuple(here), to.gateway_id, to.pn_id, to.version, self._clock.now())
+        others = self._telling.start(self._siblings.ask(topics.PNES_MOVED, moved, MOVED_SECONDS))
         older = {pne: replaced[pne] for pne in here if pne in replaced}
         for network, gone in found.left:
             behind = [older.pop(pne) for pne in gone if pne in older and older[pne].via == network.gateway_id]
@@ -275,7 +275,7 @@ class Networks:
 
     async def _ended(
         self, edited: Edited, gone: Sequence[EntityId], change: Change, *, tell_them: bool
-    ) -> Answers | None:
+    ) -> "Answers[topics.Vias] | None":
         """End the sessions of PNEs that are members no longer, and tell whom it concerns.
 
         Returns:
@@ -295,10 +295,10 @@ class Networks:
         out = [pne for pne in gone if pne not in vias]
         answers = None
         if out:
-            about = [edited.after.pn_id, edited.after.version, int(change)] if tell_them else None
-            answers = await self._siblings.ask("members out", [out, about])
+            about = topics.Out(edited.after.pn_id, edited.after.version, int(change)) if tell_them else None
+            answers = await self._siblings.ask(topics.MEMBERS_OUT, topics.MembersOut(tuple(out), about))
             for some in answers.values:
-                vias.update(some or {})
+                vias.update({} if some is None else some.vias)
         concerned: dict[EntityId, list[EntityId]] = {edited.before.gateway_id: list(gone)}
         for pne, via in vias.items():  # one that is just going over to another PN GW is still behind the older
             if via is not None and via != edited.before.gateway_id:
@@ -366,18 +366,17 @@ class Networks:
         """Return how each of *pnes* can be reached now, since when that is known, and from whom."""
         found = {pne: self._presences.of(pne, stands=self.is_reachable(pne)) for pne in pnes}
         missing = [pne for pne in pnes if not self.is_reachable(pne)]
-        for some in await ask_about(self._siblings, "presences", missing):
-            for pne, (presence, at, source) in some.items():
-                found[pne] = Fact(Presence(presence), at, Source(source))
+        for some in await ask_about(self._siblings, topics.PRESENCES, missing):
+            for one in some.presences:
+                found[one.pne] = Fact(Presence(one.presence), one.at, Source(one.source))
         return found
 
     # for other processes
 
-    async def _out_elsewhere(self, argument: Any) -> dict[EntityId, EntityId | None]:  # noqa: ANN401  # any CBOR
+    async def _out_elsewhere(self, out: topics.MembersOut) -> topics.Vias:
         """End the sessions of members that are out, and tell them; return the PN GWs that they were behind."""
-        pnes, about = argument
         vias: dict[EntityId, EntityId | None] = {}
-        for pne in pnes:
+        for pne in out.pnes:
             session = self._sessions.with_peer(pne)
             if session is None:
                 continue
@@ -385,28 +384,31 @@ class Networks:
             link = self._gateways.link(session.via)
             self._sessions.remove(session)
             self._presences.lost(pne)
-            if about is not None and link is not None:
-                pn_id, version, change = about
-                await _tell_out(pn_id, version, Change(change), session, link)
-        return vias
+            if out.told is not None and link is not None:
+                said = out.told
+                await _tell_out(said.pn_id, said.version, Change(said.change), session, link)
+        return topics.Vias(vias)
 
-    async def _moved_elsewhere(self, argument: Any) -> None:  # noqa: ANN401
+    async def _moved_elsewhere(self, newer: topics.PnesMoved) -> None:
         """PNEs have a session at another process: an older one here is over, and its PN GW is told."""
-        pnes, gateway, pn_id, version, at = argument
-        moved = []
-        for pne in pnes:
+        gateway, moved = newer.gateway, []
+        for pne in newer.pnes:
             session = self._sessions.with_peer(pne)
-            if session is None or begun_at(session, self._clock) > at:
+            if session is None or begun_at(session, self._clock) > newer.at:
                 continue  # it came here after that
             self._sessions.remove(session)
             if session.via is not None and session.via != gateway and session.via in self._gateways:
-                notice = pm.PnChangeNotify(pn_id, (pne,), version, Change.MOVED)
+                notice = pm.PnChangeNotify(newer.pn_id, (pne,), newer.version, Change.MOVED)
                 moved.append(self._moved(session.via, [notice], self._replaced(session, gateway)))
         await asyncio.gather(*moved)
 
-    async def _asked_where(self, pnes: Any) -> dict[EntityId, list[object]]:  # noqa: ANN401
-        facts = {pne: self._presences.of(pne, stands=True) for pne in pnes if self.is_reachable(pne)}
-        return {pne: [int(fact.presence), fact.at, int(fact.source)] for pne, fact in facts.items()}
+    async def _asked_where(self, pnes: topics.Entities) -> topics.PresencesSeen:
+        facts = {pne: self._presences.of(pne, stands=True) for pne in pnes.entities if self.is_reachable(pne)}
+        return topics.PresencesSeen(
+            tuple(
+                topics.PresenceSeen(pne, int(fact.presence), fact.at, int(fact.source)) for pne, fact in facts.items()
+            )
+        )
 
 
 def _notices(network: Network, change: Change, about: Sequence[EntityId]) -> Iterable[pm.PnChangeNotify]:

@@ -1,11 +1,10 @@
 """What an operator sees of a server's processes and sessions, whichever of them has these."""
 
 from pathlib import Path
-from typing import Any
 
 from cpns.domain.process import Seen, Work, seen
 from cpns.ids import EntityId
-from cpns.ports import Clock
+from cpns.ports import Clock, topics
 from cpns.server.gateways import Gateways
 from cpns.server.pnes import Pnes
 from cpns.service.processes import Processes
@@ -44,26 +43,23 @@ class Overview:
         self._pnes = pnes
         self._clock = clock
         self._siblings = siblings
-        siblings.serve("session", self._session_elsewhere)
-        siblings.serve("work", self._work_elsewhere)
-        siblings.serve("excess", self._excess_elsewhere)
+        siblings.serve(topics.SESSION, self._session_elsewhere)
+        siblings.serve(topics.WORK, self._work_elsewhere)
+        siblings.serve(topics.EXCESS, self._excess_elsewhere)
 
     async def session(self, entity: EntityId) -> tuple[float, bool] | None:
         """Return age in seconds and whether it is confirmed, of the session with *entity*; None where there is none."""
         if not self._pnes.is_connected_here(entity):
-            elsewhere = (await self._siblings.ask("session", entity, VIEW_SECONDS)).first()
+            elsewhere = (await self._siblings.ask(topics.SESSION, topics.About(entity), VIEW_SECONDS)).first()
             if elsewhere is not None:
-                return elsewhere[0], elsewhere[1]
+                return elsewhere.age, elsewhere.confirmed
         session = self._sessions.with_peer(entity)
         return None if session is None else (self._clock.monotonic() - session.since, session.confirmed)
 
     async def processes(self) -> list[Seen]:
         """Return the processes of the server, this one first."""
-        answers = await self._siblings.ask("work", None, VIEW_SECONDS)
-        told = {
-            name: Work(sessions, tuple(gateways), (room[0], room[1]))
-            for name, sessions, gateways, room in answers.values
-        }
+        answers = await self._siblings.ask(topics.WORK, topics.Nothing(), VIEW_SECONDS)
+        told = {one.process: Work(one.sessions, one.gateways, one.room) for one in answers.values if one is not None}
         now, own, others = await self._siblings.all()
         mine = seen(own, now, self._work(), here=True)
         return [mine, *(seen(one, now, told.get(one.process_id)) for one in others)]
@@ -78,8 +74,8 @@ class Overview:
         here = self._excess(entity)
         if here is not None or self._pnes.is_connected_here(entity):
             return here
-        found: tuple[str, int, float] | None = (await self._siblings.ask("excess", entity, VIEW_SECONDS)).first()
-        return found
+        found = (await self._siblings.ask(topics.EXCESS, topics.About(entity), VIEW_SECONDS)).first()
+        return None if found is None else (found.what, found.times, found.seconds)
 
     def _excess(self, entity: EntityId) -> tuple[str, int, float] | None:
         found = self._exceeded.of(entity)
@@ -90,12 +86,14 @@ class Overview:
 
     # for other processes
 
-    async def _excess_elsewhere(self, entity: Any) -> tuple[str, int, float] | None:  # noqa: ANN401  # any CBOR
-        return self._excess(entity)
+    async def _excess_elsewhere(self, about: topics.About) -> topics.ExcessSeen | None:
+        found = self._excess(about.entity)
+        return None if found is None else topics.ExcessSeen(*found)
 
-    async def _session_elsewhere(self, entity: Any) -> tuple[float, bool] | None:  # noqa: ANN401  # any CBOR
-        return await self.session(entity) if self._pnes.is_connected_here(entity) else None
+    async def _session_elsewhere(self, about: topics.About) -> topics.SessionSeen | None:
+        found = await self.session(about.entity) if self._pnes.is_connected_here(about.entity) else None
+        return None if found is None else topics.SessionSeen(*found)
 
-    async def _work_elsewhere(self, _: Any) -> list[object]:  # noqa: ANN401
+    async def _work_elsewhere(self, _: topics.Nothing) -> topics.WorkSeen:
         work = self._work()
-        return [self._siblings.name, work.sessions, work.gateways, work.room]
+        return topics.WorkSeen(self._siblings.name, work.sessions, work.gateways, work.room)

@@ -5,9 +5,10 @@ alone has the keys.
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from cpns.ids import EntityId
+from cpns.ports import topics
 from cpns.ports.siblings import Siblings
 from cpns.server.elsewhere import ELSEWHERE_SECONDS, heard, told
 from cpns.server.gateways import Gateways
@@ -34,8 +35,8 @@ class Pnes:
         self._sessions = sessions
         self._gateways = gateways
         self._siblings = siblings
-        siblings.serve("pne", self._asked_for)
-        siblings.serve("connected", self._connected_here)
+        siblings.serve(topics.PNE, self._asked_for)
+        siblings.serve(topics.CONNECTED, self._connected_here)
 
     def here(self, pne: EntityId) -> tuple[Link, Session] | None:
         """Return link and session of a PNE that can be reached from this process; else None."""
@@ -48,8 +49,8 @@ class Pnes:
     async def connected(self, entities: Sequence[EntityId]) -> set[EntityId]:
         """Return which of *entities*, PNEs and PN GWs, can be reached, from whichever process."""
         found = {entity for entity in entities if self.is_connected_here(entity)}
-        for some in await ask_about(self._siblings, "connected", [one for one in entities if one not in found]):
-            found.update(some)
+        for some in await ask_about(self._siblings, topics.CONNECTED, [one for one in entities if one not in found]):
+            found.update(some.entities)
         return found
 
     async def request(self, pne: EntityId, path: str, payload: bytes, seconds: float) -> Answer:
@@ -63,7 +64,8 @@ class Pnes:
         if way is not None:
             link, session = way
             return await link.exchange(path, payload, timeout=seconds, session=session)
-        answers = await self._siblings.ask("pne", [pne, path, payload, seconds], seconds + ELSEWHERE_SECONDS)
+        asked = topics.PneExchange(pne, path, payload, seconds)
+        answers = await self._siblings.ask(topics.PNE, asked, seconds + ELSEWHERE_SECONDS)
         return heard(answers, "no_session")
 
     async def ask(self, pne: EntityId, message: codec.Message, shape: type[M], seconds: float) -> M:
@@ -72,9 +74,10 @@ class Pnes:
 
     # for other processes
 
-    async def _asked_for(self, argument: Any) -> list[object] | None:  # noqa: ANN401  # any CBOR
-        pne, path, payload, seconds = argument
-        return None if self.here(pne) is None else await told(self.request(pne, path, payload, seconds))
+    async def _asked_for(self, asked: topics.PneExchange) -> topics.Exchanged | None:
+        if self.here(asked.pne) is None:
+            return None
+        return await told(self.request(asked.pne, asked.path, asked.payload, asked.seconds))
 
-    async def _connected_here(self, entities: Any) -> list[EntityId]:  # noqa: ANN401
-        return [entity for entity in entities if self.is_connected_here(entity)]
+    async def _connected_here(self, asked: topics.Entities) -> topics.Entities:
+        return topics.Entities(tuple(one for one in asked.entities if self.is_connected_here(one)))

@@ -7,14 +7,14 @@ has. So a revocation waits until each process has confirmed it, one way or the o
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from cpns.domain.inventory import End
 from cpns.domain.network import Network
 from cpns.errors import StoreFails, UserError
 from cpns.ids import EntityId
-from cpns.ports import Clock, Store
-from cpns.ports.siblings import Answers
+from cpns.ports import Clock, Store, topics
+from cpns.ports.siblings import A, Answers, Q
 from cpns.server.gateways import Gateways
 from cpns.server.networks import Networks
 from cpns.service.presence import Presences
@@ -59,14 +59,14 @@ class Revocations:
         self._bar = bar
         self._siblings = siblings
         self._number: int | None = None
-        siblings.serve("bar", self._bar_elsewhere)
-        siblings.serve("end", self._end_elsewhere)
-        siblings.serve("bound", self._bound_elsewhere)
+        siblings.serve(topics.BAR, self._bar_elsewhere)
+        siblings.serve(topics.END, self._end_elsewhere)
+        siblings.serve(topics.BOUND, self._bound_elsewhere)
 
     async def bar(self, entity: EntityId) -> None:
         """From now on no session of *entity* begins, not even of a run that is under way."""
         self._bar(entity)
-        await self._tell_all("bar", entity)
+        await self._tell_all(topics.BAR, topics.About(entity))
 
     async def end(self, entity: EntityId, left: Sequence[Network]) -> int:
         """End every session of a revoked entity, and of those behind a revoked PN GW; return how many.
@@ -75,9 +75,10 @@ class Revocations:
         that does not asks for the PN Inventory before it serves again.
         """
         count, via = self._end_here(entity)
-        answers = await self._tell_all("end", entity)
-        for their_count, their_via in answers.values:
-            count, via = count + their_count, via or their_via
+        answers = await self._tell_all(topics.END, topics.About(entity))
+        for theirs in answers.values:
+            if theirs is not None:
+                count, via = count + theirs.count, via or theirs.via
         await self._networks.gone(left, entity, via, Change.EXPELLED)
         await self._all_have_heard(answers, entity)
         return count
@@ -89,20 +90,21 @@ class Revocations:
             How many that were. Of the PNs that it *left* the PN GWs have forgotten it when this returns, as in `end`.
         """
         count, old = self._bound_here(pne, via)
-        answers = await self._tell_all("bound", [pne, via])
-        for their_count, their_old in answers.values:
-            count, old = count + their_count, old or their_old
+        answers = await self._tell_all(topics.BOUND, topics.BoundTo(pne, via))
+        for theirs in answers.values:
+            if theirs is not None:
+                count, old = count + theirs.count, old or theirs.via
         await self._networks.gone(left, pne, old, Change.MOVED)
         await self._all_have_heard(answers, pne)
         return count
 
-    async def _tell_all(self, what: str, argument: object) -> Answers:
+    async def _tell_all(self, topic: topics.Topic[Q, A], question: Q) -> Answers[A]:
         with collecting_warnings() as unasked:
-            answers = await self._siblings.ask(what, argument)
+            answers = await self._siblings.ask(topic, question)
             unasked.clear()  # they find it in the store
         return answers
 
-    async def _all_have_heard(self, answers: Answers, entity: EntityId) -> None:
+    async def _all_have_heard(self, answers: Answers[A], entity: EntityId) -> None:
         for one in await self._siblings.all_have(answers):
             said = f"{one} has not confirmed that {entity} is out: it does so before it takes anything more"
             _log.warning("%s", said, extra=by("processes", about=one))
@@ -161,13 +163,12 @@ class Revocations:
 
     # for other processes
 
-    async def _bar_elsewhere(self, entity: Any) -> None:  # noqa: ANN401  # any CBOR
-        self._bar(entity)
+    async def _bar_elsewhere(self, about: topics.About) -> None:
+        self._bar(about.entity)
 
-    async def _end_elsewhere(self, entity: Any) -> list[object]:  # noqa: ANN401
-        self._bar(entity)
-        return [*self._end_here(entity)]
+    async def _end_elsewhere(self, about: topics.About) -> topics.SessionsEnded:
+        self._bar(about.entity)
+        return topics.SessionsEnded(*self._end_here(about.entity))
 
-    async def _bound_elsewhere(self, argument: Any) -> list[object]:  # noqa: ANN401
-        pne, via = argument
-        return [*self._bound_here(pne, via)]
+    async def _bound_elsewhere(self, bound: topics.BoundTo) -> topics.SessionsEnded:
+        return topics.SessionsEnded(*self._bound_here(bound.pne, bound.via))

@@ -74,6 +74,7 @@ class GatewayPeer:
     Attributes:
         prk: wraps its LocalEUKey copies; made of its session's exporter and its EUKey, or CM Device Key.
         pns: the PNs that it serves; the first is the one for a SETUP that names none, and is named at the first SETUP.
+        served_since: the newest version of a PN that we were told of, and that decides whether it is one of these.
         store_fails: whether it says that it can keep nothing.
         assignments: of CM Devices that it mediates, by their txn; they die with its session.
     """
@@ -82,6 +83,7 @@ class GatewayPeer:
     session: Session
     prk: Secret = field(repr=False)
     pns: list[PnId]
+    served_since: dict[PnId, int] = field(default_factory=dict)
     store_fails: bool = False
     assignments: dict[bytes, Assignment] = field(default_factory=dict, repr=False)
 

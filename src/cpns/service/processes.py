@@ -7,17 +7,19 @@ named, whatever the reason: no bus, two of them, or one that is away.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from cpns.domain.process import Process
 from cpns.errors import UserError
 from cpns.ports import Randomness, Store
-from cpns.ports.siblings import Answers, Bus, Handler
+from cpns.ports.siblings import A, Answers, Bus, Q
+from cpns.ports.topics import Topic
 from cpns.service.siblings import warn
+from cpns.service.spoken import Misunderstood, plain, understood
 from cpns.service.system import StoreClock, this_process
 from cpns.shares.noted import by
 
@@ -67,17 +69,22 @@ class Processes:
         """Whether the bus is there."""
         return self._bus.connected
 
-    def serve(self, what: str, handler: Handler) -> None:
+    def serve(self, topic: Topic[Q, A], handler: Callable[[Q], Awaitable[A | None]]) -> None:
         """See `Siblings`."""
-        self._bus.serve(what, handler)
 
-    def tell(self, what: str, argument: Any) -> None:  # noqa: ANN401  # any CBOR
+        async def answer(said: object) -> object:
+            return plain(await handler(understood(topic.question, said)))
+
+        self._bus.serve(topic.name, answer)
+
+    def tell(self, topic: Topic[Q, A], question: Q) -> None:
         """See `Siblings`."""
-        self._bus.tell(what, argument)
+        self._bus.tell(topic.name, plain(question))
 
-    async def ask(self, what: str, argument: Any, seconds: float = 2.0) -> Answers:  # noqa: ANN401
+    async def ask(self, topic: Topic[Q, A], question: Q, seconds: float = 2.0) -> Answers[A]:
         """See `Siblings`. Who is there and did not answer makes the answers incomplete, and who asks is warned."""
-        answers = await self._bus.ask(what, argument, seconds)
+        said = await self._bus.ask(topic.name, plain(question), seconds)
+        answers = Answers(tuple(_answer(topic, one) for one in said.values), said.complete, said.who)
         missing = self._missing(answers)
         if missing:  # it may have left meanwhile
             with suppress(UserError):
@@ -87,10 +94,10 @@ class Processes:
             warn(f"{one} can't be asked, so what is behind it is missing here: {self._why(one)}.")
         return replace(answers, complete=answers.complete and not missing)
 
-    def _missing(self, answers: Answers) -> list[Process]:
+    def _missing(self, answers: Answers[A]) -> list[Process]:
         return [one for one in self._there if one.process_id not in answers.who]
 
-    async def all_have(self, answers: Answers) -> tuple[str, ...]:
+    async def all_have(self, answers: Answers[A]) -> tuple[str, ...]:
         """See `Siblings`."""
         if not self.others:
             return ()
@@ -202,3 +209,12 @@ async def compare(clock: StoreClock, store: Store) -> None:
 
 def _time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _answer(topic: Topic[Q, A], said: object) -> A | None:
+    """Return what a process answered; what we do not understand is none."""
+    try:
+        return None if said is None else understood(topic.answer, said)
+    except Misunderstood as error:
+        _log.warning("another process said what this version does not understand: %s", error, extra=by("processes"))
+        return None

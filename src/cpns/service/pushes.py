@@ -2,12 +2,12 @@
 
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 from cpns.domain.inventory import KeptPush
 from cpns.errors import Refused
 from cpns.ids import EntityId
-from cpns.ports import Clock, Randomness, Store
+from cpns.ports import Clock, Randomness, Store, topics
 from cpns.ports.siblings import Siblings
 from cpns.service.deliveries import Deliveries
 from cpns.wire.application import PUSH_ID_BYTES, Push
@@ -33,7 +33,7 @@ class Pushes:
         self._random = random
         self._send = send
         self._siblings = siblings
-        siblings.serve("push waits", self._waits_elsewhere)
+        siblings.serve(topics.PUSH_WAITS, self._waits_elsewhere)
         self._deliveries = Deliveries(lambda pne: store.pushes_for(pne, clock.now()), self._hand_over)
 
     async def load(self) -> None:
@@ -58,11 +58,11 @@ class Pushes:
         kept = KeptPush(0, push.push_id, pne, push.text, now, now + min(seconds, MAX_SECONDS))
         await self._store.keep_push(kept)
         self._deliveries.wait_for([pne])
-        self._siblings.tell("push waits", pne)
+        self._siblings.tell(topics.PUSH_WAITS, topics.About(pne))
         return kept
 
-    async def _waits_elsewhere(self, pne: Any) -> None:  # noqa: ANN401  # any CBOR
-        self._deliveries.wait_for([pne])
+    async def _waits_elsewhere(self, about: topics.About) -> None:
+        self._deliveries.wait_for([about.entity])
 
     def waits_for(self, pne: EntityId) -> bool:
         """Whether something waits for *pne*, so that what comes new has to wait behind it."""

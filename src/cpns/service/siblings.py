@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, Final
 
-from cpns.ports.siblings import Answers, Handler, Siblings
+from cpns.ids import EntityId
+from cpns.ports.siblings import A, Answers, Siblings
+from cpns.ports.topics import Entities, Topic
 
 VIEW_SECONDS: Final = 0.7
 """What other processes have to say what they see; without it a view shows what this one does."""
@@ -24,26 +26,27 @@ class Alone:
     connected = False
     heard: frozenset[str] = frozenset()
 
-    def serve(self, what: str, handler: Handler) -> None:
+    def serve(self, what: object, handler: object) -> None:
         """Nobody will ask."""
 
-    async def ask(self, what: str, argument: Any, seconds: float = 0.0) -> Answers:  # noqa: ANN401  # any CBOR
+    async def ask(self, what: object, argument: object, seconds: float = 0.0) -> Answers[Any]:
         """Return that all of them, that is none, have answered."""
         return Answers((), complete=True)
 
-    def tell(self, what: str, argument: Any) -> None:  # noqa: ANN401
+    def tell(self, what: object, argument: object) -> None:
         """Tell nobody."""
 
-    async def all_have(self, answers: Answers) -> tuple[str, ...]:
+    async def all_have(self, answers: Answers[Any]) -> tuple[str, ...]:
         """Return at once."""
         return ()
 
 
-async def ask_about(siblings: Siblings, what: str, names: Sequence[str]) -> list[Any]:
-    """Ask what the other processes see of *names*, part by part; return what each of them answered."""
-    answers: list[Any] = []
-    for start in range(0, len(names), PART):
-        answers += (await siblings.ask(what, list(names[start : start + PART]), VIEW_SECONDS)).values
+async def ask_about(siblings: Siblings, topic: Topic[Entities, A], entities: Sequence[EntityId]) -> list[A]:
+    """Ask what the other processes see of *entities*, part by part; return what each of them answered."""
+    answers: list[A | None] = []
+    for start in range(0, len(entities), PART):
+        some = Entities(tuple(entities[start : start + PART]))
+        answers += (await siblings.ask(topic, some, VIEW_SECONDS)).values
     return [answer for answer in answers if answer is not None]
 
 

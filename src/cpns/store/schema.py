@@ -83,7 +83,7 @@ ended_networks = Table(
     Column("pn_id", Text, primary_key=True),
     Column("version", BigInteger, nullable=False),
 )
-"""The version that the end of each PN made: one that is made with the same ID goes on after it, so no copy mistakes it."""
+"""The version that the end of each PN made: one that is made anew with its ID goes on after that."""
 
 members = Table(
     "members",

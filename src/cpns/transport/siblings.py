@@ -26,14 +26,15 @@ from cpns.errors import AuthenticationFailed, CpnsError, Unavailable
 from cpns.ids import EntityId
 from cpns.ports import Clock, Randomness, Vault
 from cpns.ports.siblings import Answers, Handler
+from cpns.ports.topics import BACK
 from cpns.shares.noted import by
 from cpns.shares.party import Party
 
 _log = logging.getLogger("cpns.server")
 
 PURPOSE: Final = "siblings"
-BACK: Final = "back"
-"""What is served when we hear the others again, who may have told us something meanwhile."""
+VERSION: Final = 1
+"""Of how things are said. A newer one may have more behind it; what is said of a thing is in `cpns.ports.topics`."""
 HELLO_SECONDS: Final = 0.3
 CONNECT_SECONDS: Final = 3.0
 MEET_SECONDS: Final = 0.2
@@ -140,7 +141,7 @@ class NatsSiblings:
         """See `Bus`."""
         self._handlers[what] = handler
 
-    async def ask(self, what: str, argument: Any, seconds: float = 2.0) -> Answers:  # any CBOR
+    async def ask(self, what: str, argument: Any, seconds: float = 2.0) -> Answers[Any]:  # any CBOR
         """See `Bus`."""
         if not self.connected:
             return Answers((), complete=False)
@@ -202,7 +203,7 @@ class NatsSiblings:
 
     async def _publish(self, to: str, what: str, number: bytes, argument: Any) -> None:
         subject = f"{self._prefix}.{to}"
-        said = cbor2.dumps([self._random(8), self._clock.now(), self.name, what, number, argument])
+        said = cbor2.dumps([self._random(8), self._clock.now(), self.name, what, number, argument, VERSION])
         if len(said) > MAX_BYTES:
             raise Unavailable("too_much_at_once", "That is more than the processes can say to each other at once.")
         await self._nats.publish(subject, self._vault.seal(PURPOSE, subject, Secret(said)))
@@ -238,7 +239,9 @@ class NatsSiblings:
             )
             _log.warning(said, self._server_id, extra=by(Party("NATS", 0)))
             return None
-        one, at, process, what, number, argument = cbor2.loads(opened)
+        one, at, process, what, number, argument, *version = cbor2.loads(opened)
+        if not version:  # of a cpns whose processes said things without types
+            return None
         if process == self.name or one in self._seen or abs(self._clock.now() - at) > STALE_SECONDS:
             return None
         self._seen[one] = None
@@ -266,8 +269,8 @@ class NatsSiblings:
 
     async def _back(self) -> None:
         _log.info("NATS is back")
-        if BACK in self._handlers:
-            self._start(self._answer("", self._handlers[BACK], b"", None))
+        if BACK.name in self._handlers:
+            self._start(self._answer("", self._handlers[BACK.name], b"", {}))
 
 
 async def connect(url: str, server_id: EntityId, vault: Vault, random: Randomness, clock: Clock) -> NatsSiblings:
