@@ -50,7 +50,7 @@ async def test_what_becomes_of_networks(store: ServerStore) -> None:
     assert made in await left(store, 4)
     newest = await store.last_event()
     await store.establish(establishment(PN1, GW1, pne(1), at=300.0))  # nothing is new
-    assert await left(store, newest) == [("pne_established", pne(1), {"result": "success", "via": GW1})]
+    assert await left(store, newest) == [("established", PN1, {"pnes": [pne(1)]})]
 
     newest = await store.last_event()
     await store.establish(establishment(PN2, GW2, pne(2), at=400.0))

@@ -4,15 +4,15 @@ So an event is there where its action is, and nowhere else. Who tells follows th
 moves that when it has told. So each is told at least once, and who keeps the number takes none twice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from cpns.domain.actor import Actor
 from cpns.domain.group import ChangedGroup
-from cpns.domain.inventory import Outcome
 from cpns.domain.network import Network
-from cpns.ids import EntityId
+from cpns.errors import Result
+from cpns.ids import EntityId, PnId
 
 KEPT_SECONDS: Final = 7 * 86400.0
 """How long an event is kept."""
@@ -27,7 +27,7 @@ class Event:
     """Something that happened.
 
     Attributes:
-        kind: such as ``pne_established``; those of the audit log, ``pn_changed`` and ``sg_changed``.
+        kind: as in the audit log; but ``established`` of all PNEs of a SETUP, and ``pn_changed``, ``sg_changed``.
         subject: the ID of the entity, network or group that it is about.
         body: what there is to say of it, as JSON has it; never a secret.
     """
@@ -47,16 +47,21 @@ class Numbered:
     event: Event
 
 
-def of_outcome(one: Outcome) -> Event:
-    """Return the event that goes with a row of the audit log."""
-    body: dict[str, object] = {"result": one.result.name.lower()}
-    if one.reason:
-        body["reason"] = one.reason
-    if one.via is not None:
-        body["via"] = one.via
-    if one.times > 1:
-        body["times"] = one.times
-    return Event(one.at, one.event, one.actor, one.entity_id, body)
+def body_of(result: Result, reason: str, via: EntityId | None, times: int) -> Body:
+    """Return what the event says that goes with a row of the audit log."""
+    body: dict[str, object] = {"result": result.name.lower()}
+    if reason:
+        body["reason"] = reason
+    if via is not None:
+        body["via"] = via
+    if times > 1:
+        body["times"] = times
+    return body
+
+
+def of_setup(at: float, gateway: Actor, pn_id: PnId, pnes: Sequence[EntityId]) -> Event:
+    """Return the event that a SETUP through a PN GW let PNEs in, be it anew."""
+    return Event(at, "established", gateway, pn_id, {"pnes": [*pnes]})
 
 
 def of_network(

@@ -3,24 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import Connection, Double, Text, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Text, bindparam, delete, func, insert, null, or_, select, update
 
 from cpns.domain.actor import Actor, Role
-from cpns.domain.event import of_outcome
 from cpns.domain.inventory import End, Ended, HeldThrough, Outcome, Recorded
 from cpns.errors import Result
 from cpns.ids import EntityId
 from cpns.store.dialect import DriverSql, insert_or_count
-from cpns.store.event_queries import leave
+from cpns.store.event_queries import leave_of
 from cpns.store.schema import audit, last_results, readings, revocations
 from cpns.store.schema import held_through as held
 
 REFUSED = "refused"
 ESTABLISHED = "pne_established"
-PROCEDURES: Final = frozenset({"gateway_activated", ESTABLISHED, "cm_activated", REFUSED})
-"""Events that an entity took part in, and that show as its last result; others are decisions on it."""
+PROCEDURES: Final = frozenset({"gateway_activated", "cm_activated", REFUSED})
+"""Events that an entity took part in, and that show as its last result, as `ESTABLISHED` does."""
 ENDS: Final = frozenset({"revoked", "expelled", "bound"})
 """Events that end sessions at every process of the server."""
 
@@ -66,13 +66,12 @@ _LAST_RESULT = DriverSql(
         result=bindparam("ended"),
         reason=bindparam("why"),
         via=bindparam("through"),
-        established_at=func.coalesce(bindparam("established", type_=Double), last_results.c.established_at),
     ),
-    ("then", "ended", "why", "through", "established", "entity"),
+    ("then", "ended", "why", "through", "entity"),
 )
 _PUT_HELD = DriverSql(
-    insert_or_count(held, ("gateway_id", "pne_id"), ("last_at",), "establishments"),
-    ("gateway_id", "pne_id", "first_at", "last_at", "establishments"),
+    insert_or_count(held, ("pne_id", "gateway_id"), ("last_at",), "establishments"),
+    ("pne_id", "gateway_id", "first_at", "last_at", "establishments"),
 )
 _ADD_END = insert(revocations)
 _LAST_END = select(func.coalesce(func.max(revocations.c.number), 0))
@@ -99,16 +98,21 @@ _CARRIED = (
 def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     """See `cpns.ports.Store.record`; what follows from an outcome besides its row is written with it."""
     _log(connection, outcomes)
-    leave(connection, map(of_outcome, outcomes))
+    leave_of(connection, outcomes)
     procedures = [one for one in outcomes if one.event in PROCEDURES]
     if procedures:
         _LAST_RESULT.run(connection, [_last_result(one) for one in procedures])
-    came = [(one.via, one.entity_id, one.at, one.at, 1) for one in outcomes if one.event == ESTABLISHED]
-    if came:
-        _PUT_HELD.run(connection, came)
     ends = [one for one in outcomes if one.event in ENDS]
     if ends:
         connection.execute(_ADD_END, [_end(one) for one in ends])
+
+
+def record_established(connection: Connection, at: float, via: EntityId, pnes: Sequence[EntityId]) -> None:
+    """Record that PNEs were established through a PN GW; each SETUP does, so it takes no detour."""
+    if pnes:
+        _ADD.run(connection, [(at, ESTABLISHED, pne, via, 0, "", 1, Role.PNE.value, pne) for pne in pnes])
+        _PUT_HELD.run(connection, [(pne, via, at, at, 1) for pne in pnes])
+        _end_refusals(len(pnes)).run(connection, tuple(pnes))
 
 
 def _log(connection: Connection, outcomes: Sequence[Outcome]) -> None:
@@ -127,9 +131,16 @@ def _log(connection: Connection, outcomes: Sequence[Outcome]) -> None:
         _ADD.run(connection, new)
 
 
+@lru_cache(maxsize=128)
+def _end_refusals(count: int) -> DriverSql:
+    names = [f"entity_{number}" for number in range(count)]
+    ids = last_results.c.entity_id.in_([bindparam(name) for name in names])
+    nothing = {name: null() for name in ("at", "result", "reason", "via")}
+    return DriverSql(update(last_results).where(ids, last_results.c.at.is_not(None)).values(nothing), names)
+
+
 def _last_result(one: Outcome) -> tuple[object, ...]:
-    established = one.at if one.event == ESTABLISHED else None
-    return one.at, int(one.result), one.reason, one.via, established, one.entity_id
+    return one.at, int(one.result), one.reason, one.via, one.entity_id
 
 
 def _end(one: Outcome) -> dict[str, object]:

@@ -49,7 +49,7 @@ from cpns.store import bound_queries, credential_queries, epoch_queries, message
 from cpns.store.audit_queries import record
 from cpns.store.dialect import DriverSql, driver_select, insert_or_update
 from cpns.store.event_queries import leave
-from cpns.store.schema import group_keys, group_places, groups, last_results, senders
+from cpns.store.schema import group_keys, group_places, groups, held_through, senders
 
 _ALL = select(groups).order_by(groups.c.name, groups.c.sg_id)
 _ONE = select(groups).where(groups.c.sg_id == bindparam("id"))
@@ -121,14 +121,14 @@ _FOUND = (
     .order_by(groups.c.sg_id)
     .limit(bindparam("limit"))
 )
-_heard = last_results.c.established_at >= bindparam("since")
+_heard = held_through.c.last_at >= bindparam("since")
 _SILENT = (
-    select(groups).where(~exists().where(last_results.c.entity_id == groups.c.owner, _heard)).order_by(groups.c.sg_id)
+    select(groups).where(~exists().where(held_through.c.pne_id == groups.c.owner, _heard)).order_by(groups.c.sg_id)
 )
 _HEARD_MEMBERS = select(group_places.c.pne_id).where(
     group_places.c.sg_id == bindparam("id"),
     group_places.c.standing == Standing.MEMBER.value,
-    exists().where(last_results.c.entity_id == group_places.c.pne_id, _heard),
+    exists().where(held_through.c.pne_id == group_places.c.pne_id, _heard),
 )
 _ADD = insert(groups)
 _CHANGING = ("owner", "policy", "keep", "version", "epoch", "begun", "due")

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Text, bindparam, delete, exists, func, insert
 
 from cpns.domain import actor as actors
 from cpns.domain.actor import SERVER, Actor
-from cpns.domain.event import of_network
+from cpns.domain.event import of_network, of_setup
 from cpns.domain.inventory import Establishment, Outcome
 from cpns.domain.invitation import ended_before, is_over
 from cpns.domain.member_list import Standing
@@ -22,7 +22,7 @@ from cpns.domain.network import Admission, Admitted, Edit, Edited, Network, Plac
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.store import bound_queries, group_queries
-from cpns.store.audit_queries import record
+from cpns.store.audit_queries import record, record_established
 from cpns.store.dialect import DriverSql, driver_select, insert_or_update
 from cpns.store.event_queries import leave
 from cpns.store.inventory_queries import MEMBERS_OF, SHOWN, network, network_of
@@ -210,10 +210,15 @@ def establish(connection: Connection, establishment: Establishment) -> Admitted:
             after = _taken_over(connection, after, came, establishment.at)
     left = _left(connection, establishment.pn_id, [pne for pne in joined if pne in present], present)
     via = actors.gateway(establishment.gateway_id)
+    if let_in:
+        leave(connection, [of_setup(establishment.at, via, establishment.pn_id, [one.pne_id for one in let_in])])
     if after is not None and (before is None or after.version != before.version):
         leave(connection, [of_network(establishment.at, via, after, came=joined)])
     leave(connection, [of_network(establishment.at, via, network, gone=gone) for network, gone in left])
-    record(connection, [*_outcomes(establishment, admissions)])
+    others = [*_outcomes(establishment, admissions)]
+    if others:
+        record(connection, others)
+    record_established(connection, establishment.at, establishment.gateway_id, [one.pne_id for one in let_in])
     groups = group_queries.ids_of_pnes(connection, [member.pne_id for member in let_in])
     return Admitted(after, admissions, joined, left, groups)
 
@@ -303,15 +308,14 @@ def _left(
 
 
 def _outcomes(finished: Establishment, admissions: Mapping[EntityId, Admission]) -> Iterable[Outcome]:
+    """Return what there is to record besides that PNEs were established."""
     at, via = finished.at, finished.gateway_id
     for pne, one in admissions.items():
         if one.result is not Result.SUCCESS:
             yield Outcome(at, "refused", pne, SERVER, one.result, one.reason, via)
-            continue
-        itself = actors.pne(pne)
-        if pne in finished.moved_from:
-            yield Outcome(at, "pne_moved", pne, itself, Result.SUCCESS, f"from {finished.moved_from[pne]}", via)
-        yield Outcome(at, "pne_established", pne, itself, Result.SUCCESS, "", via)
+        elif pne in finished.moved_from:
+            reason = f"from {finished.moved_from[pne]}"
+            yield Outcome(at, "pne_moved", pne, actors.pne(pne), Result.SUCCESS, reason, via)
 
 
 def edit(

@@ -57,9 +57,8 @@ last_results = Table(
     Column("result", Integer),
     Column("reason", Text),
     Column("via", Text),
-    Column("established_at", Double),
 )
-"""How the newest procedure of each entity ended, and when a PNE was established last: it has a row from the start."""
+"""How the newest procedure of each entity ended, from the start without one; null since a PNE was established."""
 
 networks = Table(
     "networks",
@@ -278,13 +277,13 @@ audit = Table(
 held_through = Table(
     "held_through",
     metadata,
-    Column("gateway_id", Text, primary_key=True),
     Column("pne_id", Text, primary_key=True),
+    Column("gateway_id", Text, primary_key=True),
     Column("first_at", Double, nullable=False),
     Column("last_at", Double, nullable=False),
     Column("establishments", BigInteger, nullable=False),
 )
-"""What each PN GW ever had to do with each PNE."""
+"""What each PN GW ever had to do with each PNE; so also when a PNE was established last, and through whom."""
 
 revocations = Table(
     "revocations",
@@ -308,7 +307,6 @@ events = Table(
     Column("actor", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("body", Text, nullable=False),
-    Index("events_by_age", "at"),
     sqlite_autoincrement=True,
 )
 """What happened, for whoever tells of it; each left in the transaction that it is about."""

@@ -7,7 +7,19 @@ driver as text (see `dialect.DriverSql`).
 from collections.abc import Sequence
 from typing import TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, select, union, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    RowMapping,
+    ScalarSelect,
+    Select,
+    bindparam,
+    func,
+    insert,
+    select,
+    union,
+    update,
+)
 
 from cpns.domain.actor import Actor
 from cpns.domain.inventory import (
@@ -27,7 +39,7 @@ from cpns.store import network_queries, waiting_queries
 from cpns.store.audit_queries import record
 from cpns.store.credential_queries import IDS_AT_ONCE, KINDS, STATES
 from cpns.store.dialect import DriverSql, insert_once
-from cpns.store.schema import entities, last_results, members, meta, networks, readings
+from cpns.store.schema import entities, held_through, last_results, members, meta, networks, readings
 from cpns.store.set_back_queries import READINGS_FROM
 
 T = TypeVar("T")
@@ -55,12 +67,21 @@ _serves = (
     .limit(1)
     .scalar_subquery()
 )
+
+
+def _last_held(what: Column[T]) -> ScalarSelect[T]:
+    newest = select(what).where(held_through.c.pne_id == entities.c.entity_id)
+    return newest.order_by(held_through.c.last_at.desc(), held_through.c.gateway_id).limit(1).scalar_subquery()
+
+
 _ENTITIES = select(
     *(column for column in entities.c if column.name != "sealed_key"),
     last_results.c.result.label("last_result"),
     last_results.c.reason.label("last_reason"),
     last_results.c.via.label("last_via"),
     last_results.c.at.label("last_at"),
+    _last_held(held_through.c.gateway_id).label("held_via"),
+    _last_held(held_through.c.last_at).label("held_at"),
     func.coalesce(members.c.pn_id, _serves).label("pn_id"),
 ).select_from(
     entities.outerjoin(last_results, last_results.c.entity_id == entities.c.entity_id).outerjoin(
@@ -228,6 +249,9 @@ def last_reading_number(connection: Connection) -> int:
 
 def _entity(row: RowMapping) -> Entity:
     fields = dict(row)
+    via, at = fields.pop("held_via"), fields.pop("held_at")
+    if fields["last_at"] is None and at is not None:  # nothing has become of it since it was established
+        fields.update(last_result=0, last_reason="", last_via=via, last_at=at)
     result = fields["last_result"]
     fields.update(
         may_own=bool(fields["may_own"]),

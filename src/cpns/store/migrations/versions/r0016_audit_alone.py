@@ -17,18 +17,14 @@ def upgrade() -> None:
         sa.Column("result", sa.Integer),
         sa.Column("reason", sa.Text),
         sa.Column("via", sa.Text),
-        sa.Column("established_at", sa.Double),
     )
     op.execute("INSERT INTO last_results (entity_id) SELECT entity_id FROM entities")
     op.execute(
         "UPDATE last_results SET at = newest.at, result = newest.result, reason = newest.reason, via = newest.via"
         " FROM (SELECT entity_id, at, result, reason, via FROM audit WHERE number IN (SELECT max(number) FROM audit"
-        " WHERE event IN ('gateway_activated', 'pne_established', 'cm_activated', 'refused') GROUP BY entity_id))"
+        " WHERE event IN ('gateway_activated', 'pne_established', 'cm_activated', 'refused') GROUP BY entity_id)"
+        " AND event <> 'pne_established')"
         " AS newest WHERE newest.entity_id = last_results.entity_id"
-    )
-    op.execute(
-        "UPDATE last_results SET established_at = (SELECT max(audit.at) FROM audit"
-        " WHERE audit.entity_id = last_results.entity_id AND audit.event = 'pne_established')"
     )
     _keep_what_gateways_held()
     _follow_who_is_out()
@@ -38,14 +34,14 @@ def upgrade() -> None:
 def _keep_what_gateways_held() -> None:
     op.create_table(
         "held_through",
-        sa.Column("gateway_id", sa.Text, primary_key=True),
         sa.Column("pne_id", sa.Text, primary_key=True),
+        sa.Column("gateway_id", sa.Text, primary_key=True),
         sa.Column("first_at", sa.Double, nullable=False),
         sa.Column("last_at", sa.Double, nullable=False),
         sa.Column("establishments", sa.BigInteger, nullable=False),
     )
     op.execute(
-        "INSERT INTO held_through SELECT via, entity_id, min(at), max(at), count(*) FROM audit"
+        "INSERT INTO held_through SELECT entity_id, via, min(at), max(at), count(*) FROM audit"
         " WHERE event = 'pne_established' AND via IS NOT NULL GROUP BY via, entity_id"
     )
 

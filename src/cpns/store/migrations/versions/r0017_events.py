@@ -22,4 +22,3 @@ def upgrade() -> None:
         sa.Column("body", sa.Text, nullable=False),
         sqlite_autoincrement=True,
     )
-    op.create_index("events_by_age", "events", ["at"])
