@@ -6,7 +6,8 @@ from cpns.domain.actor import Actor
 from cpns.domain.inventory import Outcome, Recorded
 from cpns.errors import Result
 from cpns.ids import EntityId
-from cpns.ports import Clock, Store
+from cpns.ports import Clock
+from cpns.ports.events import EventStore
 
 PRUNED_AT_ONCE: Final = 2000
 """Rows of one transaction: others have their turn between two."""
@@ -15,7 +16,7 @@ PRUNED_AT_ONCE: Final = 2000
 class AuditAdmin:
     """The operator's actions on the audit log of one server."""
 
-    def __init__(self, server_id: EntityId, store: Store, clock: Clock) -> None:
+    def __init__(self, server_id: EntityId, store: EventStore, clock: Clock) -> None:
         self._server_id = server_id
         self._store = store
         self._clock = clock

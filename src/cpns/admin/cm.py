@@ -7,7 +7,8 @@ from cpns.domain.cm import CmDevice
 from cpns.domain.inventory import State
 from cpns.errors import Conflict, NotFound
 from cpns.ids import EntityId
-from cpns.ports import Clock, Store
+from cpns.ports import Clock
+from cpns.ports.cm import CmDeviceStore
 from cpns.service.provisioning import Provisioning
 
 Rotate = Callable[[Sequence[EntityId], Actor], Awaitable[list[CmDevice]]]
@@ -20,7 +21,7 @@ class CmAdmin:
         rotate: of the running server, which tells the devices at once; None: they are told when it runs again.
     """
 
-    def __init__(self, store: Store, provisioning: Provisioning, clock: Clock, rotate: Rotate | None) -> None:
+    def __init__(self, store: CmDeviceStore, provisioning: Provisioning, clock: Clock, rotate: Rotate | None) -> None:
         self._store = store
         self._provisioning = provisioning
         self._clock = clock

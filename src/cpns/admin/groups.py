@@ -9,7 +9,7 @@ from cpns.domain.group import GroupInventory, Named, chosen
 from cpns.domain.member_list import Policy
 from cpns.errors import NotFound, Result
 from cpns.ids import EntityId, SgId
-from cpns.ports import Store
+from cpns.ports.groups import GroupStore
 from cpns.server.groups import Groups
 
 
@@ -20,7 +20,7 @@ class GroupAdmin:
         groups: of the running server; of a stopped one, it has nobody to ask or tell.
     """
 
-    def __init__(self, store: Store, groups: Groups) -> None:
+    def __init__(self, store: GroupStore, groups: Groups) -> None:
         self._store = store
         self._groups = groups
 

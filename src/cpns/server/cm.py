@@ -13,7 +13,8 @@ from cpns.domain.inventory import State
 from cpns.domain.network import Network
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId
-from cpns.ports import Clock, Store, topics
+from cpns.ports import Clock, topics
+from cpns.ports.cm import CmDeviceStore
 from cpns.ports.siblings import Siblings
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.server.pnes import Pnes
@@ -61,7 +62,7 @@ class ChangingMode:
     def __init__(
         self,
         devices: CmDevices,
-        store: Store,
+        store: CmDeviceStore,
         sessions: Sessions,
         gateways: Gateways,
         pnes: Pnes,

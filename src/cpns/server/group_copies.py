@@ -8,7 +8,8 @@ from typing import Final
 
 from cpns.domain.group import Group
 from cpns.ids import EntityId, SgId
-from cpns.ports import Clock, Store
+from cpns.ports import Clock
+from cpns.ports.groups import GroupStore
 from cpns.service.background import Background
 
 REMEMBERED_SECONDS: Final = 60.0
@@ -24,7 +25,7 @@ class GroupCopies:
     """
 
     def __init__(
-        self, store: Store, clock: Clock, tell: Callable[[EntityId, Group], Awaitable[None]], work: Background
+        self, store: GroupStore, clock: Clock, tell: Callable[[EntityId, Group], Awaitable[None]], work: Background
     ) -> None:
         self._store = store
         self._clock = clock

@@ -13,7 +13,8 @@ from cpns.domain.epoch import GATHER_SECONDS
 from cpns.domain.group import ChangedGroup, Group
 from cpns.errors import StoreFails, UserError
 from cpns.ids import SgId
-from cpns.ports import Clock, Store
+from cpns.ports import Clock
+from cpns.ports.groups import GroupStore
 from cpns.shares.noted import by
 
 _log = logging.getLogger("cpns.server")
@@ -28,7 +29,7 @@ class GroupEpochs:
         on_begun: is told of each.
     """
 
-    def __init__(self, store: Store, clock: Clock, on_begun: Callable[[ChangedGroup], None]) -> None:
+    def __init__(self, store: GroupStore, clock: Clock, on_begun: Callable[[ChangedGroup], None]) -> None:
         self._store = store
         self._clock = clock
         self._on_begun = on_begun

@@ -15,7 +15,8 @@ from cpns.domain.group import Group, GroupInventory, KeptMessage, Listed, TakenM
 from cpns.domain.member_list import Standing
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId
-from cpns.ports import Clock, Store, topics
+from cpns.ports import Clock, topics
+from cpns.ports.messages import MessageStore
 from cpns.ports.siblings import Siblings
 from cpns.protocol.group_messaging.receiver import check_signature, run_of
 from cpns.server.elsewhere import ELSEWHERE_SECONDS
@@ -50,7 +51,7 @@ class GroupMessages:
 
     def __init__(
         self,
-        store: Store,
+        store: MessageStore,
         groups: Groups,
         sessions: Sessions,
         gateways: Gateways,

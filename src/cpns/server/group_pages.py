@@ -7,7 +7,7 @@ from cpns.domain.group import Group, Listed
 from cpns.domain.member_list import Standing
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId
-from cpns.ports import Store
+from cpns.ports.groups import GroupStore
 from cpns.session.table import Session, Sessions
 from cpns.wire import codec
 from cpns.wire import sg_messages as sg
@@ -24,7 +24,7 @@ class GroupPages:
         sessions: those of this process: they say who is behind a PN GW.
     """
 
-    def __init__(self, store: Store, sessions: Sessions) -> None:
+    def __init__(self, store: GroupStore, sessions: Sessions) -> None:
         self._store = store
         self._sessions = sessions
 

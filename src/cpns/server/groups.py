@@ -18,7 +18,8 @@ from cpns.domain.invitation import is_recent
 from cpns.domain.member_list import Policy, Standing
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, SgId
-from cpns.ports import Clock, Randomness, Store, Vault, topics
+from cpns.ports import Clock, Randomness, Vault, topics
+from cpns.ports.groups import GroupStore
 from cpns.ports.siblings import Siblings
 from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
 from cpns.server.group_copies import GroupCopies
@@ -67,7 +68,7 @@ class Groups:
 
     def __init__(
         self,
-        store: Store,
+        store: GroupStore,
         sessions: Sessions,
         gateways: Gateways,
         pnes: Pnes,

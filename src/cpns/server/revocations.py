@@ -13,7 +13,8 @@ from cpns.domain.inventory import End
 from cpns.domain.network import Network
 from cpns.errors import StoreFails, UserError
 from cpns.ids import EntityId
-from cpns.ports import Clock, Store, topics
+from cpns.ports import Clock, topics
+from cpns.ports.events import EventStore
 from cpns.ports.siblings import A, Answers, Q
 from cpns.server.gateways import Gateways
 from cpns.server.networks import Networks
@@ -41,7 +42,7 @@ class Revocations:
 
     def __init__(
         self,
-        store: Store,
+        store: EventStore,
         sessions: Sessions,
         gateways: Gateways,
         networks: Networks,

@@ -3,7 +3,7 @@
 from cpns.domain.inventory import Kind, State
 from cpns.errors import NotFound, Unavailable
 from cpns.ids import EntityId
-from cpns.ports import Store
+from cpns.ports.entities import EntityStore
 from cpns.server.gateways import Gateways
 from cpns.session.table import Sessions
 
@@ -11,7 +11,7 @@ from cpns.session.table import Sessions
 class Unreached:
     """Tells it, of the sessions and the PN GWs of this process."""
 
-    def __init__(self, store: Store, sessions: Sessions, gateways: Gateways) -> None:
+    def __init__(self, store: EntityStore, sessions: Sessions, gateways: Gateways) -> None:
         self._store = store
         self._sessions = sessions
         self._gateways = gateways

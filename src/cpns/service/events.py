@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from cpns.domain.event import Numbered
-from cpns.ports import Store
+from cpns.ports.events import EventStore
 from cpns.service.following import Following
 
 
@@ -14,7 +14,7 @@ class Events:
         look_every: see `Following`.
     """
 
-    def __init__(self, store: Store, look_every: float | None = None) -> None:
+    def __init__(self, store: EventStore, look_every: float | None = None) -> None:
         self._store = store
         self._following: Following[Numbered] = Following(look_every)
         store.on_events(self._following.wake)

@@ -8,7 +8,8 @@ from typing import Final
 
 from cpns.domain.inventory import KnownHost
 from cpns.ids import EntityId
-from cpns.ports import Clock, Store
+from cpns.ports import Clock
+from cpns.ports.entities import EntityStore
 from cpns.shares.rate import RateLimit
 
 DAY: Final = 86400.0
@@ -25,7 +26,7 @@ HOSTS_OF_ENTITY: Final = (16 / DAY, 16.0)
 class KnownHosts:
     """The known hosts of one server process; those of the others are found in the store."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: EntityStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._hosts: OrderedDict[str, float] = OrderedDict()  # when each was written, oldest first

@@ -7,7 +7,8 @@ machine slept.
 import logging
 from typing import Final
 
-from cpns.ports import Clock, Store
+from cpns.ports import Clock
+from cpns.ports.messages import MessageStore
 from cpns.shares.noted import by
 
 _log = logging.getLogger("cpns.server")
@@ -21,7 +22,7 @@ EXPIRY_SECONDS: Final = 60.0
 class Kept:
     """The texts and group messages that a server keeps for who is away."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: MessageStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._looked = clock.now(), clock.monotonic()

@@ -8,7 +8,8 @@ from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Credential, Kind, State
 from cpns.errors import AuthenticationFailed
 from cpns.ids import EntityId
-from cpns.ports import Randomness, Store, Vault
+from cpns.ports import Randomness, Vault
+from cpns.ports.entities import EntityStore
 
 EUKEY_PURPOSE = "eukey"
 
@@ -28,7 +29,7 @@ class Keyring:
     run goes on with the same work and fails at its proof like one with a wrong key, so nobody learns which IDs exist.
     """
 
-    def __init__(self, store: Store, vault: Vault, random: Randomness) -> None:
+    def __init__(self, store: EntityStore, vault: Vault, random: Randomness) -> None:
         self._store = store
         self._vault = vault
         self._prk = stand_in_prk(Secret(random(32)))

@@ -12,7 +12,8 @@ from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Origin
 from cpns.errors import AuthenticationFailed, BadInput, Conflict
 from cpns.ids import EntityId
-from cpns.ports import Clock, Randomness, Store, Vault
+from cpns.ports import Clock, Randomness, Vault
+from cpns.ports.entities import EntityStore
 from cpns.service.keyring import EUKEY_PURPOSE
 
 PURPOSE: Final = "origin"
@@ -44,13 +45,13 @@ def check(server_id: EntityId, origin: Origin | None, older: tuple[EntityId, byt
         ) from error
 
 
-async def checker(store: Store, server_id: EntityId) -> Callable[[Vault], None]:
+async def checker(store: EntityStore, server_id: EntityId) -> Callable[[Vault], None]:
     """Return `check` of what *store* says now, for the vault when it is open."""
     origin = await store.origin()
     return partial(check, server_id, origin, await store.some_key() if origin is None else None)
 
 
-async def claim(store: Store, server_id: EntityId, vault: Vault, clock: Clock, random: Randomness) -> None:
+async def claim(store: EntityStore, server_id: EntityId, vault: Vault, clock: Clock, random: Randomness) -> None:
     """As `check`; a store that says nothing of itself yet says it from now on."""
     (await checker(store, server_id))(vault)
     if await store.origin() is None:

@@ -13,7 +13,8 @@ from cpns.domain.network import Network
 from cpns.domain.sheet import BadRow, Row, read_sheet
 from cpns.errors import BadInput, Conflict, NotFound, UserError
 from cpns.ids import EntityId, entity_id, is_name, sameness, spelled, spellings
-from cpns.ports import Clock, Randomness, Store, Vault
+from cpns.ports import Clock, Randomness, Vault
+from cpns.ports.entities import EntityStore
 from cpns.service.keyring import EUKEY_PURPOSE
 
 MAX_NOTE_CHARS = 200
@@ -99,7 +100,7 @@ class Provisioning:
     def __init__(
         self,
         server_id: EntityId,
-        store: Store,
+        store: EntityStore,
         vault: Vault,
         clock: Clock,
         random: Randomness,
@@ -374,7 +375,7 @@ def checked_note(note: str) -> str:
     return note
 
 
-async def find_entity(store: Store, name: str) -> Entity | None:
+async def find_entity(store: EntityStore, name: str) -> Entity | None:
     """Return the entity that *name* names, in whatever spelling of a MAC address; exactly that one before others.
 
     Raises:

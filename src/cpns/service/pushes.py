@@ -7,7 +7,8 @@ from typing import Final
 from cpns.domain.inventory import KeptPush
 from cpns.errors import Refused
 from cpns.ids import EntityId
-from cpns.ports import Clock, Randomness, Store, topics
+from cpns.ports import Clock, Randomness, topics
+from cpns.ports.messages import MessageStore
 from cpns.ports.siblings import Siblings
 from cpns.service.deliveries import Deliveries
 from cpns.wire.application import PUSH_ID_BYTES, Push
@@ -27,7 +28,7 @@ class Pushes:
             Refused where it does not take it.
     """
 
-    def __init__(self, store: Store, clock: Clock, random: Randomness, send: Send, siblings: Siblings) -> None:
+    def __init__(self, store: MessageStore, clock: Clock, random: Randomness, send: Send, siblings: Siblings) -> None:
         self._store = store
         self._clock = clock
         self._random = random

@@ -9,7 +9,8 @@ from typing import Final
 from cpns.domain.inventory import StoredReading
 from cpns.errors import Later, Refused, Result
 from cpns.ids import EntityId
-from cpns.ports import Clock, Store
+from cpns.ports import Clock
+from cpns.ports.readings import ReadingStore
 from cpns.service.following import Following
 from cpns.session.table import Session
 from cpns.shares.noted import by
@@ -36,7 +37,9 @@ class Readings:
         look_every: seconds after which who follows looks into the store, as other processes commit too; None: never.
     """
 
-    def __init__(self, store: Store, clock: Clock, rate: float, volume: float, look_every: float | None = None) -> None:
+    def __init__(
+        self, store: ReadingStore, clock: Clock, rate: float, volume: float, look_every: float | None = None
+    ) -> None:
         self._rate = RateLimit(rate, BURST_SECONDS * rate, clock.monotonic, MAX_DEVICES)
         self._most = volume
         self._volume = RateLimit(volume / DAY, volume, clock.monotonic, MAX_DEVICES)

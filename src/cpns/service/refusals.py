@@ -11,7 +11,8 @@ from cpns.domain.actor import SERVER
 from cpns.domain.inventory import Outcome
 from cpns.errors import Result, StoreFails, UserError
 from cpns.ids import EntityId
-from cpns.ports import Clock, Store
+from cpns.ports import Clock
+from cpns.ports.events import EventStore
 from cpns.service.background import Background
 from cpns.shares.noted import Line, Noted, by
 from cpns.shares.party import Party
@@ -38,7 +39,7 @@ RETRY_SECONDS: Final = 2.0
 class Refusals:
     """The refusals of one server process, on their way to log and audit log."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: EventStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._noted = Noted(self._take, clock.monotonic, PACE, STRANGERS_PACE, AGAIN_SECONDS)
