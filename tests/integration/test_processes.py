@@ -15,6 +15,7 @@ from cpns.admin.service import Admin
 from cpns.cli.run import NotedHandler
 from cpns.crypto.secret import Secret
 from cpns.domain.actor import OPERATOR
+from cpns.domain.member_list import Policy
 from cpns.errors import NoAnswer, Unavailable
 from cpns.ids import EntityId, PnId
 from cpns.service.system import SystemClock, random_bytes
@@ -303,6 +304,19 @@ async def test_a_gateway_elsewhere_is_asked_or_said_to_be_away(site: Site) -> No
     request = pm.InviteRequest(PnId("pn-1"), (EntityId("alice"),))
     with pytest.raises(NoAnswer):
         await other.server.gateways.ask(EntityId("gw-1"), request, pm.InviteResponse, 1)
+
+
+async def test_a_gateway_at_another_process_learns_of_a_group_where_there_is_no_bus(tmp_path: Path) -> None:
+    """Each process follows what the others leave in the store."""
+    async with processes(tmp_path, 2, alone=(0, 1)) as (_, (one, other)):
+        first, second = await one.start_gateway("gw-1"), await other.start_gateway("gw-2")
+        ann = await one.joined_pne("ann", first, **PATIENT)
+        cat = await other.joined_pne("cat", second, **PATIENT)
+        sg_id, _ = await ann.groups.create("family", JoinPolicy.OPEN)
+        await cat.groups.join(sg_id)
+        await until(lambda: all(sg_id in one.groups.copies for one in (first, second)))
+        settled = await other.server.groups.settle(sg_id, OPERATOR, Policy.CLOSED, None)  # no epoch begins with that
+        await until(lambda: first.groups.copies[sg_id].version >= settled.version)
 
 
 @pytest.mark.req("FN-7", "DEF-6")

@@ -19,6 +19,7 @@ from cpns.server.access import Access
 from cpns.server.clones import Clones
 from cpns.server.cm import ChangingMode
 from cpns.server.config import ServerConfig
+from cpns.server.followers import Followers
 from cpns.server.gateways import Gateways
 from cpns.server.group_messages import GroupMessages
 from cpns.server.group_pages import GroupPages
@@ -134,7 +135,7 @@ class Server:
             *(self._authentication, self.cm, self.gateways, self.sessions, self._hosts, clock, config.answer_timeout),
             *(self._endpoint.name, self.groups.copies.connected),
         )
-        self._work = Background()
+        self.followers, self._work = Followers(store, self.events, self.groups), Background()
         self._certificate: Certificate | None = None
         self._certificate_looked_at = 0.0
         self._owners_looked_at = -OWNER_LOOK_SECONDS
@@ -167,6 +168,7 @@ class Server:
         self._sweeper = asyncio.create_task(self._sweep())
         if self._siblings.others:
             self._work.start(self.revocations.watch())
+            self._work.start(self.followers.run())
         return self.listening
 
     def look_at_certificate(self) -> None:
@@ -182,6 +184,7 @@ class Server:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sweeper
         await self._work.close()
+        await self.followers.close()
         await self.pushes.close()
         await self.messages.close()
         await self.networks.close()

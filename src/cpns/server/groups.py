@@ -388,6 +388,16 @@ class Groups:
         notice = codec.decode(said.notice, sg.SgChangeNotify)
         await self._tell_here(notice, said.concerned, said.told, said.keyed)
 
+    async def changed_anywhere(self, sg_id: SgId) -> None:
+        """See that our PN GWs with members know of a change that any process made; most have been told of it."""
+        found = await self._store.group(sg_id)
+        if found is None:
+            return
+        sessions = [session for pne in found.members if (session := self._sessions.with_peer(pne)) is not None]
+        for gateway in {session.via for session in sessions if session.via in self._gateways}:
+            if gateway is not None:
+                self.copies.came(gateway, [sg_id])
+
     async def _heard_again(self, _: topics.Nothing) -> None:
         """Other processes may have told of changes that we did not hear: our PN GWs look, and get their keys."""
         behind: dict[EntityId, list[EntityId]] = {}
