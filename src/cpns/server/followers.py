@@ -15,6 +15,7 @@ from cpns.ports.events import EventStore
 from cpns.server.groups import Groups
 from cpns.service.background import Background
 from cpns.service.events import Events
+from cpns.shares.noted import by
 
 _log = logging.getLogger("cpns.server")
 
@@ -43,7 +44,7 @@ class Followers:
                     after = one.number
                     self._take(one.event)
             except Gone as error:
-                _log.warning("%s", error)
+                _log.warning("%s", error, extra=by("events"))
                 after = None
             except UserError:
                 await asyncio.sleep(AGAIN_SECONDS)

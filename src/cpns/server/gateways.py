@@ -32,6 +32,8 @@ ALIVE_SECONDS: Final = 2.0
 
 GO_SECONDS: Final = 60.0
 """One PN GW in so many goes to another process that it prefers: its PNEs set up there."""
+REMEMBERED_VERSIONS: Final = 1024
+"""Of the PNs of one PN GW: what is said of one of them may come in another order."""
 STAY_SECONDS: Final = 600.0
 """One that was let go and stays keeps no other from going for so long."""
 SILENT_SECONDS: Final = 3.0
@@ -144,7 +146,10 @@ class Gateways:
             return False
         if version <= peer.served_since.get(pn_id, 0):  # the processes may say it in another order
             return True
+        peer.served_since.pop(pn_id, None)
         peer.served_since[pn_id] = version
+        if len(peer.served_since) > REMEMBERED_VERSIONS:
+            del peer.served_since[next(iter(peer.served_since))]
         if now and pn_id not in peer.pns:
             peer.pns.append(pn_id)
         elif not now and pn_id in peer.pns:

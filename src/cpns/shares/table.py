@@ -235,6 +235,12 @@ RUNS: Final = (
         (_GREEDY + "test_who_invites_names_that_stay_silent_holds_up_nobody",),
     ),
     Bound(
+        "versions since which a PN GW serves its PNs, at a process",
+        "server.gateways.REMEMBERED_VERSIONS",
+        "as many for each PN GW that is connected",
+        ("service.authentication.GatewayPeer.served_since",),
+    ),
+    Bound(
         "CM Devices that a PN GW assigns at once",
         "service.cm.MAX_ASSIGNMENTS",
         "as many for each PN GW that is connected",

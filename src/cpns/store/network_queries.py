@@ -209,18 +209,25 @@ def establish(connection: Connection, establishment: Establishment) -> Admitted:
         if after.owner is None and came and before is not None:
             after = _taken_over(connection, after, came, establishment.at)
     left = _left(connection, establishment.pn_id, [pne for pne in joined if pne in present], present)
-    via = actors.gateway(establishment.gateway_id)
-    if let_in:
-        leave(connection, [of_setup(establishment.at, via, establishment.pn_id, [one.pne_id for one in let_in])])
-    if after is not None and (before is None or after.version != before.version):
-        leave(connection, [of_network(establishment.at, via, after, came=joined)])
-    leave(connection, [of_network(establishment.at, via, network, gone=gone) for network, gone in left])
-    others = [*_outcomes(establishment, admissions)]
+    here = [member.pne_id for member in let_in]
+    found = Admitted(after, admissions, joined, left, group_queries.ids_of_pnes(connection, here))
+    _tell_of(connection, establishment, found, here, is_new=after is not None and after != before)
+    return found
+
+
+def _tell_of(
+    connection: Connection, finished: Establishment, found: Admitted, here: Sequence[EntityId], *, is_new: bool
+) -> None:
+    """Leave the events of a SETUP, and record what became of each PNE."""
+    at, via = finished.at, actors.gateway(finished.gateway_id)
+    events = [of_setup(at, via, finished.pn_id, here)] if here else []
+    if found.network is not None and is_new:
+        events.append(of_network(at, via, found.network, came=found.joined))
+    leave(connection, [*events, *(of_network(at, via, network, gone=gone) for network, gone in found.left)])
+    others = [*_outcomes(finished, found.admissions)]
     if others:
         record(connection, others)
-    record_established(connection, establishment.at, establishment.gateway_id, [one.pne_id for one in let_in])
-    groups = group_queries.ids_of_pnes(connection, [member.pne_id for member in let_in])
-    return Admitted(after, admissions, joined, left, groups)
+    record_established(connection, at, finished.gateway_id, here)
 
 
 def _founded(connection: Connection, finished: Establishment, came: Sequence[EntityId]) -> Network:
