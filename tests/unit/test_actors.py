@@ -43,7 +43,7 @@ ACTIONS: dict[type, set[str]] = {
 """What somebody does, as against what time, a session or a record says by itself."""
 CHANGES = {
     Networks: {"sweep", "admitted", "gone"},
-    Groups: {"sweep", "answer", "replace_silent_owners", "key_for", "tell", "told"},
+    Groups: {"sweep", "answer", "replace_silent_owners", "key_for", "tell", "told", "changed_anywhere"},
     Admin: {"send", "ping"},
 }
 """What tells of it, or has its actor in what it is given."""
