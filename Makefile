@@ -23,7 +23,7 @@ PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # What one process compiles as it starts, the next has: the tests start hundreds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test check soak conformance vectors versions bench switches chaos siege floods fmt lock clean
+.PHONY: help demo test check soak conformance tables vectors versions bench switches chaos siege floods fmt lock clean
 
 help:           ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -49,10 +49,13 @@ conformance: $(VENV)/.dev       ## run the tests of the clauses; table, and buil
 	@mkdir -p build
 	$(PYTEST) -m req --conformance=build/conformance.json $(ARGS)
 
+tables: $(VENV)/.dev    ## write the grammar, the tables of docs/protocol.md and those of a small device from the messages
+	@$(BIN)/python -m tests.support.tables
+
 vectors: $(VENV)/.dev   ## check known answers: FILE=path, or those of tests/vectors
 	@$(BIN)/python -m tests.vectors.check $(FILE)
 
-versions: $(VENV)/.dev  ## PNE, PN GW and server of the commit before beside those of this source, in all eight mixes
+versions: $(VENV)/.dev  ## PNE, PN GW and server of this source, of the commit before and of a later one, in 18 mixes
 	@$(BIN)/python -m tests.support.versions
 
 bench: $(VENV)/.dev     ## measure, then beside other servers (ARGS is handed on, such as --quick)

@@ -38,7 +38,7 @@ OF_GROUPS: dict[str, Any] = {
     "owner, named": lambda sg_id: sg.SgOwnerChangeRequest(sg_id, ANN),
     "delete": sg.SgDeleteRequest,
     "inventory": sg.SgInventoryRequest,
-    "inventory, one": lambda sg_id: sg.SgInventoryRequest(sg_id, entity_id=ANN),
+    "inventory, one": lambda sg_id: sg.SgInventoryRequest(sg_id, member=ANN),
 }
 OF_NETWORKS: dict[str, Any] = {
     "invite": lambda pn_id: pm.InviteRequest(pn_id, (BEN,)),

@@ -63,7 +63,7 @@ class Direct(Scripted):
         self._state: Any = None
         here.closes(self)
 
-    def hello(self, **changes: Any) -> m.ActivateRequest:
+    def hello(self, **changes: Any) -> m.CmActivateRequest:
         """Return an ACTIVATE Request that is right, but for *changes*."""
         self._state, request = cm_activate.begin(
             own_id=self.key.cm_device_id,
@@ -76,7 +76,7 @@ class Direct(Scripted):
         )
         return replace(request, **changes)
 
-    async def knock(self, request: m.ActivateRequest) -> Answer:
+    async def knock(self, request: m.CmActivateRequest) -> Answer:
         """Send *request* over a new connection of our own."""
         self.to_server = await self.endpoint.connect(*self.here.address)
         return await ask(self.to_server, request)
@@ -238,7 +238,7 @@ async def test_step_12_replayed_later(here: World, monkeypatch: pytest.MonkeyPat
     tablet, key, between = await goes_direct(here, monkeypatch)
     session, times = here.server.sessions.with_peer(key.cm_device_id), await begun(here, key)
     link = here.server.gateways.link(key.cm_device_id)
-    old, recent = between.all(m.ActivateRequest)
+    old, recent = between.all(m.CmActivateRequest)
     thief = Direct(here, key)
     assert await thief.knock(old) == UNIFORM_REFUSAL  # made with the key that the gateway knew
     assert (await here.refusal(key.cm_device_id)).reason == "wrong_code"
@@ -259,13 +259,13 @@ async def test_step_12_replayed_later(here: World, monkeypatch: pytest.MonkeyPat
 async def test_step_12_sent_by_another_first(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who holds the device up and is first with its code gets an answer, and no session; the device gets in."""
     tablet, key, between = await goes_direct(here, monkeypatch)
-    times, count = await begun(here, key), len(between.all(m.ActivateRequest))
+    times, count = await begun(here, key), len(between.all(m.CmActivateRequest))
     between.goes_on.clear()
     assert tablet.gateway is not None
     tablet.gateway.uplink.renew()
-    await until(lambda: len(between.all(m.ActivateRequest)) > count)
+    await until(lambda: len(between.all(m.CmActivateRequest)) > count)
     thief = Direct(here, key)
-    assert (await thief.knock(between.all(m.ActivateRequest)[-1])).ok
+    assert (await thief.knock(between.all(m.CmActivateRequest)[-1])).ok
     between.goes_on.set()
     await until(lambda: here.server.is_connected(key.cm_device_id))
     await carried_directly(here, tablet, key)
@@ -293,7 +293,7 @@ async def test_step_12_sent_again_while_step_14_is_under_way(here: World) -> Non
 async def test_step_12_replayed_after_a_restart(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new process knows no code of the old one: one answer, no recorded message opens, and the device gets in."""
     tablet, key, between = await goes_direct(here, monkeypatch)
-    times, recent = await begun(here, key), between.all(m.ActivateRequest)[-1]
+    times, recent = await begun(here, key), between.all(m.CmActivateRequest)[-1]
     between.goes_on.clear()
     await here.stop(here.server)
     await here.start_server()
@@ -335,7 +335,7 @@ class Case:
 
 
 def asked(name: str, audit: str = "wrong_code", own: int = Suite.X25519, refused: str = TOLD_21, **fields: Any) -> Case:
-    return Case(name, m.ActivateRequest, lambda _, body: altered(body, **fields), refused, audit, own)
+    return Case(name, m.CmActivateRequest, lambda _, body: altered(body, **fields), refused, audit, own)
 
 
 def told(name: str, refused: str = "wrong_hash", own: int = Suite.X25519, **fields: Any) -> Case:
@@ -346,7 +346,7 @@ def reflected(name: str, refused: str, *fields: str) -> Case:
     """Give the device in the answer what it said itself."""
 
     def change(heard: list[Any], body: Any) -> Any:
-        hello = next(one for one in reversed(heard) if type(one) is m.ActivateRequest)
+        hello = next(one for one in reversed(heard) if type(one) is m.CmActivateRequest)
         return altered(body, **{one: getattr(hello, one) for one in fields})
 
     return Case(name, m.CmActivateResponse, change, refused)
@@ -357,15 +357,15 @@ CASES = [
     asked("suite raised", suite=3),
     asked("suite lowered", "suite_too_low", suite=1, eph=None),
     asked("ML-KEM down to X25519", suite=2, eph=lambda eph: eph[:32], **MLKEM),
-    asked("an ID that is none", "unknown", entity_id=UNKNOWN),
+    asked("an ID that is none", "unknown", cm_device_id=UNKNOWN),
     asked("rand_I", rand=flip),
     asked("kid_I", kid=flip),
     asked("eph_I", eph=OTHER_EPH),
     asked("eph_I zero", eph=bytes(32)),
     asked("eph_I left out", eph=None),
     asked("ML-KEM key", eph=flip, **MLKEM),
-    asked("code_I", proof=flip),
-    asked("code_I left out", "not_a_gateway", refused="refused_with_21", proof=None),  # taken for a PN GW with an EUKey
+    asked("code_I", code=flip),
+    asked("code_I left out", "not_a_gateway", refused="refused_with_21", code=None),  # taken for a PN GW with an EUKey
     told("another server", "response_names_another_server", server_id=EntityId("other.example")),
     told("rand_R", rand=flip),
     told("kid_R", kid=flip),
@@ -373,12 +373,12 @@ CASES = [
     told("eph_R zero", "bad_ephemeral_key", eph=bytes(32)),
     told("eph_R left out", "ephemeral_key_does_not_fit_suite", eph=None),
     told("ML-KEM ciphertext", eph=flip, **MLKEM),
-    told("code_R", proof=flip),
-    told("code_R left out", "missing_label_14", proof=None),
+    told("code_R", code=flip),
+    told("code_R left out", "missing_label_14", code=None),
     told("success said to be failure", "refused_with_21", result=21),
     reflected("kid_I as kid_R", "kids_are_equal", "kid"),
-    reflected("code_I as code_R", "wrong_hash", "proof"),
-    reflected("all but kid_I reflected", "wrong_hash", "rand", "eph", "proof"),
+    reflected("code_I as code_R", "wrong_hash", "code"),
+    reflected("all but kid_I reflected", "wrong_hash", "rand", "eph", "code"),
 ]
 
 
@@ -410,7 +410,7 @@ async def test_whatever_is_changed_on_the_way_nobody_has_a_session(here: World, 
     assert gateway.uplink.last_refusal == case.refused
     assert (gateway.uplink.standing, len(gateway.uplink._sessions)) == (None, 0)
     assert here.server.sessions.with_peer(key.cm_device_id) is None
-    claimed = getattr(changed[0], "entity_id", key.cm_device_id)
+    claimed = getattr(changed[0], "cm_device_id", key.cm_device_id)
     assert {row.reason for row in await here.audit(claimed)} == ({case.audit} if case.audit else set())
     (device,) = await here.store.cm_devices()
     assert (device.cm_device_id, device.activated_at, await begun(here, key)) == (key.cm_device_id, None, 0)
@@ -448,7 +448,7 @@ async def test_hundreds_of_activations_of_one_device(here: World, monkeypatch: p
     _, _, key = await assigned(here)
     flood, sessions = Direct(here, key), here.server.sessions
     before = set(sessions._by_kid)
-    for changes in [{}, {"proof": bytes(16)}]:
+    for changes in [{}, {"code": bytes(16)}]:
         for _ in range(100):
             assert (await flood.knock(flood.hello(**changes))).ok == (not changes)
     await until(lambda: here.server.cm._expected == {} and set(sessions._by_kid) == before)

@@ -56,6 +56,9 @@ from tests.support.stage import EVIL
 from tests.support.tap import body_of, frames_of
 from tests.support.world import SERVER, World, address_of, until, world
 
+HAS_NO_PLACE_THERE = ("4.00", Result.UNKNOWN_MESSAGE)
+"""What is said in a session to what another has to say."""
+
 
 @pytest.fixture
 def costs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Costs]:
@@ -86,7 +89,7 @@ async def test_neither_id_nor_key_goes_with_another(here: World) -> None:
         assert [row.reason for row in await here.audit(mixed.cm_device_id)] == ["wrong_code"]
     for mine, named in ((one, other), (other, one)):  # a code that is right for the ID that it was made for
         thief = Direct(here, mine)
-        assert await thief.knock(thief.hello(entity_id=named.cm_device_id)) == UNIFORM_REFUSAL
+        assert await thief.knock(thief.hello(cm_device_id=named.cm_device_id)) == UNIFORM_REFUSAL
     assert here.server.sessions.with_peer(one.cm_device_id) is None
     assert here.server.sessions.with_peer(other.cm_device_id) is None
     for key in (one, other):
@@ -124,7 +127,7 @@ async def test_a_first_message_carried_off_to_another_connection_begins_nothing(
     assert await begun(here, key) == 1
 
 
-async def raw_answer(here: World, request: m.ActivateRequest) -> bytes:
+async def raw_answer(here: World, request: m.CmActivateRequest) -> bytes:
     """Return all bytes that the server sends over a connection that says *request*, always with the same token."""
     message = Message(code=POST, _token=b"\1", uri_path=(CPNS_PATH,), payload=codec.encode(request))
     message.opt.content_format = CONTENT_FORMAT
@@ -153,10 +156,10 @@ async def test_a_stolen_id_without_its_key_tells_nothing(here: World, costs: Cos
         hello = thief.hello()
         sent[name], counts[name] = await costs.least(partial(raw_answer, here, hello))
         for _ in range(16):
-            assert await raw_answer(here, thief.hello(proof=random_bytes(16))) == sent[name]
+            assert await raw_answer(here, thief.hello(code=random_bytes(16))) == sent[name]
     honest = Direct(here, states["alice"], Suite.PSK)
     sent["suite 1, right code"] = await raw_answer(here, honest.hello())
-    sent["suite 1, wrong code"] = await raw_answer(here, honest.hello(proof=bytes(16)))
+    sent["suite 1, wrong code"] = await raw_answer(here, honest.hello(code=bytes(16)))
     answered = (honest := Direct(here, states["alice"])).hello()
     assert await raw_answer(here, answered) != sent["alice"]
     sent["answered before"] = await raw_answer(here, answered)
@@ -183,15 +186,15 @@ async def test_no_code_serves_as_code_i(here: World) -> None:
     evil, _, key = await assigned(here)
     said = {type(body): body for _, _, body in evil.log}
     rand_s, rand_g = said[cm.CmAssignResponse].rand, said[cm.CmIdRequest].rand
-    code_s, code_g = said[cm.CmIdResponse].proof, said[cm.CmConfirmRequest].proof
+    code_s, code_g = said[cm.CmIdResponse].code, said[cm.CmConfirmRequest].code
     honest = Direct(here, key)
     response = body_of((await honest.knock(honest.hello())).payload)
     honest.to_server.close()
     await until(lambda: not here.server.cm._expected)
     answers: list[dict[str, Any]] = [
-        {"proof": code, "rand": rand} for code in (code_s, code_g) for rand in (rand_s, rand_g, bytes(16))
+        {"code": code, "rand": rand} for code in (code_s, code_g) for rand in (rand_s, rand_g, bytes(16))
     ]
-    answers += [{"proof": response.proof}, {one: getattr(response, one) for one in ("rand", "kid", "eph", "proof")}]
+    answers += [{"code": response.code}, {one: getattr(response, one) for one in ("rand", "kid", "eph", "code")}]
     thief = Direct(here, replace(key, key=Secret(random_bytes(32))))
     for said_again in answers:
         assert await thief.knock(thief.hello(**said_again)) == UNIFORM_REFUSAL
@@ -243,7 +246,7 @@ async def test_cm_key_from_elsewhere_is_not_taken(here: World, monkeypatch: pyte
     down = here.server.gateways.link(EVIL)
     assert down is not None
     by_server = await ask(down, FORGED, session=here.server.sessions.with_peer(ALICE))
-    assert (by_server, alice.cm._brought) == (UNIFORM_REFUSAL, None)
+    assert (result_of(by_server), alice.cm._brought) == (HAS_NO_PLACE_THERE, None)
     goes_on.set()
     key = await asking
     assert [one.cm_device_id for one in await here.store.cm_devices()] == [key.cm_device_id]
@@ -304,7 +307,8 @@ async def test_only_the_server_has_a_device_take_a_fresh_key(here: World) -> Non
     await refused_from_elsewhere(here, tablet.pne, evil, cm.CmRotateNotify(key.cm_device_id))
     way = evil.members.way_to(TABLET)
     assert way is not None
-    assert await ask(way[0], cm.CmRotateNotify(key.cm_device_id), session=way[1]) == UNIFORM_REFUSAL
+    by_gateway = await ask(way[0], cm.CmRotateNotify(key.cm_device_id), session=way[1])
+    assert result_of(by_gateway) == HAS_NO_PLACE_THERE
     assert not tablet._rekeying.locked()
     (one,) = await here.store.cm_devices()
     assert (one.generation, one.rekeying, keys.newest) == (0, False, key)
@@ -360,7 +364,7 @@ async def test_the_gateway_that_mediated_keeps_the_key(here: World, monkeypatch:
         agreed.append((source.keys.exporter(), request.rand, response.rand))
         return response
 
-    monkeypatch.setattr(here.server.cm, "rekey", watched)
+    monkeypatch.setitem(here.server.from_pne.handlers, cm.CmRekeyRequest, watched)
     await tablet.change(Mode.BOTH)
     await until(lambda: keys.newest and keys.newest.generation == 1 and len(keys._keys) == 1)
     fresh = keys.newest
@@ -383,14 +387,14 @@ async def test_the_gateway_that_mediated_keeps_the_key(here: World, monkeypatch:
     assert way[1] is not None
     for own in (thief.session, standing.session, way[1]):
         assert crypto.rekey(own.keys.exporter(), stolen.key, device_id, 1, *rands) != fresh.key
-    first, answer = between.all(m.ActivateRequest)[0], between.all(m.CmActivateResponse)[0]
+    first, answer = between.all(m.CmActivateRequest)[0], between.all(m.CmActivateResponse)[0]
     transcript = Transcript(
         *(Profile.CM_SERVER, first.suite, SERVER, device_id, first.rand, first.kid, first.eph),
-        **{"rand_r": answer.rand, "kid_r": answer.kid, "eph_r": answer.eph, "binding": first.proof},
+        **{"rand_r": answer.rand, "kid_r": answer.kid, "eph_r": answer.eph, "binding": first.code},
     )
     recorded = Schedule(stolen.key, transcript.th0(), bytes(32)).proofs(first.rand, answer.rand, None)
     with pytest.raises(AuthenticationFailed):  # nor does the key open the device's own recorded session
-        recorded.verify_r(first.proof, answer.proof)
+        recorded.verify_r(first.code, answer.code)
 
 
 # While something else happens
@@ -445,7 +449,7 @@ async def test_a_mediator_that_names_another_device_of_its_own(here: World) -> N
     """By the server's word it is not the device's, which so can take no fresh key: it drops it, and asks again."""
     evil = await here.start_gateway(EVIL, kind=HostileGateway, answer_timeout=1.0)
     await here.joined_pne("bob", evil)
-    evil.hook = changes(TO_SERVER, cm.CmAssignRequest, entity_id=EntityId("bob"))
+    evil.hook = changes(TO_SERVER, cm.CmAssignRequest, pne_id=EntityId("bob"))
     tablet = await device(here, evil)
     await until(lambda: tablet.can_go_direct)
     assert tablet.keys is not None

@@ -146,8 +146,8 @@ class Case:
 
 
 CASES = [
-    Case("wanted for another", changes(FROM_PNE, cm.CmWanted, entity_id=EntityId("bob"))),
-    Case("ASSIGN: for one that is not there", changes(TO_SERVER, cm.CmAssignRequest, entity_id=EntityId("bob"))),
+    Case("wanted for another", changes(FROM_PNE, cm.CmWanted, pne_id=EntityId("bob"))),
+    Case("ASSIGN: for one that is not there", changes(TO_SERVER, cm.CmAssignRequest, pne_id=EntityId("bob"))),
     Case("ASSIGN: txn", changes(TO_SERVER, cm.CmAssignRequest, txn=flip), waiting=1),
     Case("ASSIGN lost", lost(TO_SERVER, cm.CmAssignRequest)),
     Case("seed: txn", changes(FROM_SERVER, cm.CmAssignResponse, txn=flip), waiting=1),
@@ -160,11 +160,11 @@ CASES = [
     Case("ID lost", lost(TO_SERVER, cm.CmIdRequest), waiting=1),
     Case("code_S: txn", changes(FROM_SERVER, cm.CmIdResponse, txn=flip), waiting=1),
     Case("code_S: result", changes(FROM_SERVER, cm.CmIdResponse, result=21), waiting=1),
-    Case("code_S: changed", changes(FROM_SERVER, cm.CmIdResponse, proof=flip), waiting=1),
-    Case("code_S: left out", changes(FROM_SERVER, cm.CmIdResponse, proof=None), waiting=1),
+    Case("code_S: changed", changes(FROM_SERVER, cm.CmIdResponse, code=flip), waiting=1),
+    Case("code_S: left out", changes(FROM_SERVER, cm.CmIdResponse, code=None), waiting=1),
     Case("code_S lost", lost(FROM_SERVER, cm.CmIdResponse), waiting=1),
     Case("CONFIRM: txn", changes(TO_SERVER, cm.CmConfirmRequest, txn=flip), waiting=1),
-    Case("CONFIRM: code_G", changes(TO_SERVER, cm.CmConfirmRequest, proof=flip)),
+    Case("CONFIRM: code_G", changes(TO_SERVER, cm.CmConfirmRequest, code=flip)),
     Case("CONFIRM lost", lost(TO_SERVER, cm.CmConfirmRequest), waiting=1),
     Case("reply: txn", changes(FROM_SERVER, cm.CmConfirmResponse, txn=flip)),
     Case("reply: result", changes(FROM_SERVER, cm.CmConfirmResponse, result=21)),
@@ -301,8 +301,8 @@ async def test_no_other_code_serves_as_code_g(here: World) -> None:
     await earlier.named()
     assert await earlier.confirmed() == 0
     codes: list[Callable[[Run], Any]] = [
-        *(lambda run: run.code.proof, lambda run: Direct(here, run.made).hello().proof),
-        *(lambda run: earlier.confirmation.proof, lambda run: earlier.code.proof),
+        *(lambda run: run.code.code, lambda run: Direct(here, run.made).hello().code),
+        *(lambda run: earlier.confirmation.code, lambda run: earlier.code.code),
     ]
     for code in codes:
         run = Run(evil)

@@ -64,7 +64,7 @@ async def cast(pne: Pne, to: Pne, message: gm.GroupMessage) -> Any:
 
 
 FIELDS: dict[str, Any] = {
-    "entity_id": EntityId("bob"),
+    "sender": EntityId("bob"),
     "epoch": lambda epoch: epoch - 1,
     "seq": lambda seq: seq[:3] + bytes([seq[3] + 1]) + seq[4:],  # not one that is taken already
     "sealed": flip,
@@ -102,7 +102,7 @@ async def test_a_gateway_can_not_use_up_the_numbers_of_a_sender(here: World) -> 
     standing = await first.uplink.wait(40)
     last = caught(first, Way.FROM_PNE)
     for seq in (last.seq[:4] + b"\xff" * 8, b"\xff" * 12):
-        up = gm.GroupMessageUp(*(sg_id, last.epoch, last.entity_id, seq, last.sealed, 0, ()), last.signature)
+        up = gm.GroupMessageUp(*(sg_id, last.epoch, last.sender, seq, last.sealed, 0, ()), last.signature)
         with pytest.raises(Refused) as refused:
             await standing.link.ask(up, gm.GroupMessageResponse, timeout=5, session=standing.session)
         assert refused.value.result in (Result.AUTHENTICATION_FAILED, Result.NOT_AUTHENTICATED)
@@ -138,7 +138,7 @@ async def test_a_gateway_speaks_for_nobody_behind_another(here: World) -> None:
     message = caught(second, Way.FROM_SERVER)
     standing = await second.uplink.wait(40)
     up = gm.GroupMessageUp(
-        *(sg_id, message.epoch, message.entity_id, message.seq, message.sealed, 0, ()), message.signature
+        *(sg_id, message.epoch, message.sender, message.seq, message.sealed, 0, ()), message.signature
     )
     with pytest.raises(Refused):
         await standing.link.ask(up, gm.GroupMessageResponse, timeout=5, session=standing.session)
@@ -154,7 +154,7 @@ async def test_a_member_can_not_speak_for_another(here: World) -> None:
     sent, own = caught(first, Way.FROM_PNE), bob.messages._sender
     assert own is not None
     key = bob.groups.keys[sg_id][sent.epoch]
-    of_alice = [body for at, _, body in first.log if at is Way.FROM_PNE and getattr(body, "entity_id", "") == "alice"]
+    of_alice = [body for at, _, body in first.log if at is Way.FROM_PNE and getattr(body, "sender", "") == "alice"]
     real = [body for body in of_alice if isinstance(body, gm.GroupMessage)][-1]  # one before may be of an epoch over
     seq = (int.from_bytes(real.seq, "big") + 1).to_bytes(12, "big")
     sealed = crypto.seal_message(key, sg_id, sent.epoch, EntityId("alice"), seq, b"\x82\x48" + b"x" * 8 + b"\x62hi")
@@ -222,7 +222,7 @@ async def test_in_a_vouched_group_the_hop_session_is_the_proof(here: World) -> N
     assert (await cast(bob, carol, said)).result != Result.SUCCESS
     hop = bob._hop()
     assert hop is not None
-    as_alice = dataclasses.replace(said, entity_id=EntityId("alice"))
+    as_alice = dataclasses.replace(said, sender=EntityId("alice"))
     assert body_of((await ask(hop[0], as_alice, session=hop[1])).payload).result != Result.SUCCESS
     assert body_of((await ask(hop[0], said)).payload).result != Result.SUCCESS
     assert texts(here, "carol") == [("alice", "zero")]

@@ -11,6 +11,7 @@ import pytest
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId, SgId
 from cpns.service import pages
+from cpns.session.table import Session
 from cpns.wire import pn_messages as pm
 from cpns.wire import sg_messages as sg
 from cpns.wire.registry import JoinPolicy, Place, Presence, Source
@@ -61,8 +62,8 @@ class Endless:
         head = (Result.SUCCESS, sg_id, 9, "family", owner, None, JoinPolicy.OPEN)
         return sg.SgInventoryResponse(*head, entries, more=True, epoch=9)
 
-    async def of_groups(self, pne: EntityId, request: sg.SgDiscoveryRequest) -> sg.SgDiscoveryResponse:
-        entries = tuple(sg.SgEntry(SgId(f"sg-{one}"), "x", JoinPolicy.OPEN, one, 1) for one in self.ids(pne))
+    async def of_groups(self, source: Session, request: sg.SgDiscoveryRequest) -> sg.SgDiscoveryResponse:
+        entries = tuple(sg.SgEntry(SgId(f"sg-{one}"), "x", JoinPolicy.OPEN, one, 1) for one in self.ids(source.peer_id))
         return sg.SgDiscoveryResponse(Result.SUCCESS, entries, more=True)
 
 

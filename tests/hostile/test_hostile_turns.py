@@ -30,9 +30,10 @@ from cpns.shares.turns import Limits
 from cpns.transport import endpoint as endpoint_module
 from cpns.transport import oscore
 from cpns.transport.coap import request_of, response_of
-from cpns.transport.endpoint import Endpoint, Inbound, Link, Passed
+from cpns.transport.endpoint import Endpoint, Inbound, Link
 from cpns.transport.errors import Answer, Code
 from cpns.transport.relay import Relay, Sealed
+from cpns.transport.watch import Passed
 from cpns.wire import codec
 from cpns.wire.messages import ActivateRequest, ErrorBody
 from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH

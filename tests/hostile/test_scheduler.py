@@ -17,6 +17,7 @@ from cpns.crypto.schedule import Profile, Schedule, Transcript
 from cpns.errors import Refused
 from cpns.protocol.pne_auth import gateway, server
 from cpns.wire import messages as m
+from cpns.wire.declare import Electives
 from tests.support.scheduler import (
     KEYS,
     SERVER,
@@ -39,7 +40,9 @@ SETTINGS = [
     Setting(pne="bob", pn_id="pn-2"),
     Setting(pan_secure=True),
     Setting(gateway="evil", pan_secure=True, procedure=2, pn_id="pn-2"),
+    Setting(electives_i=((128, 7), (300, b"new")), electives_r=((129, True), (131, "more"))),
 ]
+GROWN = SETTINGS[-1]
 
 
 def recorded(suite: int = 1) -> list[Run]:
@@ -132,6 +135,39 @@ def test_the_gateway_against_the_uplink() -> None:
         assert all(end.assigned is None for end in ended.values())
 
 
+# Electives: X1 and X2
+
+
+def test_electives_are_agreed_on() -> None:
+    run = play(GROWN, Random(3))
+    assert run.at_pne is not None
+    assert run.at_server is not None
+    assert run.at_pne["electives"] == run.at_server["electives"] == GROWN.electives_i
+    assert run.at_pne["electives_r"] == run.at_server["electives_r"] == GROWN.electives_r
+    quiet = play(replace(GROWN, electives_i=()), Random(3))
+    assert quiet.at_pne is not None
+    assert quiet.said["m2"].electives == ()  # who says none may know none
+
+
+ALTERED: list[Electives | None] = [
+    None,
+    (),
+    ((128, 7),),
+    ((128, 7), (131, "more"), (300, b"new")),
+    ((129, True), (131, b"more")),
+]
+
+
+@pytest.mark.parametrize(("one", "two"), list(product(ALTERED, ALTERED))[1:])
+def test_electives_that_are_stripped_added_or_moved_end_the_run(one: Electives | None, two: Electives | None) -> None:
+    """In M1, in M2, or from one to the other; by a man in the middle, or the PN GW. None: left as they are."""
+    changes = [(step, "electives", value) for step, value in (("m1", one), ("m2", two)) if value is not None]
+    run = play(GROWN, Random(4), saying(*changes))
+    assert run.changed
+    assert violation(run) == ""
+    assert (run.at_pne, run.at_server) == (None, None)
+
+
 # 7.5.5, both profiles
 
 SIDES = [
@@ -140,6 +176,7 @@ SIDES = [
     Side(Profile.PNE_GW, "box", SERVER, KEYS["box"], binding=b"\2" * 32),
     Side(Profile.PNE_GW, "alice", "home", KEYS["alice"], binding=b"\1" * 32),
     Side(Profile.GW_SERVER, "evil", SERVER, KEYS["evil"]),
+    Side(Profile.PNE_GW, "bob", "home", KEYS["bob"], binding=b"\1" * 32, electives=((128, 7), (300, b"new"))),
 ]
 
 
@@ -218,6 +255,17 @@ def any_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(primitives, "equal", lambda a, b: True)
 
 
+def electives_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One map of the electives of M1 and M2, as a reader may take "the electives" for."""
+    original = Transcript.th0
+
+    def th0(self: Transcript) -> bytes:
+        both = tuple(sorted({*self.electives_i, *self.electives_r}))
+        return original(replace(self, electives_i=both, electives_r=()))
+
+    monkeypatch.setattr(Transcript, "th0", th0)
+
+
 OPEN, AT_EVIL, SECURE = Setting(), Setting(gateway="evil"), Setting(pan_secure=True)
 MUTANTS: dict[str, tuple[list[Patch], Setting, list[Any], str]] = {
     "PN GW ID": ([th0_without(gw=None)], AT_EVIL, [("m2", "gateway_id", "home")], "differing gw"),
@@ -242,6 +290,22 @@ MUTANTS: dict[str, tuple[list[Patch], Setting, list[Any], str]] = {
         OPEN,
         [("m2", "wrapped", "OLD")],
         "differing wrapped, local",
+    ),
+    "electives of M1": (
+        [th0_without(electives_i=())],
+        GROWN,
+        [("m1", "electives", ((128, 8),))],
+        "differing electives",
+    ),
+    "electives of M2": ([th0_without(electives_r=())], GROWN, [("m2", "electives", ())], "differing electives_r"),
+    "electives of M1 apart from those of M2": (
+        [electives_merged],
+        GROWN,
+        [
+            ("m1", "electives", ((128, 7), (129, True), (300, b"new"))),
+            ("m2", "electives", ((128, 7), (129, True), (131, "more"))),
+        ],
+        "differing electives, electives_r",
     ),
     "the proofs": ([any_hash], OPEN, [("m3", "proof", bytes(16))], "differing proof"),
 }

@@ -329,7 +329,7 @@ async def test_a_rekey_that_is_cut_off_is_begun_again(here: World, monkeypatch: 
                 raise Refused(Result.SERVER_ERROR, "lost_on_its_way")
             return answer
 
-        monkeypatch.setattr(here.server.cm, "rekey", unheard)
+        monkeypatch.setitem(here.server.from_pne.handlers, cm.CmRekeyRequest, unheard)
     else:
         add = Keys.add
 

@@ -27,7 +27,7 @@ from cpns.gateway.config import GatewayConfig
 from cpns.ids import EntityId
 from cpns.service.system import random_bytes
 from cpns.store.vault import FileVault, open_vault
-from cpns.transport.endpoint import Passed
+from cpns.transport.watch import Passed
 from cpns.wire import cm_messages as cm
 from cpns.wire import messages as m
 from tests.support import formula as f
@@ -105,9 +105,9 @@ class Evidence:
         return f.mac(self.confirm_key, f.enc("cpns1 cm code server", *self.rands))[:16]
 
     @property
-    def hello(self) -> m.ActivateRequest:
+    def hello(self) -> m.CmActivateRequest:
         """The first ACTIVATE Request on the device's own connection."""
-        return next(one.body for one in self.seen if type(one.body) is m.ActivateRequest)
+        return next(one.body for one in self.seen if type(one.body) is m.CmActivateRequest)
 
     @property
     def answer(self) -> m.CmActivateResponse:
@@ -228,7 +228,7 @@ def test_step_1_the_server_makes_and_stores_a_key_seed(seen: Evidence) -> None:
 @pytest.mark.req("CM-2")
 def test_step_2_the_server_sends_it_to_the_external_gateway_in_their_session(seen: Evidence) -> None:
     asked, given = seen.one(Way.TO_SERVER, cm.CmAssignRequest), seen.one(Way.FROM_SERVER, cm.CmAssignResponse)
-    assert (asked.txn, asked.entity_id) == (given.txn, DEVICE)
+    assert (asked.txn, asked.pne_id) == (given.txn, DEVICE)
     assert len(given.key_seed) == 32
     (sent,) = [one for one in seen.traces["server"] if one["what"] == "CM-ASSIGN Response" and one["peer"] == GATEWAY]
     assert sent["session"] == "gw-server"
@@ -254,7 +254,7 @@ def test_step_4_the_gateway_names_the_id(seen: Evidence) -> None:
 def test_steps_5_and_6_the_server_derives_the_key_and_shows_that_by_its_code(seen: Evidence) -> None:
     """Nobody sent it the key, nor anything made with it: its code is right as it derived the key itself."""
     code = seen.one(Way.FROM_SERVER, cm.CmIdResponse)
-    assert (code.result, code.proof) == (0, seen.code_s)
+    assert (code.result, code.code) == (0, seen.code_s)
     before = [body for way, _, body in seen.log[: seen.place(cm.CmIdResponse)] if way is Way.TO_SERVER]
     assert {type(body) for body in before if type(body).__module__ == cm.__name__} == {
         cm.CmAssignRequest,
@@ -267,7 +267,7 @@ def test_steps_7_and_8_the_gateway_shows_that_it_has_the_key_after_the_server_di
     """Its code covers the server's: it had seen, and accepted, that one."""
     own = seen.one(Way.TO_SERVER, cm.CmConfirmRequest)
     expected = f.mac(seen.confirm_key, f.enc("cpns1 cm code gw", *seen.rands, seen.code_s))[:16]
-    assert own.proof == expected
+    assert own.code == expected
     assert seen.place(cm.CmConfirmRequest) > seen.place(cm.CmIdResponse)
 
 
@@ -306,7 +306,7 @@ def test_step_12_the_device_signals_to_the_server_itself(seen: Evidence) -> None
     one = seen.hello
     hello = f.expand(f.mac(b"cpns1 cm hello", seen.key), f.enc("cpns1 cm hello", seen.device_id, SERVER), 32)
     said = f.enc("cpns1 cm code hello", one.suite, SERVER, seen.device_id, one.rand, one.kid, one.eph)
-    assert (one.entity_id, one.proof) == (seen.device_id, f.mac(hello, said)[:16])
+    assert (one.cm_device_id, one.code) == (seen.device_id, f.mac(hello, said)[:16])
     assert one.suite >= 2
 
 
@@ -314,9 +314,9 @@ def test_step_12_the_device_signals_to_the_server_itself(seen: Evidence) -> None
 def test_steps_13_and_14_the_server_checks_and_answers_with_its_own_code(seen: Evidence) -> None:
     """The right code is answered: the key came of ID and Key Seed alone, as nothing else was stored (step 1)."""
     assert seen.answer.server_id == SERVER
-    assert (seen.answer.result, len(seen.answer.proof), seen.answer.proof != seen.hello.proof) == (0, 16, True)
+    assert (seen.answer.result, len(seen.answer.code), seen.answer.code != seen.hello.code) == (0, 16, True)
     kinds = [type(one.body) for one in seen.seen if not one.protected]
-    assert kinds[:2] == [m.ActivateRequest, m.CmActivateResponse]
+    assert kinds[:2] == [m.CmActivateRequest, m.CmActivateResponse]
 
 
 @pytest.mark.req("CM-15", "CM-A")
@@ -332,7 +332,7 @@ def test_step_15_the_device_verifies_and_only_then_goes_on(seen: Evidence) -> No
 def test_step_16_all_that_follows_is_in_the_secure_connection(seen: Evidence) -> None:
     """Nothing but ACTIVATE is in the clear; both sides say that the session is that of the CM Device Key."""
     clear = {type(one.body) for one in seen.seen if not one.protected}
-    assert clear == {m.ActivateRequest, m.CmActivateResponse}
+    assert clear == {m.CmActivateRequest, m.CmActivateResponse}
     assert len([one for one in seen.seen if one.protected]) > 10
     for name, peer in (("server", seen.device_id), ("node", SERVER)):
         sessions = {one["session"] for one in seen.traces[name] if one["peer"] == peer}
@@ -365,12 +365,12 @@ def test_readings_go_on_from_one_mode_to_the_other(seen: Evidence) -> None:
 @pytest.mark.req("CM-18")
 def test_by_itself_it_takes_a_key_that_its_gateway_does_not_know(seen: Evidence) -> None:
     """Soon after its first activation it activates again, with another key for the same ID."""
-    hellos = [one.body for one in seen.seen if type(one.body) is m.ActivateRequest]
+    hellos = [one.body for one in seen.seen if type(one.body) is m.CmActivateRequest]
     assert len(hellos) == 2
     again = hellos[1]
     hello = f.expand(f.mac(b"cpns1 cm hello", seen.key), f.enc("cpns1 cm hello", seen.device_id, SERVER), 32)
     said = f.enc("cpns1 cm code hello", again.suite, SERVER, seen.device_id, again.rand, again.kid, again.eph)
-    assert again.entity_id == seen.device_id
-    assert again.proof != f.mac(hello, said)[:16]
+    assert again.cm_device_id == seen.device_id
+    assert again.code != f.mac(hello, said)[:16]
     assert (seen.states["cm"]["generation"], seen.states["cm"]["known_to_gateway"]) == (1, False)
     assert not any(type(body) is cm.CmRekeyRequest for _, _, body in seen.log)

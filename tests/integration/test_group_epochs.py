@@ -198,7 +198,7 @@ async def test_a_server_takes_nothing_under_an_older_epoch_after_somebody_was_pu
     for of in (began, began + 1):
         key = pnes[1].groups.keys[sg_id].get(of, Secret(bytes(32)))
         one = sender.seal(sg_id, of, key, b"x", signed=True)
-        up = gm.GroupMessageUp(one.sg_id, of, one.entity_id, one.seq, one.sealed, 0, (), one.signature)
+        up = gm.GroupMessageUp(one.sg_id, of, one.sender, one.seq, one.sealed, 0, (), one.signature)
         answer = await standing.link.ask(up, gm.GroupMessageResponse, timeout=5, session=standing.session)
         assert (answer.result, answer.epoch) == (Result.KEY_EXPIRED, began + 2)
 

@@ -476,7 +476,7 @@ async def test_inventory_at_server_gateway_and_member(here: World) -> None:
     found, entries = await alice.network.inventory()
     truth = await the_network(here)
     assert (found.pn_id, found.version, found.owner) == (truth.network.pn_id, truth.network.version, "alice")
-    assert (found.gateway_id, found.alias) == ("gw-1", "home")
+    assert (found.gateway_id, found.name) == ("gw-1", "home")
     states = {entry.entity_id: (entry.presence, entry.source) for entry in entries}
     assert states == dict.fromkeys(("alice", "bob"), (Presence.CONNECTED, Source.PNE))
     assert all(entry.age < 30 for entry in entries)

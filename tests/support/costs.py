@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from cpns.crypto import primitives
-from cpns.transport.endpoint import Passed
+from cpns.transport.watch import Passed
 from tests.support.world import SERVER
 
 T = TypeVar("T")

@@ -58,9 +58,10 @@ class Run:
     @property
     def th0(self) -> bytes:
         m1, m2 = self.m1, self.m2
+        initiator = m1.entity_id if hasattr(m1, "entity_id") else m1.cm_device_id
         named = self.profile == "pne-server"
         fields = [
-            *(self.profile, m1.suite, self.responder, self.gw, m1.entity_id, m1.rand, m1.kid, m1.eph),
+            *(self.profile, m1.suite, self.responder, self.gw, initiator, m1.rand, m1.kid, m1.eph),
             *((m1.procedure, m2.pn_id, m1.need_local, m1.pan_secure) if named else (0, None, False, False)),
             *(m2.rand, m2.kid, m2.eph, self.binding),
         ]

@@ -41,6 +41,9 @@ Hook = Callable[[Way, str, Any], Any]
 Seal = Callable[[bool, str, Sealed], Sealed]
 """Takes whether it is a request, its destination, and a sealed message on its way through; returns what goes on."""
 
+NAMED = ("entity_id", "sender", "member", "pne_id")
+"""What a message calls who says it."""
+
 Before = Callable[[Any], Awaitable[None]]
 """Is awaited before a message that the gateway itself begins with is sent."""
 
@@ -101,7 +104,8 @@ class HostileGateway(Gateway):
             link = _Link(inbound.link, self, edge)
             if inbound.path != CPNS_PATH:
                 return await handler(inbound._replace(link=link))
-            name = getattr(body_of(inbound.payload), "entity_id", None)
+            body = body_of(inbound.payload)
+            name = next((one for key in NAMED if (one := getattr(body, key, None)) is not None), None)
             if edge == "pan" and name is not None:
                 self._names[inbound.link.remote] = name
                 self.links[name] = inbound.link

@@ -226,7 +226,8 @@ class ScriptedGateway(Scripted):
 def entry_of(request: m.SetupRequest) -> m.SetupEntry:
     """Return what a PN GW says of one PNE's SETUP Request."""
     r = request
-    return m.SetupEntry(r.suite, r.entity_id, r.rand, r.kid, r.need_local, r.pan_secure, r.procedure, r.eph)
+    entry = m.SetupEntry(r.suite, r.entity_id, r.rand, r.kid, r.need_local, r.pan_secure, r.procedure, r.eph)
+    return replace(entry, electives=r.electives)
 
 
 def guesses(challenge: m.GatewayChallenge) -> m.GatewayProofs:

@@ -18,6 +18,7 @@ from cpns.protocol.link_auth import claimant, verifier
 from cpns.protocol.pne_auth import gateway, pne, server
 from cpns.wire import codec
 from cpns.wire import messages as m
+from cpns.wire.declare import Electives
 from tests.support.raw import entry_of
 
 SERVER = EntityId("server.example")
@@ -42,6 +43,8 @@ class Setting:
     pan_secure: bool = False
     procedure: int = 1
     pn_id: str = "pn-1"
+    electives_i: Electives = ()
+    electives_r: Electives = ()
 
 
 @dataclass
@@ -95,7 +98,8 @@ class Run(Heard):
 def _view(
     m1: Any, gateway_id: str, server_id: str, m2: Any, wrapped: bytes | None, local: Secret | None
 ) -> dict[str, Any]:
-    told = {name: getattr(m1, name) for name in ("suite", "entity_id", "rand", "kid", "eph", "procedure")}
+    names = ("suite", "entity_id", "rand", "kid", "eph", "procedure", "electives")
+    told = {name: getattr(m1, name) for name in names}
     flags = {"need_local": m1.need_local, "pan_secure": m1.pan_secure}
     answer = {"gw": gateway_id, "server": server_id, "pn": m2.pn_id, "rand_r": m2.rand}
     return {**told, **flags, **answer, "wrapped": wrapped, "local": None if local is None else local.reveal()}
@@ -116,6 +120,7 @@ def play(setting: Setting, random: Random, say: Say = honestly) -> Run:
         need_local=False,
         pan_secure=setting.pan_secure,
         procedure=setting.procedure,
+        electives=setting.electives_i,
     )
     entry = run.hear("m1", entry_of(m1), say)
     challenged = _challenge(run, setting, random, entry)
@@ -125,13 +130,13 @@ def play(setting: Setting, random: Random, say: Say = honestly) -> Run:
     (c,) = g2.entries
     eph = c.eph if c.eph is not None else g2.eph
     own, pn_id = EntityId(setting.gateway), PnId(setting.pn_id)
-    m2 = run.hear("m2", m.Challenge(own, SERVER, pn_id, g2.rand, c.kid, eph, c.wrapped), say)
+    m2 = run.hear("m2", m.Challenge(own, SERVER, pn_id, g2.rand, c.kid, eph, c.wrapped, c.electives), say)
     proof = None
     try:
         outcome, said = pne.answer(state, m2)
         proof = said.proof
         run.answered = _view(m1, m2.gateway_id, m2.server_id, m2, m2.wrapped, outcome.local_eukey)
-        run.answered |= {"kid_r": m2.kid, "eph_r": m2.eph, "proof": proof}
+        run.answered |= {"kid_r": m2.kid, "eph_r": m2.eph, "electives_r": m2.electives, "proof": proof}
     except Refused:
         outcome = None
     m3 = run.hear(
@@ -171,6 +176,7 @@ def _challenge(
         keys=keys,
         gateway_prk=PRKS[setting.gateway],
         drawn=drawn,
+        electives=setting.electives_r,
     )
     run.states["server"] = awaiting
     return None if g2 is None else (awaiting, g2, local)
@@ -200,7 +206,8 @@ def _verify(
         outcome = m.OutcomeEntry(entry.entity_id, 0, verdict.hash_server)
         eph = c.eph if c.eph is not None else g2.eph
         view = _view(entry, setting.gateway, SERVER, g2, c.wrapped, local if entry.need_local else None)
-        run.at_server = {**view, "kid_r": c.kid, "eph_r": eph, "proof": m3.proof, "th2": verdict.session.keys.th2}
+        view |= {"kid_r": c.kid, "eph_r": eph, "electives_r": c.electives, "proof": m3.proof}
+        run.at_server = {**view, "th2": verdict.session.keys.th2}
     response = m.GatewaySetupResponse(g2.txn, PnId(setting.pn_id), (outcome,))
     run.states["gateway"] = (asked, at_gateway.assigned, response)
     ended = gateway.conclude(asked, at_gateway.assigned, response)[entry.entity_id]
@@ -242,6 +249,7 @@ class Side:
     key: Secret
     binding: bytes | None = None
     suite: int = 1
+    electives: Electives = ()
 
 
 @dataclass
@@ -265,6 +273,7 @@ def link(i: Side, r: Side, random: Random, say: Say = honestly) -> LinkRun:
         kid=random.randbytes(1),
         eph_seed=random.randbytes(96),
         binding=i.binding,
+        electives=i.electives,
     )
     m1 = run.hear("m1", request, say)
     try:
@@ -278,6 +287,7 @@ def link(i: Side, r: Side, random: Random, say: Say = honestly) -> LinkRun:
             kid=random.randbytes(2),
             eph_seed=random.randbytes(96),
             binding=r.binding,
+            electives=r.electives,
         )
     except Refused:
         return run

@@ -28,7 +28,7 @@ from cpns.service.provisioning import NoSessions, Provisioning
 from cpns.service.system import random_bytes
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault, open_vault
-from cpns.transport.endpoint import Passed
+from cpns.transport.watch import Passed
 from tests.support.coap import kid_of
 from tests.support.parties import Parties, Process
 from tests.support.tap import TcpTap

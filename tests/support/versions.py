@@ -1,4 +1,4 @@
-"""PNE, PN GW and server side by side, each of this source or of the commit before: eight mixes of processes.
+"""PNE, PN GW and server side by side, each of this source, of the commit before or of a made-up later one: processes.
 
 Run by itself it prints what each mix took: ``python -m tests.support.versions``.
 """
@@ -73,7 +73,41 @@ class Version:
         return self.python_with("-m", "cpns", *arguments)
 
 
+LATER = """
+import sys
+from dataclasses import replace
+
+import cpns.gateway.app, cpns.gateway.claim, cpns.pne.join, cpns.server.app
+from cpns.cli.main import main
+from cpns.wire import application
+
+MORE = ((200, 7), (300, b"new"), (301, "more"))
+
+
+def later(role):
+    begin = role.__init__
+    role.__init__ = lambda self, config, *rest, **named: begin(self, replace(config, electives=MORE), *rest, **named)
+
+
+for role in (cpns.gateway.app.Gateway, cpns.gateway.claim.EukeyClaim, cpns.pne.join.Join, cpns.server.app.Server):
+    later(role)
+say = application.encode_group_text
+application.encode_group_text = lambda said: say(said, MORE)
+main()
+"""
+"""A made-up later version: this source, with electives (docs/protocol.md section 3) wherever it may say some."""
+
+
+@dataclass(frozen=True)
+class Later(Version):
+    """This source, and what a later one may say."""
+
+    def start(self, *arguments: str) -> Process:
+        return self.python_with("-c", LATER, *arguments)
+
+
 HERE = Version("new", Path(sys.executable), ROOT / "src")
+AFTER = Later("later", HERE.python, HERE.source)
 
 
 def before(commit: str = COMMIT) -> Version:
@@ -134,6 +168,14 @@ class Mix(NamedTuple):
 
 
 MIXES = [Mix(*one) for one in itertools.product((HERE.name, "old"), repeat=3)]
+LATER_MIXES = [
+    Mix(*one)
+    for one in (
+        *(("later", "later", "later"), ("later", "new", "new"), ("new", "later", "new"), ("new", "new", "later")),
+        *(("later", "old", "later"), ("old", "later", "later")),
+        *(("later", "old", "old"), ("later", "new", "old"), ("later", "later", "old"), ("new", "later", "old")),
+    )
+]
 
 
 @dataclass
@@ -329,9 +371,14 @@ def both() -> dict[str, Version]:
     return {one.name: one for one in (HERE, before())}
 
 
+def all_of_them() -> dict[str, Version]:
+    """Return these and the later one."""
+    return {**both(), AFTER.name: AFTER}
+
+
 def table(outcomes: Mapping[Mix, Outcome]) -> Table:
     """Return a row for each mix, with the seconds of each step."""
-    shown = Table(box=SIMPLE, title=f"new: this source; old: {COMMIT[:7]}; seconds")
+    shown = Table(box=SIMPLE, title=f"new: this source; old: {COMMIT[:7]}; later: made up; seconds")
     for name in (*Mix._fields, *STEPS):
         shown.add_column(name, justify="left" if name in Mix._fields else "right")
     for mix, outcome in outcomes.items():
@@ -347,18 +394,18 @@ def main() -> int:
     if not in_history(COMMIT):
         console.print(f"left out: {ABSENT}", soft_wrap=True)
         return 1
-    begun, versions = time.monotonic(), both()
+    begun, versions, mixes = time.monotonic(), all_of_them(), [*MIXES, *LATER_MIXES]
     with tempfile.TemporaryDirectory(prefix="cpns-versions-") as folder, ThreadPoolExecutor(_at_a_time()) as pool:
-        folders = [Path(folder, "-".join(mix)) for mix in MIXES]
+        folders = [Path(folder, "-".join(mix)) for mix in mixes]
         for one in folders:
             one.mkdir()
-        outcomes = dict(zip(MIXES, pool.map(run, MIXES, folders, itertools.repeat(versions)), strict=True))
+        outcomes = dict(zip(mixes, pool.map(run, mixes, folders, itertools.repeat(versions)), strict=True))
     console.print(table(outcomes))
     failures = {mix: outcome.failure for mix, outcome in outcomes.items() if outcome.failure is not None}
     for mix, failure in failures.items():
         console.print(f"{', '.join(mix)}: {failure}", markup=False, soft_wrap=True)
-    good = len(MIXES) - len(failures)
-    console.print(f"{good} of {len(MIXES)} mixes work, after {time.monotonic() - begun:.0f} s")
+    good = len(mixes) - len(failures)
+    console.print(f"{good} of {len(mixes)} mixes work, after {time.monotonic() - begun:.0f} s")
     return 1 if failures else 0
 
 

@@ -1,12 +1,11 @@
 """Hypothesis strategies for every message, entry and application payload of cpns.wire."""
 
 import string
-from dataclasses import MISSING, fields
-from typing import Any, get_type_hints
+from typing import Any
 
 from hypothesis import strategies as st
 
-from cpns.wire import codec
+from cpns.wire.declare import MESSAGES, SHAPES
 from cpns.wire.registry import MAX_ALIAS_BYTES
 
 NAMES = st.text(string.ascii_letters + string.digits + "._:-", min_size=1, max_size=64)
@@ -27,27 +26,27 @@ def _long_octets(size: int) -> st.SearchStrategy[bytes]:
 
 _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "suite": _SUITES,
-    "entity_id": NAMES,
-    "gateway_id": NAMES,
-    "server_id": NAMES,
-    "pn_id": NAMES,
+    "entity-id": NAMES,
+    "gateway-id": NAMES,
+    "server-id": NAMES,
+    "pn-id": NAMES,
     "rand": _octets(16),
     "kid": st.binary(min_size=1, max_size=7),
     "eph": st.one_of(_long_octets(32), _long_octets(32 + 1184), _long_octets(32 + 1088)),
-    "need_local": st.booleans(),
-    "pan_secure": st.booleans(),
+    "need-local": st.booleans(),
+    "pan-secure": st.booleans(),
     "procedure": st.integers(1, 3),
     "wrapped": _octets(40),
-    "wrapped_gateway": _octets(40),
+    "wrapped-gateway": _octets(40),
     "proof": _octets(16),
     "txn": _octets(8),
     "result": st.integers(0, 255),
-    "setup_type": st.integers(1, 3),
+    "setup-type": st.integers(1, 3),
     "invite": st.lists(NAMES, min_size=1, max_size=4).map(tuple),
     "alias": _ALIASES,
-    "key_seed": _octets(32),
-    "cm_device_id": NAMES,
-    "cm_device_key": _octets(32),
+    "key-seed": _octets(32),
+    "cm-device-id": NAMES,
+    "cm-device-key": _octets(32),
     "members": st.lists(NAMES, max_size=4).map(tuple),
     "version": st.integers(0, 2**53),
     "change": st.integers(1, 9),
@@ -60,12 +59,12 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "more": st.booleans(),
     "addresses": st.lists(st.text("0123456789abcdef.:[]", min_size=1, max_size=20), max_size=4).map(tuple),
     "guest": st.booleans(),
-    "sg_id": NAMES,
-    "group_key": _octets(32),
+    "sg-id": NAMES,
+    "group-key": _octets(32),
     "tree": st.integers(1, 2**32),
     "node": st.integers(1, 2**16),
-    "node_key": _octets(32),
-    "verify_key": _octets(32),
+    "node-key": _octets(32),
+    "verify-key": _octets(32),
     "signature": _octets(64),
     "seq": _octets(12),
     "sealed": st.binary(min_size=17, max_size=40),
@@ -77,7 +76,7 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "policy": st.integers(1, 3),
     "keyword": st.sampled_from(["mus", "ä", "y" * 64]),
     "standing": st.integers(1, 4),
-    "member_req": st.booleans(),
+    "member-req": st.booleans(),
     "groups": st.lists(NAMES, max_size=4).map(tuple),
     "epoch": st.integers(1, 2**53),
     "generation": st.integers(1, 2**32),
@@ -87,21 +86,18 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
 
 def messages(shape: type[Any]) -> st.SearchStrategy[Any]:
     """Return valid messages (or entries) of *shape*, optional fields now there, now not."""
-    hints = get_type_hints(shape)
     arguments: dict[str, st.SearchStrategy[Any]] = {}
-    for field in fields(shape):
-        if field.name == "entries":
-            entry = codec._entry_type(hints["entries"])
-            some = st.lists(messages(entry), min_size=1, max_size=3).map(tuple)
-            arguments["entries"] = some if field.default is MISSING else st.none() | some
-        elif field.default is MISSING:
-            arguments[field.name] = _VALUES[field.name]
-        else:
-            arguments[field.name] = st.none() | _VALUES[field.name]
+    for row in SHAPES[shape].rows:
+        some = _VALUES[row.label.name] if row.entry is None else _some(row.entry)
+        arguments[row.name] = some if row.required else st.none() | some
     return st.builds(shape, **arguments)
 
 
-any_message: st.SearchStrategy[Any] = st.one_of([messages(shape) for shape in codec.SHAPES])
+def _some(entry: type[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(messages(entry), min_size=1, max_size=3).map(tuple)
+
+
+any_message: st.SearchStrategy[Any] = st.one_of([messages(shape) for shape in MESSAGES])
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none()

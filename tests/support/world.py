@@ -30,7 +30,7 @@ from cpns.service.system import StoreClock, SystemClock, random_bytes
 from cpns.store.gateway_store import GatewayStore
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
-from cpns.transport.endpoint import Passed
+from cpns.transport.watch import Passed
 from cpns.wire import application
 from cpns.wire.messages import Invitation
 from cpns.wire.pn_messages import PnChangeNotify

@@ -32,7 +32,7 @@ ANN, BEN, HUB = EntityId("ann"), EntityId("ben"), EntityId("hub")
 
 ACTIONS: dict[type, set[str]] = {
     Networks: {"leave", "expel", "release", "invite", "approve", "settle", "switch"},
-    Groups: {"invite", "expel", "delete", "settle", "pass_on"},
+    Groups: {"join", "leave", "invite", "expel", "delete", "settle", "pass_on"},
     Provisioning: {"add", "import_csv", "settle", "revoke"},
     Admin: {"add", "import_csv", "settle", "revoke"},
     PnAdmin: {"invite", "expel", "release", "switch", "settle", "approve", "refuse"},
@@ -43,7 +43,7 @@ ACTIONS: dict[type, set[str]] = {
 """What somebody does, as against what time, a session or a record says by itself."""
 CHANGES = {
     Networks: {"sweep", "admitted", "gone"},
-    Groups: {"sweep", "answer", "replace_silent_owners", "key_for", "tell", "told", "changed_anywhere"},
+    Groups: {"sweep", "replace_silent_owners", "key_for", "tell", "told", "changed_anywhere"},
     Admin: {"send", "ping"},
 }
 """What tells of it, or has its actor in what it is given."""

@@ -23,7 +23,7 @@ from cpns.protocol.cm_activate import device as activating
 from cpns.protocol.cm_activate import server as activated
 from cpns.protocol.cm_assign import mediator, server
 from cpns.wire import cm_messages as m
-from cpns.wire.messages import ActivateRequest, CmActivateResponse
+from cpns.wire.messages import CmActivateRequest, CmActivateResponse
 from tests.support.formula import Run, enc, expand, mac, shared
 from tests.support.wire_strategies import NAMES
 
@@ -93,8 +93,9 @@ class CmRun(Run):
 
     @property
     def hash_i(self) -> bytes:
-        hello = expand(mac(b"cpns1 cm hello", self.key), enc("cpns1 cm hello", self.m1.entity_id, self.responder), 32)
-        said = (self.m1.suite, self.responder, self.m1.entity_id, self.m1.rand, self.m1.kid, self.m1.eph)
+        named = enc("cpns1 cm hello", self.m1.cm_device_id, self.responder)
+        hello = expand(mac(b"cpns1 cm hello", self.key), named, 32)
+        said = (self.m1.suite, self.responder, self.m1.cm_device_id, self.m1.rand, self.m1.kid, self.m1.eph)
         return mac(hello, enc("cpns1 cm code hello", *said))[:16]
 
     @property
@@ -172,7 +173,7 @@ def test_both_sides_agree_whatever_is_drawn(
     pne, gateway, server_id = names
     values = Values(seed, *rands, gateway, server_id)
     run = assign(values, txn=txn, pne=EntityId(pne), gateway=gateway, server_id=server_id)
-    codes = (run.shown.proof, run.confirmed.proof)
+    codes = (run.shown.code, run.confirmed.code)
     assert (run.named.cm_device_id, codes) == (values.device, (values.code_s, values.code_g))
     assert run.assigned == server.Assigned(EntityId(pne), EntityId(gateway), values.device, Secret(seed))
     assert mediator.finish(run.reply_awaited, run.reply) == CmKey(values.device, 0, Secret(values.key))
@@ -256,7 +257,7 @@ WRONG_CODES: dict[str, bytes | None] = {
 
 @pytest.mark.parametrize("which", WRONG_CODES)
 def test_the_mediator_takes_no_other_code_of_the_server(which: str) -> None:
-    wrong = replace(RUN.shown, proof=WRONG_CODES[which])
+    wrong = replace(RUN.shown, code=WRONG_CODES[which])
     refuses("wrong_code_of_the_server", lambda: mediator.confirm(RUN.code_s_awaited, wrong))
     assert mediator.confirm(RUN.code_s_awaited, RUN.shown) == (RUN.reply_awaited, RUN.confirmed)
 
@@ -281,7 +282,7 @@ WRONG_ANSWERS = {
 
 @pytest.mark.parametrize("which", WRONG_ANSWERS)
 def test_the_server_takes_no_other_code_of_the_gateway(which: str) -> None:
-    wrong = replace(RUN.confirmed, proof=WRONG_ANSWERS[which])
+    wrong = replace(RUN.confirmed, code=WRONG_ANSWERS[which])
     refuses("wrong_code_of_the_gateway", lambda: server.confirm(RUN.code_g_awaited, wrong))
     assert server.confirm(RUN.code_g_awaited, RUN.confirmed) == RUN.assigned
 
@@ -332,13 +333,13 @@ RAND_I, RAND_R = b"rand of device 1", b"rand of server 2"
 SUITES = (2, 3)
 
 
-def hello(suite: int = 2, **changes: Any) -> tuple[activating.AwaitingResponse, ActivateRequest]:
+def hello(suite: int = 2, **changes: Any) -> tuple[activating.AwaitingResponse, CmActivateRequest]:
     own = {"own_id": CM_DEVICE, "server_id": SERVER, "key": KEY, "rand": RAND_I, "kid": KID_I, "eph_seed": SEED_I}
     return activating.begin(suite=suite, **{**own, **changes})
 
 
 def answer(
-    request: ActivateRequest, keys: tuple[Secret, ...] = (KEY,), **changes: Any
+    request: CmActivateRequest, keys: tuple[Secret, ...] = (KEY,), **changes: Any
 ) -> tuple[activated.Answered, CmActivateResponse]:
     own = {"own_id": SERVER, "lowest_suite": 1, "rand": RAND_R, "kid": KID_R, "eph_seed": SEED_R}
     return activated.activate(request, keys=keys, **{**own, **changes})
@@ -348,9 +349,9 @@ HELLOS = {suite: hello(suite) for suite in SUITES}
 ANSWERS = {suite: answer(HELLOS[suite][1]) for suite in SUITES}
 
 
-def run_of(request: ActivateRequest, response: CmActivateResponse, key: bytes = V.key) -> CmRun:
+def run_of(request: CmActivateRequest, response: CmActivateResponse, key: bytes = V.key) -> CmRun:
     ss = shared(request.suite, SEED_I, response.eph)
-    return CmRun("cm-server", request, response, SERVER, key, ss, binding=request.proof)
+    return CmRun("cm-server", request, response, SERVER, key, ss, binding=request.code)
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -363,7 +364,7 @@ def test_an_activation_is_what_section_6_says(suite: int) -> None:
     eph = request.eph
     assert eph is not None
     assert (eph[:32], len(eph)) == (public, 32 if suite == 2 else 32 + 1184)
-    assert request == ActivateRequest(suite, CM_DEVICE, RAND_I, KID_I, eph, run.hash_i)
+    assert request == CmActivateRequest(suite, CM_DEVICE, RAND_I, KID_I, run.hash_i, eph)
     assert response.eph is not None
     assert len(response.eph) == (32 if suite == 2 else 32 + 1088)
     assert response == CmActivateResponse(0, SERVER, RAND_R, KID_R, run.hash_r, response.eph)
@@ -397,7 +398,7 @@ def test_device_and_server_have_one_session_whatever_is_drawn(
     assert established.keys.oscore_master_secret() == answered.established.keys.oscore_master_secret()
     assert established.keys.exporter() == answered.established.keys.exporter()
     run = replace(run_of(request, response, key), responder=its)
-    assert (request.proof, response.proof, established.th0) == (run.hash_i, run.hash_r, run.th0)
+    assert (request.code, response.code, established.th0) == (run.hash_i, run.hash_r, run.th0)
 
 
 @pytest.mark.parametrize(("suite", "lowest"), [(1, 1), (1, 2), (1, 3), (2, 3), (0, 1)])
@@ -405,7 +406,7 @@ def test_a_suite_without_forward_secrecy_or_under_the_servers_is_refused(suite: 
     """With a code that is right for it: a PN GW that mediated must not open what it recorded."""
     honest = HELLOS[2][1]
     run = CmRun("cm-server", replace(honest, suite=suite, eph=None if suite < 2 else honest.eph), None, SERVER, V.key)
-    request = replace(run.m1, proof=run.hash_i)
+    request = replace(run.m1, code=run.hash_i)
     refuses("suite_too_low", lambda: answer(request, lowest_suite=lowest), Result.SUITE_REFUSED)
 
 
@@ -415,13 +416,13 @@ def test_a_suite_without_forward_secrecy_or_under_the_servers_is_refused(suite: 
 )
 def test_an_ephemeral_key_of_another_suite_is_refused_though_its_code_is_right(suite: int, eph: bytes | None) -> None:
     run = CmRun("cm-server", replace(HELLOS[2][1], suite=suite, eph=eph), None, SERVER, V.key)
-    request = replace(run.m1, proof=run.hash_i)
+    request = replace(run.m1, code=run.hash_i)
     refuses("ephemeral_key_does_not_fit_suite", lambda: answer(request))
 
 
 def test_a_point_that_gives_zero_is_refused_though_its_code_is_right() -> None:
     run = CmRun("cm-server", replace(HELLOS[2][1], eph=bytes(32)), None, SERVER, V.key)
-    refuses("bad_ephemeral_key", lambda: answer(replace(run.m1, proof=run.hash_i)))
+    refuses("bad_ephemeral_key", lambda: answer(replace(run.m1, code=run.hash_i)))
 
 
 def changes_of(message: Any, field: str) -> list[Any]:
@@ -431,24 +432,24 @@ def changes_of(message: Any, field: str) -> list[Any]:
         bits = [flipped(value, bit) for bit in (0, 7, 8 * len(value) - 1)]
         return [*bits, value[:-1], value + b"\0", b"", bytes(len(value))]
     others: dict[str, list[Any]] = {
-        "suite": [5 - message.suite, 4] if isinstance(message, ActivateRequest) else [],
-        "entity_id": [OTHER_DEVICE, EntityId(CM_DEVICE[:-1]), EntityId(CM_DEVICE.upper()), SERVER],
+        "suite": [5 - message.suite, 4] if isinstance(message, CmActivateRequest) else [],
+        "cm_device_id": [OTHER_DEVICE, EntityId(CM_DEVICE[:-1]), EntityId(CM_DEVICE.upper()), SERVER],
         "server_id": [SERVER2, EntityId(""), CM_DEVICE],
         "result": [int(one) for one in Result if one is not Result.SUCCESS],
     }
     return others[field]
 
 
-REQUEST_FIELDS = ("suite", "entity_id", "rand", "kid", "eph", "proof")
-RESPONSE_FIELDS = ("result", "server_id", "rand", "kid", "eph", "proof")
+REQUEST_FIELDS = ("suite", "cm_device_id", "rand", "kid", "eph", "code")
+RESPONSE_FIELDS = ("result", "server_id", "rand", "kid", "eph", "code")
 
 
 @pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.parametrize("field", REQUEST_FIELDS)
 def test_any_change_of_the_request_is_a_wrong_code(suite: int, field: str) -> None:
     _, request = HELLOS[suite]
-    for value in changes_of(request, field) + [None] * (field in ("eph", "proof")):
-        changed: ActivateRequest = replace(request, **{field: value})
+    for value in changes_of(request, field) + [None] * (field == "eph"):
+        changed: CmActivateRequest = replace(request, **{field: value})
         refuses("wrong_code", partial(answer, changed))
 
 
@@ -468,7 +469,7 @@ def test_any_change_of_the_response_is_refused(suite: int, field: str) -> None:
 def test_no_bit_of_either_message_can_be_flipped(data: st.DataObject, suite: int, bit: int) -> None:
     state, request = HELLOS[suite]
     _, response = ANSWERS[suite]
-    field = data.draw(st.sampled_from(["rand", "kid", "eph", "proof"]))
+    field = data.draw(st.sampled_from(["rand", "kid", "eph", "code"]))
     said: dict[str, Any] = {field: flipped(getattr(request, field), bit)}
     refuses("wrong_code", lambda: answer(replace(request, **said)))
     heard: dict[str, Any] = {field: flipped(getattr(response, field), bit)}
@@ -482,7 +483,7 @@ def test_the_response_says_why_it_is_not_taken() -> None:
     refuses("refused_with_21", lambda: activating.finish(state, replace(response, result=21)))
     refuses("response_names_another_server", lambda: activating.finish(state, replace(response, server_id=SERVER2)))
     refuses("kids_are_equal", lambda: activating.finish(state, replace(response, kid=KID_I)))
-    refuses("wrong_hash", lambda: activating.finish(state, replace(response, proof=request.proof or b"")))
+    refuses("wrong_hash", lambda: activating.finish(state, replace(response, code=request.code or b"")))
 
 
 def test_a_server_that_takes_our_kid_is_not_taken_though_its_code_is_right() -> None:
@@ -507,18 +508,18 @@ def test_who_relays_to_another_server_or_under_another_id_gets_no_answer() -> No
     _, elsewhere = hello(server_id=SERVER2)
     refuses("wrong_code", lambda: answer(elsewhere))
     _, posing = hello(own_id=OTHER_DEVICE)
-    refuses("wrong_code", lambda: answer(replace(posing, entity_id=CM_DEVICE)))
+    refuses("wrong_code", lambda: answer(replace(posing, cm_device_id=CM_DEVICE)))
 
 
 def test_codes_of_the_assignment_are_none_of_the_activation() -> None:
     """Each has a label of its own: what passed between PN GW and server is of no use here, nor the other way."""
     _, request = HELLOS[2]
-    for code in (V.code_s, V.code_g, ANSWERS[2][1].proof):
-        refuses("wrong_code", partial(answer, replace(request, proof=code)))
+    for code in (V.code_s, V.code_g, ANSWERS[2][1].code):
+        refuses("wrong_code", partial(answer, replace(request, code=code)))
     state = HELLOS[2][0]
     for code in (V.code_s, V.code_g, state.code_i):
         with pytest.raises(AuthenticationFailed):
-            activating.finish(state, replace(ANSWERS[2][1], proof=code))
+            activating.finish(state, replace(ANSWERS[2][1], code=code))
 
 
 @pytest.mark.parametrize("profile", ["gw-server", "pne-gw"])
@@ -527,7 +528,7 @@ def test_an_answer_of_another_profile_is_refused(profile: str) -> None:
     state, request = HELLOS[2]
     _, response = ANSWERS[2]
     other = replace(run_of(request, response), profile=profile)
-    refuses("wrong_hash", lambda: activating.finish(state, replace(response, proof=other.hash_r)))
+    refuses("wrong_hash", lambda: activating.finish(state, replace(response, code=other.hash_r)))
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])

@@ -74,7 +74,7 @@ def test_numbers_end_before_they_return() -> None:
     [
         {"sg_id": SgId("sg-2")},
         {"epoch": 6},
-        {"entity_id": EntityId("bob")},
+        {"sender": EntityId("bob")},
         {"seq": number(3, 2)},
         {"sealed": b"\x00" * 21},
         {"signature": b"\x01" * 64},

@@ -33,7 +33,7 @@ from cpns.pne import sources
 from cpns.pne.group_messages import GroupText
 from cpns.service.system import random_bytes
 from cpns.shares.noted import by
-from cpns.transport.endpoint import Passed
+from cpns.transport.watch import Passed
 from tests.integration.test_cli import data_of, environment, good
 from tests.support.characters import SPECIAL, around
 from tests.support.commands import OWN_PARTIES, Places, commands

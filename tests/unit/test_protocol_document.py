@@ -9,7 +9,8 @@ import pytest
 from cpns.errors import Result
 from cpns.transport.errors import Code
 from cpns.wire import application, codec
-from cpns.wire.registry import Label, MessageType
+from cpns.wire.declare import MESSAGES, SHAPES, TITLES
+from cpns.wire.messages import ActivateRequest
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "protocol.md").read_text()
@@ -35,38 +36,24 @@ def numbers(text: str) -> set[int]:
 def documented() -> dict[int, tuple[str, str]]:
     """Return name and labels of each type."""
     found: dict[int, tuple[str, str]] = {}
-    kinds, names = list[int](), list[str]()
-    for number, what, *rest in rows("type"):
-        if number:  # else it is another way of the message above it
-            kinds = sorted(numbers(number))
-            first, *others = re.split(r"[:;(]", what)[0].strip().split(", ")
-            names = [first, *(f"{first.rpartition(' ')[0]} {other}" for other in others)]
-        for kind, name in zip(kinds, names, strict=False):
-            labels = found.get(kind, ("", ""))[1]
-            found[kind] = (name, f"{labels} {rest[-1]}")
+    for number, name, _, labels in rows("type"):
+        found[int(number)] = (name, f"{found.get(int(number), ('', ''))[1]} {labels}")
     return found
 
 
-@pytest.mark.parametrize("kind", MessageType)
-def test_each_type_is_there_by_its_name(kind: MessageType) -> None:
-    name, _ = documented()[kind]
-    assert name == ("error body" if kind is MessageType.ERROR else kind.title)
+def test_each_type_is_there_by_its_name() -> None:
+    assert {kind: name for kind, (name, _) in documented().items()} == TITLES
 
 
-def test_no_other_type_is_there() -> None:
-    assert set(documented()) == set(map(int, MessageType))
-
-
-@pytest.mark.parametrize("shape", codec.SHAPES, ids=lambda shape: shape.__name__)
+@pytest.mark.parametrize("shape", MESSAGES, ids=lambda shape: shape.__name__)
 def test_each_label_of_a_message_is_in_its_row(shape: type[codec.Message]) -> None:
     _, labels = documented()[shape.TYPE]
-    assert codec._SHAPES[shape].labels <= numbers(labels)
+    assert {row.number for row in SHAPES[shape].rows} <= numbers(labels)
 
 
 def test_each_label_is_explained() -> None:
-    pairs = [cell for row in rows("label") for cell in row[::2]]
-    alone = re.findall(r"^Label (\d+) is", TEXT, re.M)
-    assert {int(number) for number in (*pairs, *alone) if number.isdigit()} == set(map(int, Label))
+    listed = [cell for row in rows("label") for cell in row[::2] if cell.isdigit()]
+    assert sorted(map(int, listed)) == sorted({row.number for shape in SHAPES.values() for row in shape.rows})
 
 
 def test_each_result_is_there() -> None:
@@ -81,12 +68,10 @@ def test_each_code_is_there() -> None:
 def test_each_message_with_a_result_says_which() -> None:
     """By the number of what it answers; SETUP to a PNE, ACTIVATE and error bodies have tables of their own."""
     answers = {
-        int(shape.TYPE)
-        for shape in codec.SHAPES
-        if Label.RESULT in codec._SHAPES[shape].labels and shape.TYPE.name.endswith("RESPONSE")
+        shape.TYPE for shape in MESSAGES if shape.ANSWERS and any(row.name == "result" for row in SHAPES[shape].rows)
     }
     told = {int(number) for what, *_ in rows("message", SECTIONS[8]) for number in re.findall(r"\b\d+(?= [A-Z])", what)}
-    assert {number - 1 for number in answers} - told == {MessageType.ACTIVATE_REQUEST}
+    assert {number - 1 for number in answers} - told == {ActivateRequest.TYPE}
 
 
 def test_each_resource_is_there() -> None:

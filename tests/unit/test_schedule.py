@@ -16,6 +16,9 @@ RAND = st.binary(min_size=16, max_size=16)
 KID = st.binary(min_size=1, max_size=7)
 OCTETS_32 = st.binary(min_size=32, max_size=32)
 
+ELECTIVES = st.dictionaries(
+    st.integers(128, 65535), st.integers(0, 2**64 - 1) | st.binary(max_size=8) | st.text(max_size=8), max_size=3
+).map(lambda found: tuple(sorted(found.items())))
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "profile": st.sampled_from(Profile),
     "suite": st.integers(1, 3),
@@ -33,6 +36,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "need_local": st.booleans(),
     "pan_secure": st.booleans(),
     "binding": st.none() | OCTETS_32,
+    "electives_i": ELECTIVES,
+    "electives_r": ELECTIVES,
 }
 TRANSCRIPTS = st.builds(Transcript, **FIELDS)
 KEY = Secret(bytes(range(32)))

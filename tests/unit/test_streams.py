@@ -23,7 +23,7 @@ from cpns.cli.run import Trace, log_to_stderr
 from cpns.cli.streams import KEPT, Lines
 from cpns.errors import BadInput, NoAnswer, Unavailable
 from cpns.ids import EntityId
-from cpns.transport.endpoint import Passed
+from cpns.transport.watch import Passed
 
 LINE = "x" * 900
 

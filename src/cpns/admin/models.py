@@ -12,7 +12,7 @@ from cpns.domain import network as pn
 from cpns.domain.member_list import Policy
 from cpns.domain.presence import Fact
 from cpns.ids import EntityId
-from cpns.wire import codec
+from cpns.wire import fields
 from cpns.wire.registry import MAX_ALIAS_BYTES
 
 
@@ -56,7 +56,7 @@ class Settings(Request):
     @field_validator("alias")
     @classmethod
     def _fits(cls, alias: str | None) -> str | None:
-        if alias is not None and not codec.is_alias(alias):
+        if alias is not None and not fields.is_text(alias):
             raise ValueError(f"an alias has 1 to {MAX_ALIAS_BYTES} bytes of printable characters")
         return alias
 

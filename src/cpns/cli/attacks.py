@@ -38,6 +38,7 @@ from cpns.wire.messages import (
     GatewayProofs,
     GatewaySetupRequest,
     GatewaySetupResponse,
+    LinkChallengeFromServer,
     Proof,
     ProofEntry,
     SetupEntry,
@@ -108,7 +109,8 @@ class HostileGateway:
             return Answer(Code.CHANGED)
         request = codec.decode(inbound.payload, SetupRequest, ActivateRequest)
         if isinstance(request, ActivateRequest):
-            return await self._hop.activate(request, inbound.link, shown=True)
+            said = await self._hop.activate(request, inbound.link, shown=True)
+            return Answer(Code.CHANGED, codec.encode(said))
         self._links[request.entity_id] = inbound.link
         ended: asyncio.Future[SetupResponse | None] = asyncio.get_running_loop().create_future()
         self._waiting[request.entity_id] = (request, ended)
@@ -119,7 +121,9 @@ class HostileGateway:
 
     async def _from_server(self, inbound: Inbound) -> Answer | None:
         if inbound.source is None:
-            return self.uplink.challenged(inbound)
+            challenge = codec.decode(inbound.payload, LinkChallengeFromServer)
+            proof = await self.uplink.challenged(inbound, challenge)
+            return None if proof is None else Answer(Code.CHANGED, codec.encode(proof))
         if inbound.source.profile is not Profile.GW_SERVER:
             return UNIFORM_REFUSAL
         message = codec.decode(inbound.payload, GatewayChallenge)

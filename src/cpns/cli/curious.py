@@ -90,7 +90,7 @@ class Curious:
         self._said.add(found.signature)
         self._look()
         body = self._key_in(found) if isinstance(found, GroupKeyBroadcast) else self._text_in(found)
-        told = {"heard": found.TYPE.title, "epoch": found.epoch, "keys": len(self._keys), "opens": body is not None}
+        told = {"heard": found.TITLE, "epoch": found.epoch, "keys": len(self._keys), "opens": body is not None}
         print(json.dumps(told | {"text": body if isinstance(body, str) else None}), flush=True)
 
     def _key_in(self, message: GroupKeyBroadcast) -> Secret | None:
@@ -108,7 +108,7 @@ class Curious:
     def _text_in(self, message: GroupMessage) -> str | None:
         for key in self._keys:
             with contextlib.suppress(AuthenticationFailed):
-                return application.decode_push(open_message(message, key)).text
+                return application.decode_group_text(open_message(message, key)).text
         return None
 
 
@@ -141,7 +141,7 @@ async def run(arguments: argparse.Namespace) -> None:
     while not (found := await pne.groups.discover()):
         await asyncio.sleep(0.2)
     await pne.groups.join(found[0].sg_id)
-    print(json.dumps({"joined": found[0].alias}), flush=True)
+    print(json.dumps({"joined": found[0].name}), flush=True)
     await asyncio.gather(*running)
 
 

@@ -15,7 +15,7 @@ from cpns.ids import SgId, entity_id
 from cpns.pne.app import Pne
 from cpns.pne.group_messages import GroupText
 from cpns.pne.groups import Groups
-from cpns.wire.codec import is_alias
+from cpns.wire.fields import is_text
 from cpns.wire.registry import JoinPolicy, Place
 
 SEND_SECONDS: Final = 30.0
@@ -99,9 +99,9 @@ class _Groups:
         found = chosen(wanted, mine)
         if found is None and is_sg_id(wanted):
             return Named(SgId(wanted), None, None)
-        if found is None and is_alias(wanted):
+        if found is None and is_text(wanted):
             entries = await self._groups.discover(wanted)
-            found = chosen(wanted, (), [Named(one.sg_id, one.alias, one.owner) for one in entries])
+            found = chosen(wanted, (), [Named(one.sg_id, one.name, one.owner) for one in entries])
         if found is None:
             raise NotFound("unknown_group", f"There is no group {wanted[:80]} to be found: see `cpns pne group find`.")
         return found
@@ -128,7 +128,7 @@ class _Groups:
         keyword = None if given["keyword"] is None else name_for_people(given["keyword"], "a group")
         found = await self._groups.discover(keyword, _service(given))
         rows = [
-            {"id": one.sg_id, "name": one.alias, "service": one.service, "owner": one.owner}
+            {"id": one.sg_id, "name": one.name, "service": one.service, "owner": one.owner}
             | {"policy": JoinPolicy(one.policy).name.lower()}
             for one in found
         ]

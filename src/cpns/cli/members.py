@@ -31,7 +31,7 @@ def of_pne(pne: Pne, texts: groups.Texts) -> dict[str, control.Action]:
 
     async def network(_: dict[str, Any]) -> dict[str, Any]:
         found, entries = await pne.network.inventory()
-        named = {"id": found.pn_id, "alias": found.alias, "gateway": found.gateway_id, "owner": found.owner}
+        named = {"id": found.pn_id, "alias": found.name, "gateway": found.gateway_id, "owner": found.owner}
         return named | {"version": found.version, "members": [_member(entry) for entry in entries]}
 
     async def invite(given: dict[str, Any]) -> dict[str, Any]:

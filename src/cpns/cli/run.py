@@ -18,7 +18,7 @@ from cpns.errors import BadInput, UserError
 from cpns.shares.noted import Line, Noted
 
 if TYPE_CHECKING:
-    from cpns.transport.endpoint import Passed
+    from cpns.transport.watch import Passed
 
 
 class Signals(asyncio.Event):

@@ -195,7 +195,7 @@ class _Run:
     def _group_consent(self, asked: Asked) -> bool:
         answer = "accepted" if self._habits.accept else "refused"
         if isinstance(asked, SgInvitation):
-            what = f"invited by {asked.owner} into the group {asked.alias}"
+            what = f"invited by {asked.owner} into the group {asked.name}"
         else:
             what = f"asked to own the group {asked.sg_id}"
         self._tell(f"{what}: {answer}", "asked", group=asked.sg_id, what=what, answer=answer)

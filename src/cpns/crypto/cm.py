@@ -3,7 +3,7 @@
 import base64
 
 from cpns.crypto import primitives as p
-from cpns.crypto.schedule import Proofs
+from cpns.crypto.schedule import Electives, Proofs
 from cpns.crypto.secret import Secret
 from cpns.ids import EntityId
 
@@ -46,10 +46,18 @@ def hello_key(device_key: Secret, device: EntityId, server: EntityId) -> Secret:
 
 
 def code_hello(
-    key: Secret, suite: int, server: EntityId, device: EntityId, rand_i: bytes, kid_i: bytes, eph_i: bytes | None
+    key: Secret,
+    suite: int,
+    server: EntityId,
+    device: EntityId,
+    rand_i: bytes,
+    kid_i: bytes,
+    eph_i: bytes | None,
+    electives: Electives = (),
 ) -> bytes:
-    """Return code_I, 16 bytes (CM-12, CM-13)."""
-    return p.mac16(key.reveal(), p.enc("cpns1 cm code hello", suite, server, device, rand_i, kid_i, eph_i))
+    """Return code_I, 16 bytes (CM-12, CM-13); *electives* are those of the message."""
+    said = ("cpns1 cm code hello", suite, server, device, rand_i, kid_i, eph_i)
+    return p.mac16(key.reveal(), p.enc(*said, *((dict(electives),) if electives else ())))
 
 
 def code_responder(proofs: Proofs, code_i: bytes) -> bytes:

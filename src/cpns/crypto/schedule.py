@@ -13,6 +13,9 @@ from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed
 from cpns.ids import EntityId, PnId
 
+Electives = tuple[tuple[int, object], ...]
+"""Label and value of each elective of a message, by label."""
+
 
 class Profile(StrEnum):
     """Who runs the exchange with whom; in th0, so that no run passes for one of another profile (attack 7)."""
@@ -25,7 +28,12 @@ class Profile(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """All that both sides said before the first proof: M1 and M2, and what they know besides."""
+    """All that both sides said before the first proof: M1 and M2, and what they know besides.
+
+    Attributes:
+        electives_i: those of M1, as its sender made it.
+        electives_r: those of M2. Each map is an element of its own, so that none moves from one message to the other.
+    """
 
     profile: Profile
     suite: int
@@ -43,9 +51,12 @@ class Transcript:
     need_local: bool = False
     pan_secure: bool = False
     binding: bytes | None = None
+    electives_i: Electives = ()
+    electives_r: Electives = ()
 
     def th0(self) -> bytes:
-        """Return th0, 32 bytes."""
+        """Return th0, 32 bytes; without electives it is what it was before there were any."""
+        both = (self.electives_i, self.electives_r)
         return p.digest(
             p.enc(
                 "cpns1 th0",
@@ -65,6 +76,7 @@ class Transcript:
                 self.kid_r,
                 self.eph_r,
                 self.binding,
+                *((dict(one) or None for one in both) if any(both) else ()),
             )
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from cpns.errors import BadInput, WireError
 from cpns.ids import EntityId, entity_id
-from cpns.wire import application, codec
+from cpns.wire import application, fields
 from cpns.wire.registry import MAX_ALIAS_BYTES, MAX_BATCH
 
 
@@ -14,7 +14,7 @@ def name_for_people(text: str, whose: str) -> str:
     Raises:
         BadInput: ``bad_name``.
     """
-    if not codec.is_alias(text):
+    if not fields.is_text(text):
         can = f"use 1 to {MAX_ALIAS_BYTES} bytes of printable characters"
         raise BadInput("bad_name", f"{text[:80]!r} can't be the name of {whose}: {can}.")
     return text

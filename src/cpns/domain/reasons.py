@@ -33,7 +33,8 @@ _SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
         *("not_cbor", "not_deterministic", "outcome_for_a_pne_not_asked_for", "outcome_names_another_pn"),
         *("proof_for_a_pne_not_challenged", "proof_names_another_claimant", "proof_names_another_pne"),
         *("response_names_another_server", "signature_in_a_vouched_group", "trailing_bytes"),
-        *("txn_in_use", "txn_not_outstanding", "txn_of_another_run", "unexpected_code", "unexpected_message"),
+        *("txn_in_use", "txn_not_outstanding", "txn_of_another_run", "unexpected_message"),
+        *("no_run_under_way", "too_many_electives"),
         *("unknown_label", "unknown_type", "bad_push", "bad_reading", "bad_reading_body", "bad_reading_id", "bad_text"),
         *("bad_away", "bad_home"),
     ),
@@ -42,7 +43,7 @@ _SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
         *("replayed_code", "sealed_data_does_not_open", "sender_is_not_registered", "sender_registered_no_key"),
         *("server_confirms_another_id", "unprotected_message_to_relay", "wrapped_key_does_not_open", "wrong_code"),
         *("wrong_code_of_the_gateway", "wrong_code_of_the_server", "wrong_signature", "no_such_assignment"),
-        *("key_seed_used_twice",),
+        *("key_seed_used_twice", "no_session_protects_it", "not_the_member_that_it_names"),
     ),
     "Its EUKey is not the server's, or a gateway lied: check its key file, then the gateway.": ("wrong_hash",),
     _MOVING: (

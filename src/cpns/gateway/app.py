@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Final
 
 from cpns.crypto.schedule import Profile
 from cpns.domain.inventory import HeldMember
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
+from cpns.gateway.asking import Asking, WiredPan
 from cpns.gateway.claim import Claim
 from cpns.gateway.cm import Mediator
 from cpns.gateway.config import GatewayConfig, PanConfig
@@ -39,29 +39,19 @@ from cpns.shares.room import AddressUnproven
 from cpns.transport import discovery, mdns
 from cpns.transport import relay as relays
 from cpns.transport.address import not_had, reachable
-from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
+from cpns.transport.dispatch import TAKEN, Said, Table, on
+from cpns.transport.endpoint import Endpoint, Inbound, Link
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.relay import Carrier, HoldLimits, Relay
-from cpns.wire import application, codec, registry
-from cpns.wire.cm_messages import CmWanted
-from cpns.wire.group_messages import GroupKeyRequest, GroupKeyWanted, GroupMessage
-from cpns.wire.messages import (
-    ActivateRequest,
-    GatewayChallenge,
-    OutcomeEntry,
-    SetupRequest,
-    SetupResponse,
-)
-from cpns.wire.pn_messages import (
-    EntityDiscoveryRequest,
-    EntityDiscoveryResponse,
-    InviteRequest,
-    InviteResponse,
-    PnChangeNotify,
-    PnGwSwitchingRequest,
-)
+from cpns.transport.watch import Watch
+from cpns.wire import application, registry
+from cpns.wire import cm_messages as cm
+from cpns.wire import group_messages as gm
+from cpns.wire import messages as m
+from cpns.wire import pn_messages as pm
+from cpns.wire import sg_messages as sg
+from cpns.wire.declare import Leg
 from cpns.wire.registry import Change, Mode, SetupType
-from cpns.wire.sg_messages import SgChangeNotify
 
 _log = logging.getLogger("cpns.gateway")
 
@@ -70,20 +60,6 @@ SILENCE_SECONDS: Final = 60.0
 """After so long without a sign of life a PNE is asked for one, in its hop session."""
 HOP_PATIENCE: Final = 10.0
 """Seconds that a PNE has to bring up its hop session before what waits for it is forgotten."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Pan:
-    config: PanConfig
-    own: Pan
-    endpoint: Endpoint
-    hops: Sessions
-    setup: Setup
-    hop: Hop
-    reach: Reach
-    questions: RateLimit
-    invitations: Invitations
-    relay: Relay
 
 
 class Gateway:
@@ -136,11 +112,39 @@ class Gateway:
             config, self.uplink, self.groups, self.group_keys, self.members, self.members.way_to
         )
         self._mediator = Mediator(config, self.uplink, random)
+        self._tables()
         self.bound: list[str] = []
         self._work = Background()
         self._announcement: mdns.Announcement | None = None
 
-    def _pan(self, pan: PanConfig, clock: Clock, random: Randomness, watch: Watch | None) -> _Pan:
+    def _tables(self) -> None:
+        """Which message goes where, for each leg."""
+        self.from_server = Table(
+            Leg.SERVER_TO_GATEWAY,
+            on(m.GatewayChallenge, self._challenged),
+            on(pm.PnChangeNotify, self._notified),
+            on(pm.InviteRequest, self._invite_for_server),
+            on(pm.PnGwSwitchingRequest, self._asked_to_take_over),
+            on(sg.SgChangeNotify, self._group_notified),
+            on(gm.GroupKeyRequest, self._group_key),
+            on(gm.GroupMessage, self._group_message),
+        )
+        self.unproved_server = Table(Leg.UPLINK_TO_GATEWAY, on(m.LinkChallengeFromServer, self.uplink.challenged))
+        self.from_member = Table(
+            Leg.MEMBER_TO_GATEWAY,
+            on(cm.CmWanted, self._wants_to_change_mode),
+            on(gm.GroupKeyWanted, self._wants_group_key),
+            on(gm.GroupMessage, self._says_to_group),
+        )
+        self.on_open_pan = Table(
+            Leg.PAN_TO_GATEWAY,
+            on(m.SetupRequest, self._sets_up),
+            on(m.ActivateRequest, self._activates),
+            on(pm.EntityDiscoveryRequest, self._asks_who_is_there),
+        )
+        self.on_secure_pan = self.from_member.beside(self.on_open_pan)
+
+    def _pan(self, pan: PanConfig, clock: Clock, random: Randomness, watch: Watch | None) -> WiredPan:
         own = Pan(pan.secure, Sessions(OVERDUE * self.config.session_age))
         setup = Setup(
             *(self.config, self.uplink, self.members, own),
@@ -163,7 +167,7 @@ class Gateway:
             return await self._from_pan(wired, inbound)
 
         endpoint = Endpoint(self.config.gateway_id, own.hops, handle, relay, watch=watch)
-        wired = _Pan(pan, own, endpoint, own.hops, setup, hop, reach, questions, invitations, relay)
+        wired = WiredPan(pan, own, endpoint, own.hops, setup, hop, reach, questions, invitations, relay)
         return wired
 
     async def start(self) -> list[str]:
@@ -233,32 +237,35 @@ class Gateway:
             return self.uplink.pinged(inbound)
         if inbound.path != registry.CPNS_PATH:
             raise Refused(Result.NOT_ALLOWED, "no_such_resource")
-        if inbound.source is None:
-            return self.uplink.challenged(inbound)
-        message = codec.decode(inbound.payload, *_FROM_SERVER)
-        if isinstance(message, PnChangeNotify):
-            await self.networks.notified(message)
-            return Answer(Code.CHANGED)
-        if isinstance(message, GroupKeyRequest):
-            return Answer(Code.CHANGED, codec.encode(self.group_keys.taken(message)))
-        if isinstance(message, GroupMessage):
-            return Answer(Code.CHANGED, codec.encode(await self.messages.brought(message)))
-        if isinstance(message, SgChangeNotify):
-            self.groups.notified(message)
-            return Answer(Code.CHANGED)
-        if isinstance(message, InviteRequest):
-            return Answer(Code.CHANGED, codec.encode(await self._invited(message)))
-        if isinstance(message, PnGwSwitchingRequest):
-            return Answer(Code.CHANGED, codec.encode(self.switching.asked(message)))
+        table = self.unproved_server if inbound.source is None else self.from_server
+        return await table.take(inbound, inbound.payload)
+
+    async def _challenged(self, inbound: Inbound, message: m.GatewayChallenge) -> m.GatewayProofs:
         for pan in self.pans:
-            answer = await pan.setup.challenged(inbound.source, message)
-            if answer is not None:
-                return answer
+            if inbound.source is not None and pan.setup.has(message.txn):
+                return await pan.setup.challenged(inbound.source, message)
         raise AuthenticationFailed("txn_not_outstanding")
 
-    async def _invited(self, request: InviteRequest) -> InviteResponse:
+    async def _notified(self, inbound: Inbound, notice: pm.PnChangeNotify) -> Answer:
+        await self.networks.notified(notice)
+        return TAKEN
+
+    async def _group_notified(self, inbound: Inbound, notice: sg.SgChangeNotify) -> Answer:
+        self.groups.notified(notice)
+        return TAKEN
+
+    async def _group_key(self, inbound: Inbound, message: gm.GroupKeyRequest) -> gm.GroupKeyResponse:
+        return self.group_keys.taken(message)
+
+    async def _group_message(self, inbound: Inbound, message: gm.GroupMessage) -> gm.GroupMessageResponse:
+        return await self.messages.brought(message)
+
+    async def _asked_to_take_over(self, inbound: Inbound, message: pm.PnGwSwitchingRequest) -> pm.PnGwSwitchingResponse:
+        return self.switching.asked(message)
+
+    async def _invite_for_server(self, inbound: Inbound, request: pm.InviteRequest) -> pm.InviteResponse:
         results = await self.invite(request.pn_id, request.invite)
-        return InviteResponse(0, tuple(OutcomeEntry(pne, result) for pne, result in results.items()))
+        return pm.InviteResponse(Result.SUCCESS, tuple(m.OutcomeEntry(pne, result) for pne, result in results.items()))
 
     async def invite(self, pn_id: PnId, whom: Iterable[EntityId]) -> dict[EntityId, Result]:
         """Ask PNEs in reach into a PN that we serve; return how it ended for each."""
@@ -315,7 +322,7 @@ class Gateway:
                     pan.relay.drop(member.link)
         await self.members.expel(gone)
 
-    async def _from_pan(self, pan: _Pan, inbound: Inbound) -> Answer | None:
+    async def _from_pan(self, pan: WiredPan, inbound: Inbound) -> Answer | None:
         source = inbound.source
         if source is not None:
             return await self._in_hop_session(pan, source, inbound)
@@ -325,7 +332,7 @@ class Gateway:
             return self._present_on_secure_pan(pan, inbound)
         return UNIFORM_REFUSAL
 
-    async def _in_hop_session(self, pan: _Pan, source: Session, inbound: Inbound) -> Answer:
+    async def _in_hop_session(self, pan: WiredPan, source: Session, inbound: Inbound) -> Answer | None:
         if source.profile is not Profile.PNE_GW:
             return UNIFORM_REFUSAL
         self.whereabouts.said(source.peer_id, pan.own, inbound.link)
@@ -333,58 +340,80 @@ class Gateway:
             return self._uplink_hint()
         if inbound.path != registry.CPNS_PATH:
             raise Refused(Result.NOT_ALLOWED, "no_such_resource")
-        wanted = codec.decode(inbound.payload, *_OF_MEMBER, limit=registry.MAX_PAN_BODY)
-        if wanted.entity_id != source.peer_id:
-            return UNIFORM_REFUSAL
-        return await self._asked_by_member(source.peer_id, wanted, inbound.link, source)
+        return await self.from_member.take(Asking(pan, inbound, source), inbound.payload)
 
-    async def _asked_by_member(
-        self, pne: EntityId, message: "_OfMember", link: Link, session: Session | None
-    ) -> Answer:
-        """Answer a member that its hop session (None on a Secure PAN) proved."""
-        if isinstance(message, GroupKeyWanted):
-            return Answer(Code.CHANGED, codec.encode(await self.group_keys.wanted(pne, message)))
-        if isinstance(message, GroupMessage):
-            return Answer(Code.CHANGED, codec.encode(await self.messages.sent(pne, message)))
-        return Answer(Code.CHANGED, codec.encode(await self._mediator.mediate(pne, link, session)))
+    async def _unprotected(self, pan: WiredPan, inbound: Inbound) -> Answer | None:
+        """The messages that may come before a session stands; on a Secure PAN those of members, too (DEF-9)."""
+        table = self.on_secure_pan if pan.config.secure else self.on_open_pan
+        return await table.take(Asking(pan, inbound, None), inbound.payload)
 
-    async def _unprotected(self, pan: _Pan, inbound: Inbound) -> Answer | None:
-        """The messages that may come before a session stands."""
-        message = codec.decode(inbound.payload, *_UNPROTECTED, limit=registry.MAX_PAN_BODY)
-        if isinstance(message, CmWanted | GroupKeyWanted | GroupMessage):
-            return await self._on_secure_pan(pan, message, inbound)
+    def _member(self, asking: Asking, claimed: EntityId | None) -> EntityId:
+        """Return who asks: the member that its hop session, or on a Secure PAN its address, proves.
+
+        Raises:
+            AuthenticationFailed: it says that it is another one.
+        """
+        if asking.session is not None:
+            proved = claimed == asking.session.peer_id
+        else:
+            proved = claimed is not None and self._vouched_for(asking.pan, claimed, asking.inbound) is not None
+        if not proved or claimed is None:
+            raise AuthenticationFailed("not_the_member_that_it_names")
+        return claimed
+
+    async def _wants_to_change_mode(self, asking: Asking, message: cm.CmWanted) -> cm.CmGiven:
+        pne = self._member(asking, message.pne_id)
+        return await self._mediator.mediate(pne, asking.inbound.link, asking.session)
+
+    async def _wants_group_key(self, asking: Asking, message: gm.GroupKeyWanted) -> gm.GroupKeyGiven:
+        return await self.group_keys.wanted(self._member(asking, message.member), message)
+
+    async def _says_to_group(self, asking: Asking, message: gm.GroupMessage) -> gm.GroupMessageResponse:
+        return await self.messages.sent(self._member(asking, message.sender), message)
+
+    async def _asks_who_is_there(self, asking: Asking, message: pm.EntityDiscoveryRequest) -> Said:
+        pan, inbound = asking.pan, asking.inbound
         pan.endpoint.name(inbound.link, message.entity_id)
-        if isinstance(message, EntityDiscoveryRequest):
-            if not pan.questions.allows(inbound.party.host):
-                return None
-            if pan.hop.stands(message.entity_id):
-                return UNIFORM_REFUSAL  # SES-6: it has a session to say so in
-            if message.mode != Mode.PN_GW:
-                pan.reach.met(message.entity_id, inbound.link, self._clock.monotonic())
-            return Answer(Code.CHANGED, codec.encode(self._discovered(pan)))
-        if pan.config.secure and isinstance(message, ActivateRequest):
-            return UNIFORM_REFUSAL
-        return await self._begun(pan, message, inbound)
+        if not pan.questions.allows(inbound.party.host):
+            return None
+        if pan.hop.stands(message.entity_id):
+            return UNIFORM_REFUSAL  # SES-6: it has a session to say so in
+        if message.mode != Mode.PN_GW:
+            pan.reach.met(message.entity_id, inbound.link, self._clock.monotonic())
+        return self._discovered(pan)
 
-    async def _begun(self, pan: _Pan, message: SetupRequest | ActivateRequest, inbound: Inbound) -> Answer | None:
+    async def _sets_up(self, asking: Asking, request: m.SetupRequest) -> Said:
+        pan, link = asking.pan, asking.inbound.link
+        return await self._begun(asking, request, lambda shown: self._setup(pan, request, link, shown))
+
+    async def _activates(self, asking: Asking, request: m.ActivateRequest) -> Said:
+        pan, link = asking.pan, asking.inbound.link
+        if pan.config.secure:
+            return UNIFORM_REFUSAL
+        return await self._begun(asking, request, lambda shown: pan.hop.activate(request, link, shown=shown))
+
+    async def _begun(
+        self,
+        asking: Asking,
+        request: m.SetupRequest | m.ActivateRequest,
+        take: Callable[[bool], Awaitable[m.SetupResponse | m.ActivateResponse | None]],
+    ) -> Said:
         """Take an M1; under load it is sent back for a cookie."""
-        asker = Asker(inbound.party.host, inbound.party.port, message.entity_id, message.rand)
-        shown = self._cookies.fits(inbound.echo, asker)
+        inbound = asking.inbound
+        asking.pan.endpoint.name(inbound.link, request.entity_id)
+        asker = Asker(inbound.party.host, inbound.party.port, request.entity_id, request.rand)
         try:
-            if isinstance(message, ActivateRequest):
-                return await pan.hop.activate(message, inbound.link, shown=shown)
-            response = await self._setup(pan, message, inbound.link, shown)
-            return None if response is None else Answer(Code.CHANGED, codec.encode(response))
+            return await take(self._cookies.fits(inbound.echo, asker))
         except AddressUnproven:
             return UNIFORM_REFUSAL._replace(echo=self._cookies.made_for(asker))
 
-    def _discovered(self, pan: _Pan) -> EntityDiscoveryResponse:
+    def _discovered(self, pan: WiredPan) -> pm.EntityDiscoveryResponse:
         served = tuple(self.members.pns)[: registry.MAX_MEMBERS]
-        return EntityDiscoveryResponse(
+        return pm.EntityDiscoveryResponse(
             self.config.gateway_id, self.config.mode, pan.config.secure, served, self.config.alias
         )
 
-    async def _setup(self, pan: _Pan, request: SetupRequest, link: Link, shown: bool) -> SetupResponse | None:
+    async def _setup(self, pan: WiredPan, request: m.SetupRequest, link: Link, shown: bool) -> m.SetupResponse | None:
         """Take a SETUP Request; return its answer.
 
         Raises:
@@ -397,10 +426,10 @@ class Gateway:
             if error.result is Result.TOO_MANY:
                 raise
             if error.result is Result.UNKNOWN_PN and request.pn_id is not None:
-                return SetupResponse(Result.AUTHENTICATION_FAILED, request.pn_id)
+                return m.SetupResponse(Result.AUTHENTICATION_FAILED, request.pn_id)
             raise NoAnswer(error.reason) from error
 
-    async def _decided(self, pan: _Pan, request: SetupRequest, link: Link, shown: bool) -> SetupResponse | None:
+    async def _decided(self, pan: WiredPan, request: m.SetupRequest, link: Link, shown: bool) -> m.SetupResponse | None:
         if request.setup_type in (None, SetupType.GATEWAY_ONLY):
             return await pan.setup.request(request, link, shown=shown)
         response, declined = await pan.invitations.establish(request, link, shown=shown)
@@ -416,22 +445,17 @@ class Gateway:
         about = tuple(await declined)[: registry.MAX_MEMBERS]
         until = self._clock.monotonic() + HOP_PATIENCE
         while about and self._clock.monotonic() < until:
-            notice = PnChangeNotify(pn_id, about, self.networks.version(pn_id), Change.DECLINED)
+            notice = pm.PnChangeNotify(pn_id, about, self.networks.version(pn_id), Change.DECLINED)
             if await self.networks.tell(originator, notice):
                 return
             await asyncio.sleep(SWEEP_SECONDS / 10)
 
-    def _vouched_for(self, pan: _Pan, pne: EntityId, inbound: Inbound) -> Member | None:
+    def _vouched_for(self, pan: WiredPan, pne: EntityId, inbound: Inbound) -> Member | None:
         """On a Secure PAN the PAN itself vouches for the source (DEF-9): the address that the PNE set up from."""
         member = self.members.get(pne) if pan.config.secure else None
         return member if member is not None and member.proved_at == inbound.link else None
 
-    async def _on_secure_pan(self, pan: _Pan, message: "_OfMember", inbound: Inbound) -> Answer:
-        if message.entity_id is None or self._vouched_for(pan, message.entity_id, inbound) is None:
-            return UNIFORM_REFUSAL
-        return await self._asked_by_member(message.entity_id, message, inbound.link, None)
-
-    def _present_on_secure_pan(self, pan: _Pan, inbound: Inbound) -> Answer:
+    def _present_on_secure_pan(self, pan: WiredPan, inbound: Inbound) -> Answer:
         member = self._vouched_for(pan, EntityId(application.decode_text(inbound.payload)), inbound)
         if member is None:
             return UNIFORM_REFUSAL
@@ -456,31 +480,3 @@ class Gateway:
             await self.networks.report()
             await self.members.settle()
             await self.trouble.tell()
-
-
-_OfMember = CmWanted | GroupKeyWanted | GroupMessage
-_OF_MEMBER: Final[tuple[type[_OfMember], ...]] = (CmWanted, GroupKeyWanted, GroupMessage)
-_OfServer = (
-    GatewayChallenge
-    | PnChangeNotify
-    | InviteRequest
-    | PnGwSwitchingRequest
-    | SgChangeNotify
-    | GroupKeyRequest
-    | GroupMessage
-)
-_FROM_SERVER: Final[tuple[type[_OfServer], ...]] = (
-    GatewayChallenge,
-    GroupKeyRequest,
-    GroupMessage,
-    SgChangeNotify,
-    PnChangeNotify,
-    InviteRequest,
-    PnGwSwitchingRequest,
-)
-_UNPROTECTED: Final[tuple[type[SetupRequest | ActivateRequest | EntityDiscoveryRequest | _OfMember], ...]] = (
-    SetupRequest,
-    ActivateRequest,
-    EntityDiscoveryRequest,
-    *_OF_MEMBER,
-)

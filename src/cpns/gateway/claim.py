@@ -12,10 +12,11 @@ from cpns.ports import Randomness
 from cpns.protocol.cm_activate import device
 from cpns.protocol.established import Established
 from cpns.protocol.link_auth import claimant
-from cpns.transport.endpoint import Inbound, Link
-from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, read
+from cpns.service.electives import ByTurns
+from cpns.transport.endpoint import Link
+from cpns.transport.errors import Answer, read
 from cpns.wire import codec, registry
-from cpns.wire.messages import ActivateResponse, CmActivateResponse, LinkChallengeFromServer
+from cpns.wire.messages import ActivateResponse, CmActivateResponse, LinkChallengeFromServer, Proof
 from cpns.wire.registry import Suite
 
 Proven = tuple[Established, Secret]
@@ -29,8 +30,12 @@ class Claim(Protocol):
         """Run ACTIVATE on *link*, our Recipient ID being *kid*. Raises `Refused`."""
         ...
 
-    def challenged(self, inbound: Inbound) -> Answer:
-        """Answer the server's AUTHENTICATE Request inside ACTIVATE; one for each run."""
+    def challenged(self, challenge: LinkChallengeFromServer) -> Proof:
+        """Answer the server's AUTHENTICATE Request inside ACTIVATE; one for each run.
+
+        Raises:
+            AuthenticationFailed: no run waits for it, or it is not of our server.
+        """
         ...
 
     async def stands(self) -> None:
@@ -49,6 +54,7 @@ class EukeyClaim:
         self._config = config
         self._eukey = eukey
         self._random = random
+        self._says = ByTurns(config.electives)
         self._run: claimant.AwaitingChallenge | claimant.AwaitingProof | None = None
 
     async def prove(self, link: Link, kid: bytes) -> Proven:
@@ -63,6 +69,7 @@ class EukeyClaim:
             rand=self._random(registry.RAND_BYTES),
             kid=kid,
             eph_seed=self._random(SEED_BYTES),
+            electives=self._says.now(),
         )
         try:
             established = await link.request(
@@ -71,6 +78,9 @@ class EukeyClaim:
                 timeout=config.answer_timeout * 2,
                 accept=self._finish,
             )
+        except Refused:
+            self._says.failed()
+            raise
         finally:
             self._run = None
         return established, self._eukey
@@ -81,13 +91,12 @@ class EukeyClaim:
             raise AuthenticationFailed(f"refused_with_{response.result}")
         return claimant.finish(self._run, response)
 
-    def challenged(self, inbound: Inbound) -> Answer:
+    def challenged(self, challenge: LinkChallengeFromServer) -> Proof:
         """See `Claim`."""
         if not isinstance(self._run, claimant.AwaitingChallenge):
-            return UNIFORM_REFUSAL
-        challenge = codec.decode(inbound.payload, LinkChallengeFromServer)
+            raise AuthenticationFailed("no_run_under_way")
         self._run, proof = claimant.answer(self._run, challenge)
-        return Answer(Code.CHANGED, codec.encode(proof))
+        return proof
 
     async def stands(self) -> None:
         """See `Claim`."""
@@ -120,6 +129,7 @@ class CmClaim:
         self._config = config
         self._keys = keys
         self._random = random
+        self._says = ByTurns(config.electives)
         self._used: CmKey | None = None
 
     async def prove(self, link: Link, kid: bytes) -> Proven:
@@ -133,6 +143,7 @@ class CmClaim:
             rand=self._random(registry.RAND_BYTES),
             kid=kid,
             eph_seed=self._random(SEED_BYTES),
+            electives=self._says.now(),
         )
         try:
             response = await link.ask(request, *_ANSWERS_TO_CODE, timeout=self._config.answer_timeout)
@@ -141,17 +152,19 @@ class CmClaim:
                 raise Refused(told, f"refused_with_{response.result}")
             established = device.finish(state, response)
         except AuthenticationFailed:
+            self._says.failed()
             raise  # not our server: it may be that somebody is in between
         except Refused as error:
+            self._says.failed()
             if error.result is Result.AUTHENTICATION_FAILED:
                 self._keys.refused(key)
             raise
         self._used = key
         return established, key.key
 
-    def challenged(self, inbound: Inbound) -> Answer:
+    def challenged(self, challenge: LinkChallengeFromServer) -> Proof:
         """See `Claim`; there is no such message in this profile."""
-        return UNIFORM_REFUSAL
+        raise AuthenticationFailed("no_run_under_way")
 
     async def stands(self) -> None:
         """See `Claim`."""

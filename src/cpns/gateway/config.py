@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cpns.ids import EntityId
+from cpns.wire.declare import Electives
 from cpns.wire.registry import Mode
 
 
@@ -36,6 +37,7 @@ class GatewayConfig:
         mode: what it says it runs as; BOTH in a device that is a PNE too.
         more_servers: host and port of other processes of the server, tried in turn where one is away.
         server_order: whether they are preferred in that order; else gateways spread over them by their IDs.
+        electives: what it says in M1 and M2 that older peers pass over; this version has nothing to say.
         take_over: whether it serves the PN of another PN GW when it is asked to (PN GW switching).
     """
 
@@ -63,4 +65,5 @@ class GatewayConfig:
     mode: Mode = Mode.PN_GW
     more_servers: tuple[tuple[str, int], ...] = ()
     server_order: bool = False
+    electives: Electives = ()
     trace: Path | None = None

@@ -74,7 +74,7 @@ class GroupMessages:
         copy = await self._groups.at_epoch(message.sg_id, message.epoch)
         if copy is None and pne in self._members.astray:
             raise NoAnswer("sender_is_brought_back")  # until then the server tells us of no group of it
-        if copy is None or message.entity_id != pne or pne not in copy.members:
+        if copy is None or message.sender != pne or pne not in copy.members:
             raise Refused(Result.UNKNOWN_SG, "not_a_group_of_the_sender")
         is_over = self._groups.is_over(copy, message.epoch)
         count, missed = (0, ()) if is_over else await self._cast(copy, message)
@@ -91,16 +91,16 @@ class GroupMessages:
         """Take a message from the server, for the members behind us; say how many have it, and who has not."""
         copy = await self._groups.at_epoch(message.sg_id, message.epoch)
         if copy is None:
-            return m.GroupMessageResponse(Result.UNKNOWN_SG, count=0, members=())
+            return m.GroupMessageResponse(Result.UNKNOWN_SG, count=0, missed=())
         count, missed = await self._cast(copy, message)
-        return m.GroupMessageResponse(Result.SUCCESS, count=count, members=missed)
+        return m.GroupMessageResponse(Result.SUCCESS, count=count, missed=missed)
 
     async def _cast(self, copy: GroupCopy, message: m.GroupMessage) -> tuple[int, tuple[EntityId, ...]]:
         """Give a message to the members behind us; return how many have it, and the first of those that have not.
 
         Who is silent gets it too, if it is there after all; nobody waits for that.
         """
-        here = [pne for pne in copy.members if pne != message.entity_id and self._members.get(pne) is not None]
+        here = [pne for pne in copy.members if pne != message.sender and self._members.get(pne) is not None]
         took = await self._patience.ask({pne: partial(self._give, copy, message, pne) for pne in here})
         missed = [pne for pne in here if not took.get(pne)]
         return len(here) - len(missed), tuple(missed[:MAX_MEMBERS])

@@ -106,10 +106,10 @@ class Groups:
 
         found = await one_version(ask, _ids)
         page = found[0]
-        if page.alias is None or page.owner is None:
+        if page.name is None or page.owner is None:
             return None
         copy = GroupCopy(
-            *(sg_id, page.alias, page.owner, page.version or 0, page.epoch or 0),
+            *(sg_id, page.name, page.owner, page.version or 0, page.epoch or 0),
             members=tuple(pne for one in found for pne in _ids(one)),
             vouched=bool(page.vouched),
         )

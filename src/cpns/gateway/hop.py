@@ -16,8 +16,7 @@ from cpns.service.places import place
 from cpns.service.sessions import session_of
 from cpns.shares.room import Room
 from cpns.transport.endpoint import Link
-from cpns.transport.errors import Answer, Code
-from cpns.wire import codec, registry
+from cpns.wire import registry
 from cpns.wire.messages import ActivateRequest, ActivateResponse, Proof
 
 KID_BYTES: Final = 2
@@ -58,7 +57,7 @@ class Hop:
         session = self._hops.with_peer(pne_id)
         return session is not None and session.confirmed
 
-    async def activate(self, request: ActivateRequest, link: Link, *, shown: bool) -> Answer:
+    async def activate(self, request: ActivateRequest, link: Link, *, shown: bool) -> ActivateResponse:
         """Run `pne-gw` with a PNE (M1 in, M4 out).
 
         A member at the address where it proved itself has a place of its own. To all others it looks the same whether
@@ -69,12 +68,11 @@ class Hop:
             AddressUnproven: it has to show that its address is its own, see `Cookies`.
         """
         try:
-            response = await self._with_a_place(request, link, shown)
+            return await self._with_a_place(request, link, shown)
         except Refused as error:
             if error.result is Result.TOO_MANY:
                 raise
-            response = verifier.refuse(error)
-        return Answer(Code.CHANGED, codec.encode(response))
+            return verifier.refuse(error)
 
     async def _with_a_place(self, request: ActivateRequest, link: Link, shown: bool) -> ActivateResponse:
         """Run it in a place of its share. Raises `Refused`: also where a session stands, or the PNE proves nothing."""
@@ -110,6 +108,7 @@ class Hop:
                 kid=kid,
                 eph_seed=self._random(SEED_BYTES),
                 binding=binding,
+                electives=self._config.electives,
             )
             proof = await link.ask(challenge, Proof, timeout=self._config.answer_timeout, limit=registry.MAX_PAN_BODY)
             established, response = verifier.verify(state, proof)

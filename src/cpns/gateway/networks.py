@@ -183,7 +183,7 @@ class Networks:
         here = {entry.entity_id: entry for entry in listed if entry.guest is not None}
         away = frozenset(entry.entity_id for entry in listed if entry.guest is None)
         version = found[0].version or 0
-        return version, Copy(pn_id, version, found[0].alias, found[0].owner, here, away)
+        return version, Copy(pn_id, version, found[0].name, found[0].owner, here, away)
 
     async def _lost(self, pn_id: PnId) -> None:
         """A PN is not ours any more."""

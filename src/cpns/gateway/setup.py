@@ -21,11 +21,12 @@ from cpns.session.table import Session
 from cpns.shares.noted import by
 from cpns.shares.room import AddressUnproven, NoPlace
 from cpns.transport.endpoint import Link
-from cpns.transport.errors import STORE_FAILS_REASON, Answer, Code, read
+from cpns.transport.errors import STORE_FAILS_REASON, Answer, read
 from cpns.wire import codec, registry
 from cpns.wire.messages import (
     Challenge,
     GatewayChallenge,
+    GatewayProofs,
     GatewaySetupResponse,
     Proof,
     SetupRequest,
@@ -368,19 +369,18 @@ class Setup:
             self._admitted(response)
             _log.info("PN %s: %d of %d PNEs established", pn_id, len(members), len(ended), extra=by(pn_id))
 
-    async def challenged(self, source: Session, message: GatewayChallenge) -> Answer | None:
-        """Take the server's AUTHENTICATE Request, ask each PNE, and answer with what they say.
+    def has(self, txn: bytes) -> bool:
+        """Whether a SETUP of this PAN has that *txn*."""
+        return txn in self._runs
 
-        Returns:
-            None where no SETUP of this PAN has that txn.
+    async def challenged(self, source: Session, message: GatewayChallenge) -> GatewayProofs:
+        """Take the server's AUTHENTICATE Request, ask each PNE, and answer with what they say.
 
         Raises:
             AuthenticationFailed: it does not fit what was asked; no PNE hears of it.
         """
         run = self._runs.get(message.txn)
-        if run is None:
-            return None
-        if run.challenged or run.standing.session is not source:
+        if run is None or run.challenged or run.standing.session is not source:
             raise AuthenticationFailed("txn_not_outstanding")
         run.challenged = True
         state, challenges = pne_auth.distribute(
@@ -389,6 +389,7 @@ class Setup:
             own_id=self._config.gateway_id,
             server_id=self._config.server_id,
             prk=run.standing.prk,
+            plain=run.standing.session.plain,
         )
         for pne in state.unkeyed:
             said = by(self._config.server_id, pne)
@@ -398,7 +399,7 @@ class Setup:
         proofs = await self._answers(run, challenges)
         run.assigned = dict(state.assigned)
         _, response = pne_auth.collect(state, proofs)
-        return Answer(Code.CHANGED, codec.encode(response))
+        return response
 
     async def _answers(self, run: _Run, challenges: Mapping[EntityId, Challenge]) -> dict[EntityId, bytes]:
         """Ask all at once; return the proofs. Where others wait, the silent have less time once no answers come in."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from cpns.crypto.local_eukey import gateway_prk
 from cpns.crypto.secret import Secret
-from cpns.errors import CpnsError, NoAnswer, Refused, Result
+from cpns.errors import AuthenticationFailed, CpnsError, NoAnswer, Refused, Result
 from cpns.gateway.claim import Claim
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.servers import Address, Servers
@@ -21,10 +21,11 @@ from cpns.session.table import Session, Sessions
 from cpns.shares.noted import by
 from cpns.transport.address import at
 from cpns.transport.endpoint import Endpoint, Inbound, Link
-from cpns.transport.errors import STORE_FAILS_REASON, UNIFORM_REFUSAL, Answer, Code, Hinted
+from cpns.transport.errors import STORE_FAILS_REASON, Answer, Code, Hinted
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
 from cpns.transport.uplink import is_reachable
 from cpns.wire import application
+from cpns.wire.messages import LinkChallengeFromServer, Proof
 
 _log = logging.getLogger("cpns.gateway")
 
@@ -319,14 +320,14 @@ class Uplink:
             _log.info("connecting anew: %s", error, extra=by(self._config.server_id))
             self._lost.set()
 
-    def challenged(self, inbound: Inbound) -> Answer | None:
+    async def challenged(self, inbound: Inbound, challenge: LinkChallengeFromServer) -> Proof | None:
         """See `Claim.challenged`; a server that challenges us is there."""
         if inbound.link != self._proving:
-            return UNIFORM_REFUSAL
+            raise AuthenticationFailed("no_run_under_way")
         if not self._let_go():
             inbound.link.close()
             return None
-        return self._claim.challenged(inbound)
+        return self._claim.challenged(challenge)
 
     def pinged(self, inbound: Inbound) -> Answer | None:
         """Answer whether we are there."""

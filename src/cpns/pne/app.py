@@ -31,16 +31,18 @@ from cpns.service.background import Background
 from cpns.session.table import OVERDUE, Session, Sessions
 from cpns.shares.noted import by
 from cpns.transport.address import any_address
-from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
+from cpns.transport.dispatch import Said, Table, on
+from cpns.transport.endpoint import Endpoint, Inbound, Link
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
-from cpns.wire import application, codec, registry
+from cpns.transport.watch import Watch
+from cpns.wire import application, registry
 from cpns.wire import cm_messages as cm
 from cpns.wire import group_messages as gm
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
-from cpns.wire import sg_messages as sg
 from cpns.wire.application import Reading
+from cpns.wire.declare import Leg
 from cpns.wire.registry import Change, Mode, Procedure
 
 BACKOFF: Final = (0.3, 15.0)
@@ -113,6 +115,7 @@ class Pne:
         self.groups = Groups(config.pne_id, self._way, self._hop, consent, on_change)
         self.messages = GroupMessages(config.pne_id, self.groups, self._way, self._hop, self, random, on_change)
         self.cm = Changing(config.pne_id, self._way, self._hop, random, rotate)
+        self._tables()
         self._attempt: asyncio.Task[None] | None = None
         self.joined: Joined | None = None
         self._ready = asyncio.Event()
@@ -278,11 +281,8 @@ class Pne:
         source = inbound.source
         return source is not None and source.profile is Profile.PNE_GW and source.peer_id == self.joined.gateway_id
 
-    def _changed(self, notice: pm.PnChangeNotify, inbound: Inbound) -> Answer:
+    def _changed(self, notice: pm.PnChangeNotify, *, by_server: bool) -> Answer:
         """Take PNChangeNotify, from our PN GW or (where it is about us) from the server."""
-        by_server = inbound.source is not None and inbound.source.peer_id == self.config.server_id
-        if not by_server and not self._from_own_gateway(inbound):
-            return UNIFORM_REFUSAL
         if self.joined is None or notice.pn_id != self.joined.pn_id:
             return Answer(Code.CHANGED)
         change = Change(notice.change)
@@ -408,90 +408,80 @@ class Pne:
         raise Refused(Result.NOT_ALLOWED, "no_such_resource")
 
     async def _on_message(self, inbound: Inbound) -> Answer | None:
-        shapes = _UNPROTECTED if inbound.source is None else _PROTECTED
-        message = codec.decode(inbound.payload, *shapes, limit=registry.MAX_PAN_BODY)
-        own = self._from_own_gateway(inbound)
-        if isinstance(message, m.Challenge | m.LinkChallengeFromGateway):
-            return self._join.challenged(message, inbound)
-        if isinstance(message, m.PnEstablishmentNotify):
-            return Answer(Code.CHANGED) if self._join.notified(message, inbound) else None
-        if isinstance(message, m.Invitation):
-            own_pn = self.joined.pn_id if own and self.joined is not None else None
-            return await self._invited.take(message, inbound.link, own_pn)
-        if isinstance(message, pm.PnChangeNotify):
-            return self._changed(message, inbound)
-        if isinstance(message, _PROTECT_THEMSELVES):
-            return await self._on_what_protects_itself(message, own)
-        if isinstance(message, _OF_GATEWAY):
-            return self._on_word_of_gateway(message) if own else UNIFORM_REFUSAL
-        if isinstance(message, _OF_SERVER):
-            by_server = inbound.source is not None and inbound.source.peer_id == self.config.server_id
-            return await self._on_word_of_server(message) if by_server else UNIFORM_REFUSAL
-        if isinstance(message, pm.GatewayChangeRequest):
-            if not own and self._has_session_with(message.entity_id, inbound.link):
-                return UNIFORM_REFUSAL
-            return Answer(Code.CHANGED, codec.encode(await self._becomes(message, own)))
-        if isinstance(message, pm.EntityDiscoveryRequest) and inbound.link == self._way.link:
+        own, source = self._from_own_gateway(inbound), inbound.source
+        if source is not None and source.peer_id == self.config.server_id:
+            return await self.from_server.take(source, inbound.payload)
+        if not own:
+            return await self.from_strangers.take(inbound, inbound.payload)
+        table = self.from_own_gateway if source is not None else self.on_secure_pan
+        return await table.take(inbound, inbound.payload)
+
+    def _tables(self) -> None:
+        """Which message goes where, for each leg."""
+        self.from_server = Table(
+            Leg.SERVER_TO_PNE,
+            *self.groups.of_server(),
+            on(gm.GroupMessageKept, self.messages.take_kept),
+            on(cm.CmRotateNotify, self.cm.told_to_rotate),
+            on(pm.PnChangeNotify, self._server_changed),
+        )
+        self.from_own_gateway = Table(
+            Leg.GATEWAY_TO_MEMBER,
+            on(cm.CmKeyRequest, self.cm.brought),
+            on(gm.GroupKeyRequest, self.groups.keyed),
+            on(gm.GkdkRequest, self._gkdk),
+            on(gm.GroupMessage, self.messages.take_of_gateway),
+            on(m.Invitation, self._invitation),
+            on(pm.PnChangeNotify, self._gateway_changed),
+            on(pm.GatewayChangeRequest, self._becomes_for_own),
+            on(pm.EntityDiscoveryRequest, self._says_who),
+        )
+        self.from_strangers = Table(
+            Leg.PAN_TO_PNE,
+            on(m.Challenge, self._join.challenged),
+            on(m.LinkChallengeFromGateway, self._join.challenged_by_gateway),
+            on(m.PnEstablishmentNotify, self._join.notified),
+            on(m.Invitation, self._invitation_of_stranger),
+            on(gm.GroupKeyBroadcast, self.groups.broadcast),
+            on(gm.GroupMessage, self.messages.take_of_stranger),
+            on(pm.GatewayChangeRequest, self._becomes_for_stranger),
+            on(pm.EntityDiscoveryRequest, self._says_who_to_stranger),
+        )
+        self.on_secure_pan = self.from_own_gateway.beside(self.from_strangers)
+
+    async def _server_changed(self, source: Session, notice: pm.PnChangeNotify) -> Answer:
+        return self._changed(notice, by_server=True)
+
+    async def _gateway_changed(self, inbound: Inbound, notice: pm.PnChangeNotify) -> Answer:
+        return self._changed(notice, by_server=False)
+
+    async def _gkdk(self, inbound: Inbound, message: gm.GkdkRequest) -> Said:
+        return self.groups.given_gkdk(message, self.joined.gateway_id)  # type: ignore[union-attr]  # our own one asks
+
+    async def _invitation(self, inbound: Inbound, message: m.Invitation) -> Said:
+        own_pn = None if self.joined is None else self.joined.pn_id
+        return await self._invited.take(message, inbound.link, own_pn)
+
+    async def _invitation_of_stranger(self, inbound: Inbound, message: m.Invitation) -> Said:
+        return await self._invited.take(message, inbound.link, None)
+
+    async def _becomes_for_own(self, inbound: Inbound, message: pm.GatewayChangeRequest) -> pm.GatewayChangeResponse:
+        return await self._becomes(message, True)
+
+    async def _becomes_for_stranger(self, inbound: Inbound, message: pm.GatewayChangeRequest) -> Said:
+        if self._has_session_with(message.entity_id, inbound.link):
+            return UNIFORM_REFUSAL
+        return await self._becomes(message, False)
+
+    async def _says_who(self, inbound: Inbound, message: pm.EntityDiscoveryRequest) -> pm.EntityDiscoveryResponse:
+        if inbound.link == self._way.link:
             self._presence.asked(message, self.joined)
-        if self._ready.is_set() and not own:
-            return UNIFORM_REFUSAL  # SES-6: whom we have a session with asks inside it
-        found = pm.EntityDiscoveryResponse(self.config.pne_id, Mode.PNE, self._finder.where.pan_secure, ())
-        return Answer(Code.CHANGED, codec.encode(found))
+        return pm.EntityDiscoveryResponse(self.config.pne_id, Mode.PNE, self._finder.where.pan_secure, ())
+
+    async def _says_who_to_stranger(self, inbound: Inbound, message: pm.EntityDiscoveryRequest) -> Said:
+        found = await self._says_who(inbound, message)
+        return UNIFORM_REFUSAL if self._ready.is_set() else found  # SES-6: whom we have a session with asks inside it
 
     def _has_session_with(self, claimed: EntityId, link: Link) -> bool:
         """Whether who asks has the name or the address of our PN GW, which has a session to say so in (SES-6)."""
         return self.joined is not None and (claimed == self.joined.gateway_id or link == self._way.link)
-
-    async def _on_what_protects_itself(
-        self, message: gm.GroupKeyBroadcast | gm.GroupMessage, by_gateway: bool
-    ) -> Answer | None:
-        if isinstance(message, gm.GroupKeyBroadcast):
-            return self.groups.broadcast(message)
-        return await self.messages.take(message, by_gateway=by_gateway)
-
-    def _on_word_of_gateway(self, message: cm.CmKeyRequest | gm.GroupKeyRequest | gm.GkdkRequest) -> Answer:
-        if isinstance(message, cm.CmKeyRequest):
-            return self.cm.brought(message)
-        if isinstance(message, gm.GroupKeyRequest):
-            return self.groups.keyed(message)
-        return self.groups.given_gkdk(message, self.joined.gateway_id)  # type: ignore[union-attr]
-
-    async def _on_word_of_server(self, message: "_OfServer") -> Answer | None:
-        if isinstance(message, gm.GroupMessageKept):
-            return await self.messages.take_kept(message)
-        if isinstance(message, cm.CmRotateNotify):
-            return self.cm.told_to_rotate(message)
-        if isinstance(message, sg.SgChangeNotify):
-            self._work.start(self.groups.changed(message))
-            return Answer(Code.CHANGED)
-        return await self.groups.asked(message)
-
-
-_OfServer = cm.CmRotateNotify | sg.SgInvitation | sg.SgOwnerChangeRequest | sg.SgChangeNotify | gm.GroupMessageKept
-_OF_SERVER: Final = (
-    cm.CmRotateNotify,
-    sg.SgInvitation,
-    sg.SgOwnerChangeRequest,
-    sg.SgChangeNotify,
-    gm.GroupMessageKept,
-)
-_OF_GATEWAY: Final = (cm.CmKeyRequest, gm.GroupKeyRequest, gm.GkdkRequest)
-_PROTECT_THEMSELVES: Final = (gm.GroupKeyBroadcast, gm.GroupMessage)
-"""The types that need no session, whoever sends them: what is in them is sealed, and signed by whom it is of. A message
-of a `vouched` group is not, and is taken in the hop session alone."""
-_PROTECTED: Final = (
-    *_OF_SERVER,
-    *_OF_GATEWAY,
-    gm.GroupMessage,
-    m.Invitation,
-    pm.PnChangeNotify,
-    pm.GatewayChangeRequest,
-    pm.EntityDiscoveryRequest,
-)
-_UNPROTECTED: Final = (
-    m.Challenge,
-    m.LinkChallengeFromGateway,
-    m.PnEstablishmentNotify,
-    *_PROTECT_THEMSELVES,
-    *_PROTECTED,
-)

@@ -10,9 +10,11 @@ from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId
 from cpns.pne.way import Hop, ToServer
 from cpns.ports import Randomness
-from cpns.transport.errors import Answer, Code
+from cpns.session.table import Session
+from cpns.transport.dispatch import TAKEN
+from cpns.transport.endpoint import Inbound
+from cpns.transport.errors import Answer
 from cpns.wire import cm_messages as m
-from cpns.wire import codec
 from cpns.wire.registry import MAX_PAN_BODY, RAND_BYTES
 
 ASSIGNMENT_SECONDS: Final = 20.0
@@ -68,17 +70,17 @@ class Changing:
             self._asking = False
             self._brought = None
 
-    def brought(self, message: m.CmKeyRequest) -> Answer:
+    async def brought(self, inbound: Inbound, message: m.CmKeyRequest) -> m.CmKeyResponse:
         """Take CM-KEY Request, which came from our own PN GW; it is kept aside until the assignment is at its end."""
         if not self._asking or self._brought is not None:
-            return Answer(Code.CHANGED, codec.encode(m.CmKeyResponse(Result.NOT_ALLOWED)))
+            return m.CmKeyResponse(Result.NOT_ALLOWED)
         self._brought = CmKey(message.cm_device_id, 0, Secret(message.cm_device_key))
-        return Answer(Code.CHANGED, codec.encode(m.CmKeyResponse(Result.SUCCESS)))
+        return m.CmKeyResponse(Result.SUCCESS)
 
-    def told_to_rotate(self, notice: m.CmRotateNotify) -> Answer:
+    async def told_to_rotate(self, source: Session, notice: m.CmRotateNotify) -> Answer:
         """Take CMRotateNotify, which came from the server, end to end."""
         self._rotate(notice.cm_device_id)
-        return Answer(Code.CHANGED)
+        return TAKEN
 
     async def rekey(self, key: CmKey) -> CmKey:
         """Agree with the server on the key that follows *key*, which the PN GW that mediated can't derive.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cpns.crypto.secret import Secret
 from cpns.ids import EntityId, PnId
+from cpns.wire.declare import Electives
 from cpns.wire.registry import SetupType
 
 
@@ -36,6 +37,7 @@ class PneConfig:
         session_age: seconds after which it sets up again by itself; after twice that its sessions are over.
         join: the PN to join first (procedure 3); None: it establishes one, or is taken into the one of its PN GW.
         setup_type: whom the PN GW is to invite when it establishes: nobody (1), all in reach (2), or *invite* (3).
+        electives: what it says in M1 that older peers pass over; this version has nothing to say.
         waits: it sets up nothing by itself, and waits to be invited.
     """
 
@@ -53,4 +55,5 @@ class PneConfig:
     setup_type: int = SetupType.GATEWAY_ONLY
     invite: tuple[EntityId, ...] = ()
     waits: bool = False
+    electives: Electives = ()
     trace: Path | None = None

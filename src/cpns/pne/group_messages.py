@@ -20,7 +20,9 @@ from cpns.ports import Randomness
 from cpns.protocol.group_messaging import receiver
 from cpns.protocol.group_messaging.receiver import Heard, Order
 from cpns.protocol.group_messaging.sender import Sender
+from cpns.session.table import Session
 from cpns.shares.noted import by
+from cpns.transport.endpoint import Inbound
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
 from cpns.wire import application, codec
 from cpns.wire import group_messages as m
@@ -118,7 +120,7 @@ class GroupMessages:
             Refused: we are not in that group, or it is not taken, with the reason.
             WireError: over 1024 characters.
         """
-        payload = application.encode_push(application.Push(self._random(application.PUSH_ID_BYTES), text))
+        payload = application.encode_group_text(application.Push(self._random(application.PUSH_ID_BYTES), text))
         async with self._sending[sg_id]:
             message: m.GroupMessage | None = None
             others: int | None = None
@@ -215,6 +217,14 @@ class GroupMessages:
 
     # hearing
 
+    async def take_of_gateway(self, inbound: Inbound, message: m.GroupMessage) -> Answer | None:
+        """As `take`, of our own PN GW."""
+        return await self.take(message, by_gateway=True)
+
+    async def take_of_stranger(self, inbound: Inbound, message: m.GroupMessage) -> Answer | None:
+        """As `take`, of whomever."""
+        return await self.take(message, by_gateway=False)
+
     async def take(self, message: m.GroupMessage, *, by_gateway: bool) -> Answer | None:
         """Take a message that came over the PAN; None where the application could not take it.
 
@@ -228,7 +238,7 @@ class GroupMessages:
         view = self._groups.views.get(message.sg_id)
         if view is None or (view.vouched and not by_gateway):
             return UNIFORM_REFUSAL
-        if self._heard_of(view, message.entity_id).order(message.seq, by_server=False) is Order.REPEATED:
+        if self._heard_of(view, message.sender).order(message.seq, by_server=False) is Order.REPEATED:
             return _TAKEN
         key = await self._groups.key_of(message.sg_id, message.epoch)
         if key is None:
@@ -239,7 +249,7 @@ class GroupMessages:
             receiver.check_signature(message, await self._key_of_sender(view, message))
         return _TAKEN if self._give(view, message, body, by_server=False) else None
 
-    async def take_kept(self, message: m.GroupMessageKept) -> Answer | None:
+    async def take_kept(self, source: Session, message: m.GroupMessageKept) -> Answer | None:
         """Take a message that the server kept for us, and gives us in our own session.
 
         Raises:
@@ -249,7 +259,7 @@ class GroupMessages:
             view = await self._groups.view(message.sg_id)
         except NoAnswer:
             return None  # then it is not said that we have it, and comes again
-        if self._heard_of(view, message.entity_id).order(message.seq, by_server=True) is not Order.REPEATED:
+        if self._heard_of(view, message.sender).order(message.seq, by_server=True) is not Order.REPEATED:
             body = receiver.open_message(message, Secret(message.group_key))
             if message.verify_key is not None:
                 receiver.check_signature(message, message.verify_key)
@@ -276,7 +286,7 @@ class GroupMessages:
                 self._on_text(said)
             except NoAnswer:
                 return False
-        self._heard[said.sg_id, message.entity_id] = heard
+        self._heard[said.sg_id, message.sender] = heard
         if len(self._heard) > MAX_HEARD:
             self._heard.popitem(last=False)
         heard.take(message.seq, message_id)
@@ -284,7 +294,7 @@ class GroupMessages:
 
     async def _key_of_sender(self, view: View, message: m.GroupMessage) -> bytes:
         """Return what a sender registered, if it is a member still. Raises `Refused`."""
-        pne, known = message.entity_id, view.senders.get(message.entity_id)
+        pne, known = message.sender, view.senders.get(message.sender)
         if view.places.get(pne) != Place.MEMBER or receiver.needs_another_key(
             message, None if known is None else known.run
         ):
@@ -297,12 +307,12 @@ class GroupMessages:
 
     def _give(self, view: View, message: receiver.AnyMessage, body: bytes, *, by_server: bool) -> bool:
         """Give a message to the application, once; return False where it could not take it."""
-        heard = self._heard_of(view, message.entity_id)
+        heard = self._heard_of(view, message.sender)
         order = heard.order(message.seq, by_server=by_server)
         if order is Order.REPEATED:
             return True  # it came twice while we asked for a key
-        said = application.decode_push(body)
-        text = GroupText(view.sg_id, view.name, message.entity_id, said.text, order is Order.LATE)
+        said = application.decode_group_text(body)
+        text = GroupText(view.sg_id, view.name, message.sender, said.text, order is Order.LATE)
         return self._tell(message, said.push_id, heard, text)
 
     def _missed(self, view: View, message: m.GroupMessage) -> None:
@@ -314,12 +324,12 @@ class GroupMessages:
         if view.keep or message.epoch < view.since:
             return
         if not view.vouched:
-            known = view.senders.get(message.entity_id)
+            known = view.senders.get(message.sender)
             if known is None or known.verify_key is None or known.run != receiver.run_of(message.seq):
                 return
             receiver.check_signature(message, known.verify_key)
-        text = GroupText(view.sg_id, view.name, message.entity_id, None, late=True)
-        self._tell(message, message.seq, self._heard_of(view, message.entity_id), text)
+        text = GroupText(view.sg_id, view.name, message.sender, None, late=True)
+        self._tell(message, message.seq, self._heard_of(view, message.sender), text)
 
 
 _TAKEN: Final = Answer(Code.CHANGED, codec.encode(m.GroupMessageResponse(Result.SUCCESS)))

@@ -75,7 +75,7 @@ class GroupViews:
             return self._way.ask(request, m.SgInventoryResponse)
 
         found = await one_version(ask, _ids)
-        if found[0].alias is None:
+        if found[0].name is None:
             return None
         view = _view(sg_id, found, self.of.get(sg_id))
         return view.version, view
@@ -88,7 +88,7 @@ class GroupViews:
 
     async def _fetch_sender(self, whom: tuple[SgId, EntityId]) -> None:
         sg_id, pne = whom
-        page = await self._way.ask(m.SgInventoryRequest(sg_id, entity_id=pne), m.SgInventoryResponse)
+        page = await self._way.ask(m.SgInventoryRequest(sg_id, member=pne), m.SgInventoryResponse)
         view = self.of.get(sg_id)
         if view is None:
             return
@@ -112,7 +112,7 @@ def _view(sg_id: SgId, pages: list[m.SgInventoryResponse], before: View | None) 
     page, epoch = pages[0], pages[0].epoch or 0
     listed = [one for some in pages for one in some.entries or ()]
     return View(
-        *(sg_id, page.alias or "", page.owner or EntityId(""), page.version or 0, epoch),
+        *(sg_id, page.name or "", page.owner or EntityId(""), page.version or 0, epoch),
         vouched=bool(page.vouched),
         keep=page.keep or 0,
         since=epoch if before is None else before.since,

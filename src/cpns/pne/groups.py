@@ -13,8 +13,10 @@ from cpns.pne.way import Hop, ToServer
 from cpns.protocol.group_keying.member import Gkdk, open_broadcast, take
 from cpns.service.background import Background
 from cpns.service.pages import all_pages
-from cpns.transport.errors import Answer, Code
-from cpns.wire import codec
+from cpns.session.table import Session
+from cpns.transport.dispatch import TAKEN, Row, on
+from cpns.transport.endpoint import Inbound
+from cpns.transport.errors import Answer
 from cpns.wire import group_messages as gm
 from cpns.wire import sg_messages as m
 from cpns.wire.registry import Change
@@ -36,7 +38,7 @@ CATCH_UP_PAUSES: Final = (1.0, 60.0)
 """Seconds after the news of an epoch before its key is asked for, and the most between attempts."""
 HOP_SECONDS: Final = 5.0
 
-Asked = m.SgInvitation | m.SgOwnerChangeRequest
+Asked = m.SgInvitation | m.SgOwnershipOffer
 """Whether it comes into a group, or takes ownership of one."""
 
 
@@ -214,12 +216,26 @@ class Groups:
 
     # what it is asked and told, by the server alone
 
-    async def asked(self, message: Asked) -> Answer:
-        """Take an invitation, or the question whether we take ownership."""
-        result = Result.SUCCESS if await self._consent(message) else Result.REFUSED_BY_USER
-        if isinstance(message, m.SgInvitation):
-            return Answer(Code.CHANGED, codec.encode(m.SgInviteResponse(result)))
-        return Answer(Code.CHANGED, codec.encode(m.SgOwnerChangeResponse(result)))
+    def of_server(self) -> tuple[Row[Session], ...]:
+        """Return what the server may say."""
+        return (
+            on(m.SgInvitation, self._invited),
+            on(m.SgOwnershipOffer, self._offered),
+            on(m.SgChangeNotify, self._told_of_a_change),
+        )
+
+    async def _invited(self, source: Session, message: m.SgInvitation) -> m.SgInviteResponse:
+        return m.SgInviteResponse(await self._agrees(message))
+
+    async def _offered(self, source: Session, message: m.SgOwnershipOffer) -> m.SgOwnerChangeResponse:
+        return m.SgOwnerChangeResponse(await self._agrees(message))
+
+    async def _agrees(self, message: Asked) -> Result:
+        return Result.SUCCESS if await self._consent(message) else Result.REFUSED_BY_USER
+
+    async def _told_of_a_change(self, source: Session, notice: m.SgChangeNotify) -> Answer:
+        self._work.start(self.changed(notice))
+        return TAKEN
 
     async def changed(self, notice: m.SgChangeNotify) -> None:
         """Follow SGChangeNotify."""
@@ -238,11 +254,11 @@ class Groups:
 
     # Group Keys, from our PN GW
 
-    def keyed(self, message: gm.GroupKeyRequest) -> Answer:
+    async def keyed(self, inbound: Inbound, message: gm.GroupKeyRequest) -> gm.GroupKeyResponse:
         """Take a Group Key that our PN GW gave us alone."""
         self._is_ours(message.sg_id)
         self._keep(message.sg_id, message.epoch, Secret(message.group_key))
-        return Answer(Code.CHANGED, codec.encode(gm.GroupKeyResponse(Result.SUCCESS)))
+        return gm.GroupKeyResponse(Result.SUCCESS)
 
     def _is_ours(self, sg_id: SgId) -> None:
         """Raise `Refused` for a group that we do not know: it may have been left, or the news of it was lost."""
@@ -259,13 +275,13 @@ class Groups:
         """Return our GKDK of a group, if we have one."""
         return self._gkdks.get(sg_id)
 
-    def given_gkdk(self, message: gm.GkdkRequest, gateway: EntityId) -> Answer:
+    def given_gkdk(self, message: gm.GkdkRequest, gateway: EntityId) -> gm.GkdkResponse:
         """Take our GKDK (DEF-7). Raises `Refused` where it is none."""
         self._is_ours(message.sg_id)
         self._gkdks[message.sg_id] = take(message, gateway)
-        return Answer(Code.CHANGED, codec.encode(gm.GkdkResponse(Result.SUCCESS)))
+        return gm.GkdkResponse(Result.SUCCESS)
 
-    def broadcast(self, message: gm.GroupKeyBroadcast) -> Answer:
+    async def broadcast(self, inbound: Inbound, message: gm.GroupKeyBroadcast) -> gm.GroupKeyResponse:
         """Take a broadcast, from whomever: what our PN GW signed, and our GKDK opens, is good.
 
         Raises:
@@ -276,7 +292,7 @@ class Groups:
         if own is None or over or self.has_key(message.sg_id, message.epoch):
             raise AuthenticationFailed("no_use_for_that_broadcast")
         self._keep(message.sg_id, message.epoch, open_broadcast(own, message))
-        return Answer(Code.CHANGED, codec.encode(gm.GroupKeyResponse(Result.SUCCESS)))
+        return gm.GroupKeyResponse(Result.SUCCESS)
 
     def _keep(self, sg_id: SgId, epoch: int, key: Secret) -> None:
         """Keep the key of an epoch, in place of one that was of another life of the server's store."""

@@ -14,10 +14,12 @@ from cpns.ports import Clock, Randomness
 from cpns.protocol.established import Established
 from cpns.protocol.link_auth import claimant
 from cpns.protocol.pne_auth import pne as pne_auth
+from cpns.service.electives import ByTurns
 from cpns.service.sessions import session_of
 from cpns.session.table import Session, Sessions
+from cpns.transport.dispatch import TAKEN
 from cpns.transport.endpoint import Inbound, Link
-from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, read
+from cpns.transport.errors import UNIFORM_REFUSAL, Answer, read
 from cpns.wire import codec, registry
 from cpns.wire.messages import (
     ActivateResponse,
@@ -26,6 +28,7 @@ from cpns.wire.messages import (
     InvitationAccepted,
     LinkChallengeFromGateway,
     PnEstablishmentNotify,
+    Proof,
     SetupRequest,
     SetupResponse,
 )
@@ -83,6 +86,7 @@ class Join:
         self._not_let_in = not_let_in
         self._setup: pne_auth.AwaitingChallenge | pne_auth.AwaitingOutcome | None = None
         self._hop: claimant.AwaitingChallenge | claimant.AwaitingProof | None = None
+        self._says, self._says_in_hop = ByTurns(config.electives), ByTurns(config.electives)
         self._link: Link | None = None
         self._challenged = asyncio.Event()
         self._notified: asyncio.Future[pne_auth.Joined] = asyncio.get_running_loop().create_future()
@@ -109,6 +113,7 @@ class Join:
             pn_id=wanted.pn_id,
             setup_type=wanted.setup_type,
             invite=wanted.invite or None,
+            electives=self._says.now(),
         )
         self._challenged.clear()
         self.last_refusal = ""
@@ -144,6 +149,9 @@ class Join:
             await self._until_challenged(patience or self._config.timer, run)
             await self._within(self._config.timer, run)
             joined = run.result()
+        except Refused:
+            self._says.failed()
+            raise
         finally:
             run.cancel()
             await asyncio.gather(run, return_exceptions=True)
@@ -163,26 +171,27 @@ class Join:
             await self._until_challenged(self._config.timer)
             async with asyncio.timeout(self._config.timer):
                 joined = await self._notified
-        except TimeoutError:
-            raise NoAnswer(self.last_refusal or "no_answer") from None
+        except (TimeoutError, Refused) as error:
+            self._says.failed()
+            raise error if isinstance(error, Refused) else NoAnswer(self.last_refusal or "no_answer") from None
         finally:
             self._notified.cancel()
             self._end(accepted.kid)
         return joined, self._established(joined)
 
-    def notified(self, notice: PnEstablishmentNotify, inbound: Inbound) -> bool:
+    async def notified(self, inbound: Inbound, notice: PnEstablishmentNotify) -> Answer | None:
         """Take PNEstablishmentNotify, which ends an invited run where its proof is right (AUTH-P7).
 
-        A refusal proves nothing: the run waits on. False where no such run is under way.
+        A refusal proves nothing: the run waits on. None where no such run is under way.
         """
         state = self._setup
         if inbound.link != self._link or self._notified.done() or not isinstance(state, pne_auth.AwaitingOutcome):
-            return False
+            return None
         try:
             self._notified.set_result(self._finished(state, notice))
         except Refused as error:
             self.last_refusal = error.reason
-        return True
+        return TAKEN
 
     def _finished(
         self, state: pne_auth.AwaitingOutcome, outcome: SetupResponse | PnEstablishmentNotify
@@ -241,6 +250,7 @@ class Join:
                     kid=kid,
                     eph_seed=self._random(SEED_BYTES),
                     binding=joined.session.th0,
+                    electives=self._says_in_hop.now(),
                 )
                 try:
                     established = await link.request(
@@ -251,6 +261,7 @@ class Join:
                         echoes=ECHOES,
                     )
                 except NoAnswer:
+                    self._says_in_hop.failed()
                     if attempt == HOP_ATTEMPTS - 1:
                         raise
                 else:
@@ -268,26 +279,32 @@ class Join:
             raise AuthenticationFailed(f"refused_with_{response.result}")
         return claimant.finish(self._hop, response)
 
-    def challenged(self, message: Challenge | LinkChallengeFromGateway, inbound: Inbound) -> Answer | None:
-        """Answer an AUTHENTICATE Request of the PN GW; None drops one that does not fit, and the run goes on.
+    async def challenged(self, inbound: Inbound, message: Challenge) -> Answer | Proof | None:
+        """Answer the AUTHENTICATE Request of a SETUP; None drops one that does not fit, and the run goes on.
 
         One is accepted for each rand_PNE; with no run under way, it is refused (SES-6).
         """
         if self._setup is None and self._hop is None:
             return UNIFORM_REFUSAL
-        if inbound.link != self._link:
+        if inbound.link != self._link or not isinstance(self._setup, pne_auth.AwaitingChallenge):
             return None  # not where the run is: it must not use up the one answer of this rand_PNE
         try:
-            if isinstance(message, Challenge):
-                if not isinstance(self._setup, pne_auth.AwaitingChallenge):
-                    return None
-                self._setup, proof = pne_auth.answer(self._setup, message)
-                self._challenged.set()
-            else:
-                if not isinstance(self._hop, claimant.AwaitingChallenge):
-                    return None
-                self._hop, proof = claimant.answer(self._hop, message)
+            self._setup, proof = pne_auth.answer(self._setup, message)
         except Refused as error:
             self.last_refusal = error.reason
             return None
-        return Answer(Code.CHANGED, codec.encode(proof))
+        self._challenged.set()
+        return proof
+
+    async def challenged_by_gateway(self, inbound: Inbound, message: LinkChallengeFromGateway) -> Answer | Proof | None:
+        """As `challenged`, of an ACTIVATE."""
+        if self._setup is None and self._hop is None:
+            return UNIFORM_REFUSAL
+        if inbound.link != self._link or not isinstance(self._hop, claimant.AwaitingChallenge):
+            return None
+        try:
+            self._hop, proof = claimant.answer(self._hop, message)
+        except Refused as error:
+            self.last_refusal = error.reason
+            return None
+        return proof

@@ -18,13 +18,13 @@ from cpns.service.hosts import KnownHosts
 from cpns.service.places import place
 from cpns.session.table import Sessions
 from cpns.shares.noted import by
-from cpns.shares.party import Party
 from cpns.shares.rate import RateLimit
 from cpns.shares.room import NoPlace, Room
+from cpns.transport.dispatch import Table, on
 from cpns.transport.endpoint import Inbound, Link
-from cpns.transport.errors import Answer, Code
-from cpns.wire import codec
+from cpns.transport.errors import Answer
 from cpns.wire import messages as m
+from cpns.wire.declare import Leg
 
 _log = logging.getLogger("cpns.server")
 
@@ -84,6 +84,9 @@ class Access:
         self._of_known = RateLimit(*KNOWN_PACE, clock.monotonic)
         self._setups = Room(MAX_PNES, 0, clock.monotonic)
         self._unproven = RateLimit(*UNPROVEN_PNES, clock.monotonic)
+        self.from_strangers = Table(
+            Leg.UPLINK_TO_SERVER, on(m.ActivateRequest, self._gateway), on(m.CmActivateRequest, self._cm_device)
+        )
 
     @property
     def under_way(self) -> int:
@@ -92,7 +95,7 @@ class Access:
 
     # connections
 
-    async def activate(self, inbound: Inbound) -> Answer:
+    async def activate(self, inbound: Inbound) -> Answer | None:
         """Answer ACTIVATE, of a PN GW or a CM Device.
 
         Raises:
@@ -106,21 +109,21 @@ class Access:
         self._open.add(link)
         try:
             self._keep_pace(party.host)
-            request = codec.decode(inbound.payload, m.ActivateRequest)
-            self._name(link, request.entity_id)
-            response: codec.Message
-            if request.proof is not None:
-                response = await self._cm.activate(request, link, known=party.host in self._hosts)
-            else:
-                response = await self._gateway(request, link, party)
+            return await self.from_strangers.take(inbound, inbound.payload)
         except NoPlace as error:
             _log.warning("no place for an ACTIVATE of %s: %s", party.host, error.reason, extra=by(party))
             raise
         finally:
             self._open.discard(link)
-        return Answer(Code.CHANGED, codec.encode(response))
 
-    async def _gateway(self, request: m.ActivateRequest, link: Link, party: Party) -> m.ActivateResponse:
+    async def _cm_device(self, inbound: Inbound, request: m.CmActivateRequest) -> m.CmActivateResponse:
+        self._name(inbound.link, request.cm_device_id)
+        return await self._cm.activate(request, inbound.link, known=inbound.party.host in self._hosts)
+
+    async def _gateway(self, inbound: Inbound, request: m.ActivateRequest) -> m.ActivateResponse:
+        link, party = inbound.link, inbound.party
+        self._name(link, request.entity_id)
+
         async def ask(challenge: m.LinkChallengeFromServer | m.LinkChallengeFromGateway) -> m.Proof:
             return await link.ask(challenge, m.Proof, timeout=PROOF_SECONDS)
 

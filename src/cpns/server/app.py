@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cpns.crypto.schedule import Profile
-from cpns.domain.actor import Actor, Role
 from cpns.domain.group import ChangedGroup
 from cpns.domain.network import Admitted, Network
 from cpns.domain.presence import Fact
@@ -20,16 +19,18 @@ from cpns.server.clones import Clones
 from cpns.server.cm import ChangingMode
 from cpns.server.config import ServerConfig
 from cpns.server.followers import Followers
-from cpns.server.gateways import Gateways
+from cpns.server.gateways import FromGateway, Gateways
 from cpns.server.group_messages import GroupMessages
 from cpns.server.group_pages import GroupPages
+from cpns.server.group_requests import GroupRequests
 from cpns.server.groups import Groups
+from cpns.server.network_requests import NetworkRequests
 from cpns.server.networks import Networks
 from cpns.server.overview import Overview
 from cpns.server.pnes import Pnes
 from cpns.server.revocations import LOOK_SECONDS, Revocations
 from cpns.server.unreached import Unreached
-from cpns.service.authentication import Authentication, GatewayPeer
+from cpns.service.authentication import Authentication
 from cpns.service.background import Background
 from cpns.service.cm import CmDevices
 from cpns.service.events import Events
@@ -50,16 +51,17 @@ from cpns.shares.noted import by
 from cpns.shares.party import Party
 from cpns.transport.address import at, not_had
 from cpns.transport.certificate import Certificate
-from cpns.transport.endpoint import Endpoint, Inbound, Link, Watch
+from cpns.transport.dispatch import TAKEN, Table, on
+from cpns.transport.endpoint import Endpoint, Inbound, Link
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code, Hinted
 from cpns.transport.oscore import MESSAGE_LIMIT, sent
-from cpns.wire import application, codec
+from cpns.transport.watch import Watch
+from cpns.wire import application
 from cpns.wire import cm_messages as cm
 from cpns.wire import messages as m
 from cpns.wire import pn_messages as pm
-from cpns.wire import sg_messages as sg
-from cpns.wire.group_messages import GroupKeyWanted, GroupMessageUp, GroupSenderRequest
-from cpns.wire.registry import CPNS_PATH, MAX_PAN_BODY, Presence
+from cpns.wire.declare import Leg
+from cpns.wire.registry import CPNS_PATH, Presence
 
 _log = logging.getLogger("cpns.server")
 
@@ -94,8 +96,7 @@ class Server:
     ) -> None:
         self.config = config
         self._siblings = Processes(store, clock, bus or Alone(), random)
-        self.store = store
-        self.vault = vault
+        self.store, self.vault = store, vault
         self.sessions = Sessions(config.session_age)
         look_every = LOOK_SECONDS if self._siblings.others else None
         self.readings = Readings(store, clock, config.readings_rate, config.readings_volume, look_every)
@@ -108,14 +109,14 @@ class Server:
         here = (self.sessions, self.gateways)
         self.networks = Networks(store, *here, self._presences, clock, self._siblings, self.clones.ask)
         self.groups = Groups(store, *here, self.pnes, clock, random, vault, self._siblings, config.max_groups)
-        self._unreached = Unreached(store, self.sessions, self.gateways)
-        self.group_pages = GroupPages(store, self.sessions)
+        self.group_pages, self._unreached = GroupPages(store, self.sessions), Unreached(store, *here)
         self.messages = GroupMessages(store, self.groups, *here, self.pnes, clock, self._siblings)
         self.pushes = Pushes(store, clock, random, self._push, self._siblings)
         self._hosts, self._kept = KnownHosts(store, clock), Kept(store, clock)
         self._authentication = Authentication(
             *(config.server_id, config.lowest_suite, store, Keyring(store, vault, random), self.sessions, clock),
             *(random, config.policy, self._admitted, self.refusals, self._hosts, self.clones.waits),
+            electives=config.electives,
         )
         self.exceeded = Exceeded()
         self.overview = Overview(*here, self.pnes, self.exceeded, clock, self._siblings, config.data)
@@ -125,6 +126,7 @@ class Server:
         cm_devices = CmDevices(
             *(config.server_id, config.lowest_suite, store, vault, self.sessions, clock, random),
             *(self.refusals, self._authentication.is_revoked, self.clones.waits),
+            electives=config.electives,
         )
         self.cm = ChangingMode(
             *(cm_devices, store, *here, self.pnes, clock, config.cm_unused, self.end, self._siblings, self._hosts)
@@ -135,13 +137,31 @@ class Server:
             *(self._authentication, self.cm, self.gateways, self.sessions, self._hosts, clock, config.answer_timeout),
             *(self._endpoint.name, self.groups.copies.connected),
         )
+        self._tables(random)
         self.followers, self._work = Followers(store, self.events, self.groups), Background()
         self._certificate: Certificate | None = None
-        self._certificate_looked_at = 0.0
         self._owners_looked_at = -OWNER_LOOK_SECONDS
-        self._retried_at = 0.0
+        self._certificate_looked_at = self._retried_at = 0.0
         self._sweeper: asyncio.Task[None] | None = None
         self.listening: tuple[str, int] | None = None
+
+    def _tables(self, random: Randomness) -> None:
+        """Which message goes to whom, for each leg; those of `Access` beside."""
+        of_networks = NetworkRequests(self.networks)
+        of_groups = GroupRequests(
+            *(self.store, self.groups, self.group_pages, self.messages, self._clock, random, self.config.max_groups)
+        )
+        self.from_pne = Table(
+            Leg.PNE_TO_SERVER, *of_networks.of_pne(), *of_groups.of_pne(), on(cm.CmRekeyRequest, self.cm.rekey)
+        )
+        self.from_gateway = Table(
+            Leg.GATEWAY_TO_SERVER,
+            *of_networks.of_gateway(),
+            *of_groups.of_gateway(),
+            *self.cm.of_gateway(),
+            on(m.GatewaySetupRequest, self._setup),
+            on(pm.PnStatusNotify, self._reported),
+        )
 
     async def start(self) -> tuple[str, int]:
         """Listen; return the address. Raises `Unavailable` where it can't be had."""
@@ -209,34 +229,16 @@ class Server:
             return await self._from_gateway(source, inbound)
         return await self._from_pne(source, inbound)
 
-    async def _from_gateway(self, source: Session, inbound: Inbound) -> Answer:
+    async def _from_gateway(self, source: Session, inbound: Inbound) -> Answer | None:
         peer = self.gateways.peer(source, inbound.link) or await self.cm.begin(source, inbound.link)
         if peer is None:
             return UNIFORM_REFUSAL
         if inbound.path != CPNS_PATH:
             return self.gateways.answer(peer, inbound)
-        request = codec.decode(inbound.payload, *_FROM_GATEWAY)
-        if isinstance(request, m.GatewaySetupRequest):
-            return Answer(Code.CHANGED, codec.encode(await self._setup(request, peer, inbound.link)))
-        if isinstance(request, pm.PnStatusNotify):
-            self._reported(peer, request)
-            return Answer(Code.CHANGED)
-        actor = Actor(Role.GATEWAY, peer.gateway_id)
-        if isinstance(request, pm.PnGwSwitchingRequest):
-            await self.networks.switch(request.pn_id, request.gateway_id, actor, request.addresses or ())
-            return Answer(Code.CHANGED, codec.encode(pm.PnGwSwitchingResponse(Result.SUCCESS)))
-        if isinstance(request, sg.SgInventoryRequest):
-            return Answer(Code.CHANGED, codec.encode(await self.group_pages.answer(source, request)))
-        if isinstance(request, GroupKeyWanted):
-            return Answer(Code.CHANGED, codec.encode(await self.groups.key_for(peer.gateway_id, request)))
-        if isinstance(request, GroupMessageUp):
-            return Answer(Code.CHANGED, codec.encode(await self.messages.sent(peer.gateway_id, request)))
-        if isinstance(request, _MEDIATED):
-            return Answer(Code.CHANGED, codec.encode(await self.cm.mediated(peer, request)))
-        return await self._on_membership(request, source, actor)
+        return await self.from_gateway.take(FromGateway(peer, inbound.link), inbound.payload)
 
-    async def _setup(self, request: m.GatewaySetupRequest, peer: GatewayPeer, link: Link) -> m.GatewaySetupResponse:
-        response = await self.access.setup(request, peer, link)
+    async def _setup(self, asker: FromGateway, request: m.GatewaySetupRequest) -> m.GatewaySetupResponse:
+        response = await self.access.setup(request, asker.peer, asker.link)
         for entry in response.entries:
             if entry.result == Result.SUCCESS:
                 self._presences.heard(entry.entity_id)
@@ -247,38 +249,17 @@ class Server:
         if found.network is not None:
             self.groups.copies.came(found.network.gateway_id, found.groups)
 
-    def _reported(self, peer: GatewayPeer, notice: pm.PnStatusNotify) -> None:
+    async def _reported(self, asker: FromGateway, notice: pm.PnStatusNotify) -> Answer:
         """Take a PN GW's word for how it finds its PNEs; for those behind it, and no others."""
         for entry in notice.entries:
             session = self.sessions.with_peer(entry.entity_id)
-            if session is not None and session.via == peer.gateway_id:
+            if session is not None and session.via == asker.peer.gateway_id:
                 self._presences.reported(entry.entity_id, Presence(entry.presence))
                 if entry.presence != Presence.ASLEEP:
                     self._heard(entry.entity_id)
+        return TAKEN
 
-    async def _on_membership(self, request: object, source: Session, actor: Actor) -> Answer:
-        """What PN GW and PNE may ask alike; who may do what is decided by the rules of `cpns.domain.membership`."""
-        response: codec.Message
-        if isinstance(request, pm.InventoryRequest):
-            response = await self.networks.inventory(source, request)
-        elif isinstance(request, pm.ExpelRequest):
-            await self.networks.expel(request.pn_id, actor, request.members)
-            response = pm.ExpelResponse(Result.SUCCESS)
-        elif isinstance(request, pm.ReleaseRequest):
-            await self.networks.release(request.pn_id, actor)
-            response = pm.ReleaseResponse(Result.SUCCESS)
-        elif isinstance(request, pm.LeaveRequest):
-            await self.networks.leave(request.pn_id, actor)
-            response = pm.LeaveResponse(Result.SUCCESS)
-        elif isinstance(request, pm.InviteRequest):
-            results = await self.networks.invite(request.pn_id, actor, request.invite)
-            entries = tuple(m.OutcomeEntry(pne, result) for pne, result in results.items())
-            response = pm.InviteResponse(Result.SUCCESS, entries)
-        else:
-            raise Refused(Result.UNKNOWN_MESSAGE, "unexpected_message")
-        return Answer(Code.CHANGED, codec.encode(response))
-
-    async def _from_pne(self, source: Session, inbound: Inbound) -> Answer:
+    async def _from_pne(self, source: Session, inbound: Inbound) -> Answer | None:
         if self.gateways.link(source.via) != inbound.link:  # th0 names one PN GW: the session moves to no other
             return UNIFORM_REFUSAL
         self._presences.heard(source.peer_id)
@@ -292,19 +273,7 @@ class Server:
                 return Answer(Code.CHANGED)  # a sign of life does not wait for the store
             return Answer(Code.CHANGED, application.encode_home(await self.store.home(source.peer_id)))
         if inbound.path == CPNS_PATH:
-            request = codec.decode(inbound.payload, *_FROM_PNE, limit=MAX_PAN_BODY)
-            if isinstance(request, sg.SgInventoryRequest):
-                return Answer(Code.CHANGED, codec.encode(await self.group_pages.answer(source, request)))
-            if isinstance(request, sg.SgDiscoveryRequest):
-                found = await self.group_pages.discovered(source.peer_id, request)
-                return Answer(Code.CHANGED, codec.encode(found))
-            if isinstance(request, GroupSenderRequest):
-                return Answer(Code.CHANGED, codec.encode(await self.messages.register(source.peer_id, request)))
-            if isinstance(request, _OF_GROUPS):
-                return Answer(Code.CHANGED, codec.encode(await self.groups.answer(source, request)))
-            if isinstance(request, cm.CmRekeyRequest):
-                return Answer(Code.CHANGED, codec.encode(await self.cm.rekey(source, request)))
-            return await self._on_membership(request, source, Actor(Role.PNE, source.peer_id))
+            return await self.from_pne.take(source, inbound.payload)
         raise Refused(Result.NOT_ALLOWED, "no_such_resource")
 
     def _said(self, pne: EntityId, status: str) -> Presence:
@@ -430,39 +399,3 @@ def _text_of(answer: Answer) -> str:
     if not answer.ok:
         raise Refused(Result.NOT_ALLOWED, "refused_by_the_device")
     return application.decode_text(answer.payload)
-
-
-_MEDIATED: Final = (cm.CmAssignRequest, cm.CmIdRequest, cm.CmConfirmRequest, cm.CmReleaseRequest)
-_OF_GROUPS: Final = (
-    sg.SgCreateRequest,
-    sg.SgJoinRequest,
-    sg.SgInviteRequest,
-    sg.SgLeaveRequest,
-    sg.SgExpelRequest,
-    sg.SgOwnerChangeRequest,
-    sg.SgDeleteRequest,
-)
-_FROM_GATEWAY: Final = (
-    GroupKeyWanted,
-    GroupMessageUp,
-    sg.SgInventoryRequest,
-    *_MEDIATED,
-    m.GatewaySetupRequest,
-    pm.PnStatusNotify,
-    pm.InventoryRequest,
-    pm.ExpelRequest,
-    pm.ReleaseRequest,
-    pm.PnGwSwitchingRequest,
-)
-_FROM_PNE: Final = (
-    *_OF_GROUPS,
-    GroupSenderRequest,
-    sg.SgDiscoveryRequest,
-    sg.SgInventoryRequest,
-    cm.CmRekeyRequest,
-    pm.InventoryRequest,
-    pm.LeaveRequest,
-    pm.InviteRequest,
-    pm.ExpelRequest,
-    pm.ReleaseRequest,
-)

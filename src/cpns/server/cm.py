@@ -4,7 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from cpns.crypto.schedule import Profile
 from cpns.domain.actor import Actor
@@ -16,7 +16,7 @@ from cpns.ids import EntityId
 from cpns.ports import Clock, topics
 from cpns.ports.cm import CmDeviceStore
 from cpns.ports.siblings import Siblings
-from cpns.server.gateways import NOTIFY_TIMEOUT, Gateways
+from cpns.server.gateways import NOTIFY_TIMEOUT, FromGateway, Gateways
 from cpns.server.pnes import Pnes
 from cpns.service.authentication import GatewayPeer
 from cpns.service.background import Background
@@ -25,10 +25,11 @@ from cpns.service.hosts import KnownHosts
 from cpns.session.table import Session, Sessions
 from cpns.shares.noted import by
 from cpns.shares.room import Room, Slot
+from cpns.transport.dispatch import Row, on
 from cpns.transport.endpoint import Link
 from cpns.wire import cm_messages as cm
 from cpns.wire import codec
-from cpns.wire.messages import ActivateRequest, CmActivateResponse
+from cpns.wire.messages import CmActivateRequest, CmActivateResponse
 
 _log = logging.getLogger("cpns.server")
 
@@ -46,6 +47,9 @@ class _Expected:
 
     activation: Activation
     slot: Slot
+
+
+M = TypeVar("M")
 
 
 class ChangingMode:
@@ -102,26 +106,20 @@ class ChangingMode:
 
     # assignment
 
-    async def mediated(self, peer: GatewayPeer, request: object) -> codec.Message:
-        """Answer what a PN GW says as mediator.
+    def of_gateway(self) -> tuple[Row[FromGateway], ...]:
+        """Return what a PN GW may ask as mediator."""
+        return (
+            on(cm.CmAssignRequest, _as_mediator(self._devices.offer)),
+            on(cm.CmIdRequest, _as_mediator(self._devices.identify)),
+            on(cm.CmConfirmRequest, _as_mediator(self._confirm)),
+            on(cm.CmReleaseRequest, _as_mediator(self._devices.release)),
+        )
 
-        Raises:
-            Refused: NOT_ALLOWED where it is a CM Device itself: those are not mediators (S2: an external PN GW is).
-        """
-        if peer.session.profile is not Profile.GW_SERVER:
-            raise Refused(Result.NOT_ALLOWED, "a_cm_device_mediates_none")
-        if isinstance(request, cm.CmAssignRequest):
-            return await self._devices.offer(peer, request)
-        if isinstance(request, cm.CmIdRequest):
-            return await self._devices.identify(peer, request)
-        if isinstance(request, cm.CmConfirmRequest):
-            response, ended = await self._devices.confirm(peer, request)
-            for older in ended:
-                await self._end(older, ())
-            return response
-        if isinstance(request, cm.CmReleaseRequest):
-            return await self._devices.release(peer, request)
-        raise Refused(Result.UNKNOWN_MESSAGE, "unexpected_message")
+    async def _confirm(self, peer: GatewayPeer, request: cm.CmConfirmRequest) -> cm.CmConfirmResponse:
+        response, ended = await self._devices.confirm(peer, request)
+        for older in ended:
+            await self._end(older, ())
+        return response
 
     # activation
 
@@ -133,7 +131,7 @@ class ChangingMode:
         """Whether *host* has such sessions, or had some that nobody used."""
         return bool(self._pending.share(host) or self._pending.silence(host))
 
-    async def activate(self, request: ActivateRequest, link: Link, *, known: bool) -> CmActivateResponse:
+    async def activate(self, request: CmActivateRequest, link: Link, *, known: bool) -> CmActivateResponse:
         """Answer step 12. Until the first message under its session nothing changes; a connection waits for one.
 
         Args:
@@ -247,3 +245,19 @@ class ChangingMode:
             await link.tell(cm.CmRotateNotify(device), timeout=NOTIFY_TIMEOUT, session=session)
         except Refused as error:
             _log.info("PNE %s could not be told to take a fresh key: %s", pne, error, extra=by(pne))
+
+
+def _as_mediator(
+    step: Callable[[GatewayPeer, M], Awaitable[codec.Message]],
+) -> Callable[[FromGateway, M], Awaitable[codec.Message]]:
+    """Return the handler that takes *step* for a PN GW, unless that is a CM Device.
+
+    Those are not mediators (S2: an external PN GW is). They are refused: NOT_ALLOWED.
+    """
+
+    async def handle(asker: FromGateway, request: M) -> codec.Message:
+        if asker.peer.session.profile is not Profile.GW_SERVER:
+            raise Refused(Result.NOT_ALLOWED, "a_cm_device_mediates_none")
+        return await step(asker.peer, request)
+
+    return handle

@@ -6,6 +6,7 @@ from pathlib import Path
 from cpns.domain.group import MAX_GROUPS
 from cpns.domain.member_list import Policy
 from cpns.ids import EntityId
+from cpns.wire.declare import Electives
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class ServerConfig:
         max_groups: service groups that one PNE may be in; who is in more stays.
         nats: ``nats://host:port``, where the processes of one server reach each other; None: it is one process.
         workers: processes to run.
+        electives: what it says in M2 that older peers pass over; this version has nothing to say.
         first: whether this one has the admin socket.
     """
 
@@ -48,4 +50,5 @@ class ServerConfig:
     nats: str | None = None
     workers: int = 1
     first: bool = True
+    electives: Electives = ()
     trace: Path | None = None

@@ -6,6 +6,7 @@ A PN GW is connected to one process of the server. What is for one that is not c
 import contextlib
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from cpns.errors import Refused, Result
@@ -41,6 +42,14 @@ SILENT_SECONDS: Final = 3.0
 
 Cloned = Callable[[EntityId, tuple[str, ...]], None]
 """Is told of an entity for which two answered at once, and where these are."""
+
+
+@dataclass(frozen=True, slots=True)
+class FromGateway:
+    """Who asks: a PN GW that is connected here, and on which connection."""
+
+    peer: GatewayPeer
+    link: Link
 
 
 class Gateways:

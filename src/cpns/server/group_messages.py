@@ -25,7 +25,7 @@ from cpns.server.groups import Groups
 from cpns.server.pnes import Pnes
 from cpns.service.deliveries import Deliveries
 from cpns.service.patience import Patience
-from cpns.session.table import Sessions
+from cpns.session.table import Session, Sessions
 from cpns.shares.noted import by
 from cpns.wire import codec
 from cpns.wire import group_messages as m
@@ -91,9 +91,9 @@ class GroupMessages:
         """*pne* can be reached: give it what waits for it."""
         self._deliveries.heard(pne)
 
-    async def register(self, pne: EntityId, request: m.GroupSenderRequest) -> m.GroupSenderResponse:
+    async def register(self, source: Session, request: m.GroupSenderRequest) -> m.GroupSenderResponse:
         """Take the key that a PNE says, in its own session, that it signs with."""
-        key = await self._store.register_sender(pne, request.verify_key)
+        key = await self._store.register_sender(source.peer_id, request.verify_key)
         return m.GroupSenderResponse(Result.SUCCESS, key.run)
 
     async def sent(self, gateway: EntityId, message: m.GroupMessageUp) -> m.GroupMessageResponse:
@@ -106,12 +106,12 @@ class GroupMessages:
             Refused: UNKNOWN_SG: the sender is not behind that PN GW, or no member. NOT_AUTHENTICATED: not under the
                 registration that the server knows. AUTHENTICATION_FAILED: forged.
         """
-        sender = self._sessions.with_peer(message.entity_id)
+        sender = self._sessions.with_peer(message.sender)
         if sender is None or sender.via != gateway:
             raise Refused(Result.UNKNOWN_SG, "sender_is_not_behind_that_gateway")
-        async with self._busy[message.entity_id]:
-            keyed = await self._groups.sealed_key(message.sg_id, [message.entity_id])
-            place = None if keyed is None else _place_of(keyed.inventory, message.entity_id)
+        async with self._busy[message.sender]:
+            keyed = await self._groups.sealed_key(message.sg_id, [message.sender])
+            place = None if keyed is None else _place_of(keyed.inventory, message.sender)
             if keyed is None or place is None:
                 raise Refused(Result.UNKNOWN_SG, "not_a_group_of_the_sender")
             group = keyed.inventory.group
@@ -130,11 +130,11 @@ class GroupMessages:
         """Hand it on; then note it, and keep it for who has not got it, in one commit. Return how many have it."""
         group = found.group
         inside = [one.pne_id for one in found.listed if one.standing is Standing.MEMBER and one.epoch <= message.epoch]
-        others = [pne for pne in inside if pne != message.entity_id]
+        others = [pne for pne in inside if pne != message.sender]
         missed = await self._hand_on(group, others, message, gateway)
         now = self._clock.now()
         taken = TakenMessage(
-            *(message.sg_id, message.epoch, message.entity_id, message.seq, message.sealed, message.signature),
+            *(message.sg_id, message.epoch, message.sender, message.seq, message.sealed, message.signature),
             verify_key=None if message.signature is None or place.key is None else place.key.verify_key,
             sealed_key=sealed_key,
             keep_for=tuple(missed) if group.keep else (),
@@ -163,13 +163,13 @@ class GroupMessages:
         does not give such a message to anybody before we took it.
         """
         plain = m.GroupMessage(
-            *(message.sg_id, message.epoch, message.entity_id, message.seq, message.sealed, message.signature)
+            *(message.sg_id, message.epoch, message.sender, message.seq, message.sealed, message.signature)
         )
         behind = self._behind(others)
         elsewhere = behind.pop(None, [])
         missed: list[EntityId] = []
-        if message.epoch == group.epoch or message.count or message.members:
-            missed += _without(behind.pop(own, []), message.count, message.members)
+        if message.epoch == group.epoch or message.count or message.missed:
+            missed += _without(behind.pop(own, []), message.count, message.missed)
         here, there = await asyncio.gather(self._give_all(behind, plain), self._give_elsewhere(elsewhere, plain))
         return missed + here + there
 
@@ -219,7 +219,7 @@ class GroupMessages:
         except Refused as error:
             _log.info("gateway %s does not take a message to a group: %s", gateway, error, extra=by(gateway))
             return pnes
-        return _without(pnes, answer.count or 0, answer.members or ())
+        return _without(pnes, answer.count or 0, answer.missed or ())
 
     async def _hand_over(self, pne: EntityId, kept: KeptMessage) -> None:
         """Give a member what was kept for it, end to end, with the Group Key of that epoch, which it may have missed.

@@ -41,11 +41,11 @@ class GroupPages:
             return sg.SgInventoryResponse(
                 Result.SUCCESS, groups=tuple(of[:MAX_MEMBERS]), more=len(of) > MAX_MEMBERS or None
             )
-        found = await self._store.group_page(request.sg_id, source.peer_id, here, after, ONE_MORE, request.entity_id)
+        found = await self._store.group_page(request.sg_id, source.peer_id, here, after, ONE_MORE, request.member)
         if found is None:
             raise Refused(Result.UNKNOWN_SG, "not_a_group_of_the_asker")
         one = found.group
-        if request.version == one.version and request.entity_id is None:
+        if request.version == one.version and request.member is None:
             return sg.SgInventoryResponse(Result.SUCCESS, one.sg_id, one.version)
         make = partial(
             sg.SgInventoryResponse,
@@ -56,8 +56,9 @@ class GroupPages:
         )
         return codec.page(make, [_member_entry(place) for place in found.listed])
 
-    async def discovered(self, pne: EntityId, request: sg.SgDiscoveryRequest) -> sg.SgDiscoveryResponse:
+    async def discovered(self, source: Session, request: sg.SgDiscoveryRequest) -> sg.SgDiscoveryResponse:
         """Answer an SG-DISCOVERY Request."""
+        pne = source.peer_id
         found = await self._store.discover_groups(
             pne, request.keyword or "", request.service, request.after or "", ONE_MORE
         )

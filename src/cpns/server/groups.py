@@ -1,7 +1,6 @@
 """Service groups at the server: who asks for a change, who has to agree, and who is told of it (DEF-4, DEF-5, FN-7)."""
 
 import asyncio
-import base64
 import contextlib
 import logging
 from collections.abc import Iterable, Sequence
@@ -13,7 +12,7 @@ from cpns.domain import actor as actors
 from cpns.domain import group as rules
 from cpns.domain.actor import SERVER, Actor
 from cpns.domain.epoch import seen
-from cpns.domain.group import KEEP_SECONDS, MAX_GROUPS, ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup
+from cpns.domain.group import MAX_GROUPS, ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup
 from cpns.domain.invitation import is_recent
 from cpns.domain.member_list import Policy, Standing
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
@@ -35,7 +34,7 @@ from cpns.wire import codec
 from cpns.wire import sg_messages as sg
 from cpns.wire.group_messages import GroupKeyGiven, GroupKeyRequest, GroupKeyResponse, GroupKeyWanted
 from cpns.wire.messages import OutcomeEntry
-from cpns.wire.registry import KEY_BYTES, MAX_MEMBERS, Change, JoinPolicy
+from cpns.wire.registry import KEY_BYTES, MAX_MEMBERS, Change
 
 _log = logging.getLogger("cpns.server")
 
@@ -109,58 +108,25 @@ class Groups:
         await self._store.sweep_bounds(self._clock.now())
         self.tell(await self._store.expire_group_invitations(self._clock.now(), SWEPT_AT_ONCE))
 
-    # what a PNE, or a PN GW, may ask
-
-    async def answer(self, source: Session, request: object) -> codec.Message:
-        """Answer a PNE, in its own session. Raises `Refused`."""
-        pne, actor = source.peer_id, actors.pne(source.peer_id)
-        if isinstance(request, sg.SgCreateRequest):
-            return await self._created(pne, request)
-        if isinstance(request, sg.SgJoinRequest):
-            changed = await self._change(request.sg_id, rules.join, actor)
-            if changed.change.standings[pne] is Standing.PENDING:
-                return sg.SgJoinResponse(Result.PENDING_APPROVAL)
-            await self._in_an_epoch(changed.after)
-            return sg.SgJoinResponse(Result.SUCCESS)
-        if isinstance(request, sg.SgInviteRequest):
-            results = await self.invite(request.sg_id, actor, request.invite)
-            return sg.SgInviteResponse(Result.SUCCESS, _entries(results))
-        if isinstance(request, sg.SgLeaveRequest):
-            await self._change(request.sg_id, rules.leave, actor)
-            return sg.SgLeaveResponse(Result.SUCCESS)
-        if isinstance(request, sg.SgExpelRequest):
-            await self.expel(request.sg_id, actor, request.members)
-            return sg.SgExpelResponse(Result.SUCCESS)
-        if isinstance(request, sg.SgOwnerChangeRequest):
-            owner = await self.pass_on(request.sg_id, actor, request.entity_id)
-            return sg.SgOwnerChangeResponse(Result.SUCCESS, owner)
-        if isinstance(request, sg.SgDeleteRequest):
-            await self.delete(request.sg_id, actor)
-            return sg.SgDeleteResponse(Result.SUCCESS)
-        raise Refused(Result.UNKNOWN_MESSAGE, "unexpected_message")
-
-    async def _created(self, pne: EntityId, request: sg.SgCreateRequest) -> sg.SgCreateResponse:
-        sg_id = SgId("sg-" + base64.b32encode(self._random(10)).decode().lower())
-        policy = Policy[JoinPolicy(request.policy).name]
-        await self._store.create_group(
-            Group(
-                *(sg_id, request.alias, request.service, pne, policy, 1, 1, self._clock.now()),
-                vouched=bool(request.vouched),
-                keep=KEEP_SECONDS if request.keep is None else request.keep,
-            ),
-            self._most,
-        )
-        _log.info("PNE %s has made the group %s", pne, sg_id, extra=by(pne))
-        session = self._sessions.with_peer(pne)
+    def made(self, sg_id: SgId, owner: EntityId) -> None:
+        """A group is made: the PN GW of its owner is told."""
+        session = self._sessions.with_peer(owner)
         if session is not None and session.via is not None:
             self.copies.came(session.via, [sg_id])
-        if not request.invite:
-            return sg.SgCreateResponse(Result.SUCCESS, sg_id)
-        try:
-            results = await self.invite(sg_id, actors.pne(pne), request.invite)
-        except Refused as error:  # the group is made, so its ID is told
-            results = dict.fromkeys(request.invite, error.result)
-        return sg.SgCreateResponse(Result.SUCCESS, sg_id, _entries(results))
+
+    # what may be asked, by whomever
+
+    async def join(self, sg_id: SgId, actor: Actor) -> bool:
+        """Let a PNE in; return whether it waits for that: False when it is in an epoch. Raises `Refused`."""
+        changed = await self._change(sg_id, rules.join, actor)
+        if Standing.PENDING in changed.change.standings.values():
+            return True
+        await self._in_an_epoch(changed.after)
+        return False
+
+    async def leave(self, sg_id: SgId, actor: Actor) -> None:
+        """End a PNE's own membership. Raises `Refused`."""
+        await self._change(sg_id, rules.leave, actor)
 
     async def invite(self, sg_id: SgId, actor: Actor, whom: Sequence[EntityId]) -> dict[EntityId, Result]:
         """Put PNEs on the list, and ask those that can be reached; return how it ended for each. Raises `Refused`."""
@@ -284,7 +250,7 @@ class Groups:
         may = (await self._may_ask(OWNS, [to], asking))[to]
         if may is not Result.SUCCESS:
             raise Refused(may, "asked_lately")
-        answer = await self._ask(to, sg.SgOwnerChangeRequest(group.sg_id, group.owner), sg.SgOwnerChangeResponse)
+        answer = await self._ask(to, sg.SgOwnershipOffer(group.sg_id, group.owner), sg.SgOwnerChangeResponse)
         if answer.result != Result.SUCCESS:
             raise Refused(Result.told(answer.result, Result.REFUSED_BY_USER), "candidate_does_not_agree")
 
@@ -482,5 +448,6 @@ def _key_owner(sg_id: SgId, epoch: int) -> str:
     return f"{sg_id} {epoch}"
 
 
-def _entries(results: dict[EntityId, Result]) -> tuple[OutcomeEntry, ...] | None:
+def entries_of(results: dict[EntityId, Result]) -> tuple[OutcomeEntry, ...] | None:
+    """Return how it ended for each, as a message has it."""
     return tuple(OutcomeEntry(pne, result) for pne, result in results.items()) or None

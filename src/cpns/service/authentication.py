@@ -35,6 +35,7 @@ from cpns.shares.noted import by
 from cpns.shares.party import Party
 from cpns.shares.room import NoPlace
 from cpns.wire import registry as r
+from cpns.wire.declare import Electives
 from cpns.wire.messages import (
     ActivateRequest,
     ActivateResponse,
@@ -124,6 +125,7 @@ class Authentication:
         refusals: Refusals,
         hosts: KnownHosts,
         waits: Callable[[EntityId], bool],
+        electives: Electives = (),
     ) -> None:
         self._own_id = own_id
         self._lowest_suite = lowest_suite
@@ -137,6 +139,7 @@ class Authentication:
         self._refusals = refusals
         self._hosts = hosts
         self._waits = waits
+        self._electives = electives
         self._process_key = Secret(random(r.KEY_BYTES))
         self._revoked: set[EntityId] = set()
 
@@ -178,6 +181,7 @@ class Authentication:
                     rand=rand_server(self._process_key, self._random(32), request.rand[: r.TXN_BYTES]),
                     kid=kid,
                     eph_seed=self._random(SEED_BYTES),
+                    electives=self._electives,
                 )
                 established, response = verifier.verify(state, await ask(challenge))
                 run.proved = True
@@ -238,6 +242,7 @@ class Authentication:
                     keys={entity: item.key for entity, item in opened.items()},
                     gateway_prk=gateway.prk,
                     drawn=self._draw(request.txn, kids),
+                    electives=self._electives,
                 )
                 refused.update(bad)
                 if challenge is not None:
@@ -295,7 +300,7 @@ class Authentication:
         found = Admitted(None, {})
         if proven:
             members = tuple(Membership(pne, v.entry.pan_secure) for pne, v in proven.items())
-            place = (pn_id, via, request.alias, self._policy, self._clock.now())
+            place = (pn_id, via, request.name, self._policy, self._clock.now())
             found = await self._store.establish(Establishment(*place, members, moved_from))
         for pne, verdict in proven.items():
             admission = found.admissions[pne]

@@ -26,7 +26,8 @@ from cpns.session.table import Session, Sessions
 from cpns.shares.party import Party
 from cpns.wire import cm_messages as m
 from cpns.wire import registry as r
-from cpns.wire.messages import ActivateRequest, CmActivateResponse
+from cpns.wire.declare import Electives
+from cpns.wire.messages import CmActivateRequest, CmActivateResponse
 
 SEED_PURPOSE: Final = "key seed"
 KEY_PURPOSE: Final = "cm device key"
@@ -79,6 +80,7 @@ class CmDevices:
         refusals: Refusals,
         is_barred: Callable[[EntityId], bool],
         waits: Callable[[EntityId], bool],
+        electives: Electives = (),
     ) -> None:
         self._own_id = own_id
         self._lowest_suite = lowest_suite
@@ -90,6 +92,7 @@ class CmDevices:
         self._refusals = refusals
         self._is_barred = is_barred
         self._waits = waits
+        self._electives = electives
         self._process_key = Secret(random(r.KEY_BYTES))
         self._stand_ins = stand_in_prk(Secret(random(r.KEY_BYTES)))
         self._codes: OrderedDict[bytes, None] = OrderedDict()
@@ -119,7 +122,7 @@ class CmDevices:
             raise Refused(Result.IN_PROGRESS, "txn_in_use")
         if len(peer.assignments) >= MAX_ASSIGNMENTS:
             raise Refused(Result.TOO_MANY, "too_many_assignments")
-        session = self._sessions.with_peer(request.entity_id)
+        session = self._sessions.with_peer(request.pne_id)
         if session is None or session.via != peer.gateway_id:
             raise Refused(Result.NOT_A_MEMBER, "not_behind_this_gateway")
         state, response = cm_assign.offer(
@@ -130,7 +133,7 @@ class CmDevices:
         )
         peer.assignments[request.txn] = Assignment(state, now)  # before anything is awaited: it counts
         try:
-            await self._store.check_cm_assignable(request.entity_id, peer.gateway_id)
+            await self._store.check_cm_assignable(request.pne_id, peer.gateway_id)
         except Refused:
             del peer.assignments[request.txn]
             raise
@@ -182,7 +185,7 @@ class CmDevices:
 
     # steps 12 to 16, on the CM Device's own connection
 
-    async def activate(self, request: ActivateRequest, party: Party) -> tuple[Activation, CmActivateResponse]:
+    async def activate(self, request: CmActivateRequest, party: Party) -> tuple[Activation, CmActivateResponse]:
         """Check a CM Device's code, and answer with ours (CM-13, CM-14). Nothing is stored.
 
         *party* is who asks. Messages under its session are opened from now on; it stands with `begin`.
@@ -190,7 +193,7 @@ class CmDevices:
         Raises:
             Refused: an unknown or revoked ID, another key, a code that was answered before: all look alike.
         """
-        device = request.entity_id
+        device = request.cm_device_id
         found = await self._store.cm_device(device)
         keys, reason = self._keys(device, found)
         kid = self._sessions.reserve((self._random(KID_BYTES) for _ in range(64)), request.kid)
@@ -203,8 +206,9 @@ class CmDevices:
                 rand=rand_server(self._process_key, self._random(32), request.rand[: r.TXN_BYTES]),
                 kid=kid,
                 eph_seed=self._random(SEED_BYTES),
+                electives=self._electives,
             )
-            code = request.proof or b""
+            code = request.code
             if found is None or code in self._codes:
                 raise AuthenticationFailed("replayed_code")
             self._codes[code] = None

@@ -28,6 +28,7 @@ class Session:
         until: likewise of its end: then it seals and opens nothing more, whether it was replaced or not.
         confirmed: whether a message of the peer has opened under it. A responder knows only then that the peer
             got the last message of the exchange.
+        plain: whether the peer takes no electives: it refused a message that had some.
         protection: what the transport keeps with it: OSCORE contexts, made with the first message.
     """
 
@@ -41,6 +42,7 @@ class Session:
     via: EntityId | None = None
     until: float = inf
     confirmed: bool = False
+    plain: bool = False
     protection: object = field(default=None, repr=False)
 
 

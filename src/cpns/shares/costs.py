@@ -6,7 +6,12 @@ in its length, rows of an answer in the first figure.
 
 from typing import Final
 
-from cpns.wire.registry import CPNS_PATH, MessageType
+from cpns.wire import cm_messages as cm
+from cpns.wire import group_messages as gm
+from cpns.wire import messages as m
+from cpns.wire import pn_messages as pm
+from cpns.wire import sg_messages as sg
+from cpns.wire.registry import CPNS_PATH
 
 KIB: Final = 1024
 OPENED: Final = (1.0, 0.2)
@@ -18,22 +23,22 @@ OTHER: Final = (2.0, 2.0)
 RELAYED: Final = 1.0
 """Carrying a message on, and its answer back."""
 COSTS: Final[dict[int, tuple[float, float]]] = {
-    MessageType.SETUP_REQUEST: (3.0, 20.0),
-    MessageType.ACTIVATE_REQUEST: (5.0, 2.0),
-    MessageType.CM_ASSIGN_REQUEST: (10.0, 2.0),
-    MessageType.CM_REKEY_REQUEST: (10.0, 2.0),
-    MessageType.INVENTORY_REQUEST: (10.0, 0.0),
-    MessageType.SG_INVENTORY_REQUEST: (10.0, 0.0),
-    MessageType.SG_DISCOVERY_REQUEST: (10.0, 0.0),
-    MessageType.SG_CREATE_REQUEST: (10.0, 2.0),
-    MessageType.SG_JOIN_REQUEST: (10.0, 2.0),
-    MessageType.SG_LEAVE_REQUEST: (10.0, 2.0),
-    MessageType.SG_INVITE_REQUEST: (6.0, 20.0),
-    MessageType.SG_EXPEL_REQUEST: (6.0, 20.0),
-    MessageType.INVITE_REQUEST: (6.0, 20.0),
-    MessageType.EXPEL_REQUEST: (6.0, 20.0),
-    MessageType.GROUP_KEY_UPDATE_REQUEST: (10.0, 2.0),
-    MessageType.GROUP_MESSAGE_REQUEST: (8.0, 2.0),
+    m.SetupRequest.TYPE: (3.0, 20.0),
+    m.ActivateRequest.TYPE: (5.0, 2.0),
+    cm.CmAssignRequest.TYPE: (10.0, 2.0),
+    cm.CmRekeyRequest.TYPE: (10.0, 2.0),
+    pm.InventoryRequest.TYPE: (10.0, 0.0),
+    sg.SgInventoryRequest.TYPE: (10.0, 0.0),
+    sg.SgDiscoveryRequest.TYPE: (10.0, 0.0),
+    sg.SgCreateRequest.TYPE: (10.0, 2.0),
+    sg.SgJoinRequest.TYPE: (10.0, 2.0),
+    sg.SgLeaveRequest.TYPE: (10.0, 2.0),
+    sg.SgInviteRequest.TYPE: (6.0, 20.0),
+    sg.SgExpelRequest.TYPE: (6.0, 20.0),
+    pm.InviteRequest.TYPE: (6.0, 20.0),
+    pm.ExpelRequest.TYPE: (6.0, 20.0),
+    gm.GroupKeyWanted.TYPE: (10.0, 2.0),
+    gm.GroupMessage.TYPE: (8.0, 2.0),
 }
 """What the handler of a CPNS message does: units, and units more for each KiB."""
 

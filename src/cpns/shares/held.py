@@ -55,6 +55,7 @@ HELD: Final = (
         GROUPS,
         ("server.group_copies.GroupCopies._told", "server.group_copies.GroupCopies._waiting"),
     ),
+    Bound("handlers of messages", "none", "one for each message of a leg", ("transport.dispatch.Table.handlers",)),
     Bound("groups whose ownership is being passed on", "one task", GROUPS, ("server.groups.Groups._passing_on",)),
     Bound(
         "what a PN GW knows of its members",

@@ -11,11 +11,11 @@ from cpns.session.table import Session
 from cpns.shares.costs import message_type
 from cpns.transport import oscore
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer
-from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH, MAX_BODY, MessageType
+from cpns.wire.declare import TITLES
+from cpns.wire.registry import CONTENT_FORMAT, CPNS_PATH, MAX_BODY
 
 FORMS: Final = supported((Option.URI_HOST, Option.URI_PORT, Option.OSCORE, Option.URI_PATH))
 """The critical options that a message for us may have."""
-_KNOWN_TYPES: Final = {int(one): one.title for one in MessageType}
 _URI_PATH: Final = int(Option.URI_PATH)
 _POST: Final = int(Code.POST)
 
@@ -94,4 +94,4 @@ def name_of(path: str, payload: bytes) -> str:
     """Return the name of the CPNS message in *payload*; the path where it is none."""
     if path.split(" ")[0] != CPNS_PATH:
         return f"/{path}"
-    return _KNOWN_TYPES.get(message_type(payload), f"/{path}")
+    return TITLES.get(message_type(payload), f"/{path}")

@@ -10,7 +10,6 @@ import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
 
 from cpns.coap.errors import CannotSend
@@ -29,10 +28,12 @@ from cpns.shares.turns import Turn
 from cpns.transport import discovery, oscore, pan, uplink
 from cpns.transport.coap import name_of, path_of, refusal_of, request_of, response_of, sealed_answer, sealed_for
 from cpns.transport.door import IsKnown
+from cpns.transport.electives import TooNew, as_known
 from cpns.transport.errors import BUSY, HELD, UNIFORM_REFUSAL, Answer, Hinted, read, to_answer
 from cpns.transport.intake import Arrived, Intake, arrived
 from cpns.transport.relay import Relay, Sealed
 from cpns.transport.waiting import ECHO, Owner, Waiting
+from cpns.transport.watch import Passed, Watch
 from cpns.wire import codec
 from cpns.wire.registry import CPNS_PATH, MAX_BODY
 
@@ -81,23 +82,6 @@ class Inbound(NamedTuple):
         return self.link.party(self.source)
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """One message that this endpoint sent, for whoever watches: the ladder of the demo, the tests.
-
-    Attributes:
-        peer: the entity it went to, as far as this end knows; else its address.
-        what: the name of the CPNS message, or code or path of an application message.
-        session: the profile that protected it, or ``-``.
-    """
-
-    sender: EntityId
-    peer: str
-    what: str
-    session: str
-
-
-Watch = Callable[[Passed], None]
 Handler = Callable[[Inbound], Awaitable[Answer | None]]
 """Takes a request; None drops it without a word, which is for forgeries on an open PAN."""
 
@@ -174,14 +158,12 @@ class Link:
             NoAnswer: none came that was accepted; `Hinted` where only an unprotected error did.
             Refused: *accept* did so over an answer that nobody else can have sent.
         """
-        try:
-            message, request_id = request_of(session, path, payload)
-        except CannotSend as error:
-            raise NoAnswer(error.reason) from error
-        self._endpoint.passed(self.remote, session, path, payload)
+        takes = accept
+        if session is not None and path == CPNS_PATH:
+            payload, takes = as_known(session, payload, accept)
         why = "no_answer"
         hint: Answer | None = None
-        exchange = self._open(message, echoes)
+        exchange, request_id = self._begin(session, path, payload, echoes)
         last = asyncio.get_running_loop().time() + timeout + HELD_PATIENCE
         try:
             async with asyncio.timeout(timeout) as limit:
@@ -198,13 +180,15 @@ class Link:
                         limit.reschedule(min(soon, limit.when() or soon))
                         continue
                     try:
-                        return self._judge(reply, session, request_id, accept)
+                        return self._judge(reply, session, request_id, takes)
                     except _MayBeForgedError as dropped:
                         why = str(dropped)
         except TimeoutError:
             raise (NoAnswer(why) if hint is None else Hinted(hint)) from None
         except ConnectionError as error:
             raise NoAnswer("connection_gone") from error
+        except TooNew:
+            return await self.request(path, payload, timeout=timeout, session=session, accept=accept, held=held)
         finally:
             exchange.close()
 
@@ -233,6 +217,16 @@ class Link:
     async def tell(self, message: codec.Message, *, timeout: float, session: Session | None = None) -> None:
         """Send a CPNS message, whatever its answer says. Raises `NoAnswer` where none comes."""
         await self.exchange(CPNS_PATH, codec.encode(message), timeout=timeout, session=session)
+
+    def _begin(
+        self, session: Session | None, path: str, payload: bytes, echoes: int
+    ) -> tuple[Waiting, RequestId | None]:
+        try:
+            message, request_id = request_of(session, path, payload)
+        except CannotSend as error:
+            raise NoAnswer(error.reason) from error
+        self._endpoint.passed(self.remote, session, path, payload)
+        return self._open(message, echoes), request_id
 
     def _open(self, message: Message, echoes: int = 0) -> Waiting:
         try:

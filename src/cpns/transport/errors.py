@@ -85,6 +85,10 @@ UNIFORM_REFUSAL = Answer(Code.UNAUTHORIZED, codec.encode(ErrorBody(Result.AUTHEN
 """What anyone gets whose message a session or proof should have protected."""
 
 
+REFUSED_AS_BAD = Answer(Code.BAD_REQUEST, codec.encode(ErrorBody(Result.BAD_REQUEST)))
+"""What a peer says in a session to a message with a label that it does not know."""
+
+
 HELD = Answer(Code.SERVICE_UNAVAILABLE, codec.encode(ErrorBody(Result.IN_PROGRESS)))
 """What a PN GW says of a message that it keeps until its uplink is back; the protected answer comes after it."""
 

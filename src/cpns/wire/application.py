@@ -11,7 +11,8 @@ import cbor2
 
 from cpns.errors import WireError
 from cpns.ids import EntityId, PnId, is_name
-from cpns.wire.codec import load
+from cpns.wire.codec import check_electives, load
+from cpns.wire.declare import Electives
 
 READINGS_PATH: Final = "readings"
 STATUS_PATH: Final = "status"
@@ -146,12 +147,39 @@ def decode_push(data: bytes) -> Push:
     Raises:
         WireError: it is none, or its text is over 1024 characters.
     """
-    item = load(data, MAX_APPLICATION_BYTES)
+    return _push(load(data, MAX_APPLICATION_BYTES))
+
+
+def _push(item: object) -> Push:
     if type(item) is not list or len(item) != 2 or type(item[0]) is not bytes or len(item[0]) != PUSH_ID_BYTES:
         raise WireError("bad_push")
     if type(item[1]) is not str or len(item[1]) > MAX_TEXT_CHARS:
         raise WireError("bad_text")
     return Push(item[0], item[1])
+
+
+def encode_group_text(said: Push, electives: Electives = ()) -> bytes:
+    """Return what a message to a group seals: ``[id, text]``, or ``[id, text, {label: value}]``.
+
+    Raises:
+        WireError: as `encode_push`.
+    """
+    encode_push(said)
+    data = cbor2.dumps([said.push_id, said.text, *([dict(electives)] if electives else [])])
+    decode_group_text(data)
+    return data
+
+
+def decode_group_text(data: bytes) -> Push:
+    """Return what a message to a group says; electives are passed over, as this version knows none.
+
+    Raises:
+        WireError: it is none, its text is over 1024 characters, or it has a label that is not elective.
+    """
+    item = load(data, MAX_APPLICATION_BYTES)
+    if type(item) is list and len(item) == 3:
+        check_electives(item.pop())
+    return _push(item)
 
 
 Home = tuple[PnId, EntityId]

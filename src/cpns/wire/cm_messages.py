@@ -1,163 +1,128 @@
-"""The messages of Changing-Mode devices as frozen types; see `cpns.wire.messages` for how they are written.
+"""The messages of Changing-Mode devices as frozen types; see `cpns.wire.declare`.
 
 16 to 23 are those of PROTOCOL section 3; 42 to 46 and the first leg of CM-ASSIGN are this project's own (section 12).
 """
 
-from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from dataclasses import field
 
-from cpns.ids import EntityId
-from cpns.wire.registry import MessageType
+from cpns.wire import fields as f
+from cpns.wire.declare import Leg, Message, answer, message
 
 
-@dataclass(frozen=True, slots=True)
-class CmAssignRequest:
+@message(16, "CM-ASSIGN Request", Leg.GATEWAY_TO_SERVER)
+class CmAssignRequest(Message):
     """CM-ASSIGN Request, PN GW to server: for which PNE of its own it wants a Key Seed."""
 
-    TYPE: ClassVar = MessageType.CM_ASSIGN_REQUEST
-    entity_id: EntityId
-    txn: bytes
+    pne_id: f.EntityId
+    txn: f.Txn
 
 
-@dataclass(frozen=True, slots=True)
-class CmAssignResponse:
+@answer(17, "CM-ASSIGN Response", CmAssignRequest)
+class CmAssignResponse(Message):
     """CM-ASSIGN Response, server to PN GW: Key Seed and rand_S (CM-2)."""
 
-    TYPE: ClassVar = MessageType.CM_ASSIGN_RESPONSE
-    txn: bytes
-    key_seed: bytes = field(repr=False)
-    rand: bytes
+    txn: f.Txn
+    key_seed: f.KeySeed = field(repr=False)
+    rand: f.Rand
 
 
-@dataclass(frozen=True, slots=True)
-class CmWanted:
+@message(16, "CM-ASSIGN Request", Leg.MEMBER_TO_GATEWAY)
+class CmWanted(Message):
     """CM-ASSIGN Request, CM Device to its PN GW: it can go direct, and wants ID and key for that."""
 
-    TYPE: ClassVar = MessageType.CM_ASSIGN_REQUEST
-    entity_id: EntityId
+    pne_id: f.EntityId
 
 
-@dataclass(frozen=True, slots=True)
-class CmGiven:
+@answer(17, "CM-ASSIGN Response", CmWanted)
+class CmGiven(Message):
     """CM-ASSIGN Response, PN GW to CM Device: from now on it may use what CM-KEY Request brought."""
 
-    TYPE: ClassVar = MessageType.CM_ASSIGN_RESPONSE
-    result: int
+    result: f.Result
 
 
-@dataclass(frozen=True, slots=True)
-class CmIdRequest:
+@message(18, "CM-ID Request", Leg.GATEWAY_TO_SERVER)
+class CmIdRequest(Message):
     """CM-ID Request: CM Device ID and rand_G (CM-4)."""
 
-    TYPE: ClassVar = MessageType.CM_ID_REQUEST
-    txn: bytes
-    cm_device_id: EntityId
-    rand: bytes
+    txn: f.Txn
+    cm_device_id: f.CmDeviceId
+    rand: f.Rand
 
 
-@dataclass(frozen=True, slots=True)
-class CmIdResponse:
+@answer(19, "CM-ID Response", CmIdRequest)
+class CmIdResponse(Message):
     """CM-ID Response: code_S (CM-6)."""
 
-    TYPE: ClassVar = MessageType.CM_ID_RESPONSE
-    txn: bytes
-    result: int
-    proof: bytes | None = None
+    txn: f.Txn
+    result: f.Result
+    code: f.Proof | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CmConfirmRequest:
+@message(20, "CM-CONFIRM Request", Leg.GATEWAY_TO_SERVER)
+class CmConfirmRequest(Message):
     """CM-CONFIRM Request: code_G (CM-8)."""
 
-    TYPE: ClassVar = MessageType.CM_CONFIRM_REQUEST
-    txn: bytes
-    proof: bytes
+    txn: f.Txn
+    code: f.Proof
 
 
-@dataclass(frozen=True, slots=True)
-class CmConfirmResponse:
+@answer(21, "CM-CONFIRM Response", CmConfirmRequest)
+class CmConfirmResponse(Message):
     """CM-CONFIRM Response (CM-10)."""
 
-    TYPE: ClassVar = MessageType.CM_CONFIRM_RESPONSE
-    txn: bytes
-    result: int
-    cm_device_id: EntityId | None = None
+    txn: f.Txn
+    result: f.Result
+    cm_device_id: f.CmDeviceId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CmKeyRequest:
+@message(22, "CM-KEY Request", Leg.GATEWAY_TO_MEMBER)
+class CmKeyRequest(Message):
     """CM-KEY Request, PN GW to CM Device, in their hop session or on a Secure PAN (CM-11)."""
 
-    TYPE: ClassVar = MessageType.CM_KEY_REQUEST
-    cm_device_id: EntityId
-    cm_device_key: bytes = field(repr=False)
+    cm_device_id: f.CmDeviceId
+    cm_device_key: f.CmDeviceKey = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class CmKeyResponse:
+@answer(23, "CM-KEY Response", CmKeyRequest)
+class CmKeyResponse(Message):
     """CM-KEY Response."""
 
-    TYPE: ClassVar = MessageType.CM_KEY_RESPONSE
-    result: int
+    result: f.Result
 
 
-@dataclass(frozen=True, slots=True)
-class CmReleaseRequest:
+@message(45, "CM-RELEASE Request", Leg.GATEWAY_TO_SERVER)
+class CmReleaseRequest(Message):
     """CM-RELEASE Request, PN GW to server: the CM Device did not take ID and key; nobody has them."""
 
-    TYPE: ClassVar = MessageType.CM_RELEASE_REQUEST
-    cm_device_id: EntityId
+    cm_device_id: f.CmDeviceId
 
 
-@dataclass(frozen=True, slots=True)
-class CmReleaseResponse:
+@answer(46, "CM-RELEASE Response", CmReleaseRequest)
+class CmReleaseResponse(Message):
     """CM-RELEASE Response."""
 
-    TYPE: ClassVar = MessageType.CM_RELEASE_RESPONSE
-    result: int
+    result: f.Result
 
 
-@dataclass(frozen=True, slots=True)
-class CmRekeyRequest:
+@message(42, "CM-REKEY Request", Leg.PNE_TO_SERVER)
+class CmRekeyRequest(Message):
     """CM-REKEY Request, PNE of a CM Device to server, end to end: the key of which generation, and rand_C."""
 
-    TYPE: ClassVar = MessageType.CM_REKEY_REQUEST
-    cm_device_id: EntityId
-    generation: int
-    rand: bytes
+    cm_device_id: f.CmDeviceId
+    generation: f.Generation
+    rand: f.Rand
 
 
-@dataclass(frozen=True, slots=True)
-class CmRekeyResponse:
+@answer(43, "CM-REKEY Response", CmRekeyRequest)
+class CmRekeyResponse(Message):
     """CM-REKEY Response: rand_S."""
 
-    TYPE: ClassVar = MessageType.CM_REKEY_RESPONSE
-    result: int
-    rand: bytes
+    result: f.Result
+    rand: f.Rand
 
 
-@dataclass(frozen=True, slots=True)
-class CmRotateNotify:
+@message(44, "CMRotateNotify", Leg.SERVER_TO_PNE)
+class CmRotateNotify(Message):
     """CMRotateNotify, server to PNE, end to end: its CM Device is to take a fresh key (answered by an empty 2.04)."""
 
-    TYPE: ClassVar = MessageType.CM_ROTATE_NOTIFY
-    cm_device_id: EntityId
-
-
-SHAPES: Final = (
-    CmAssignRequest,
-    CmAssignResponse,
-    CmWanted,
-    CmGiven,
-    CmIdRequest,
-    CmIdResponse,
-    CmConfirmRequest,
-    CmConfirmResponse,
-    CmKeyRequest,
-    CmKeyResponse,
-    CmReleaseRequest,
-    CmReleaseResponse,
-    CmRekeyRequest,
-    CmRekeyResponse,
-    CmRotateNotify,
-)
+    cm_device_id: f.CmDeviceId

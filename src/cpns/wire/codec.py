@@ -1,197 +1,70 @@
 """Deterministic CBOR bodies ``[type, {label: value}]`` to typed messages and back (RFC 8949 4.2.1, PROTOCOL section 3).
 
-`decode` lets in exactly what `encode` could have written: unknown types and labels, duplicates, indefinite lengths,
+What a message is made of is declared (`cpns.wire.declare`). `decode` lets in exactly what `encode` could have written,
+and elective labels that it passes over: unknown types, other unknown labels, duplicates, indefinite lengths,
 other orders and longer forms, tags, nesting over 6 and bodies over the limit all raise `WireError`, before any crypto.
 """
 
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import replace
 from io import BytesIO
-from typing import Any, Final, NoReturn, Protocol, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import cbor2
 
 from cpns.errors import Result, WireError
-from cpns.ids import is_name
-from cpns.wire import cm_messages as cm
-from cpns.wire import group_messages as gm
-from cpns.wire import messages as m
-from cpns.wire import pn_messages as pm
+from cpns.wire import (
+    cm_messages,
+    group_messages,
+    messages,
+    pn_messages,
+    sg_messages,
+)
 from cpns.wire import registry as r
-from cpns.wire import sg_messages as sg
-from cpns.wire.registry import Label, MessageType
+from cpns.wire.declare import (
+    ENTRIES_LABEL,
+    FIRST_ELECTIVE,
+    LAST_LABEL,
+    MAX_ELECTIVE_BYTES,
+    MAX_ELECTIVES,
+    MESSAGES,
+    SHAPES,
+    TITLES,
+    Elective,
+    Electives,
+    Shape,
+)
+from cpns.wire.declare import Message as Message  # part of the face of this module
 
-
-class Message(Protocol):
-    """Any type of `cpns.wire.messages` that is a body."""
-
-    TYPE: typing.ClassVar[MessageType]
-
+DECLARED: Final = (messages, cm_messages, pn_messages, sg_messages, group_messages)
+"""Where messages are declared."""
 
 M = TypeVar("M")
 N = TypeVar("N")
-Check = Callable[[object], bool]
-
-
-def _octets(*sizes: int) -> Check:
-    allowed = frozenset(sizes)
-    return lambda value: type(value) is bytes and len(value) in allowed
-
-
-def _number(low: int, high: int) -> Check:
-    return lambda value: type(value) is int and low <= value <= high
-
-
-def _flag(value: object) -> bool:
-    return value is True or value is False
-
-
-def _names(value: object) -> bool:
-    return type(value) is list and 0 < len(value) <= r.MAX_BATCH and all(map(is_name, value))
-
-
-def _members(value: object) -> bool:
-    return type(value) is list and len(value) <= r.MAX_MEMBERS and all(map(is_name, value))
-
-
-def _addresses(value: object) -> bool:
-    return (
-        type(value) is list
-        and len(value) <= r.MAX_ADDRESSES
-        and all(type(one) is str and 0 < len(one) <= r.MAX_ADDRESS_CHARS and one.isprintable() for one in value)
-    )
-
-
-def is_alias(value: object) -> bool:
-    """Whether *value* may be an alias."""
-    return type(value) is str and value.isprintable() and 0 < len(value.encode()) <= r.MAX_ALIAS_BYTES
-
-
-_EPH_SIZES = (
-    r.X25519_BYTES,
-    r.X25519_BYTES + r.MLKEM768_EK_BYTES,
-    r.X25519_BYTES + r.MLKEM768_CT_BYTES,
-)
-
-FIELDS: dict[str, tuple[Label, Check]] = {
-    "suite": (Label.SUITE, _number(1, 3)),
-    "entity_id": (Label.ENTITY_ID, is_name),
-    "gateway_id": (Label.GATEWAY_ID, is_name),
-    "server_id": (Label.SERVER_ID, is_name),
-    "pn_id": (Label.PN_ID, is_name),
-    "rand": (Label.RAND, _octets(r.RAND_BYTES)),
-    "kid": (Label.KID, _octets(*range(1, r.KID_MAX_BYTES + 1))),
-    "eph": (Label.EPH, _octets(*_EPH_SIZES)),
-    "need_local": (Label.NEED_LOCAL, _flag),
-    "pan_secure": (Label.PAN_SECURE, _flag),
-    "procedure": (Label.PROCEDURE, _number(1, 3)),
-    "wrapped": (Label.WRAPPED, _octets(r.WRAPPED_BYTES)),
-    "wrapped_gateway": (Label.WRAPPED_GATEWAY, _octets(r.WRAPPED_BYTES)),
-    "proof": (Label.PROOF, _octets(r.PROOF_BYTES)),
-    "txn": (Label.TXN, _octets(r.TXN_BYTES)),
-    "entries": (Label.ENTRIES, lambda value: type(value) is list and 0 < len(value) <= r.MAX_BATCH),
-    "result": (Label.RESULT, _number(0, 255)),
-    "setup_type": (Label.SETUP_TYPE, _number(1, 3)),
-    "invite": (Label.INVITE, _names),
-    "alias": (Label.ALIAS, is_alias),
-    "key_seed": (Label.KEY_SEED, _octets(r.KEY_BYTES)),
-    "cm_device_id": (Label.CM_DEVICE_ID, is_name),
-    "cm_device_key": (Label.CM_DEVICE_KEY, _octets(r.KEY_BYTES)),
-    "members": (Label.MEMBERS, _members),
-    "version": (Label.VERSION, _number(0, 2**53)),
-    "change": (Label.CHANGE, _number(1, 9)),
-    "owner": (Label.OWNER, is_name),
-    "presence": (Label.PRESENCE, _number(1, 4)),
-    "age": (Label.AGE, _number(0, 2**32)),
-    "source": (Label.SOURCE, _number(1, 3)),
-    "mode": (Label.MODE, _number(1, 3)),
-    "after": (Label.AFTER, is_name),
-    "more": (Label.MORE, _flag),
-    "addresses": (Label.ADDRESSES, _addresses),
-    "guest": (Label.GUEST, _flag),
-    "networks": (Label.NETWORKS, _members),
-    "sg_id": (Label.SG_ID, is_name),
-    "service": (Label.SERVICE, is_alias),
-    "policy": (Label.POLICY, _number(1, 3)),
-    "keyword": (Label.KEYWORD, is_alias),
-    "standing": (Label.STANDING, _number(1, 4)),
-    "member_req": (Label.MEMBER_REQ, _flag),
-    "groups": (Label.GROUPS, _members),
-    "epoch": (Label.EPOCH, _number(1, 2**53)),
-    "group_key": (Label.GROUP_KEY, _octets(r.KEY_BYTES)),
-    "tree": (Label.TREE, _number(1, 2**32)),
-    "node": (Label.NODE, _number(1, r.MAX_NODE)),
-    "node_key": (Label.NODE_KEY, _octets(r.KEY_BYTES)),
-    "verify_key": (Label.VERIFY_KEY, _octets(r.ED25519_BYTES)),
-    "signature": (Label.SIGNATURE, _octets(r.SIGNATURE_BYTES)),
-    "seq": (Label.SEQ, _octets(r.SEQ_BYTES)),
-    "sealed": (Label.SEALED, _octets(*range(17, r.MAX_SEALED_BYTES + 1))),
-    "run": (Label.RUN, _number(1, 2**32 - 1)),
-    "vouched": (Label.VOUCHED, _flag),
-    "keep": (Label.KEEP, _number(0, r.MAX_KEEP)),
-    "count": (Label.COUNT, _number(0, 2**32)),
-    "generation": (Label.GENERATION, _number(1, r.MAX_GENERATION)),
-}
-"""Attribute of a message to its label and to what its value must be."""
-
-SHAPES: Final = (*m.SHAPES, *cm.SHAPES, *pm.SHAPES, *sg.SHAPES, *gm.SHAPES)
-"""All messages."""
-ENTRIES: Final = (*m.ENTRIES, *pm.ENTRIES, *sg.ENTRIES, *gm.ENTRIES)
-"""What stands in their label 16."""
 
 _ENTRIES_HEAD: Final = 4
 """Bytes of label 16 and the head of its array, at most; and of a type, above those that a 0 has."""
-_TYPES = frozenset(int(t) for t in MessageType)
-
-
-def _entry_type(hint: Any) -> type[Any]:  # noqa: ANN401  # a type, as typing gives it
-    """Return X of ``tuple[X, ...]`` or ``tuple[X, ...] | None``."""
-    first: Any = typing.get_args(hint)[0]
-    found: type[Any] = first if isinstance(first, type) and not typing.get_args(first) else typing.get_args(first)[0]
-    return found
-
-
-class _Shape:
-    """What the codec knows of one message type: its labels in wire order."""
-
-    def __init__(self, cls: type[Any]) -> None:
-        hints = typing.get_type_hints(cls)
-        rows = []
-        for field in fields(cls):
-            label, check = FIELDS[field.name]
-            entry = _entry_type(hints[field.name]) if field.name == "entries" else None
-            rows.append((int(label), field.name, check, entry, field.default is MISSING))
-        self.rows = sorted(rows)
-        self.labels = frozenset(row[0] for row in rows)
-        self.required = frozenset(row[0] for row in rows if row[4])
-
-    def fits(self, labels: frozenset[int]) -> bool:
-        return self.required <= labels <= self.labels
-
-
-_SHAPES: dict[type[Any], _Shape] = {cls: _Shape(cls) for cls in (*SHAPES, *ENTRIES)}
 
 
 def _to_map(message: object) -> dict[int, object]:
+    shape = SHAPES[type(message)]
     body: dict[int, object] = {}
-    for label, name, _check, entry, _required in _SHAPES[type(message)].rows:
-        value = getattr(message, name)
+    for label, value in zip(shape.labels, shape.values(message)):  # noqa: B905  # as many, and it costs
         if value is None:
             continue
-        if entry is not None:
-            value = [_to_map(item) for item in value]
-        elif type(value) is tuple:
-            value = list(value)
+        if type(value) is tuple:
+            value = list(map(_to_map, value)) if label == ENTRIES_LABEL else list(value)
         body[label] = value
+    if shape.keeps and message.electives:  # type: ignore[attr-defined]  # who keeps them has them
+        return dict(sorted({**body, **dict(message.electives)}.items()))  # type: ignore[attr-defined]
     return body
 
 
-def _from_map(cls: type[M], body: dict[int, Any]) -> M:
-    shape = _SHAPES[cls]
+def _from_map(shape: Shape, body: dict[int, Any]) -> Any:  # noqa: ANN401  # whatever the shape is of
     values: dict[str, Any] = {}
     taken = 0
-    for label, name, check, entry, required in shape.rows:
+    for label, name, check, entry, required in shape.plan:
         if label not in body:
             if required:
                 raise WireError(f"missing_label_{label}", Result.MISSING_FIELD)
@@ -205,15 +78,88 @@ def _from_map(cls: type[M], body: dict[int, Any]) -> M:
         elif type(value) is list:
             value = tuple(value)
         values[name] = value
+    if shape.grown or taken != len(body):
+        others = tuple((label, value) for label, value in _electives(body) if name_of(shape, label) is None)
+        taken += len(others)
+        if shape.keeps and others:
+            values["electives"] = others
     if taken != len(body):
         raise WireError("unknown_label")
-    return cls(**values)
+    return shape.cls(**values)
+
+
+def name_of(shape: Shape, label: int) -> str | None:
+    """Return what *shape* calls *label*; None where it does not declare it."""
+    return next((row.name for row in shape.rows if row.number == label), None)
+
+
+def _electives(body: dict[int, Any]) -> Electives:
+    """Return the electives of *body*, known or not; whoever passes over them is not to be burdened by them."""
+    found = tuple((label, value) for label, value in body.items() if label >= FIRST_ELECTIVE)
+    room = MAX_ELECTIVE_BYTES
+    for label, value in found:
+        if label > LAST_LABEL or type(value) not in (int, bool, bytes, str) or (type(value) is int and value < 0):
+            raise WireError(f"bad_value_label_{label}")
+        room -= len(cbor2.dumps(label)) + len(cbor2.dumps(value))
+    if len(found) > MAX_ELECTIVES or room < 0:
+        raise WireError("too_many_electives", Result.TOO_MANY)
+    return found
+
+
+def check_electives(value: object) -> None:
+    """Check that *value* is a map of electives alone. Raises `WireError`."""
+    if type(value) is not dict or not all(type(label) is int and label >= FIRST_ELECTIVE for label in value):
+        raise WireError("unknown_label")
+    _electives(value)
+
+
+def electives_of(message: object) -> Electives:
+    """Return all electives of the map of *message*, entries left out."""
+    shape = SHAPES[type(message)]
+    if not shape.grown:
+        return typing.cast(Electives, getattr(message, "electives", ()))
+    return tuple(
+        (label, typing.cast(Elective, value)) for label, value in _to_map(message).items() if label >= FIRST_ELECTIVE
+    )
+
+
+def carrying(message: M, electives: Electives) -> M:
+    """Return *message*, whose shape keeps electives, with exactly *electives*."""
+    if not electives and not electives_of(message):
+        return message
+    shape = SHAPES[type(message)]
+    values: dict[str, Any] = {row.name: None for row in shape.rows if row.label.elective}
+    values["electives"] = tuple(sorted(one for one in electives if name_of(shape, one[0]) is None))
+    values |= {name: value for label, value in electives if (name := name_of(shape, label)) is not None}
+    return typing.cast(M, replace(typing.cast(Any, message), **values))
+
+
+def has_electives(data: bytes) -> bool:
+    """Whether the body *data* has electives, those of its entries counted."""
+    return without_electives(data) != data
+
+
+def without_electives(data: bytes) -> bytes:
+    """Return the body *data* without electives, those of its entries left out too; as it is where it is no body."""
+
+    def critical(body: dict[int, Any]) -> dict[int, Any]:
+        return {label: value for label, value in body.items() if label < FIRST_ELECTIVE}
+
+    try:
+        kind, body = parse(data)
+    except WireError:
+        return data
+    kept = critical(body)
+    entries = kept.get(ENTRIES_LABEL)
+    if type(entries) is list and all(map(_is_ordered_map, entries)):
+        kept[ENTRIES_LABEL] = [critical(item) for item in entries]
+    return cbor2.dumps([kind, kept])
 
 
 def _entry(cls: type[Any], item: object) -> object:
     if not _is_ordered_map(item):
         raise WireError("bad_entry")
-    return _from_map(cls, typing.cast(dict[int, Any], item))
+    return _from_map(SHAPES[cls], typing.cast(dict[int, Any], item))
 
 
 def _is_ordered_map(value: object) -> bool:
@@ -229,7 +175,7 @@ def _is_ordered_map(value: object) -> bool:
 
 def encode(message: Message) -> bytes:
     """Return the body of *message*, deterministic CBOR."""
-    return cbor2.dumps([int(message.TYPE), _to_map(message)])
+    return cbor2.dumps([message.TYPE, _to_map(message)])
 
 
 def page(make: Callable[..., M], entries: Sequence[object]) -> M:
@@ -305,7 +251,7 @@ def load(data: bytes, limit: int, *, max_depth: int = r.MAX_DEPTH) -> object:
     return item
 
 
-def parse(data: bytes, limit: int = r.MAX_BODY) -> tuple[MessageType, dict[int, Any]]:
+def parse(data: bytes, limit: int = r.MAX_BODY) -> tuple[int, dict[int, Any]]:
     """Return type and map of a body that is deterministic CBOR, its values not yet checked.
 
     Raises:
@@ -314,7 +260,7 @@ def parse(data: bytes, limit: int = r.MAX_BODY) -> tuple[MessageType, dict[int, 
     item = load(data, limit)
     if type(item) is not list or len(item) != 2 or type(item[0]) is not int or not _is_ordered_map(item[1]):
         raise WireError("not_a_body")
-    if item[0] not in _TYPES:
+    if item[0] not in TITLES:
         raise WireError("unknown_type", Result.UNKNOWN_MESSAGE)
     try:
         same = cbor2.dumps(item) == data
@@ -322,7 +268,7 @@ def parse(data: bytes, limit: int = r.MAX_BODY) -> tuple[MessageType, dict[int, 
         raise WireError("not_deterministic") from error
     if not same:
         raise WireError("not_deterministic")
-    return MessageType(item[0]), item[1]
+    return item[0], item[1]
 
 
 @typing.overload
@@ -349,16 +295,17 @@ def decode(data: bytes, /, *shapes: type[Any], limit: int = r.MAX_BODY) -> objec
         WireError: it is no such message; `result` tells which of 10, 11, 12 and 61 it is.
     """
     kind, body = parse(data, limit)
-    candidates = [shape for shape in shapes if shape.TYPE is kind]
+    candidates = [SHAPES[shape] for shape in shapes if shape.TYPE == kind]
     if not candidates:
         raise WireError("unexpected_message", Result.UNKNOWN_MESSAGE)
-    labels = frozenset(body)
-    for shape in candidates:
-        if _SHAPES[shape].fits(labels):
-            return _from_map(shape, body)
+    if len(candidates) > 1:
+        labels = frozenset(label for label in body if label < FIRST_ELECTIVE)
+        for shape in candidates:
+            if shape.required <= labels <= shape.critical:
+                return _from_map(shape, body)
     return _from_map(candidates[0], body)  # raises, and says what is wrong with the likeliest
 
 
-def shapes_of(kind: MessageType) -> list[type[Any]]:
+def shapes_of(kind: int) -> list[type[Any]]:
     """Return the message types that share the type number *kind*."""
-    return [shape for shape in SHAPES if shape.TYPE is kind]
+    return [shape for shape in MESSAGES if shape.TYPE == kind]

@@ -1,184 +1,160 @@
-"""The messages that carry Group Keys, and what is said under them, as frozen types; see `cpns.wire.messages`.
+"""The messages that carry Group Keys, and what is said under them, as frozen types; see `cpns.wire.declare`.
 
 All are this project's own (PROTOCOL sections 14 and 15).
 """
 
-from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from dataclasses import field
 
-from cpns.ids import EntityId, SgId
-from cpns.wire.registry import MessageType
+from cpns.wire import fields as f
+from cpns.wire.declare import Leg, Message, answer, entry, message
 
 
-@dataclass(frozen=True, slots=True)
-class GroupKeyRequest:
+@message(66, "GROUP-KEY Request", Leg.SERVER_TO_GATEWAY, Leg.GATEWAY_TO_MEMBER)
+class GroupKeyRequest(Message):
     """GROUP-KEY Request: server to PN GW, in its session; PN GW to member, in the hop session or on a Secure PAN."""
 
-    TYPE: ClassVar = MessageType.GROUP_KEY_REQUEST
-    sg_id: SgId
-    epoch: int
-    group_key: bytes = field(repr=False)
+    sg_id: f.SgId
+    epoch: f.Epoch
+    group_key: f.GroupKey = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class GroupKeyResponse:
-    """GROUP-KEY Response."""
-
-    TYPE: ClassVar = MessageType.GROUP_KEY_RESPONSE
-    result: int
-
-
-@dataclass(frozen=True, slots=True)
-class GroupKeyWanted:
+@message(68, "GROUP-KEY-UPDATE Request", Leg.MEMBER_TO_GATEWAY, Leg.GATEWAY_TO_SERVER)
+class GroupKeyWanted(Message):
     """GROUP-KEY-UPDATE Request, PN GW to server; a member, that names itself, to its PN GW: it missed an epoch."""
 
-    TYPE: ClassVar = MessageType.GROUP_KEY_UPDATE_REQUEST
-    sg_id: SgId
-    entity_id: EntityId | None = None
+    sg_id: f.SgId
+    member: f.EntityId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GroupKeyGiven:
+@answer(69, "GROUP-KEY-UPDATE Response", GroupKeyWanted)
+class GroupKeyGiven(Message):
     """GROUP-KEY-UPDATE Response: the key of the newest epoch, where the asker is a member."""
 
-    TYPE: ClassVar = MessageType.GROUP_KEY_UPDATE_RESPONSE
-    result: int
-    epoch: int | None = None
-    group_key: bytes | None = field(default=None, repr=False)
+    result: f.Result
+    epoch: f.Epoch | None = None
+    group_key: f.GroupKey | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@entry
 class PathEntry:
     """One node on the path of a member, and its key."""
 
-    node: int
-    node_key: bytes = field(repr=False)
+    node: f.Node
+    node_key: f.NodeKey = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class GkdkRequest:
+@message(70, "GKDK Request", Leg.GATEWAY_TO_MEMBER)
+class GkdkRequest(Message):
     """GKDK Request, PN GW to member in the hop session: its path from the root to its leaf (DEF-7)."""
 
-    TYPE: ClassVar = MessageType.GKDK_REQUEST
-    sg_id: SgId
-    tree: int
-    verify_key: bytes
+    sg_id: f.SgId
+    tree: f.Tree
+    verify_key: f.VerifyKey
     entries: tuple[PathEntry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class GkdkResponse:
+@answer(71, "GKDK Response", GkdkRequest)
+class GkdkResponse(Message):
     """GKDK Response."""
 
-    TYPE: ClassVar = MessageType.GKDK_RESPONSE
-    result: int
+    result: f.Result
 
 
-@dataclass(frozen=True, slots=True)
+@entry
 class WrappedEntry:
     """A Group Key for all members below one node."""
 
-    node: int
-    wrapped: bytes
+    node: f.Node
+    wrapped: f.Wrapped
 
 
-@dataclass(frozen=True, slots=True)
-class GroupKeyBroadcast:
+@message(72, "GroupKeyNotify", Leg.PAN_TO_PNE, grows=False)
+class GroupKeyBroadcast(Message):
     """GroupKeyNotify, PN GW to its members, the same for all: the Group Key under GKEK (DEF-6), signed."""
 
-    TYPE: ClassVar = MessageType.GROUP_KEY_NOTIFY
-    sg_id: SgId
-    gateway_id: EntityId
-    epoch: int
-    tree: int
+    sg_id: f.SgId
+    gateway_id: f.GatewayId
+    epoch: f.Epoch
+    tree: f.Tree
     entries: tuple[WrappedEntry, ...]
-    signature: bytes
+    signature: f.Signature
 
 
-@dataclass(frozen=True, slots=True)
-class GroupSenderRequest:
+@answer(67, "GROUP-KEY Response", GroupKeyRequest, GroupKeyBroadcast)
+class GroupKeyResponse(Message):
+    """GROUP-KEY Response; of a broadcast it is unprotected."""
+
+    result: f.Result
+
+
+@message(73, "GROUP-SENDER Request", Leg.PNE_TO_SERVER)
+class GroupSenderRequest(Message):
     """GROUP-SENDER Request, PNE to server, end to end: it will send; without a key in `vouched` groups alone."""
 
-    TYPE: ClassVar = MessageType.GROUP_SENDER_REQUEST
-    verify_key: bytes | None = None
+    verify_key: f.VerifyKey | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GroupSenderResponse:
+@answer(74, "GROUP-SENDER Response", GroupSenderRequest)
+class GroupSenderResponse(Message):
     """GROUP-SENDER Response: a number that this PNE was never given before."""
 
-    TYPE: ClassVar = MessageType.GROUP_SENDER_RESPONSE
-    result: int
-    run: int
+    result: f.Result
+    run: f.Run
 
 
-@dataclass(frozen=True, slots=True)
-class GroupMessage:
+@message(
+    75,
+    "GROUP-MESSAGE Request",
+    Leg.MEMBER_TO_GATEWAY,
+    Leg.SERVER_TO_GATEWAY,
+    Leg.PAN_TO_PNE,
+    Leg.GATEWAY_TO_MEMBER,
+    grows=False,
+)
+class GroupMessage(Message):
     """GROUP-MESSAGE Request, the same all the way: sender to PN GW, server to PN GW, PN GW to members."""
 
-    TYPE: ClassVar = MessageType.GROUP_MESSAGE_REQUEST
-    sg_id: SgId
-    epoch: int
-    entity_id: EntityId
-    seq: bytes
-    sealed: bytes
-    signature: bytes | None = None
+    sg_id: f.SgId
+    epoch: f.Epoch
+    sender: f.EntityId
+    seq: f.Seq
+    sealed: f.Sealed
+    signature: f.Signature | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GroupMessageUp:
+@message(75, "GROUP-MESSAGE Request", Leg.GATEWAY_TO_SERVER, grows=False)
+class GroupMessageUp(Message):
     """GROUP-MESSAGE Request, the sender's PN GW to the server: how many behind it have it, and who has not."""
 
-    TYPE: ClassVar = MessageType.GROUP_MESSAGE_REQUEST
-    sg_id: SgId
-    epoch: int
-    entity_id: EntityId
-    seq: bytes
-    sealed: bytes
-    count: int
-    members: tuple[EntityId, ...]
-    signature: bytes | None = None
+    sg_id: f.SgId
+    epoch: f.Epoch
+    sender: f.EntityId
+    seq: f.Seq
+    sealed: f.Sealed
+    count: f.Count
+    missed: f.Members
+    signature: f.Signature | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GroupMessageKept:
+@message(75, "GROUP-MESSAGE Request", Leg.SERVER_TO_PNE, grows=False)
+class GroupMessageKept(Message):
     """GROUP-MESSAGE Request, server to a member end to end: what was kept for it, and what opens and proves that."""
 
-    TYPE: ClassVar = MessageType.GROUP_MESSAGE_REQUEST
-    sg_id: SgId
-    epoch: int
-    entity_id: EntityId
-    seq: bytes
-    sealed: bytes
-    group_key: bytes = field(repr=False)
-    signature: bytes | None = None
-    verify_key: bytes | None = None
+    sg_id: f.SgId
+    epoch: f.Epoch
+    sender: f.EntityId
+    seq: f.Seq
+    sealed: f.Sealed
+    group_key: f.GroupKey = field(repr=False)
+    signature: f.Signature | None = None
+    verify_key: f.VerifyKey | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GroupMessageResponse:
+@answer(76, "GROUP-MESSAGE Response", GroupMessage, GroupMessageUp, GroupMessageKept)
+class GroupMessageResponse(Message):
     """GROUP-MESSAGE Response; to the server, of how many have it, and who has not; to the sender, of the epoch."""
 
-    TYPE: ClassVar = MessageType.GROUP_MESSAGE_RESPONSE
-    result: int
-    epoch: int | None = None
-    count: int | None = None
-    members: tuple[EntityId, ...] | None = None
-
-
-ENTRIES: Final = (PathEntry, WrappedEntry)
-SHAPES: Final = (
-    GroupKeyRequest,
-    GroupKeyResponse,
-    GroupKeyWanted,
-    GroupKeyGiven,
-    GkdkRequest,
-    GkdkResponse,
-    GroupKeyBroadcast,
-    GroupSenderRequest,
-    GroupSenderResponse,
-    GroupMessage,
-    GroupMessageUp,
-    GroupMessageKept,
-    GroupMessageResponse,
-)
+    result: f.Result
+    epoch: f.Epoch | None = None
+    count: f.Count | None = None
+    missed: f.Members | None = None

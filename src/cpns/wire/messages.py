@@ -1,288 +1,263 @@
-"""Every message of PROTOCOL section 3 as a frozen type.
+"""The messages that establish sessions (PROTOCOL section 3); see `cpns.wire.declare` for how one is declared.
 
-One type stands for one shape: where the same message has other fields on another leg (SETUP Request from PNE to PN GW
-and from PN GW to server), there are two types with one `TYPE`. Attribute names are those of `FIELDS`; an attribute
-with a default is an optional label. The codec checks every value before a message exists.
+M1 and M2 keep the electives that they came with: these are in th0, or are carried on.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar, Final
-
-from cpns.ids import EntityId, PnId
-from cpns.wire.registry import MessageType
+from cpns.wire import fields as f
+from cpns.wire.declare import Electives, Leg, Message, answer, entry, message
 
 
-@dataclass(frozen=True, slots=True)
+@entry
 class SetupEntry:
     """One PNE in the SETUP Request of the PN GW: what that PNE said (AUTH-G1)."""
 
-    suite: int
-    entity_id: EntityId
-    rand: bytes
-    kid: bytes
-    need_local: bool
-    pan_secure: bool
-    procedure: int
-    eph: bytes | None = None
+    suite: f.Suite
+    entity_id: f.EntityId
+    rand: f.Rand
+    kid: f.Kid
+    need_local: f.NeedLocal
+    pan_secure: f.PanSecure
+    procedure: f.Procedure
+    eph: f.Eph | None = None
+    electives: Electives = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SetupRequest:
+@message(1, "SETUP Request", Leg.PAN_TO_GATEWAY)
+class SetupRequest(Message):
     """SETUP Request, originating PNE to PN GW (AUTH-P1, AUTH-P2)."""
 
-    TYPE: ClassVar = MessageType.SETUP_REQUEST
-    suite: int
-    entity_id: EntityId
-    rand: bytes
-    kid: bytes
-    need_local: bool
-    pan_secure: bool
-    procedure: int
-    eph: bytes | None = None
-    pn_id: PnId | None = None
-    setup_type: int | None = None
-    invite: tuple[EntityId, ...] | None = None
+    suite: f.Suite
+    entity_id: f.EntityId
+    rand: f.Rand
+    kid: f.Kid
+    need_local: f.NeedLocal
+    pan_secure: f.PanSecure
+    procedure: f.Procedure
+    eph: f.Eph | None = None
+    pn_id: f.PnId | None = None
+    setup_type: f.SetupType | None = None
+    invite: f.Invite | None = None
+    electives: Electives = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Invitation:
+@message(1, "SETUP Request", Leg.PAN_TO_PNE, Leg.GATEWAY_TO_MEMBER, grows=False)
+class Invitation(Message):
     """SETUP Request, PN GW to invited PNE."""
 
-    TYPE: ClassVar = MessageType.SETUP_REQUEST
-    entity_id: EntityId
-    gateway_id: EntityId
-    procedure: int
-    pn_id: PnId | None = None
+    entity_id: f.EntityId
+    gateway_id: f.GatewayId
+    procedure: f.Procedure
+    pn_id: f.PnId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GatewaySetupRequest:
+@message(1, "SETUP Request", Leg.GATEWAY_TO_SERVER)
+class GatewaySetupRequest(Message):
     """SETUP Request, PN GW to server: all PNEs of one procedure in one message (AUTH-G1)."""
 
-    TYPE: ClassVar = MessageType.SETUP_REQUEST
-    txn: bytes
-    pan_secure: bool
+    txn: f.Txn
+    pan_secure: f.PanSecure
     entries: tuple[SetupEntry, ...]
-    pn_id: PnId | None = None
-    setup_type: int | None = None
-    alias: str | None = None
+    pn_id: f.PnId | None = None
+    setup_type: f.SetupType | None = None
+    name: f.Name | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InvitationAccepted:
+@answer(2, "SETUP Response", Invitation)
+class InvitationAccepted(Message):
     """SETUP Response, invited PNE to PN GW: it accepts, and proves itself like an originating one."""
 
-    TYPE: ClassVar = MessageType.SETUP_RESPONSE
-    result: int
-    suite: int
-    entity_id: EntityId
-    rand: bytes
-    kid: bytes
-    need_local: bool
-    pan_secure: bool
-    eph: bytes | None = None
+    result: f.Result
+    suite: f.Suite
+    entity_id: f.EntityId
+    rand: f.Rand
+    kid: f.Kid
+    need_local: f.NeedLocal
+    pan_secure: f.PanSecure
+    eph: f.Eph | None = None
+    electives: Electives = ()
 
 
-@dataclass(frozen=True, slots=True)
-class InvitationRefused:
+@answer(2, "SETUP Response", Invitation, grows=False)
+class InvitationRefused(Message):
     """SETUP Response, invited PNE to PN GW: it does not come."""
 
-    TYPE: ClassVar = MessageType.SETUP_RESPONSE
-    result: int
+    result: f.Result
 
 
-@dataclass(frozen=True, slots=True)
+@entry
 class OutcomeEntry:
     """One PNE in the server's SETUP Response; `guest` if it is one.
 
     With result 0 the proof is hash_server (AUTH-S4), else what may tell that PNE why; see `Proofs.hash_refused`.
     """
 
-    entity_id: EntityId
-    result: int
-    proof: bytes | None = None
-    guest: bool | None = None
+    entity_id: f.EntityId
+    result: f.Result
+    proof: f.Proof | None = None
+    guest: f.Guest | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GatewaySetupResponse:
+@answer(2, "SETUP Response", GatewaySetupRequest)
+class GatewaySetupResponse(Message):
     """SETUP Response, server to PN GW; `version` is that of the PN Inventory with those that were let in."""
 
-    TYPE: ClassVar = MessageType.SETUP_RESPONSE
-    txn: bytes
-    pn_id: PnId
+    txn: f.Txn
+    pn_id: f.PnId
     entries: tuple[OutcomeEntry, ...]
-    version: int | None = None
+    version: f.Version | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SetupResponse:
+@answer(2, "SETUP Response", SetupRequest, grows=False)
+class SetupResponse(Message):
     """SETUP Response, PN GW to originating PNE (AUTH-G6)."""
 
-    TYPE: ClassVar = MessageType.SETUP_RESPONSE
-    result: int
-    pn_id: PnId
-    proof: bytes | None = None
+    result: f.Result
+    pn_id: f.PnId
+    proof: f.Proof | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@entry
 class ChallengeEntry:
     """One PNE in the server's AUTHENTICATE Request: kid_R and both copies of its LocalEUKey (AUTH-S1, AUTH-S2)."""
 
-    entity_id: EntityId
-    kid: bytes
-    eph: bytes | None = None
-    wrapped: bytes | None = None
-    wrapped_gateway: bytes | None = None
+    entity_id: f.EntityId
+    kid: f.Kid
+    eph: f.Eph | None = None
+    wrapped: f.Wrapped | None = None
+    wrapped_gateway: f.WrappedGateway | None = None
+    electives: Electives = ()
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayChallenge:
+@message(3, "AUTHENTICATE Request", Leg.SERVER_TO_GATEWAY)
+class GatewayChallenge(Message):
     """AUTHENTICATE Request, server to PN GW; `eph` serves all entries of suite 2."""
 
-    TYPE: ClassVar = MessageType.AUTHENTICATE_REQUEST
-    txn: bytes
-    server_id: EntityId
-    rand: bytes
+    txn: f.Txn
+    server_id: f.ServerId
+    rand: f.Rand
     entries: tuple[ChallengeEntry, ...]
-    pn_id: PnId | None = None
-    eph: bytes | None = None
+    pn_id: f.PnId | None = None
+    eph: f.Eph | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+@message(3, "AUTHENTICATE Request", Leg.PAN_TO_PNE)
+class Challenge(Message):
     """AUTHENTICATE Request, PN GW to PNE (AUTH-G2)."""
 
-    TYPE: ClassVar = MessageType.AUTHENTICATE_REQUEST
-    gateway_id: EntityId
-    server_id: EntityId
-    pn_id: PnId
-    rand: bytes
-    kid: bytes
-    eph: bytes | None = None
-    wrapped: bytes | None = None
+    gateway_id: f.GatewayId
+    server_id: f.ServerId
+    pn_id: f.PnId
+    rand: f.Rand
+    kid: f.Kid
+    eph: f.Eph | None = None
+    wrapped: f.Wrapped | None = None
+    electives: Electives = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LinkChallengeFromServer:
+@message(3, "AUTHENTICATE Request", Leg.UPLINK_TO_GATEWAY)
+class LinkChallengeFromServer(Message):
     """AUTHENTICATE Request inside ACTIVATE, server to PN GW (AUTH-7.5.5, M2)."""
 
-    TYPE: ClassVar = MessageType.AUTHENTICATE_REQUEST
-    server_id: EntityId
-    rand: bytes
-    kid: bytes
-    eph: bytes | None = None
+    server_id: f.ServerId
+    rand: f.Rand
+    kid: f.Kid
+    eph: f.Eph | None = None
+    electives: Electives = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LinkChallengeFromGateway:
+@message(3, "AUTHENTICATE Request", Leg.PAN_TO_PNE)
+class LinkChallengeFromGateway(Message):
     """AUTHENTICATE Request inside ACTIVATE, PN GW to PNE (AUTH-G4, M2)."""
 
-    TYPE: ClassVar = MessageType.AUTHENTICATE_REQUEST
-    gateway_id: EntityId
-    rand: bytes
-    kid: bytes
-    eph: bytes | None = None
+    gateway_id: f.GatewayId
+    rand: f.Rand
+    kid: f.Kid
+    eph: f.Eph | None = None
+    electives: Electives = ()
 
 
-@dataclass(frozen=True, slots=True)
+@entry
 class ProofEntry:
     """One PNE in the PN GW's AUTHENTICATE Response: its hash_PNE, or the result that stands in for it."""
 
-    entity_id: EntityId
-    proof: bytes | None = None
-    result: int | None = None
+    entity_id: f.EntityId
+    proof: f.Proof | None = None
+    result: f.Result | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayProofs:
+@answer(4, "AUTHENTICATE Response", GatewayChallenge)
+class GatewayProofs(Message):
     """AUTHENTICATE Response, PN GW to server (AUTH-G5)."""
 
-    TYPE: ClassVar = MessageType.AUTHENTICATE_RESPONSE
-    txn: bytes
+    txn: f.Txn
     entries: tuple[ProofEntry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+@answer(4, "AUTHENTICATE Response", Challenge, LinkChallengeFromServer, LinkChallengeFromGateway, grows=False)
+class Proof(Message):
     """AUTHENTICATE Response: hash_I (AUTH-P4, and M3 of every ACTIVATE)."""
 
-    TYPE: ClassVar = MessageType.AUTHENTICATE_RESPONSE
-    entity_id: EntityId
-    proof: bytes
+    entity_id: f.EntityId
+    proof: f.Proof
 
 
-@dataclass(frozen=True, slots=True)
-class PnEstablishmentNotify:
+@message(5, "PNEstablishmentNotify", Leg.PAN_TO_PNE, grows=False)
+class PnEstablishmentNotify(Message):
     """PNEstablishmentNotify, PN GW to invited PNE (AUTH-G6)."""
 
-    TYPE: ClassVar = MessageType.PN_ESTABLISHMENT_NOTIFY
-    result: int
-    pn_id: PnId
-    proof: bytes | None = None
+    result: f.Result
+    pn_id: f.PnId
+    proof: f.Proof | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ActivateRequest:
-    """ACTIVATE Request, M1 of `gw-server`, `pne-gw` and (with the code of CM-12 as `proof`) `cm-server`."""
+@message(6, "ACTIVATE Request", Leg.UPLINK_TO_SERVER, Leg.PAN_TO_GATEWAY)
+class ActivateRequest(Message):
+    """ACTIVATE Request, M1 of `gw-server` and `pne-gw`."""
 
-    TYPE: ClassVar = MessageType.ACTIVATE_REQUEST
-    suite: int
-    entity_id: EntityId
-    rand: bytes
-    kid: bytes
-    eph: bytes | None = None
-    proof: bytes | None = None
+    suite: f.Suite
+    entity_id: f.EntityId
+    rand: f.Rand
+    kid: f.Kid
+    eph: f.Eph | None = None
+    electives: Electives = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ActivateResponse:
+@message(6, "ACTIVATE Request", Leg.UPLINK_TO_SERVER)
+class CmActivateRequest(Message):
+    """ACTIVATE Request of profile `cm-server`, with the code of CM-12 (code_I)."""
+
+    suite: f.Suite
+    cm_device_id: f.EntityId
+    rand: f.Rand
+    kid: f.Kid
+    code: f.Proof
+    eph: f.Eph | None = None
+    electives: Electives = ()
+
+
+@answer(7, "ACTIVATE Response", ActivateRequest, grows=False)
+class ActivateResponse(Message):
     """ACTIVATE Response, M4: result, and hash_R where it is 0."""
 
-    TYPE: ClassVar = MessageType.ACTIVATE_RESPONSE
-    result: int
-    proof: bytes | None = None
+    result: f.Result
+    proof: f.Proof | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CmActivateResponse:
+@answer(7, "ACTIVATE Response", CmActivateRequest)
+class CmActivateResponse(Message):
     """ACTIVATE Response of profile `cm-server` (CM-14)."""
 
-    TYPE: ClassVar = MessageType.ACTIVATE_RESPONSE
-    result: int
-    server_id: EntityId
-    rand: bytes
-    kid: bytes
-    proof: bytes
-    eph: bytes | None = None
+    result: f.Result
+    server_id: f.ServerId
+    rand: f.Rand
+    kid: f.Kid
+    code: f.Proof
+    eph: f.Eph | None = None
+    electives: Electives = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorBody:
+@answer(8, "Error", grows=False)
+class ErrorBody(Message):
     """Body of an answer that is no message of a procedure."""
 
-    TYPE: ClassVar = MessageType.ERROR
-    result: int
-
-
-ENTRIES: Final = (SetupEntry, ChallengeEntry, ProofEntry, OutcomeEntry)
-SHAPES: Final = (
-    SetupRequest,
-    Invitation,
-    GatewaySetupRequest,
-    InvitationAccepted,
-    InvitationRefused,
-    GatewaySetupResponse,
-    SetupResponse,
-    GatewayChallenge,
-    Challenge,
-    LinkChallengeFromServer,
-    LinkChallengeFromGateway,
-    GatewayProofs,
-    Proof,
-    PnEstablishmentNotify,
-    ActivateRequest,
-    ActivateResponse,
-    CmActivateResponse,
-    ErrorBody,
-)
+    result: f.Result

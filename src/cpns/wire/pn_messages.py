@@ -1,246 +1,199 @@
-"""The messages about personal networks, types 24 and up: this project's own, as the seeds leave them open.
+"""The messages about personal networks: this project's own, as the seeds leave them open; see `cpns.wire.declare`."""
 
-As in `cpns.wire.messages`, one type stands for one shape.
-"""
-
-from dataclasses import dataclass
-from typing import ClassVar, Final
-
-from cpns.ids import EntityId, PnId
+from cpns.wire import fields as f
+from cpns.wire.declare import Leg, Message, answer, entry, message
 from cpns.wire.messages import OutcomeEntry
-from cpns.wire.registry import MessageType
 
 
-@dataclass(frozen=True, slots=True)
-class PnChangeNotify:
+@message(24, "PNChangeNotify", Leg.SERVER_TO_GATEWAY, Leg.GATEWAY_TO_MEMBER, Leg.SERVER_TO_PNE)
+class PnChangeNotify(Message):
     """PNChangeNotify: a PN changed; server to PN GW, PN GW to its PNEs, server to a PNE that it concerns.
 
     Answered by an empty 2.04. With `change` GATEWAY it is the PN GW change notification, `gateway_id` the new PN GW and
     `addresses` where its PANs may be.
     """
 
-    TYPE: ClassVar = MessageType.PN_CHANGE_NOTIFY
-    pn_id: PnId
-    members: tuple[EntityId, ...]
-    version: int
-    change: int
-    gateway_id: EntityId | None = None
-    addresses: tuple[str, ...] | None = None
+    pn_id: f.PnId
+    members: f.Members
+    version: f.Version
+    change: f.Change
+    gateway_id: f.GatewayId | None = None
+    addresses: f.Addresses | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InventoryRequest:
+@message(25, "INVENTORY Request", Leg.GATEWAY_TO_SERVER, Leg.PNE_TO_SERVER)
+class InventoryRequest(Message):
     """INVENTORY Request, PN GW or PNE to server: what is in this PN, by ID after `after`?
 
     With `version`, that of the copy which the asker has: nothing is told where it is the newest. Without `pn_id`: which
     PNs do I serve (PN GW), or am I in (PNE)?
     """
 
-    TYPE: ClassVar = MessageType.INVENTORY_REQUEST
-    pn_id: PnId | None = None
-    version: int | None = None
-    after: EntityId | None = None
+    pn_id: f.PnId | None = None
+    version: f.Version | None = None
+    after: f.After | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@entry
 class InventoryEntry:
     """A member, its state, how many seconds ago that was learned, from whom, and whether it is in the PN as guest.
 
     `guest` is None for who stands as member and is not in the PN; a PN GW alone is told of those.
     """
 
-    entity_id: EntityId
-    presence: int
-    age: int
-    source: int
-    guest: bool | None = None
+    entity_id: f.EntityId
+    presence: f.Presence
+    age: f.Age
+    source: f.Source
+    guest: f.Guest | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InventoryResponse:
+@answer(26, "INVENTORY Response", InventoryRequest)
+class InventoryResponse(Message):
     """INVENTORY Response: from the server's PN Inventory, which is the truth (DEF-3).
 
     Without `gateway_id`: the asker's version is the newest. With `more`, another request goes on after the last entry.
     `networks` answers a request that named no PN.
     """
 
-    TYPE: ClassVar = MessageType.INVENTORY_RESPONSE
-    result: int
-    pn_id: PnId | None = None
-    version: int | None = None
-    gateway_id: EntityId | None = None
-    alias: str | None = None
-    owner: EntityId | None = None
+    result: f.Result
+    pn_id: f.PnId | None = None
+    version: f.Version | None = None
+    gateway_id: f.GatewayId | None = None
+    name: f.Name | None = None
+    owner: f.Owner | None = None
     entries: tuple[InventoryEntry, ...] | None = None
-    more: bool | None = None
-    networks: tuple[PnId, ...] | None = None
+    more: f.More | None = None
+    networks: f.Networks | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EntityDiscoveryRequest:
+@message(27, "Entity Discovery Request", Leg.PAN_TO_GATEWAY, Leg.PAN_TO_PNE, Leg.GATEWAY_TO_MEMBER, grows=False)
+class EntityDiscoveryRequest(Message):
     """Entity Discovery Request, on the PAN, to one address or by multicast: who is there, and as what?"""
 
-    TYPE: ClassVar = MessageType.ENTITY_DISCOVERY_REQUEST
-    entity_id: EntityId
-    mode: int
-    pn_id: PnId | None = None
+    entity_id: f.EntityId
+    mode: f.Mode
+    pn_id: f.PnId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EntityDiscoveryResponse:
+@answer(28, "Entity Discovery Response", EntityDiscoveryRequest, grows=False)
+class EntityDiscoveryResponse(Message):
     """Entity Discovery Response: it finds, and proves nothing; the handshake does."""
 
-    TYPE: ClassVar = MessageType.ENTITY_DISCOVERY_RESPONSE
-    entity_id: EntityId
-    mode: int
-    pan_secure: bool
-    networks: tuple[PnId, ...]
-    alias: str | None = None
+    entity_id: f.EntityId
+    mode: f.Mode
+    pan_secure: f.PanSecure
+    networks: f.Networks
+    name: f.Name | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayChangeRequest:
+@message(29, "Gateway Change Request", Leg.PAN_TO_PNE, Leg.GATEWAY_TO_MEMBER, grows=False)
+class GatewayChangeRequest(Message):
     """Gateway Change Request: be a PN GW (too), for want of one or in the place of this one."""
 
-    TYPE: ClassVar = MessageType.GATEWAY_CHANGE_REQUEST
-    entity_id: EntityId
-    mode: int
-    pn_id: PnId | None = None
+    entity_id: f.EntityId
+    mode: f.Mode
+    pn_id: f.PnId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayChangeResponse:
+@answer(30, "Gateway Change Response", GatewayChangeRequest, grows=False)
+class GatewayChangeResponse(Message):
     """Gateway Change Response; with result 0, the PN GW ID that the device now has."""
 
-    TYPE: ClassVar = MessageType.GATEWAY_CHANGE_RESPONSE
-    result: int
-    gateway_id: EntityId | None = None
+    result: f.Result
+    gateway_id: f.GatewayId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PnGwSwitchingRequest:
+@message(31, "PN GW Switching Request", Leg.GATEWAY_TO_SERVER, Leg.SERVER_TO_GATEWAY)
+class PnGwSwitchingRequest(Message):
     """PN GW Switching Request: this PN is to be served by that PN GW.
 
     PN GW to server: for itself (with `addresses`, where its PANs are), or for another to which it hands its PN. Server
     to the other PN GW of the two: agreed?
     """
 
-    TYPE: ClassVar = MessageType.PN_GW_SWITCHING_REQUEST
-    pn_id: PnId
-    gateway_id: EntityId
-    addresses: tuple[str, ...] | None = None
+    pn_id: f.PnId
+    gateway_id: f.GatewayId
+    addresses: f.Addresses | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PnGwSwitchingResponse:
+@answer(32, "PN GW Switching Response", PnGwSwitchingRequest)
+class PnGwSwitchingResponse(Message):
     """PN GW Switching Response; the PN GW that takes over says where its PANs are."""
 
-    TYPE: ClassVar = MessageType.PN_GW_SWITCHING_RESPONSE
-    result: int
-    addresses: tuple[str, ...] | None = None
+    result: f.Result
+    addresses: f.Addresses | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InviteRequest:
+@message(33, "INVITE Request", Leg.PNE_TO_SERVER, Leg.SERVER_TO_GATEWAY)
+class InviteRequest(Message):
     """INVITE Request, PNE to server, and server to the PN GW that is to ask them."""
 
-    TYPE: ClassVar = MessageType.INVITE_REQUEST
-    pn_id: PnId
-    invite: tuple[EntityId, ...]
+    pn_id: f.PnId
+    invite: f.Invite
 
 
-@dataclass(frozen=True, slots=True)
-class InviteResponse:
+@answer(34, "INVITE Response", InviteRequest)
+class InviteResponse(Message):
     """INVITE Response: how it ended for each."""
 
-    TYPE: ClassVar = MessageType.INVITE_RESPONSE
-    result: int
+    result: f.Result
     entries: tuple[OutcomeEntry, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveRequest:
+@message(35, "LEAVE Request", Leg.PNE_TO_SERVER)
+class LeaveRequest(Message):
     """LEAVE Request, PNE to server."""
 
-    TYPE: ClassVar = MessageType.LEAVE_REQUEST
-    pn_id: PnId
+    pn_id: f.PnId
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveResponse:
+@answer(36, "LEAVE Response", LeaveRequest)
+class LeaveResponse(Message):
     """LEAVE Response."""
 
-    TYPE: ClassVar = MessageType.LEAVE_RESPONSE
-    result: int
+    result: f.Result
 
 
-@dataclass(frozen=True, slots=True)
-class ExpelRequest:
+@message(37, "EXPEL Request", Leg.PNE_TO_SERVER, Leg.GATEWAY_TO_SERVER)
+class ExpelRequest(Message):
     """EXPEL Request, PNE with the right or PN GW to server."""
 
-    TYPE: ClassVar = MessageType.EXPEL_REQUEST
-    pn_id: PnId
-    members: tuple[EntityId, ...]
+    pn_id: f.PnId
+    members: f.Members
 
 
-@dataclass(frozen=True, slots=True)
-class ExpelResponse:
+@answer(38, "EXPEL Response", ExpelRequest)
+class ExpelResponse(Message):
     """EXPEL Response."""
 
-    TYPE: ClassVar = MessageType.EXPEL_RESPONSE
-    result: int
+    result: f.Result
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseRequest:
+@message(39, "RELEASE Request", Leg.PNE_TO_SERVER, Leg.GATEWAY_TO_SERVER)
+class ReleaseRequest(Message):
     """RELEASE Request, PNE with the right or PN GW to server: the PN ends."""
 
-    TYPE: ClassVar = MessageType.RELEASE_REQUEST
-    pn_id: PnId
+    pn_id: f.PnId
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseResponse:
+@answer(40, "RELEASE Response", ReleaseRequest)
+class ReleaseResponse(Message):
     """RELEASE Response."""
 
-    TYPE: ClassVar = MessageType.RELEASE_RESPONSE
-    result: int
+    result: f.Result
 
 
-@dataclass(frozen=True, slots=True)
+@entry
 class StatusEntry:
     """How a PN GW finds one of its PNEs."""
 
-    entity_id: EntityId
-    presence: int
+    entity_id: f.EntityId
+    presence: f.Presence
 
 
-@dataclass(frozen=True, slots=True)
-class PnStatusNotify:
+@message(41, "PNStatusNotify", Leg.GATEWAY_TO_SERVER)
+class PnStatusNotify(Message):
     """PNStatusNotify, PN GW to server: these of my PNEs fell silent, or are heard again; answered by an empty 2.04."""
 
-    TYPE: ClassVar = MessageType.PN_STATUS_NOTIFY
     entries: tuple[StatusEntry, ...]
-
-
-ENTRIES: Final = (InventoryEntry, StatusEntry)
-SHAPES: Final = (
-    PnChangeNotify,
-    InventoryRequest,
-    InventoryResponse,
-    EntityDiscoveryRequest,
-    EntityDiscoveryResponse,
-    GatewayChangeRequest,
-    GatewayChangeResponse,
-    PnGwSwitchingRequest,
-    PnGwSwitchingResponse,
-    InviteRequest,
-    InviteResponse,
-    LeaveRequest,
-    LeaveResponse,
-    ExpelRequest,
-    ExpelResponse,
-    ReleaseRequest,
-    ReleaseResponse,
-    PnStatusNotify,
-)

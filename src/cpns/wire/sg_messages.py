@@ -1,265 +1,222 @@
-"""The messages about service groups as frozen types; see `cpns.wire.messages` for how they are written.
+"""The messages about service groups as frozen types; see `cpns.wire.declare`.
 
 All are this project's own (PROTOCOL section 13), named after the specification's other public material. A PNE and the
 server say them end to end, so that no PN GW can act as owner.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar, Final
-
-from cpns.ids import EntityId, SgId
+from cpns.wire import fields as f
+from cpns.wire.declare import Leg, Message, answer, entry, message
 from cpns.wire.messages import OutcomeEntry
-from cpns.wire.registry import MessageType
 
 
-@dataclass(frozen=True, slots=True)
-class SgCreateRequest:
+@message(47, "SG-CREATE Request", Leg.PNE_TO_SERVER)
+class SgCreateRequest(Message):
     """SG-CREATE Request, PNE to server: it will own the group; `invite` are asked to come."""
 
-    TYPE: ClassVar = MessageType.SG_CREATE_REQUEST
-    alias: str
-    policy: int
-    service: str | None = None
-    invite: tuple[EntityId, ...] | None = None
-    vouched: bool | None = None
-    keep: int | None = None
+    name: f.Name
+    policy: f.Policy
+    service: f.Service | None = None
+    invite: f.Invite | None = None
+    vouched: f.Vouched | None = None
+    keep: f.Keep | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SgCreateResponse:
+@answer(48, "SG-CREATE Response", SgCreateRequest)
+class SgCreateResponse(Message):
     """SG-CREATE Response: the group's ID, and how it ended for each that was invited."""
 
-    TYPE: ClassVar = MessageType.SG_CREATE_RESPONSE
-    result: int
-    sg_id: SgId
+    result: f.Result
+    sg_id: f.SgId
     entries: tuple[OutcomeEntry, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SgDiscoveryRequest:
+@message(49, "SG-DISCOVERY Request", Leg.PNE_TO_SERVER)
+class SgDiscoveryRequest(Message):
     """SG-DISCOVERY Request: groups with a keyword in their name or service, or for one service."""
 
-    TYPE: ClassVar = MessageType.SG_DISCOVERY_REQUEST
-    keyword: str | None = None
-    service: str | None = None
-    member_req: bool | None = None
-    after: EntityId | None = None
+    keyword: f.Keyword | None = None
+    service: f.Service | None = None
+    member_req: f.MemberReq | None = None
+    after: f.After | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@entry
 class SgEntry:
     """One group in SG-DISCOVERY Response; its members where the asker is one, and asked for them."""
 
-    sg_id: SgId
-    alias: str
-    policy: int
-    owner: EntityId
-    version: int
-    service: str | None = None
-    members: tuple[EntityId, ...] | None = None
+    sg_id: f.SgId
+    name: f.Name
+    policy: f.Policy
+    owner: f.Owner
+    version: f.Version
+    service: f.Service | None = None
+    members: f.Members | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SgDiscoveryResponse:
+@answer(50, "SG-DISCOVERY Response", SgDiscoveryRequest)
+class SgDiscoveryResponse(Message):
     """SG-DISCOVERY Response; with `more`, the next page is after the last of these."""
 
-    TYPE: ClassVar = MessageType.SG_DISCOVERY_RESPONSE
-    result: int
+    result: f.Result
     entries: tuple[SgEntry, ...] | None = None
-    more: bool | None = None
+    more: f.More | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SgJoinRequest:
+@message(51, "SG-JOIN Request", Leg.PNE_TO_SERVER)
+class SgJoinRequest(Message):
     """SG-JOIN Request."""
 
-    TYPE: ClassVar = MessageType.SG_JOIN_REQUEST
-    sg_id: SgId
+    sg_id: f.SgId
 
 
-@dataclass(frozen=True, slots=True)
-class SgJoinResponse:
+@answer(52, "SG-JOIN Response", SgJoinRequest)
+class SgJoinResponse(Message):
     """SG-JOIN Response: 0, or 54 where it waits for approval."""
 
-    TYPE: ClassVar = MessageType.SG_JOIN_RESPONSE
-    result: int
+    result: f.Result
 
 
-@dataclass(frozen=True, slots=True)
-class SgInviteRequest:
+@message(53, "SG-INVITE Request", Leg.PNE_TO_SERVER)
+class SgInviteRequest(Message):
     """SG-INVITE Request, PNE to server."""
 
-    TYPE: ClassVar = MessageType.SG_INVITE_REQUEST
-    sg_id: SgId
-    invite: tuple[EntityId, ...]
+    sg_id: f.SgId
+    invite: f.Invite
 
 
-@dataclass(frozen=True, slots=True)
-class SgInvitation:
+@message(53, "SG-INVITE Request", Leg.SERVER_TO_PNE)
+class SgInvitation(Message):
     """SG-INVITE Request, server to the invited PNE."""
 
-    TYPE: ClassVar = MessageType.SG_INVITE_REQUEST
-    sg_id: SgId
-    alias: str
-    owner: EntityId
-    service: str | None = None
+    sg_id: f.SgId
+    name: f.Name
+    owner: f.Owner
+    service: f.Service | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SgInviteResponse:
+@answer(54, "SG-INVITE Response", SgInviteRequest, SgInvitation)
+class SgInviteResponse(Message):
     """SG-INVITE Response: of the server, how it ended for each; of an invited PNE, whether it comes."""
 
-    TYPE: ClassVar = MessageType.SG_INVITE_RESPONSE
-    result: int
+    result: f.Result
     entries: tuple[OutcomeEntry, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SgLeaveRequest:
+@message(55, "SG-LEAVE Request", Leg.PNE_TO_SERVER)
+class SgLeaveRequest(Message):
     """SG-LEAVE Request."""
 
-    TYPE: ClassVar = MessageType.SG_LEAVE_REQUEST
-    sg_id: SgId
+    sg_id: f.SgId
 
 
-@dataclass(frozen=True, slots=True)
-class SgLeaveResponse:
+@answer(56, "SG-LEAVE Response", SgLeaveRequest)
+class SgLeaveResponse(Message):
     """SG-LEAVE Response."""
 
-    TYPE: ClassVar = MessageType.SG_LEAVE_RESPONSE
-    result: int
+    result: f.Result
 
 
-@dataclass(frozen=True, slots=True)
-class SgExpelRequest:
+@message(57, "SG-EXPEL Request", Leg.PNE_TO_SERVER)
+class SgExpelRequest(Message):
     """SG-EXPEL Request: the owner puts members out."""
 
-    TYPE: ClassVar = MessageType.SG_EXPEL_REQUEST
-    sg_id: SgId
-    members: tuple[EntityId, ...]
+    sg_id: f.SgId
+    members: f.Members
 
 
-@dataclass(frozen=True, slots=True)
-class SgExpelResponse:
+@answer(58, "SG-EXPEL Response", SgExpelRequest)
+class SgExpelResponse(Message):
     """SG-EXPEL Response."""
 
-    TYPE: ClassVar = MessageType.SG_EXPEL_RESPONSE
-    result: int
+    result: f.Result
 
 
-@dataclass(frozen=True, slots=True)
-class SgOwnerChangeRequest:
-    """SG Owner Change Request: the owner to the server, `entity_id` being the candidate, or none for whom the server
+@message(59, "SG Owner Change Request", Leg.PNE_TO_SERVER)
+class SgOwnerChangeRequest(Message):
+    """SG Owner Change Request, the owner to the server; without a candidate the server chooses."""
 
-    chooses; the server to the candidate, `entity_id` being the owner.
-    """
-
-    TYPE: ClassVar = MessageType.SG_OWNER_CHANGE_REQUEST
-    sg_id: SgId
-    entity_id: EntityId | None = None
+    sg_id: f.SgId
+    candidate: f.EntityId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SgOwnerChangeResponse:
+@message(59, "SG Owner Change Request", Leg.SERVER_TO_PNE)
+class SgOwnershipOffer(Message):
+    """SG Owner Change Request, the server to the candidate: does it take over from that owner?"""
+
+    sg_id: f.SgId
+    owner: f.EntityId
+
+
+@answer(60, "SG Owner Change Response", SgOwnerChangeRequest, SgOwnershipOffer)
+class SgOwnerChangeResponse(Message):
     """SG Owner Change Response: of the candidate, whether it takes it; of the server, who owns the group now."""
 
-    TYPE: ClassVar = MessageType.SG_OWNER_CHANGE_RESPONSE
-    result: int
-    owner: EntityId | None = None
+    result: f.Result
+    owner: f.Owner | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SgDeleteRequest:
+@message(61, "SG-DELETE Request", Leg.PNE_TO_SERVER)
+class SgDeleteRequest(Message):
     """SG-DELETE Request: the owner ends the group."""
 
-    TYPE: ClassVar = MessageType.SG_DELETE_REQUEST
-    sg_id: SgId
+    sg_id: f.SgId
 
 
-@dataclass(frozen=True, slots=True)
-class SgDeleteResponse:
+@answer(62, "SG-DELETE Response", SgDeleteRequest)
+class SgDeleteResponse(Message):
     """SG-DELETE Response."""
 
-    TYPE: ClassVar = MessageType.SG_DELETE_RESPONSE
-    result: int
+    result: f.Result
 
 
-@dataclass(frozen=True, slots=True)
-class SgChangeNotify:
+@message(63, "SGChangeNotify", Leg.SERVER_TO_PNE, Leg.SERVER_TO_GATEWAY)
+class SgChangeNotify(Message):
     """SGChangeNotify, server to members and to PN GWs that have members: what changed; answered by an empty 2.04."""
 
-    TYPE: ClassVar = MessageType.SG_CHANGE_NOTIFY
-    sg_id: SgId
-    members: tuple[EntityId, ...]
-    version: int
-    change: int
-    epoch: int
-    owner: EntityId | None = None
+    sg_id: f.SgId
+    members: f.Members
+    version: f.Version
+    change: f.Change
+    epoch: f.Epoch
+    owner: f.Owner | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SgInventoryRequest:
+@message(64, "SG-INVENTORY Request", Leg.PNE_TO_SERVER, Leg.GATEWAY_TO_SERVER)
+class SgInventoryRequest(Message):
     """SG-INVENTORY Request of a member or of a PN GW that has members; without a group: which groups these are."""
 
-    TYPE: ClassVar = MessageType.SG_INVENTORY_REQUEST
-    sg_id: SgId | None = None
-    version: int | None = None
-    after: EntityId | None = None
-    entity_id: EntityId | None = None
-    """That member alone: whose key is asked for."""
+    sg_id: f.SgId | None = None
+    version: f.Version | None = None
+    after: f.After | None = None
+    member: f.EntityId | None = None
+    """That one alone: whose key is asked for."""
 
 
-@dataclass(frozen=True, slots=True)
+@entry
 class SgMemberEntry:
     """One PNE on a group's list: of a sender, its key, that key's number, and the number of its newest message."""
 
-    entity_id: EntityId
-    standing: int
-    run: int | None = None
-    verify_key: bytes | None = None
-    seq: bytes | None = None
+    entity_id: f.EntityId
+    standing: f.Standing
+    run: f.Run | None = None
+    verify_key: f.VerifyKey | None = None
+    seq: f.Seq | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SgInventoryResponse:
+@answer(65, "SG-INVENTORY Response", SgInventoryRequest)
+class SgInventoryResponse(Message):
     """SG-INVENTORY Response; without content where the asker has the newest version."""
 
-    TYPE: ClassVar = MessageType.SG_INVENTORY_RESPONSE
-    result: int
-    sg_id: SgId | None = None
-    version: int | None = None
-    alias: str | None = None
-    owner: EntityId | None = None
-    service: str | None = None
-    policy: int | None = None
+    result: f.Result
+    sg_id: f.SgId | None = None
+    version: f.Version | None = None
+    name: f.Name | None = None
+    owner: f.Owner | None = None
+    service: f.Service | None = None
+    policy: f.Policy | None = None
     entries: tuple[SgMemberEntry, ...] | None = None
-    more: bool | None = None
-    groups: tuple[SgId, ...] | None = None
-    epoch: int | None = None
-    vouched: bool | None = None
-    keep: int | None = None
-
-
-ENTRIES: Final = (SgEntry, SgMemberEntry)
-SHAPES: Final = (
-    SgCreateRequest,
-    SgCreateResponse,
-    SgDiscoveryRequest,
-    SgDiscoveryResponse,
-    SgJoinRequest,
-    SgJoinResponse,
-    SgInviteRequest,
-    SgInvitation,
-    SgInviteResponse,
-    SgLeaveRequest,
-    SgLeaveResponse,
-    SgExpelRequest,
-    SgExpelResponse,
-    SgOwnerChangeRequest,
-    SgOwnerChangeResponse,
-    SgDeleteRequest,
-    SgDeleteResponse,
-    SgChangeNotify,
-    SgInventoryRequest,
-    SgInventoryResponse,
-)
+    more: f.More | None = None
+    groups: f.Groups | None = None
+    epoch: f.Epoch | None = None
+    vouched: f.Vouched | None = None
+    keep: f.Keep | None = None

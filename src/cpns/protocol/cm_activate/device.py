@@ -4,7 +4,7 @@ begin  -> AwaitingResponse   sends ACTIVATE Request
 finish -> Established
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cpns.crypto import cm
 from cpns.crypto.ephemeral import Ephemeral, agree_as_initiator, initiate
@@ -13,7 +13,9 @@ from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed
 from cpns.ids import EntityId
 from cpns.protocol.established import Established
-from cpns.wire.messages import ActivateRequest, CmActivateResponse
+from cpns.wire.codec import carrying, electives_of
+from cpns.wire.declare import Electives
+from cpns.wire.messages import CmActivateRequest, CmActivateResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class AwaitingResponse:
     kid: bytes
     ephemeral: Ephemeral
     code_i: bytes
+    electives: Electives = ()
 
 
 def begin(
@@ -38,13 +41,16 @@ def begin(
     rand: bytes,
     kid: bytes,
     eph_seed: bytes,
-) -> tuple[AwaitingResponse, ActivateRequest]:
+    electives: Electives = (),
+) -> tuple[AwaitingResponse, CmActivateRequest]:
     """Start: CM Device ID, and a code that confirms that we have the key (CM-12). *suite* is 2 or 3."""
     ephemeral = initiate(suite, eph_seed)
     hello = cm.hello_key(key, own_id, server_id)
-    code_i = cm.code_hello(hello, suite, server_id, own_id, rand, kid, ephemeral.public)
-    state = AwaitingResponse(own_id, server_id, key, rand, kid, ephemeral, code_i)
-    return state, ActivateRequest(suite, own_id, rand, kid, ephemeral.public, code_i)
+    request = carrying(CmActivateRequest(suite, own_id, rand, kid, b"", ephemeral.public), electives)
+    said = electives_of(request)
+    code_i = cm.code_hello(hello, suite, server_id, own_id, rand, kid, ephemeral.public, said)
+    state = AwaitingResponse(own_id, server_id, key, rand, kid, ephemeral, code_i, said)
+    return state, replace(request, code=code_i)
 
 
 def finish(state: AwaitingResponse, response: CmActivateResponse) -> Established:
@@ -71,10 +77,12 @@ def finish(state: AwaitingResponse, response: CmActivateResponse) -> Established
         kid_r=response.kid,
         eph_r=response.eph,
         binding=state.code_i,
+        electives_i=state.electives,
+        electives_r=electives_of(response),
     )
     th0 = transcript.th0()
     schedule = Schedule(state.key, th0, agree_as_initiator(state.ephemeral, response.eph))
     proofs = schedule.proofs(state.rand, response.rand, None)
-    proofs.verify_r(state.code_i, response.proof)
-    keys = proofs.session_keys(state.code_i, response.proof)
+    proofs.verify_r(state.code_i, response.code)
+    keys = proofs.session_keys(state.code_i, response.code)
     return Established(Profile.CM_SERVER, state.own_id, state.server_id, state.kid, response.kid, keys, th0)

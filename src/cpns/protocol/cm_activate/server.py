@@ -15,7 +15,9 @@ from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed, Refused, Result
 from cpns.ids import EntityId
 from cpns.protocol.established import Established
-from cpns.wire.messages import ActivateRequest, CmActivateResponse
+from cpns.wire.codec import carrying, electives_of
+from cpns.wire.declare import Electives
+from cpns.wire.messages import CmActivateRequest, CmActivateResponse
 from cpns.wire.registry import Suite
 
 LOWEST_SUITE: Final = Suite.X25519
@@ -31,7 +33,7 @@ class Answered:
 
 
 def activate(
-    request: ActivateRequest,
+    request: CmActivateRequest,
     *,
     own_id: EntityId,
     keys: Sequence[Secret],
@@ -39,6 +41,7 @@ def activate(
     rand: bytes,
     kid: bytes,
     eph_seed: bytes,
+    electives: Electives = (),
 ) -> tuple[Answered, CmActivateResponse]:
     """Check code_I under each of *keys*, and answer with code_R.
 
@@ -50,6 +53,7 @@ def activate(
         rand: rand_R.
         kid: kid_R.
         eph_seed: makes the server's ephemeral key.
+        electives: for a device that says some: another one may know none.
 
     Raises:
         Refused: SUITE_REFUSED.
@@ -57,15 +61,9 @@ def activate(
     """
     if request.suite < max(lowest_suite, LOWEST_SUITE):
         raise Refused(Result.SUITE_REFUSED, "suite_too_low")
-    device, code_i = request.entity_id, request.proof or b""
-    fits = []
-    for key in keys:
-        hello = cm.hello_key(key, device, own_id)
-        code = cm.code_hello(hello, request.suite, own_id, device, request.rand, request.kid, request.eph)
-        fits.append(primitives.equal(code, code_i))
-    if True not in fits:
-        raise AuthenticationFailed("wrong_code")
-    which = fits.index(True)
+    device, code_i, said = request.cm_device_id, request.code, electives_of(request)
+    own = electives if said else ()
+    which = _which(request, own_id, keys)
     ss, eph = Responder(eph_seed).agree(request.suite, request.eph)
     transcript = Transcript(
         profile=Profile.CM_SERVER,
@@ -79,10 +77,24 @@ def activate(
         kid_r=kid,
         eph_r=eph,
         binding=code_i,
+        electives_i=said,
+        electives_r=own,
     )
     th0 = transcript.th0()
     proofs = Schedule(keys[which], th0, ss).proofs(request.rand, rand, None)
     code_r = cm.code_responder(proofs, code_i)
     session = proofs.session_keys(code_i, code_r)
     established = Established(Profile.CM_SERVER, own_id, device, kid, request.kid, session, th0)
-    return Answered(established, which), CmActivateResponse(0, own_id, rand, kid, code_r, eph)
+    return Answered(established, which), carrying(CmActivateResponse(0, own_id, rand, kid, code_r, eph), own)
+
+
+def _which(request: CmActivateRequest, own_id: EntityId, keys: Sequence[Secret]) -> int:
+    """Return under which of *keys* the code is right. Raises `AuthenticationFailed`: none."""
+    r, fits = request, []
+    for key in keys:
+        hello = cm.hello_key(key, r.cm_device_id, own_id)
+        code = cm.code_hello(hello, r.suite, own_id, r.cm_device_id, r.rand, r.kid, r.eph, electives_of(r))
+        fits.append(primitives.equal(code, r.code))
+    if True not in fits:
+        raise AuthenticationFailed("wrong_code")
+    return fits.index(True)

@@ -85,7 +85,7 @@ def confirm(state: AwaitingCode, response: CmIdResponse) -> tuple[AwaitingReply,
     _same_run(state.txn, response.txn)
     _accepted(response.result)
     code_s = cm.code_server(state.confirm_key, state.rand_s, state.rand_g)
-    if response.proof is None or not primitives.equal(code_s, response.proof):
+    if response.code is None or not primitives.equal(code_s, response.code):
         raise AuthenticationFailed("wrong_code_of_the_server")
     code_g = cm.code_gateway(state.confirm_key, state.rand_s, state.rand_g, code_s)
     return AwaitingReply(state.txn, state.made), CmConfirmRequest(state.txn, code_g)

@@ -51,7 +51,7 @@ def offer(
     request: CmAssignRequest, *, gateway: EntityId, key_seed: Secret, rand: bytes
 ) -> tuple[AwaitingId, CmAssignResponse]:
     """Give a fresh Key Seed to the PN GW that the session proved (CM-1, CM-2)."""
-    state = AwaitingId(request.entity_id, gateway, key_seed, rand)
+    state = AwaitingId(request.pne_id, gateway, key_seed, rand)
     return state, CmAssignResponse(request.txn, key_seed.reveal(), rand)
 
 
@@ -78,6 +78,6 @@ def confirm(state: AwaitingCode, request: CmConfirmRequest) -> Assigned:
     Raises:
         AuthenticationFailed: its code is wrong.
     """
-    if not primitives.equal(state.code_g, request.proof):
+    if not primitives.equal(state.code_g, request.code):
         raise AuthenticationFailed("wrong_code_of_the_gateway")
     return Assigned(state.pne_id, state.gateway_id, state.cm_device_id, state.key_seed)

@@ -72,13 +72,13 @@ def check_signature(message: AnyMessage, verify_key: bytes) -> None:
     """
     if message.signature is None:
         raise AuthenticationFailed("group_message_is_not_signed")
-    signed = group.message_input(message.sg_id, message.epoch, message.entity_id, message.seq, message.sealed)
+    signed = group.message_input(message.sg_id, message.epoch, message.sender, message.seq, message.sealed)
     group.verify(verify_key, signed, message.signature)
 
 
 def open_message(message: AnyMessage, group_key: Secret) -> bytes:
     """Return what a member of that epoch sealed. Raises `AuthenticationFailed`."""
-    return group.open_message(group_key, message.sg_id, message.epoch, message.entity_id, message.seq, message.sealed)
+    return group.open_message(group_key, message.sg_id, message.epoch, message.sender, message.seq, message.sealed)
 
 
 def needs_another_key(message: AnyMessage, run: int | None) -> bool:

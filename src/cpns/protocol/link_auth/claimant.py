@@ -13,6 +13,8 @@ from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed
 from cpns.ids import EntityId
 from cpns.protocol.established import Established
+from cpns.wire.codec import carrying, electives_of
+from cpns.wire.declare import Electives
 from cpns.wire.messages import (
     ActivateRequest,
     ActivateResponse,
@@ -34,6 +36,7 @@ class AwaitingChallenge:
     kid: bytes
     ephemeral: Ephemeral
     binding: bytes | None
+    electives: Electives = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,13 @@ def begin(
     kid: bytes,
     eph_seed: bytes,
     binding: bytes | None = None,
+    electives: Electives = (),
 ) -> tuple[AwaitingChallenge, ActivateRequest]:
     """Start: return the state and M1. *binding* is th0 of the `pne-server` run in profile `pne-gw`, else None."""
     ephemeral = initiate(suite, eph_seed)
-    state = AwaitingChallenge(profile, own_id, responder_id, key, rand, kid, ephemeral, binding)
-    return state, ActivateRequest(suite, own_id, rand, kid, ephemeral.public)
+    request = carrying(ActivateRequest(suite, own_id, rand, kid, ephemeral.public), electives)
+    said = electives_of(request)
+    return AwaitingChallenge(profile, own_id, responder_id, key, rand, kid, ephemeral, binding, said), request
 
 
 def answer(
@@ -89,6 +94,8 @@ def answer(
         kid_r=challenge.kid,
         eph_r=challenge.eph,
         binding=state.binding,
+        electives_i=state.electives,
+        electives_r=electives_of(challenge),
     )
     th0 = transcript.th0()
     schedule = Schedule(state.key, th0, agree_as_initiator(state.ephemeral, challenge.eph))

@@ -14,6 +14,8 @@ from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed, Refused, Result, uniform
 from cpns.ids import EntityId
 from cpns.protocol.established import Established
+from cpns.wire.codec import carrying, electives_of
+from cpns.wire.declare import Electives
 from cpns.wire.messages import (
     ActivateRequest,
     ActivateResponse,
@@ -43,17 +45,18 @@ def challenge(
     kid: bytes,
     eph_seed: bytes,
     binding: bytes | None = None,
+    electives: Electives = (),
 ) -> tuple[AwaitingProof, LinkChallengeFromServer | LinkChallengeFromGateway]:
-    """Take M1 and return M2.
+    """Take M1 and return M2, with *electives* where M1 has some: else the claimant may know none.
 
     Raises:
-        Refused: SUITE_REFUSED, a suite under *lowest_suite*; or a code in M1, which only `cm-server` has.
+        Refused: SUITE_REFUSED, a suite under *lowest_suite*.
         AuthenticationFailed: the ephemeral key does not fit its suite.
     """
     if request.suite < lowest_suite:
         raise Refused(Result.SUITE_REFUSED, "suite_too_low")
-    if request.proof is not None:
-        raise Refused(Result.BAD_REQUEST, "unexpected_code")
+    said = electives_of(request)
+    own = electives if said else ()
     ss, eph = Responder(eph_seed).agree(request.suite, request.eph)
     transcript = Transcript(
         profile=profile,
@@ -67,11 +70,13 @@ def challenge(
         kid_r=kid,
         eph_r=eph,
         binding=binding,
+        electives_i=said,
+        electives_r=own,
     )
     th0 = transcript.th0()
     proofs = Schedule(key, th0, ss).proofs(request.rand, rand, None)
     shape = LinkChallengeFromServer if profile is Profile.GW_SERVER else LinkChallengeFromGateway
-    return AwaitingProof(transcript, th0, proofs), shape(own_id, rand, kid, eph)
+    return AwaitingProof(transcript, th0, proofs), carrying(shape(own_id, rand, kid, eph), own)
 
 
 def verify(state: AwaitingProof, proof: Proof) -> tuple[Established, ActivateResponse]:

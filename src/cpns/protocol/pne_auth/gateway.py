@@ -16,6 +16,7 @@ from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed, Result, uniform
 from cpns.ids import EntityId, PnId
 from cpns.protocol.pne_auth.transcript import transcript_of
+from cpns.wire.codec import carrying, electives_of
 from cpns.wire.messages import (
     Challenge,
     GatewayChallenge,
@@ -74,12 +75,15 @@ class Concluded:
 def gather(
     requests: Sequence[SetupRequest], *, txn: bytes, pan_secure: bool, pn_id: PnId | None, alias: str | None
 ) -> tuple[AwaitingChallenge, GatewaySetupRequest]:
-    """Put the SETUP Requests of different PNEs, at most 64, into one for the server."""
+    """Put the SETUP Requests of different PNEs, at most 64, into one for the server, with their electives."""
     entries = tuple(
-        SetupEntry(r.suite, r.entity_id, r.rand, r.kid, r.need_local, r.pan_secure, r.procedure, r.eph)
+        carrying(
+            SetupEntry(r.suite, r.entity_id, r.rand, r.kid, r.need_local, r.pan_secure, r.procedure, r.eph),
+            electives_of(r),
+        )
         for r in requests
     )
-    message = GatewaySetupRequest(txn, pan_secure, entries, pn_id, alias=alias)
+    message = GatewaySetupRequest(txn, pan_secure, entries, pn_id, name=alias)
     return AwaitingChallenge(txn, {entry.entity_id: entry for entry in entries}, pan_secure), message
 
 
@@ -92,11 +96,18 @@ def accepted(answer: InvitationAccepted, asked: EntityId, procedure: int, pn_id:
     a = answer
     if a.entity_id != asked:
         raise AuthenticationFailed("acceptance_names_another_pne")
-    return SetupRequest(a.suite, a.entity_id, a.rand, a.kid, a.need_local, a.pan_secure, procedure, a.eph, pn_id)
+    said = SetupRequest(a.suite, a.entity_id, a.rand, a.kid, a.need_local, a.pan_secure, procedure, a.eph, pn_id)
+    return carrying(said, electives_of(answer))
 
 
 def distribute(
-    state: AwaitingChallenge, message: GatewayChallenge, *, own_id: EntityId, server_id: EntityId, prk: Secret
+    state: AwaitingChallenge,
+    message: GatewayChallenge,
+    *,
+    own_id: EntityId,
+    server_id: EntityId,
+    prk: Secret,
+    plain: bool = False,
 ) -> tuple[AwaitingProofs, dict[EntityId, Challenge]]:
     """Take the server's AUTHENTICATE Request; return each PNE's own.
 
@@ -105,6 +116,7 @@ def distribute(
         message: the server's message.
         own_id: this PN GW.
         server_id: whom the session with the server proved.
+        plain: whether the server got no electives, as it refused some. Who said any does not get its proof then.
         prk: `gateway_prk` of that session and the PN GW's EUKey, which opens this PN GW's LocalEUKey copies.
 
     Raises:
@@ -122,17 +134,19 @@ def distribute(
         asked = state.entries.get(entry.entity_id)
         if asked is None or entry.entity_id in seen:
             raise AuthenticationFailed("challenge_for_a_pne_not_asked_for")
+        asked = carrying(asked, ()) if plain else asked
         seen.append(entry.entity_id)
         if not (entry.wrapped is not None) == (entry.wrapped_gateway is not None) == asked.need_local:
             raise AuthenticationFailed("local_eukey_missing_or_uncalled_for")
         if not (asked.need_local or state.pan_secure):
             continue
         eph = entry.eph if entry.eph is not None else message.eph if asked.suite == 2 else None
-        th0 = transcript_of(asked, server_id, own_id, message.pn_id, message.rand, entry.kid, eph).th0()
+        said = electives_of(entry)
+        th0 = transcript_of(asked, server_id, own_id, message.pn_id, message.rand, entry.kid, eph, said).th0()
         local = open_at_gateway(prk, th0, entry.wrapped_gateway) if entry.wrapped_gateway is not None else None
         assigned[entry.entity_id] = Assigned(th0, local, entry.kid)
-        challenges[entry.entity_id] = Challenge(
-            own_id, server_id, message.pn_id, message.rand, entry.kid, eph, entry.wrapped
+        challenges[entry.entity_id] = carrying(
+            Challenge(own_id, server_id, message.pn_id, message.rand, entry.kid, eph, entry.wrapped), said
         )
     unkeyed = tuple(pne for pne in seen if pne not in challenges)
     return AwaitingProofs(state.txn, tuple(seen), assigned, unkeyed), challenges

@@ -16,6 +16,8 @@ from cpns.crypto.secret import Secret
 from cpns.errors import TOLD_TO_THE_PROVEN, AuthenticationFailed, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.protocol.established import Established
+from cpns.wire.codec import carrying, electives_of
+from cpns.wire.declare import Electives
 from cpns.wire.messages import (
     Challenge,
     InvitationAccepted,
@@ -45,6 +47,7 @@ class AwaitingChallenge:
     pan_secure: bool
     procedure: int
     pn_id: PnId | None
+    electives: Electives = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ def begin(
     pn_id: PnId | None = None,
     setup_type: int | None = None,
     invite: tuple[EntityId, ...] | None = None,
+    electives: Electives = (),
 ) -> tuple[AwaitingChallenge, SetupRequest]:
     """Start: return the state and the SETUP Request. A PNE on an open PAN always asks for a LocalEUKey.
 
@@ -107,13 +111,17 @@ def begin(
     """
     need_local = need_local or not pan_secure
     ephemeral = initiate(suite, eph_seed)
-    state = AwaitingChallenge(
-        own_id, server_id, gateway_id, key, rand, kid, ephemeral, need_local, pan_secure, procedure, pn_id
+    request = carrying(
+        SetupRequest(
+            *(suite, own_id, rand, kid, need_local, pan_secure, procedure, ephemeral.public, pn_id),
+            setup_type=setup_type,
+            invite=invite,
+        ),
+        electives,
     )
-    request = SetupRequest(
-        *(suite, own_id, rand, kid, need_local, pan_secure, procedure, ephemeral.public, pn_id),
-        setup_type=setup_type,
-        invite=invite,
+    state = AwaitingChallenge(
+        *(own_id, server_id, gateway_id, key, rand, kid, ephemeral, need_local, pan_secure, procedure, pn_id),
+        electives_of(request),
     )
     return state, request
 
@@ -121,7 +129,8 @@ def begin(
 def accept(request: SetupRequest) -> InvitationAccepted:
     """Return the SETUP Response of an invited PNE: what it would say in the SETUP Request of `begin`."""
     r = request
-    return InvitationAccepted(Result.SUCCESS, r.suite, r.entity_id, r.rand, r.kid, r.need_local, r.pan_secure, r.eph)
+    said = InvitationAccepted(Result.SUCCESS, r.suite, r.entity_id, r.rand, r.kid, r.need_local, r.pan_secure, r.eph)
+    return carrying(said, electives_of(request))
 
 
 def answer(state: AwaitingChallenge, challenge: Challenge) -> tuple[AwaitingOutcome, Proof]:
@@ -156,6 +165,8 @@ def answer(state: AwaitingChallenge, challenge: Challenge) -> tuple[AwaitingOutc
         rand_r=challenge.rand,
         kid_r=challenge.kid,
         eph_r=challenge.eph,
+        electives_i=state.electives,
+        electives_r=electives_of(challenge),
     )
     th0 = transcript.th0()
     schedule = Schedule(state.key, th0, agree_as_initiator(state.ephemeral, challenge.eph))

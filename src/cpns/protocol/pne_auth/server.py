@@ -18,6 +18,8 @@ from cpns.errors import TOLD_TO_THE_PROVEN, AuthenticationFailed, Refused, Resul
 from cpns.ids import EntityId, PnId
 from cpns.protocol.established import Established
 from cpns.protocol.pne_auth.transcript import transcript_of
+from cpns.wire.codec import carrying, electives_of
+from cpns.wire.declare import Electives
 from cpns.wire.messages import (
     ChallengeEntry,
     GatewayChallenge,
@@ -123,6 +125,7 @@ def challenge(
     keys: Mapping[EntityId, Secret],
     gateway_prk: Secret,
     drawn: Drawn,
+    electives: Electives = (),
 ) -> tuple[AwaitingProofs, GatewayChallenge | None, dict[EntityId, Refused]]:
     """Return the state, the AUTHENTICATE Request (None when no entry is left), and entries refused on the way.
 
@@ -135,6 +138,7 @@ def challenge(
         keys: EUKey, or a stand-in, for every entry.
         gateway_prk: wraps the PN GW's LocalEUKey copies.
         drawn: fresh random values.
+        electives: for each entry that has some: who says none may know none.
     """
     responder, for_gateway = Responder(drawn.eph_seed), GatewayWrap(gateway_prk)
     pending: list[_Pending] = []
@@ -147,7 +151,8 @@ def challenge(
         except AuthenticationFailed as error:
             refused[entry.entity_id] = error
             continue
-        th0 = transcript_of(entry, server_id, gateway_id, pn_id, drawn.rand, kid, eph).th0()
+        own = electives if electives_of(entry) else ()
+        th0 = transcript_of(entry, server_id, gateway_id, pn_id, drawn.rand, kid, eph, own).th0()
         schedule = Schedule(keys[entry.entity_id], th0, ss)
         wrapped = wrapped_gateway = None
         if entry.need_local:
@@ -156,7 +161,7 @@ def challenge(
         pending.append(_Pending(entry, th0, kid, schedule.proofs(entry.rand, drawn.rand, wrapped)))
         shared_eph = shared_eph or entry.suite == 2
         own_eph = eph if entry.suite == 3 else None
-        entries.append(ChallengeEntry(entry.entity_id, kid, own_eph, wrapped, wrapped_gateway))
+        entries.append(carrying(ChallengeEntry(entry.entity_id, kid, own_eph, wrapped, wrapped_gateway), own))
     message = None
     if entries:
         eph = responder.x25519 if shared_eph else None

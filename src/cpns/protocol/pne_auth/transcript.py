@@ -2,6 +2,8 @@
 
 from cpns.crypto.schedule import Profile, Transcript
 from cpns.ids import EntityId, PnId
+from cpns.wire.codec import electives_of
+from cpns.wire.declare import Electives
 from cpns.wire.messages import SetupEntry
 
 
@@ -13,8 +15,9 @@ def transcript_of(
     rand: bytes,
     kid: bytes,
     eph: bytes | None,
+    electives: Electives,
 ) -> Transcript:
-    """Return the transcript of *entry*'s run; *rand*, *kid* and *eph* are those of the server."""
+    """Return the transcript of *entry*'s run; *rand*, *kid*, *eph* and *electives* are those of the server."""
     return Transcript(
         profile=Profile.PNE_SERVER,
         suite=entry.suite,
@@ -31,4 +34,6 @@ def transcript_of(
         pn_id=pn_id,
         need_local=entry.need_local,
         pan_secure=entry.pan_secure,
+        electives_i=electives_of(entry),
+        electives_r=electives,
     )

@@ -1,0 +1,77 @@
+"""Which handler takes a message: a table for each leg. What is not in it is refused, and no handler asks what it got.
+
+A table has a row for each message that may come by its leg (`cpns.wire.declare`), no more and no less. So what may come
+where is said once, beside the message, and a handler that is missing is found when the process starts.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Generic, TypeVar
+
+from cpns.errors import AuthenticationFailed, Result, WireError
+from cpns.transport.errors import Answer, Code
+from cpns.wire import codec
+from cpns.wire.declare import Leg, Message, taken_by
+
+C = TypeVar("C")
+M = TypeVar("M", bound=Message)
+
+Said = Message | Answer | None
+"""What a handler returns: a message, which is a success; an answer as it stands; None drops it without a word."""
+Row = tuple[type[Message], Callable[[C, Any], Awaitable[Said]]]
+
+TAKEN: Final = Answer(Code.CHANGED)
+"""The answer to a "Notify"."""
+
+
+def on(shape: type[M], handler: Callable[[C, M], Awaitable[Said]]) -> Row[C]:
+    """Return the row of *shape*: *handler* is given who asks, and the message."""
+    return shape, handler
+
+
+class Table(Generic[C]):
+    """The handlers of one leg.
+
+    Args:
+        leg: by which the messages come.
+        rows: one for each of them.
+
+    Raises:
+        TypeError: a row is missing, or one too many.
+    """
+
+    def __init__(self, leg: Leg, *rows: Row[C]) -> None:
+        self.leg = leg
+        self.handlers = dict(rows)
+        declared = {one for one in taken_by(leg.receiver) if leg in one.LEGS}
+        if declared ^ self.handlers.keys() or len(self.handlers) != len(rows):
+            wrong = sorted(one.__name__ for one in declared ^ self.handlers.keys())
+            raise TypeError(f"{leg.name}: declared and not taken, or the reverse: {wrong}")
+        self._prepare()
+
+    def _prepare(self) -> None:
+        others = (one for one in taken_by(self.leg.receiver) if one not in self.handlers)
+        self._shapes: tuple[type[Message], ...] = (*self.handlers, *others)
+
+    def beside(self, other: "Table[C]") -> "Table[C]":
+        """Return the table of both legs, where one message may come by either; the rows of this one go first."""
+        both: Table[C] = Table.__new__(Table)
+        both.leg, both.handlers = other.leg, {**other.handlers, **self.handlers}
+        both._prepare()
+        return both
+
+    async def take(self, asker: C, body: bytes) -> Answer | None:
+        """Give the message in *body* to its handler; return what is answered.
+
+        Raises:
+            WireError: it is none, or has no place here.
+            AuthenticationFailed: it has one, but in a session.
+            Refused: as its handler does.
+        """
+        message: Message = codec.decode(body, *self._shapes, limit=self.leg.limit)
+        handler = self.handlers.get(type(message))
+        if handler is None:
+            if self.leg.session is None:
+                raise AuthenticationFailed("no_session_protects_it")
+            raise WireError("unexpected_message", Result.UNKNOWN_MESSAGE)
+        said = await handler(asker, message)
+        return Answer(Code.CHANGED, codec.encode(said)) if isinstance(said, Message) else said
