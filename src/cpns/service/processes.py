@@ -79,10 +79,13 @@ class Processes:
 
     def tell(self, topic: Topic[Q, A], question: Q) -> None:
         """See `Siblings`."""
-        self._bus.tell(topic.name, plain(question))
+        if self.others:
+            self._bus.tell(topic.name, plain(question))
 
     async def ask(self, topic: Topic[Q, A], question: Q, seconds: float = 2.0) -> Answers[A]:
         """See `Siblings`. Who is there and did not answer makes the answers incomplete, and who asks is warned."""
+        if not self.others:  # each SETUP asks
+            return Answers((), complete=True)
         said = await self._bus.ask(topic.name, plain(question), seconds)
         answers = Answers(tuple(_answer(topic, one) for one in said.values), said.complete, said.who)
         missing = self._missing(answers)
