@@ -320,6 +320,7 @@ class Gateway:
                     pan.hops.remove(hop)
                 if member is not None and member.link is not None:
                     pan.relay.drop(member.link)
+        self.networks.notices.forget(gone)
         await self.members.expel(gone)
 
     async def _from_pan(self, pan: WiredPan, inbound: Inbound) -> Answer | None:

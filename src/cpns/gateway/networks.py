@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from cpns.errors import CpnsError, NoAnswer, Refused, Result
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.members import Members
+from cpns.gateway.notices import Notices
 from cpns.gateway.uplink import Standing, Uplink
 from cpns.ids import EntityId, PnId
 from cpns.service.background import Background
@@ -38,7 +39,6 @@ _log = logging.getLogger("cpns.gateway")
 
 NOTICE_SECONDS: Final = 0.3
 """Changes of the same kind that come so close together are told in one."""
-TOLD_AT_ONCE: Final = 32
 
 M = TypeVar("M")
 
@@ -115,11 +115,13 @@ class Networks:
         self._pending: dict[tuple[PnId, Change], _Pending] = {}
         self._given: dict[PnId, PnChangeNotify] = {}
         """What the members were told of PNs that others serve now, as long as any of them is behind us."""
+        self.notices = Notices(self.tell)
         self._work = Background()
 
     async def close(self) -> None:
         """Stop telling and asking."""
         await self._work.close()
+        await self.notices.close()
 
     # what the server says
 
@@ -286,12 +288,13 @@ class Networks:
                 await self._fetch(pn_id)
         if pending.about or change is Change.SETTLED:
             about = tuple(sorted(pending.about))[:MAX_MEMBERS]
-            await self._tell(PnChangeNotify(pn_id, about, pending.version, change))
+            self._tell(PnChangeNotify(pn_id, about, pending.version, change))
 
     async def _released(self, notice: PnChangeNotify) -> None:
         """Tell everybody, then forget everybody: hop sessions and LocalEUKeys die with membership."""
         here = self._members.of(notice.pn_id)
-        await self._tell(PnChangeNotify(notice.pn_id, (), notice.version, Change.RELEASED))
+        self._tell(PnChangeNotify(notice.pn_id, (), notice.version, Change.RELEASED), urgent=True)
+        await self.notices.settle()
         await self._expel([member.pne_id for member in here])
 
     async def _switched(self, notice: PnChangeNotify) -> None:
@@ -307,31 +310,28 @@ class Networks:
         _log.info("PN %s is served by %s from now on", notice.pn_id, notice.gateway_id, extra=by(notice.pn_id))
         self._given[notice.pn_id] = notice
         self._given = {pn_id: said for pn_id, said in self._given.items() if self._members.of(pn_id)}
-        self._work.start(self._tell(notice))
+        self._tell(notice, urgent=True)
 
     def heard(self, pne: EntityId) -> None:
-        """A member is heard: where another PN GW serves its PN, it has missed that, and is told again."""
+        """A member is heard: it is told what it missed, and again that another PN GW serves its PN."""
+        self.notices.heard(pne)
         member = self._members.get(pne)
         if member is not None and member.pn_id in self._given and member.pn_id not in self._members.pns:
-            self._work.start(self.tell(pne, self._given[member.pn_id]))
+            self.notices.tell(pne, self._given[member.pn_id], urgent=True)
 
     # what members are told, and the server
 
-    async def _tell(self, notice: PnChangeNotify) -> None:
-        """Tell the members of a PN that can be reached; nobody of what only it itself did."""
-        told = []
+    def _tell(self, notice: PnChangeNotify, *, urgent: bool = False) -> None:
+        """Tell the members of a PN; nobody of what only it itself did."""
         for member in self._members.of(notice.pn_id):
-            others = tuple(pne for pne in notice.members if pne != member.pne_id)
-            if others or not notice.members:
-                told.append((member.pne_id, replace(notice, members=others)))
-        for start in range(0, len(told), TOLD_AT_ONCE):
-            await asyncio.gather(*(self.tell(pne, one) for pne, one in told[start : start + TOLD_AT_ONCE]))
+            one = notice
+            if member.pne_id in notice.members:
+                one = replace(notice, members=tuple(pne for pne in notice.members if pne != member.pne_id))
+            if one.members or not notice.members:
+                self.notices.tell(member.pne_id, one, urgent=urgent)
 
     async def tell(self, pne: EntityId, notice: PnChangeNotify) -> bool:
-        """Tell one PNE, in its hop session or on its Secure PAN; return whether it took it.
-
-        One that can't be reached asks when it is back.
-        """
+        """Give one PNE a notice, in its hop session or on its Secure PAN; return whether it took it."""
         try:
             answer = await self._members.exchange(pne, notice, self._config.answer_timeout)
         except NoAnswer:

@@ -74,6 +74,8 @@ HELD: Final = (
             "gateway.networks.Networks._given",
             "gateway.networks.Networks._pending",
             "gateway.networks._Pending.about",
+            "gateway.notices.Notices._missed",
+            "gateway.notices.Notices._told",
             "gateway.switching.Switching._given",
         ),
     ),
