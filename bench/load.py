@@ -205,7 +205,7 @@ class Load:
             self.gate.level = 1
             for pne, _ in pnes:
                 await pne.close()
-            # They vanish without a word. Their PN GW would tell them of changes, and the next PNE may get their UDP port.
+            # They vanish without a word. Their PN GW would tell them of changes, and the next may get their UDP port.
             for gateway in self.gateways[: shape.gateways]:
                 await gateway.members.expel([pne.config.pne_id for pne, _ in pnes])
         for item in joined:

@@ -33,7 +33,8 @@ class Members:
     async def give(self, pne: EntityId, notice: PnChangeNotify) -> bool:
         assert pne not in self.under_way, "one at a time"
         self.given[pne].append(notice)
-        answer = self.under_way[pne] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.under_way[pne] = answer
         self.most = max(self.most, len(self.under_way))
         try:
             took = await answer

@@ -3,8 +3,8 @@
     told ......... given ......... taken ......... the next one, if any
                    | no answer: silent, until it is heard
 
-What happens meanwhile is kept, changes of one kind in one notice. So a member that vanished without a word costs as much
-as one notice, however many others come and go.
+What happens meanwhile is kept, changes of one kind in one notice. So a member that vanished without a word costs as
+much as one notice, however many others come and go.
 """
 
 import asyncio

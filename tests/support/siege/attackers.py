@@ -57,7 +57,7 @@ def activate(number: int, entity: str) -> m.ActivateRequest:
 
 def cm_activate(number: int, entity: str) -> m.CmActivateRequest:
     rand, kid, code = random_bytes(registry.RAND_BYTES), random_bytes(1), random_bytes(registry.PROOF_BYTES)
-    return m.CmActivateRequest(2, EntityId(f"cm-{entity}-{number}"), rand, kid, code, random_bytes(32))
+    return m.CmActivateRequest(2, EntityId(entity), rand, kid, code, random_bytes(32))
 
 
 def setup(number: int, entity: str) -> m.SetupRequest:
@@ -78,7 +78,7 @@ MAKERS: dict[str, Maker] = {
     "setup of one ID": setup,
     "activate of new IDs": lambda number, entity: activate(number, f"{entity}-{number}"),
     "activate of one ID": activate,
-    "cm activate": cm_activate,
+    "cm activate": lambda number, entity: cm_activate(number, f"cm-{entity}-{number}"),
     "discovery": lambda number, entity: EntityDiscoveryRequest(EntityId(f"{entity}-{number}"), Mode.PNE),
 }
 

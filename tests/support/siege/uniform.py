@@ -27,7 +27,7 @@ from cpns.service.system import random_bytes
 from cpns.wire import messages as m
 from tests.support.device import device
 from tests.support.raw import Scripted, ScriptedGateway, ask, entry_of, guesses
-from tests.support.siege.attackers import activate, setup
+from tests.support.siege.attackers import cm_activate, setup
 from tests.support.siege.site import Addresses
 from tests.support.world import World, world
 
@@ -146,7 +146,7 @@ async def cm_devices(here: World, rounds: int) -> Stopwatch:
         asker = Scripted("asker")
         with addresses.of_gateway(addresses.take()):
             link = await asker.endpoint.connect(*here.address)
-        request = activate(0, kinds[kind], proof=random_bytes(16))
+        request = cm_activate(0, kinds[kind])
         watch.start()
         await ask(link, request)
         watch.challenged(kind)
