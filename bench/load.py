@@ -21,7 +21,7 @@ from cpns.gateway.app import Gateway
 from cpns.gateway.claim import EukeyClaim
 from cpns.gateway.config import GatewayConfig, PanConfig
 from cpns.ids import EntityId
-from cpns.loadgen.worker import at_rest
+from cpns.loadgen.job import at_rest
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig, Where
 from cpns.pne.inbox import Inbox

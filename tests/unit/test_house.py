@@ -3,7 +3,7 @@
 import ast
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -71,6 +71,64 @@ def test_lines_end_at_lf_alone(path: Path) -> None:
 def test_there_are_sources() -> None:
     assert len(SOURCES) > 10
     assert any(path.name == "test_house.py" for path in repository())
+
+
+# No circle between files: whoever reads one need not read another that needs the first
+
+
+MODULES = {
+    ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__"): path for path in SOURCES
+}
+
+
+def imports(source: str, modules: Container[str]) -> set[str]:
+    """Return which of *modules* a source imports, wherever in it, and be it for types alone."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found.update(one.name for one in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            inside = {f"{node.module}.{one.name}" for one in node.names}
+            found.update(one if one in modules else node.module for one in inside)
+    return {one for one in found if one in modules}
+
+
+def in_circles(graph: Mapping[str, set[str]]) -> set[str]:
+    """Return the names in *graph* that lead back to themselves, and those on a way between two such."""
+    left = set(graph)
+    while True:
+        used = {other for name in left for other in graph[name] & left}
+        inside = {name for name in left & used if graph[name] & left}
+        if inside == left:
+            return left
+        left = inside
+
+
+def test_no_file_leads_back_to_itself() -> None:
+    graph = {name: imports(path.read_text(encoding="utf-8"), MODULES) for name, path in MODULES.items()}
+    rooms: dict[str, set[str]] = {}
+    for name, others in graph.items():
+        room = ".".join(name.split(".")[:2])
+        rooms.setdefault(room, set()).update(".".join(other.split(".")[:2]) for other in others)
+    assert in_circles({name: others for name, others in graph.items() if not name.startswith("cpns.node.")}) == set()
+    assert in_circles({room: others - {room} for room, others in rooms.items()}) == set()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from room.b import thing",
+        "from room import b",
+        "import room.b",
+        "def late():\n    from room.b import thing",
+        "if TYPE_CHECKING:\n    from room import b",
+    ],
+)
+def test_a_circle_is_found_however_it_is_written(source: str) -> None:
+    modules = {"room", "room.a", "room.b", "room.c", "room.d"}
+    graph = {"room.a": imports(source, modules), "room.b": {"room.a"}, "room.c": {"room.a"}, "room.d": set[str]()}
+    assert in_circles(graph) == {"room.a", "room.b"}
+    assert in_circles({**graph, "room.b": {"room.d"}}) == set()
 
 
 def test_nothing_foreign_is_named() -> None:

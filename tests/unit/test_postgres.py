@@ -18,7 +18,6 @@ from cpns.domain.inventory import Kind
 from cpns.errors import BadInput, Conflict, StoreFails, Unavailable, UserError
 from cpns.ids import EntityId
 from cpns.store import postgres
-from cpns.store.backend import backend_of
 from cpns.store.database import Database
 from cpns.store.postgres import parse_url
 from cpns.store.server_store import ServerStore
@@ -230,7 +229,7 @@ async def test_a_writer_that_holds_on_is_told_and_readers_go_on(database: Databa
     await database.run(put("a"))
     await database.run(sql("SET lock_timeout = '50ms'"))
     with psycopg.connect(url) as other:
-        other.execute(backend_of(url).begin_to_write)
+        other.execute(postgres.Postgres.begin_to_write)
         with pytest.raises(Unavailable, match="another process keeps it locked"):
             await database.run(put("b"))
         assert await database.run(keys, write=False) == ["a"]

@@ -6,12 +6,16 @@ So no disk that is full and no pipe that is closed loses the key of an entity th
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import httpx
 
+from cpns.admin.client import answer_of
+from cpns.cli import output as o
 from cpns.cli import talk
+from cpns.cli.options import Output
 from cpns.crypto.secret import Secret
 from cpns.domain.credential import KEY_BYTES, DeviceCredential
 from cpns.domain.inventory import Kind
@@ -23,6 +27,7 @@ from cpns.store.files import create_private
 T = TypeVar("T")
 Ask = Callable[[httpx.AsyncClient], Awaitable[T]]
 
+KINDS: Final = {"devices": Kind.PNE, "gateways": Kind.GATEWAY}
 _NOTHING: Final = "Nothing was provisioned."
 _REFUSALS: Final = (BadInput, Conflict, NotFound)
 """What the API answers where it changed nothing; after any other failure nobody knows."""
@@ -116,3 +121,65 @@ class Place:
             raise Conflict("file_exists", f"Provisioned; but {self._path} exists by now: see {self._part}.") from error
         except OSError:  # a file system without links
             self._part.rename(self._path)
+
+
+def add(
+    plural: str,
+    data: Path,
+    new: dict[str, Any],
+    out: Path | None,
+    passphrase_file: Path | None,
+    output: Output,
+    *,
+    qr: bool,
+) -> None:
+    """Make an entity, and show its credential once, or write it to *out*."""
+    place, kind, key = Place(out), KINDS[plural], draw()
+    post_new = partial(_post, f"/{plural}", {**new, "key": key.hex()})
+    would = talk.ask(data, partial(post_new, dry_run=True), passphrase_file)
+    line = line_of(kind, would, key)
+    if would["id"] != new["id"]:
+        print(f"{o.plain(new['id'])} is written {would['id']} from now on.", file=sys.stderr)
+    shown = line
+    if out is None and output is Output.JSON:
+        shown = o.json_text({"id": would["id"], "credential": line})
+    place.provision(data, shown, post_new, passphrase_file)
+    if out is not None:
+        o.say(f"{would['id']}: credential in {out}", {"id": would["id"], "file": str(out)}, output)
+        return
+    if output is Output.JSON:
+        return
+    if qr:
+        _print_qr(line)
+    print("Shown once: keep it, or put it into the device now.", file=sys.stderr)
+
+
+def approve(
+    data: Path, id: str, decision: dict[str, Any], out: Path | None, passphrase_file: Path | None, output: Output
+) -> None:
+    """Let a waiting device in; the credential of one that had none is shown once, or written to *out*."""
+    path, place = talk.resource("devices", id, "/approve"), Place(out)
+    would = talk.ask(data, partial(_post, path, decision, dry_run=True), passphrase_file)
+    if would["server"] is None:
+        let_in = talk.post(data, path, decision, passphrase_file)
+        o.say(f"{id} is let in: it comes at its next attempt", let_in, output)
+        return
+    key = draw()
+    line = line_of(Kind.PNE, would, key)
+    shown = o.json_text({"id": id, "credential": line}) if out is None and output is Output.JSON else line
+    place.provision(data, shown, partial(_post, path, {**decision, "key": key.hex()}), passphrase_file)
+    if out is not None:
+        o.say(f"{id}: provisioned; credential in {out}", {"id": id, "file": str(out)}, output)
+    elif output is Output.TABLE:
+        print("Shown once: put it into the device now.", file=sys.stderr)
+
+
+async def _post(path: str, body: object, client: httpx.AsyncClient, *, dry_run: bool = False) -> dict[str, Any]:
+    return answer_of(await client.post(path, json=body, params={"dry_run": "true"} if dry_run else None))
+
+
+def _print_qr(text: str) -> None:
+    """Print *text* as a QR code for the camera of a device."""
+    import segno
+
+    segno.make(text, error="m", micro=False).terminal(compact=True)

@@ -38,12 +38,12 @@ def add(
 
     Example: cpns device add pne-1 --owner --gateway gw-1 --note "kitchen"
     """
-    from cpns.cli import talk
+    from cpns.cli import credentials
 
     new = {"id": id, "gateway": gateway, "owner": owner, "note": note}
     new |= {"allow_unknown_gateway": allow_unknown_gateway}
     shown = sys.stdout.isatty() if qr is None else qr
-    talk.add("devices", data, new, out, passphrase_file, output, qr=shown)
+    credentials.add("devices", data, new, out, passphrase_file, output, qr=shown)
 
 
 @app.command("list")
@@ -129,9 +129,9 @@ def approve(
 
     Example: cpns device approve lamp --out lamp.key
     """
-    from cpns.cli import talk
+    from cpns.cli import credentials
 
-    talk.approve(data, id, {"network": network, "note": note}, out, passphrase_file, output)
+    credentials.approve(data, id, {"network": network, "note": note}, out, passphrase_file, output)
 
 
 @app.command()

@@ -96,9 +96,9 @@ def add(
 
     Example: cpns gateway add gw-1 --note "hall" --out gw-1.key
     """
-    from cpns.cli import talk
+    from cpns.cli import credentials
 
-    talk.add("gateways", data, {"id": id, "note": note}, out, passphrase_file, output, qr=False)
+    credentials.add("gateways", data, {"id": id, "note": note}, out, passphrase_file, output, qr=False)
 
 
 @app.command("list")

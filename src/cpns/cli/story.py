@@ -1,18 +1,16 @@
 """The story that ``cpns demo`` tells: every party a process of its own. Only the people are simulated."""
 
 import asyncio
-import contextlib
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from cpns.cli import ladder
+from cpns.cli.narration import Narration
 from cpns.cli.stage import DemoFailed, Party, Stage
 from cpns.cli.story_cm import EARBUD, TABLET, ChangingMode
 from cpns.cli.story_groups import GUEST, MEMBERS, ServiceGroup
@@ -27,35 +25,15 @@ QUICK = ("--timer", "3", "--request-timeout", "1.5", "--presence", "1")
 """A demo does not wait as long as a device in a cellar would."""
 
 
-class Story:
+class Story(Narration):
     """The chapters, in order."""
 
     def __init__(self, stage: Stage, console: Console) -> None:
-        self.stage = stage
-        self.console = console
+        super().__init__(stage, console)
         names = (SERVER, HOME, *DEVICES, SHY)
         self.traces = ladder.Traces([stage.folder / f"{name}.trace" for name in names])
-        self.number = 0
-        self.server_address = ""
-        self.pans: dict[str, list[str]] = {}
         self.gateways: dict[str, Party] = {}
         self.devices: dict[str, Party] = {}
-
-    def chapter(self, title: str, *lines: str) -> None:
-        """Print a heading and what it is about."""
-        self.number += 1
-        self.console.print(f"\n[bold]{self.number}. {title}[/bold]")
-        for line in lines:
-            self.console.print(f"  {line}", style="dim")
-
-    def say(self, text: str) -> None:
-        """Print a line of the story."""
-        self.console.print(f"  {text}", soft_wrap=True)
-
-    async def ask(self, *arguments: str) -> Any:  # noqa: ANN401  # JSON
-        """Run a command on the server's folder and return its JSON."""
-        data = self.stage.data("server")
-        return json.loads(await self.stage.call(*arguments, "--data", data, "--output", "json"))
 
     async def provision(self) -> None:
         """Make the server, and the credentials of everybody."""
@@ -175,16 +153,6 @@ class Story:
             no_wrap=True,
             overflow="ellipsis",
         )
-
-    @contextlib.asynccontextmanager
-    async def tail(self, *more: str) -> AsyncIterator[Party]:
-        """Give a `cpns server tail` that runs meanwhile."""
-        data = self.stage.data("server")
-        party = await self.stage.start("tail", "server", "tail", "--data", data, "--output", "json", *more)
-        try:
-            yield party
-        finally:
-            await party.stop()
 
     async def push(self) -> None:
         """Reach a device from the server."""

@@ -4,13 +4,11 @@ import asyncio
 import json
 from datetime import datetime
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cpns.cli import ladder
+from cpns.cli.narration import Narration
 from cpns.cli.stage import Broadband, DemoFailed, Party
-
-if TYPE_CHECKING:
-    from cpns.cli.story import Story
 
 TABLET, EARBUD = "tablet", "earbud"
 STEPS = {
@@ -42,7 +40,7 @@ class ChangingMode:
         server: ID of the server.
     """
 
-    def __init__(self, story: "Story", home: str, server: str) -> None:
+    def __init__(self, story: Narration, home: str, server: str) -> None:
         self._story = story
         self._columns = (TABLET, home, server)
         self._home, self._server = home, server

@@ -2,15 +2,12 @@
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from cpns.cli import ladder
+from cpns.cli.narration import Narration
 from cpns.cli.stage import DemoFailed, Party
-
-if TYPE_CHECKING:
-    from cpns.cli.story import Story
 
 TV, RADIO, HUB, GUEST, CAR = "tv", "radio", "hub", "guest", "car"
 MEMBERS = (TV, RADIO, HUB, CAR)
@@ -36,7 +33,7 @@ class ServiceGroup:
         server: ID of the server.
     """
 
-    def __init__(self, story: "Story", home: str, shed: str, server: str) -> None:
+    def __init__(self, story: Narration, home: str, shed: str, server: str) -> None:
         self._story = story
         self._home, self._shed = home, shed
         self._columns = ("members", home, server)

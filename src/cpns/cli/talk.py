@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -19,7 +18,6 @@ from cpns.admin.warned import warnings_of
 from cpns.cli import output as o
 from cpns.cli import private
 from cpns.cli.options import Output
-from cpns.domain.inventory import Kind
 from cpns.errors import BadInput, Unavailable
 from cpns.ports import Vault
 
@@ -87,51 +85,6 @@ def resource(plural: str, id: str, action: str = "") -> str:
 # entities
 
 
-def add(
-    plural: str,
-    data: Path,
-    new: dict[str, Any],
-    out: Path | None,
-    passphrase_file: Path | None,
-    output: Output,
-    *,
-    qr: bool,
-) -> None:
-    """Make an entity, and show its credential once, or write it to *out*."""
-    from cpns.cli import credentials as c
-
-    place, kind, key = c.Place(out), KINDS[plural], c.draw()
-    post_new = partial(_post, f"/{plural}", {**new, "key": key.hex()})
-    would = ask(data, partial(post_new, dry_run=True), passphrase_file)
-    line = c.line_of(kind, would, key)
-    if would["id"] != new["id"]:
-        print(f"{o.plain(new['id'])} is written {would['id']} from now on.", file=sys.stderr)
-    shown = line
-    if out is None and output is Output.JSON:
-        shown = o.json_text({"id": would["id"], "credential": line})
-    place.provision(data, shown, post_new, passphrase_file)
-    if out is not None:
-        o.say(f"{would['id']}: credential in {out}", {"id": would["id"], "file": str(out)}, output)
-        return
-    if output is Output.JSON:
-        return
-    if qr:
-        print_qr(line)
-    print("Shown once: keep it, or put it into the device now.", file=sys.stderr)
-
-
-async def _post(path: str, body: object, client: httpx.AsyncClient, *, dry_run: bool = False) -> dict[str, Any]:
-    return answer_of(await client.post(path, json=body, params={"dry_run": "true"} if dry_run else None))
-
-
-def print_qr(text: str) -> None:
-    """Print *text* as a QR code for the camera of a device."""
-    import segno
-
-    segno.make(text, error="m", micro=False).terminal(compact=True)
-
-
-KINDS: Final = {"devices": Kind.PNE, "gateways": Kind.GATEWAY}
 COLUMNS = ("id", "state", "connected", "last result", "reason", "via", "when", "pn", "note")
 
 
@@ -278,28 +231,6 @@ def pending(data: Path, output: Output) -> None:
         print("Nobody waits.")
         return
     o.show(found, output, columns, rows)
-
-
-def approve(
-    data: Path, id: str, decision: dict[str, Any], out: Path | None, passphrase_file: Path | None, output: Output
-) -> None:
-    """Let a waiting device in; the credential of one that had none is shown once, or written to *out*."""
-    from cpns.cli import credentials as c
-
-    path, place = resource("devices", id, "/approve"), c.Place(out)
-    would = ask(data, partial(_post, path, decision, dry_run=True), passphrase_file)
-    if would["server"] is None:
-        let_in = post(data, path, decision, passphrase_file)
-        o.say(f"{id} is let in: it comes at its next attempt", let_in, output)
-        return
-    key = c.draw()
-    line = c.line_of(Kind.PNE, would, key)
-    shown = o.json_text({"id": id, "credential": line}) if out is None and output is Output.JSON else line
-    place.provision(data, shown, partial(_post, path, {**decision, "key": key.hex()}), passphrase_file)
-    if out is not None:
-        o.say(f"{id}: provisioned; credential in {out}", {"id": id, "file": str(out)}, output)
-    elif output is Output.TABLE:
-        print("Shown once: put it into the device now.", file=sys.stderr)
 
 
 def exposure(data: Path, id: str, output: Output) -> None:

@@ -13,8 +13,8 @@ from cpns.gateway.app import Gateway
 from cpns.gateway.claim import EukeyClaim
 from cpns.gateway.config import GatewayConfig, PanConfig
 from cpns.gateway.uplink import what_to_do
+from cpns.loadgen.job import Job, at_rest, say
 from cpns.loadgen.lossy import LossyPan
-from cpns.loadgen.worker import Job, at_rest, say
 from cpns.service.system import SystemClock, random_bytes
 from cpns.store.vault import FileVault
 

@@ -12,8 +12,8 @@ from typing import Final
 from cpns.domain.credential import parse_credential
 from cpns.domain.inventory import Kind
 from cpns.errors import Refused
+from cpns.loadgen.job import Job, at_rest, say
 from cpns.loadgen.pace import Pace
-from cpns.loadgen.worker import Job, at_rest, say
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig, Where
 from cpns.pne.inbox import Inbox

@@ -11,7 +11,7 @@ import psutil
 
 from cpns.errors import Unavailable
 from cpns.loadgen.figures import Use
-from cpns.loadgen.worker import LONGEST_LINE, Job
+from cpns.loadgen.job import LONGEST_LINE, Job
 
 END_SECONDS: Final = 30.0
 

@@ -15,24 +15,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from cpns.errors import CpnsError, UserError
+from cpns.loadgen import gateways, pnes
+from cpns.loadgen.job import LONGEST_LINE, Job, say
 
-Job = dict[str, Any]
-LONGEST_LINE: Final = 2**27
 FULL_COLLECTION_SELDOM: Final = (700, 10, 200)
 """Thresholds of the garbage collector. Thousands of parties in one process would all stand still while it looks through
 all of them, which no single one ever would."""
 Role = Callable[[Job, asyncio.StreamReader], Awaitable[None]]
-
-
-def say(**fields: object) -> None:
-    """Say a line to the process that started us."""
-    print(json.dumps(fields), flush=True)  # noqa: T201  # how processes of load talk
-
-
-def at_rest() -> None:
-    """Let the garbage collector look no more at what there is now, such as parties that are established."""
-    gc.collect()
-    gc.freeze()
 
 
 async def _lines() -> asyncio.StreamReader:
@@ -65,8 +54,6 @@ def _first(errors: BaseExceptionGroup[Any]) -> Any:  # noqa: ANN401  # of the ki
 def main() -> None:
     """Run the role that the first argument names."""
     import uvloop
-
-    from cpns.loadgen import gateways, pnes
 
     gc.set_threshold(*FULL_COLLECTION_SELDOM)
     logging.getLogger("cpns").setLevel(logging.ERROR)  # a PNE that tries again is counted, and no event

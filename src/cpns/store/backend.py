@@ -1,6 +1,5 @@
 """What differs between the two databases under `Database`: one object with these members for each."""
 
-from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine
@@ -67,18 +66,3 @@ def unavailable(
     failure = StoreFails(sentence, away=away) if lasts or away else Unavailable("store_unavailable", sentence)
     failure.__cause__ = error
     return failure
-
-
-def backend_of(place: Path | str) -> Backend:
-    """Return the backend of a store: a SQLite file, or ``postgresql://...``.
-
-    Raises:
-        BadInput: as `cpns.store.postgres.parse_url`.
-    """
-    if isinstance(place, Path):
-        from cpns.store.sqlite import Sqlite
-
-        return Sqlite(place)
-    from cpns.store.postgres import Postgres
-
-    return Postgres(place)

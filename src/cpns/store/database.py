@@ -33,11 +33,13 @@ from cpns.errors import NotFound, StoreFails, Unavailable
 from cpns.shares.party import acting
 from cpns.shares.turns import QUANTUM, UNLIMITED, Turns
 from cpns.store import migrate
-from cpns.store.backend import backend_of
+from cpns.store.backend import Backend
 from cpns.store.condition import Condition
 from cpns.store.dialect import run_text
 from cpns.store.event_queries import LEFT
+from cpns.store.postgres import Postgres
 from cpns.store.schema import meta
+from cpns.store.sqlite import Sqlite
 from cpns.store.worker import Worker
 
 T = TypeVar("T")
@@ -82,7 +84,7 @@ class Database:
     """
 
     def __init__(self, place: Path | str, set_up: str | None = None) -> None:
-        self._backend = backend_of(place)
+        self._backend: Backend = Sqlite(place) if isinstance(place, Path) else Postgres(place)
         self._set_up = set_up
         if isinstance(place, Path) and (not place.exists() or place.stat().st_size == 0):
             self._is_empty()  # before SQLite throws away the log beside it, which may hold all data
