@@ -3,10 +3,12 @@
 import contextlib
 import json
 import struct
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -349,6 +351,22 @@ def test_what_did_not_decode_leaves_nothing_behind(before: list[bytes]) -> None:
         codec.load(nested(6), MAX_BODY)
         with pytest.raises(WireError):
             codec.load(nested(7), MAX_BODY)
+
+
+def test_a_body_is_not_kept_behind_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decoder waits for the next one, and holds nothing of the last."""
+    bodies: list[weakref.ref[BytesIO]] = []
+
+    class Body(BytesIO):
+        def __init__(self, data: bytes) -> None:
+            super().__init__(data)
+            bodies.append(weakref.ref(self))
+
+    monkeypatch.setattr(codec, "BytesIO", Body)
+    for data in (BODY, b"\xff", BODY):
+        with contextlib.suppress(WireError):
+            codec.parse(data)
+    assert [one() for one in bodies] == [None] * 3
 
 
 def test_threads_do_not_share_a_decoder() -> None:

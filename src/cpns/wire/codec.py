@@ -214,6 +214,8 @@ _NO_TAGS = _NoTags()
 _idle: dict[int, cbor2.CBORDecoder] = {}
 """A decoder for each depth, while nobody uses it: to make one costs more than to decode a reading. Whoever takes it out
 has it alone, and one that failed is not put back."""
+_NOTHING: Final = BytesIO()
+"""What an idle decoder reads from, so that it keeps no body alive."""
 
 
 def _decoder(stream: BytesIO, max_depth: int) -> cbor2.CBORDecoder:
@@ -245,6 +247,7 @@ def load(data: bytes, limit: int, *, max_depth: int = r.MAX_DEPTH) -> object:
         item: object = decoder.decode()
     except Exception as error:  # the decoder's errors are of many kinds, and none may pass (invariant of the codec)
         raise WireError("not_cbor") from error
+    decoder.fp = _NOTHING
     _idle[max_depth] = decoder
     if stream.tell() != len(data):
         raise WireError("trailing_bytes")
