@@ -3,7 +3,7 @@
 `TRANSITIONS` has the states of one message. Each datagram is handed to *send*, with its remote.
 """
 
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from enum import IntEnum, auto
 from heapq import heappop, heappush
@@ -19,6 +19,12 @@ from cpns.coap.tuning import Tuning
 
 MAX_IN_LINE: Final = 256
 """Messages to one peer that wait until those before them are through."""
+MAX_ANSWERS: Final = 4 * 1024 * 1024
+"""Bytes of answers that are sent again until they are acknowledged, or wait for that, as they are counted here."""
+MAX_ANSWERS_EACH: Final = 512 * 1024
+"""Those to one host: each of its ports is a peer, with a line of its own."""
+ANSWER_BYTES: Final = 1280
+"""What an answer takes besides its datagram: itself, its line, its timer, and the name of its peer."""
 
 
 class State(IntEnum):
@@ -70,7 +76,15 @@ class Sending:
 
     __slots__ = ("data", "due", "exchange", "left", "mid", "remote", "sent", "state", "timeout")
 
-    def __init__(self, remote: Hashable, mid: int, data: bytes, timeout: float, left: int) -> None:
+    def __init__(
+        self,
+        remote: Hashable,
+        mid: int,
+        data: bytes,
+        timeout: float,
+        left: int,
+        exchange: Exchange | None = None,
+    ) -> None:
         self.remote = remote
         self.mid = mid
         self.data = data
@@ -78,7 +92,7 @@ class Sending:
         self.sent = self.due = 0.0
         self.timeout = timeout
         self.left = left
-        self.exchange: Exchange | None = None
+        self.exchange = exchange
 
     def step(self, happened: Input) -> bool:
         """Go where *happened* leads; False: nowhere."""
@@ -95,7 +109,7 @@ class _Line:
 
     def __init__(self) -> None:
         self.under_way: list[Sending] = []
-        self.waiting: deque[Sending] = deque()
+        self.waiting: list[Sending] = []  # an empty one takes a tenth of a deque
 
 
 class Confirmables:
@@ -105,12 +119,23 @@ class Confirmables:
         tuning: times and numbers.
         mids: gives message IDs.
         send: takes remote and datagram.
+        group: whose share of the answers a remote counts to, such as its host.
     """
 
-    def __init__(self, tuning: Tuning, mids: MessageIds, send: Callable[[tuple[Hashable, bytes]], None]) -> None:
+    def __init__(
+        self,
+        tuning: Tuning,
+        mids: MessageIds,
+        send: Callable[[tuple[Hashable, bytes]], None],
+        group: Callable[[Hashable], Hashable],
+    ) -> None:
         self._tuning = tuning
         self._mids = mids
         self._send = send
+        self._group = group
+        self._answers: Counter[Hashable] = Counter()
+        """Bytes of answers, of each group that has any."""
+        self._answers_of_all = 0
         self._lines: dict[Hashable, _Line] = {}
         self._under_way: dict[tuple[Hashable, int], Sending] = {}
         self._timers: list[tuple[float, int, Sending]] = []
@@ -120,7 +145,19 @@ class Confirmables:
     def __len__(self) -> int:
         return sum(len(line.under_way) + len(line.waiting) for line in self._lines.values())
 
-    def post(self, remote: Hashable, message: Message, token: bytes, now: float, jitter: float) -> Sending:
+    def has_room(self, remote: Hashable) -> bool:
+        """Whether one more answer to *remote* may be repeated until it is acknowledged."""
+        return self._answers_of_all < MAX_ANSWERS and self._answers[self._group(remote)] < MAX_ANSWERS_EACH
+
+    def post(
+        self,
+        remote: Hashable,
+        message: Message,
+        token: bytes,
+        now: float,
+        jitter: float,
+        exchange: Exchange | None = None,
+    ) -> Sending:
         """Send *message*, or let it wait for its turn.
 
         Args:
@@ -129,6 +166,7 @@ class Confirmables:
             token: its token.
             now: the time.
             jitter: drawn from 0 to 1, it spreads the first timeout (RFC 7252 4.2).
+            exchange: of a request; None: it is an answer.
 
         Raises:
             CannotSend: ``too_many_wait`` for that peer, or as `MessageIds.next`.
@@ -139,7 +177,8 @@ class Confirmables:
         mid = self._mids.next(remote, now)
         data = datagram.encode(Type.CON, mid, message, token)
         timeout = self._tuning.ack_timeout * (1 + jitter * (self._tuning.ack_random_factor - 1))
-        sending = Sending(remote, mid, data, timeout, self._tuning.max_retransmit)
+        sending = Sending(remote, mid, data, timeout, self._tuning.max_retransmit, exchange)
+        self._count(sending, ANSWER_BYTES + len(data))
         if line is None:
             line = self._lines[remote] = _Line()
         if len(line.under_way) < self._tuning.nstart:
@@ -163,8 +202,8 @@ class Confirmables:
             self._lines[sending.remote].waiting.remove(sending)
         if sending.state is State.UNDER_WAY:
             self._end(sending, Input.WITHDRAW, now)
-        else:
-            sending.step(Input.WITHDRAW)
+        elif sending.step(Input.WITHDRAW):
+            self._over(sending)
 
     @property
     def next_timeout(self) -> float | None:
@@ -186,6 +225,7 @@ class Confirmables:
             given_up.extend((sending, *waiting))
             for one in waiting:
                 one.step(Input.NO_ACK)
+                self._over(one)
             waiting.clear()
             self._end(sending, Input.NO_ACK, now)
         return given_up
@@ -221,10 +261,24 @@ class Confirmables:
 
     def _end(self, sending: Sending, how: Input, now: float) -> None:
         sending.step(how)
+        self._over(sending)
         del self._under_way[sending.remote, sending.mid]
         line = self._lines[sending.remote]
         line.under_way.remove(sending)
         while line.waiting and len(line.under_way) < self._tuning.nstart:
-            self._transmit(line, line.waiting.popleft(), now)
+            self._transmit(line, line.waiting.pop(0), now)
         if not line.under_way:
             del self._lines[sending.remote]
+
+    def _over(self, sending: Sending) -> None:
+        """It is sent no more; its timer may be kept until it is due."""
+        self._count(sending, -ANSWER_BYTES - len(sending.data))
+        sending.data = b""
+
+    def _count(self, sending: Sending, size: int) -> None:
+        if sending.exchange is None:
+            group = self._group(sending.remote)
+            self._answers_of_all += size
+            self._answers[group] += size
+            if not self._answers[group]:
+                del self._answers[group]

@@ -41,7 +41,7 @@ class MessageLayer:
         tuning: times and numbers.
         forms: the options that requests and answers may have if they are critical, see `numbers.supported`.
         first_mid: drawn at random.
-        group: whose share of what is remembered a remote counts to, such as its host.
+        group: whose share of what is remembered, and of what is repeated, a remote counts to, such as its host.
         remembered: bytes of it.
     """
 
@@ -59,7 +59,7 @@ class MessageLayer:
         self._duplicates = Duplicates(tuning.exchange_lifetime, remembered, group)
         self._out: list[tuple[Hashable, bytes]] = []
         self._send = self._out.append
-        self._confirmables = Confirmables(tuning, self._mids, self._send)
+        self._confirmables = Confirmables(tuning, self._mids, self._send, group)
         self._open: dict[tuple[Hashable, bytes], tuple[Exchange, Sending | None]] = {}
         self._unacknowledged: dict[Key, int] = {}
         """Message IDs of requests that nothing was said to yet."""
@@ -160,8 +160,7 @@ class MessageLayer:
         exchange = Exchange(remote, message.token)
         sending = None
         if confirmable:
-            sending = self._confirmables.post(remote, message, message.token, now, jitter)
-            sending.exchange = exchange
+            sending = self._confirmables.post(remote, message, message.token, now, jitter, exchange)
         else:
             mid = self._mids.next(remote, now)
             self._send((remote, datagram.encode(Type.NON, mid, message, message.token)))
@@ -187,7 +186,8 @@ class MessageLayer:
             answer: the answer.
             now: the time.
             jitter: drawn from 0 to 1.
-            confirmable: whether it is repeated until the peer says something, if it goes by itself (5.2.2).
+            confirmable: whether it is repeated until the peer says something, if it goes by itself (5.2.2); it is
+                not where that peer's group, or all peers together, have as much as may be repeated.
 
         Raises:
             CannotSend: as `request`.
@@ -198,7 +198,7 @@ class MessageLayer:
             said = datagram.encode(Type.ACK, mid, answer, message.token)
             self._duplicates.answered((remote, digest), said)
             self._send((remote, said))
-        elif request.confirmable and confirmable:
+        elif request.confirmable and confirmable and self._confirmables.has_room(remote):
             self._confirmables.post(remote, answer, message.token, now, jitter)  # 5.2.2
         else:
             mid = self._mids.next(remote, now)

@@ -43,6 +43,13 @@ MESSAGES: Final = (
         (_LAYER + "test_a_line_is_bounded",),
     ),
     Bound(
+        "bytes of answers on a socket that are repeated until they are acknowledged; more go once",
+        "coap.confirmable.MAX_ANSWERS_EACH",
+        "coap.confirmable.MAX_ANSWERS",
+        ("coap.confirmable.Confirmables._answers",),
+        (_MEMORY + "test_late_answers_to_one_host_are_repeated_within_its_share_whatever_the_ports",),
+    ),
+    Bound(
         "confirmable requests that nothing was said to yet",
         "those of a tenth of a second, at the rate of its host",
         "those of a tenth of a second",

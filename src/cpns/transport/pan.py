@@ -17,7 +17,8 @@ from cpns.shares.rate import RateLimit
 from cpns.transport.address import at, bind_udp, host_in, resolve, source_to, split_address
 from cpns.transport.coap import FORMS
 from cpns.transport.datagrams import EITHER, Address, Datagrams, Heard, Ours
-from cpns.transport.waiting import ECHO, Asked, Owner, Repeated, Waiting
+from cpns.transport.errors import Code
+from cpns.transport.waiting import Asked, Owner, Repeated, Waiting
 from cpns.wire.registry import MAX_PAN_BODY
 
 MAX_DATAGRAM: Final = MAX_PAN_BODY + 512
@@ -137,9 +138,9 @@ class PanSocket:
         return self.asked.add(waiting, exchange, self._withdraw)
 
     def respond(self, request: RequestArrived, answer: Message) -> None:
-        """Answer *request*, see `PanAddress.respond`; who has to show its address first is not worth a repetition."""
+        """Answer *request*, see `PanAddress.respond`; a refusal that no session protects is not worth a repetition."""
         self._check_open()
-        confirmable = answer.value(ECHO) is None
+        confirmable = answer.code < Code.BAD_REQUEST  # what a session protects is 2.04 outside
         try:
             self._layer.respond(request, answer, self._loop.time(), _random.random(), confirmable=confirmable)
         except CannotSend as error:

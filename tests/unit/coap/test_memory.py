@@ -1,17 +1,32 @@
 """Message IDs and remembered messages: against plain models, and within their bounds."""
 
+import contextlib
+import gc
+import tracemalloc
 from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cpns.coap import datagram
+from cpns.coap.confirmable import ANSWER_BYTES, MAX_ANSWERS_EACH
 from cpns.coap.duplicates import ENTRY_BYTES, Duplicates
 from cpns.coap.errors import CannotSend
+from cpns.coap.events import RequestArrived
+from cpns.coap.message import Message
+from cpns.coap.messaging import MessageLayer
 from cpns.coap.mids import MessageIds
+from cpns.coap.numbers import Type
 from cpns.coap.tuning import Tuning
+from cpns.transport.datagrams import Address, Ours
+from tests.support.links import CHANGED, FORMS, POST
 
 LIFETIME = 20.0
+A_PEER = 640
+"""Bytes that the message IDs of one peer take (`cpns.coap.mids`)."""
 
 
 def test_each_id_serves_once_in_a_lifetime_and_all_of_them_serve() -> None:
@@ -58,6 +73,89 @@ def test_peers_that_are_forgotten_begin_elsewhere() -> None:
     assert len(set(first.values())) == 4
     assert ids.next("d", 0.0) == first["d"] + 1
     assert ids.next("a", 0.0) not in (first["a"], first["a"] + 1)
+
+
+def at(host: str, port: int) -> tuple[Address, Ours]:
+    """Return a remote as a PAN has it: everything in it made anew for each datagram."""
+    return (host.encode().decode(), port), Ours(b"10.0.0.1".decode())
+
+
+def host_of(remote: Any) -> str:
+    return str(remote[0][0])
+
+
+@contextlib.contextmanager
+def traced() -> Iterator[Callable[[], int]]:
+    """Give what tells how many bytes were taken, and are held, since."""
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+
+def asked(layer: MessageLayer, remotes: list[tuple[Address, Ours]], now: float) -> list[RequestArrived]:
+    """Return a request of each of *remotes*, acknowledged, so that each answer goes by itself."""
+    found: list[RequestArrived] = []
+    for number, remote in enumerate(remotes):
+        data = datagram.encode(Type.CON, number & 0xFFFF, Message(POST), number.to_bytes(4))
+        for event in layer.receive(remote, data, now):
+            assert isinstance(event, RequestArrived)
+            found.append(event)
+    layer.handle_timeout(now + 1.0)
+    layer.take()
+    return found
+
+
+def test_late_answers_to_one_host_are_repeated_within_its_share_whatever_the_ports() -> None:
+    """More go once (RFC 7252 5.2.3), and there is room again when those before are acknowledged or given up."""
+    layer = MessageLayer(Tuning(), FORMS, 0, host_of)
+    requests = asked(layer, [at("10.9.8.7", port) for port in range(1024, 4024)], 0.0)
+    answer, kinds = Message(CHANGED, payload=bytes(100)), list[Type]()
+    with traced() as held:
+        for one in requests:
+            layer.respond(one, answer, 1.0, 0.5)
+            kinds.extend(datagram.decode(data).type for _, data in layer.take())
+        most = kinds.count(Type.CON)
+        assert 300 < most < 500
+        assert kinds == [Type.CON] * most + [Type.NON] * (3000 - most)
+        assert held() <= MAX_ANSWERS_EACH + len(requests) * A_PEER
+    (other,) = asked(layer, [at("10.1.1.1", 5683)], 1.0)
+    layer.respond(other, answer, 2.0, 0.5)
+    ((_, data),) = layer.take()
+    assert datagram.decode(data).type is Type.CON
+    layer.receive(other.remote, datagram.empty(Type.ACK, datagram.decode(data).mid), 2.0)
+    for now in range(3, 200):
+        layer.handle_timeout(float(now))
+    layer.take()
+    confirmables = layer._confirmables
+    assert (len(confirmables), confirmables._answers_of_all, dict(confirmables._answers)) == (0, 0, {})
+    layer.respond(requests[-1], answer, 200.0, 0.5)
+    ((_, data),) = layer.take()
+    assert datagram.decode(data).type is Type.CON
+
+
+def test_late_answers_to_all_hosts_have_a_bound_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cpns.coap.confirmable.MAX_ANSWERS", 10 * ANSWER_BYTES)
+    layer = MessageLayer(Tuning(), FORMS, 0, host_of)
+    for one in asked(layer, [at(f"10.0.1.{number}", 5683) for number in range(20)], 0.0):
+        layer.respond(one, Message(CHANGED), 1.0, 0.5)
+    kinds = [datagram.decode(data).type for _, data in layer.take()]
+    assert kinds == [Type.CON] * 10 + [Type.NON] * 10
+
+
+def test_an_answer_takes_what_it_is_counted() -> None:
+    """Each to a port of its own, with a payload or without, in its line."""
+    for size in (0, 1000):
+        layer = MessageLayer(Tuning(), FORMS, 0, host_of)
+        requests = asked(layer, [at("10.9.8.7", port) for port in range(1024, 1224)], 0.0)
+        with traced() as held:
+            for one in requests:
+                layer.respond(one, Message(CHANGED, payload=bytes(size)), 1.0, 0.5)
+            layer.take()
+            assert held() <= layer._confirmables._answers_of_all + len(requests) * A_PEER
 
 
 def group(remote: object) -> object:
