@@ -148,7 +148,8 @@ def alive() -> Counter[str]:
     gc.collect()
     names = (f"{type(one).__module__}.{type(one).__name__}" for one in gc.get_objects())
     found = Counter(name for name in names if name.startswith("cpns."))
-    for name in ("transport.endpoint.Passed", "coap.mids._Counter", "transport.datagrams.Ours"):
+    remembered = ("coap.mids._Counter", "coap.duplicates._Entry", "coap.duplicates._Share", "transport.datagrams.Ours")
+    for name in ("transport.watch.Passed", *remembered):
         del found[f"cpns.{name}"]
     return found + Counter(tasks=len(asyncio.all_tasks()))
 

@@ -3,15 +3,18 @@
 Bounded in time and in bytes. Full, the oldest of a host that holds more than its share is forgotten: nobody makes us
 forget what others sent. A request that is forgotten too early may be handled twice; the handler has to bear that.
 
-There are two generations, each a lifetime long, and the older is dropped as a whole: nothing is searched for.
+There are two generations, each a lifetime long, and the older is dropped as a whole: nothing is searched for. In each,
+the messages of a host are a chain, so that one that sent a single message takes no more than it has to.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Final
 
 ENTRY_BYTES: Final = 256
-"""What an entry counts, besides what was said."""
+"""What a message takes that is remembered, besides what was said: its entry, and its place in a table."""
+SHARE_BYTES: Final = 512
+"""What a host takes that has any: its name, its share, and its places in two tables."""
 
 Key = tuple[Hashable, int]
 """Remote, and the hash of the datagram, which holds the message ID.
@@ -19,18 +22,45 @@ Key = tuple[Hashable, int]
 Of a message that only has the ID of another, its peer began anew, or somebody took its address: it is no repetition,
 and must not keep that of another from being heard.
 """
-Entry = tuple[float, bytes | None]
+Seen = tuple[float, bytes | None]
 """Until when it is remembered, and what was said."""
 
 
+class _Entry:
+    """A message.
+
+    Attributes:
+        until: it is remembered.
+        said: what a repetition hears.
+        next: the number of the next of its host.
+    """
+
+    __slots__ = ("next", "said", "until")
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self.said: bytes | None = None
+        self.next = 0
+
+
+class _Share:
+    """The messages of one host: the numbers of the first and the last, and the bytes of all."""
+
+    __slots__ = ("first", "held", "last")
+
+    def __init__(self, number: int) -> None:
+        self.first = self.last = number
+        self.held = 0
+
+
 class _Generation:
-    __slots__ = ("born", "entries", "held", "order")
+    __slots__ = ("born", "entries", "shares")
 
     def __init__(self, born: float) -> None:
         self.born = born
-        self.entries: dict[Key, Entry] = {}
-        self.order: dict[Hashable, deque[Key]] = {}
-        self.held: dict[Hashable, int] = {}
+        self.entries: dict[int, _Entry] = {}
+        """By the hash of the key: the name of a remote is large, and half of it is its host."""
+        self.shares: dict[Hashable, _Share] = {}
 
 
 class Duplicates:
@@ -38,7 +68,7 @@ class Duplicates:
 
     Args:
         lifetime: seconds for which a message is remembered.
-        most: bytes that all of them may take, as they are counted here.
+        most: bytes that all of them may take.
         group: whose share a remote counts to, such as its host.
     """
 
@@ -63,33 +93,41 @@ class Duplicates:
         if now < self._young.born + self._lifetime:
             return
         dropped, self._old, self._young = self._old, self._young, _Generation(now)
-        for group, held in dropped.held.items():
-            self._count(group, -held)
+        for group, share in dropped.shares.items():
+            self._count(group, -share.held)
 
-    def find(self, key: Key, now: float) -> Entry | None:
+    def find(self, key: Key, now: float) -> Seen | None:
         """Return what is remembered of *key*; None: it is new, and remembered from now on."""
         if now >= self._young.born + self._lifetime:
             self.forget(now)
-        entry = self._young.entries.get(key) or self._old.entries.get(key)
-        if entry is not None and now < entry[0]:
-            return entry
-        group, young = self._group(key[0]), self._young
-        young.entries[key] = (now + self._lifetime, None)
-        young.order.setdefault(group, deque()).append(key)
-        self._hold(young, group, ENTRY_BYTES)
+        number, young = hash(key), self._young
+        entry = young.entries.get(number) or self._old.entries.get(number)
+        if entry is not None and now < entry.until:
+            return entry.until, entry.said
+        young.entries[number] = _Entry(now + self._lifetime)
+        group, size = self._group(key[0]), ENTRY_BYTES
+        share = young.shares.get(group)
+        if share is None:
+            share = young.shares[group] = _Share(number)
+            size += SHARE_BYTES
+        else:
+            young.entries[share.last].next = share.last = number
+        self._hold(share, group, size)
         return None
 
     def answered(self, key: Key, said: bytes) -> None:
         """Remember that *said* is what a repetition of *key* hears, if *key* is remembered."""
+        number = hash(key)
         for generation in (self._young, self._old):
-            entry = generation.entries.get(key)
+            entry = generation.entries.get(number)
             if entry is not None:
-                generation.entries[key] = (entry[0], said)
-                return self._hold(generation, self._group(key[0]), len(said) - len(entry[1] or b""))
+                before, entry.said = entry.said, said
+                group = self._group(key[0])
+                return self._hold(generation.shares[group], group, len(said) - len(before or b""))
         return None
 
-    def _hold(self, generation: _Generation, group: Hashable, size: int) -> None:
-        generation.held[group] = generation.held.get(group, 0) + size
+    def _hold(self, share: _Share, group: Hashable, size: int) -> None:
+        share.held += size
         self._count(group, size)
         while self._total > self._most:
             self._drop_oldest_of_a_greedy_one()
@@ -108,13 +146,14 @@ class Duplicates:
             if held * len(self._held) > self._most:
                 break
             self._held.move_to_end(group)
-        generation = self._old if group in self._old.order else self._young
-        keys = generation.order[group]
-        key = keys.popleft()
-        _, said = generation.entries.pop(key)
-        freed = ENTRY_BYTES + len(said or b"")
-        if keys:
-            generation.held[group] -= freed
+        generation = self._old if group in self._old.shares else self._young
+        share = generation.shares[group]
+        entry = generation.entries.pop(share.first)
+        freed = ENTRY_BYTES + len(entry.said or b"")
+        if share.first == share.last:
+            freed += SHARE_BYTES
+            del generation.shares[group]
         else:
-            del generation.order[group], generation.held[group]
+            share.first = entry.next
+            share.held -= freed
         self._count(group, -freed)

@@ -17,10 +17,12 @@ MESSAGES: Final = (
         (
             "coap.duplicates.Duplicates._held",
             "coap.duplicates._Generation.entries",
-            "coap.duplicates._Generation.held",
-            "coap.duplicates._Generation.order",
+            "coap.duplicates._Generation.shares",
         ),
-        (_MEMORY + "test_a_flood_of_one_host_makes_it_forget_its_own",),
+        (
+            _MEMORY + "test_a_flood_of_one_host_makes_it_forget_its_own",
+            _MEMORY + "test_what_is_remembered_takes_no_more_than_its_bound",
+        ),
     ),
     Bound(
         "peers of a socket whose message IDs are counted",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cpns.coap import datagram
 from cpns.coap.confirmable import ANSWER_BYTES, MAX_ANSWERS_EACH
-from cpns.coap.duplicates import ENTRY_BYTES, Duplicates
+from cpns.coap.duplicates import ENTRY_BYTES, SHARE_BYTES, Duplicates, _Entry, _Share
 from cpns.coap.errors import CannotSend
 from cpns.coap.events import RequestArrived
 from cpns.coap.message import Message
@@ -218,30 +218,62 @@ def test_long_answers_count_by_their_length() -> None:
     for number in range(1000):
         ours.find(("a", number), 0.0)
         ours.answered(("a", number), bytes(8192))
-    assert len(ours) == 1_000_000 // (8192 + ENTRY_BYTES)
+    assert len(ours) == (1_000_000 - SHARE_BYTES) // (8192 + ENTRY_BYTES)
     assert ours.find(("a", 999), 0.0) == (LIFETIME, bytes(8192))
 
 
 def test_who_is_forgotten_when_all_hold_one() -> None:
-    ours = Duplicates(LIFETIME, 50 * ENTRY_BYTES, lambda remote: remote)
+    ours = Duplicates(LIFETIME, 50 * (ENTRY_BYTES + SHARE_BYTES), lambda remote: remote)
     for number in range(1000):
         ours.find((number, 0), 0.0)
-    assert len(ours) == len(ours._held) == len(ours._young.order) == len(ours._young.held) == 50
+    assert len(ours) == len(ours._held) == len(ours._young.shares) == 50
 
 
 @given(st.lists(st.tuples(st.sampled_from("aaaaabc"), st.integers(0, 900), st.floats(0, 3)), max_size=200))
 def test_the_count_is_right_whatever_is_forgotten(steps: list[tuple[str, int, float]]) -> None:
-    ours, now = Duplicates(LIFETIME, 8 * ENTRY_BYTES, group), 0.0
+    most = 8 * ENTRY_BYTES + 3 * SHARE_BYTES
+    ours, now = Duplicates(LIFETIME, most, group), 0.0
     for index, (remote, size, pause) in enumerate(steps):
         now += pause
         ours.find((remote, index), now)
         ours.answered((remote, index), bytes(size))
         held: Counter[object] = Counter()
         for generation in {ours._young, ours._old}:
-            for key, (_, said) in generation.entries.items():
-                held[group(key[0])] += ENTRY_BYTES + len(said or b"")
-            assert sorted(map(str, generation.entries)) == sorted(
-                str(k) for keys in generation.order.values() for k in keys
-            )
-        assert dict(ours._held) == {name: size for name, size in held.items() if size}
-        assert ours._total == sum(held.values()) <= 8 * ENTRY_BYTES
+            left = dict(generation.entries)
+            for name, share in generation.shares.items():
+                numbers = list(chain(left, share))
+                sizes = [ENTRY_BYTES + len(left.pop(number).said or b"") for number in numbers]
+                assert share.held == SHARE_BYTES + sum(sizes)
+                held[name] += share.held
+            assert left == {}
+        assert ours._held == held
+        assert ours._total == held.total() <= most
+
+
+def chain(entries: dict[int, _Entry], share: _Share) -> Iterator[int]:
+    """Yield the numbers of the messages of one host, oldest first."""
+    number = share.first
+    yield number
+    while number != share.last:
+        number = entries[number].next
+        yield number
+
+
+@pytest.mark.parametrize("hosts", [1, 40, 4000])
+@pytest.mark.parametrize("said", [0, 100])
+def test_what_is_remembered_takes_no_more_than_its_bound(hosts: int, said: int) -> None:
+    """However many hosts share it, and whatever was said."""
+    most, layer = 1 << 20, MessageLayer(Tuning(empty_ack_delay=0.0), FORMS, 0, host_of, 1 << 20)
+    with traced() as held:
+        for number in range(8000):
+            now = number / 100
+            data = datagram.encode(Type.CON, number & 0xFFFF, Message(POST), number.to_bytes(4))
+            for event in layer.receive(at(f"10.{hosts}.{number % hosts}", number % 60_000), data, now):
+                if isinstance(event, RequestArrived) and said:
+                    layer.respond(event, Message(CHANGED, payload=bytes(said)), now, 0.5)
+            layer.handle_timeout(now)
+            layer.take()
+            if not number % 500:
+                del event
+                assert held() <= most
+        assert held() > most / 2
