@@ -90,6 +90,8 @@ class Connection:
         """Where in `_data` that begins which was not asked for."""
         self._spool = bytearray()
         """The beginning of a frame whose rest has not come."""
+        self._missing = 0
+        """Bytes until it is known how long that frame is, or it is whole."""
         self._enter(State.NEW)
         self._out.append(frame.encode(Message(Code.CSM, b"", ((MAX_MESSAGE_SIZE, uint(max_message_size)),)), b""))
 
@@ -119,10 +121,9 @@ class Connection:
     def next_event(self) -> StreamEvent | None:
         """Return what the next frame does; None: it is not here yet, or the connection has ended."""
         try:
-            if self._spool:
+            if self._missing:
                 message = self._spooled()
-                if message is not None:
-                    return self._act(message)
+                return None if message is None else self._act(message)
             data, at = self._data, self._at
             end = len(data)
             if at == end:
@@ -131,6 +132,7 @@ class Connection:
             stop = at + self._needed(data, at, end)
             if stop > end:
                 self._spool += memoryview(data)[at:]
+                self._missing = stop - end
                 self._empty()
                 return None
             self._at = stop
@@ -139,13 +141,19 @@ class Connection:
             return self._end(error.reason)
 
     def _spooled(self) -> Message | None:
-        """Add to the frame that came in part; return it where it is whole."""
-        spool, data = self._spool, self._data
-        while missing := self._needed(spool, 0, len(spool)) - len(spool):
-            if self._at == len(data):
+        """Add to the frame that came in part, and look at no byte of it before it may be whole; return it then."""
+        spool, data, at = self._spool, self._data, self._at
+        while self._missing:
+            left = len(data) - at
+            if left < self._missing:
+                spool += memoryview(data)[at:] if at else data
+                self._missing -= left
+                self._empty()
                 return None
-            start, self._at = self._at, min(self._at + missing, len(data))
-            spool += memoryview(data)[start : self._at]
+            self._at = at + self._missing
+            spool += memoryview(data)[at : self._at]
+            at = self._at
+            self._missing = self._needed(spool, 0, len(spool)) - len(spool)
         self._spool = bytearray()
         return frame.decode(spool, 0, len(spool))
 
@@ -205,7 +213,7 @@ class Connection:
     def _close(self) -> None:
         self._enter(State.ENDED)
         self._empty()
-        self._spool = bytearray()
+        self._spool, self._missing = bytearray(), 0
 
     # what we say
 
