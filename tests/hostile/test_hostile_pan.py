@@ -23,14 +23,8 @@ from cpns.pne.app import Pne
 from cpns.server.app import Server
 from cpns.session.table import Sessions
 from cpns.transport import pan
-from cpns.transport.address import split_address
-from cpns.transport.coap import request_of
-from cpns.transport.dispatch import TAKEN
-from cpns.transport.endpoint import Inbound
-from cpns.transport.errors import HELD, UNIFORM_REFUSAL, Answer, Code
-from tests.support.coap import datagram_of
 from tests.support.lossy import Datagram, Fates, Losses, UdpProxy, honest
-from tests.support.raw import RawUdp, Scripted, ask
+from tests.support.raw import Scripted, ask
 from tests.support.world import SERVER, until, world
 
 GATEWAY = EntityId("gw-1")
@@ -198,33 +192,6 @@ async def test_what_nobody_waits_for_is_not_repeated(tmp_path: Path, monkeypatch
             await ask(link, b"third", path="x", seconds=0.05)
         await asyncio.sleep(1.5 * 1.5 + 0.5)
         assert [Message.decode(one.data).payload for one in sink.seen[5:]] == [b"first", b"third"]
-
-
-@pytest.mark.parametrize(
-    ("answer", "kind"),
-    [(UNIFORM_REFUSAL, Type.NON), (HELD, Type.NON), (Answer(Code.TOO_MANY_REQUESTS), Type.NON), (TAKEN, Type.CON)],
-    ids=lambda one: f"{one.code >> 5}.{one.code & 31:02}" if isinstance(one, Answer) else one.name,
-)
-async def test_a_late_refusal_to_whoever_has_no_session_goes_once(answer: Answer, kind: Type) -> None:
-    """It is worth no repetition (RFC 7252 5.2.3): so a stranger with many ports, or forged ones, makes us keep none."""
-    late = asyncio.Event()
-
-    async def script(inbound: Inbound, body: Any) -> Answer:
-        await late.wait()
-        return answer
-
-    peer = Scripted("gw-1", script)
-    bound = await peer.endpoint.open_pan("127.0.0.1", 0)
-    stranger = await RawUdp.open(split_address(bound))
-    request, _ = request_of(None, "anything", b"")
-    stranger.send(datagram_of(request, CON, 1, b"t"))
-    await until(lambda: stranger.got)
-    late.set()
-    await until(lambda: len(stranger.got) > 1)
-    heads = [datagram_head(one) for one in stranger.got[:2]]
-    assert [head and head.type for head in heads] == [Type.ACK, kind]
-    stranger.close()
-    await peer.close()
 
 
 async def test_a_forged_reset_ends_nothing(tmp_path: Path) -> None:

@@ -26,13 +26,14 @@ from cpns.shares.party import Party, acting
 from cpns.shares.rate import RateLimit
 from cpns.shares.turns import Turn
 from cpns.transport import discovery, oscore, pan, uplink
+from cpns.transport.carried import first_answer, sealed_in
 from cpns.transport.coap import name_of, path_of, refusal_of, request_of, response_of, sealed_answer, sealed_for
 from cpns.transport.door import IsKnown
 from cpns.transport.electives import TooNew, as_known
 from cpns.transport.errors import BUSY, HELD, UNIFORM_REFUSAL, Answer, Hinted, read, to_answer
 from cpns.transport.intake import Arrived, Intake, arrived
 from cpns.transport.relay import Relay, Sealed
-from cpns.transport.waiting import ECHO, Owner, Waiting
+from cpns.transport.waiting import ECHO, HINT_GRACE, Owner, Waiting
 from cpns.transport.watch import Passed, Watch
 from cpns.wire import codec
 from cpns.wire.registry import CPNS_PATH, MAX_BODY
@@ -45,8 +46,6 @@ _OSCORE: Final = int(Option.OSCORE)
 _MAX_AGE: Final = int(Option.MAX_AGE)
 MAX_NAMES: Final = 4096
 """Links whose peer the watcher is told by name."""
-HINT_GRACE: Final = 0.3
-"""Seconds to wait on for a protected answer after an unprotected error, which anyone could have sent."""
 HELD_PATIENCE: Final = 60.0
 """Seconds more to wait for an answer where the next hop says that it holds the message."""
 PAN_RATE: Final = (2000.0, 4000.0)
@@ -103,6 +102,11 @@ class Link:
 
     def __repr__(self) -> str:
         return f"<Link {self.remote!r}>"
+
+    @property
+    def _is_connection(self) -> bool:
+        """Whether nobody else can say anything on it."""
+        return isinstance(self.remote, uplink.Connection)
 
     @property
     def closed(self) -> bool:
@@ -248,7 +252,7 @@ class Link:
         try:
             return accept(Answer(reply.code, reply.payload, reply.uint(_MAX_AGE)))
         except Refused as error:
-            if isinstance(self.remote, uplink.Connection):
+            if self._is_connection:
                 raise  # nobody can put a second answer into the connection: this one is final
             raise _MayBeForgedError(error.reason) from error
 
@@ -259,14 +263,7 @@ class Link:
             NoAnswer: nothing came back.
         """
         exchange = self._open(sealed_for(destination, sealed.code, sealed.oscore, sealed.payload))
-        try:
-            async with asyncio.timeout(self._endpoint.relay_timeout):
-                reply = await exchange.next()
-        except (TimeoutError, ConnectionError) as error:
-            raise NoAnswer("relayed_without_answer") from error
-        finally:
-            exchange.close()
-        return Sealed(reply.code, reply.value(_OSCORE), reply.payload)
+        return await first_answer(exchange, self._endpoint.relay_timeout, final=self._is_connection)
 
 
 class Endpoint:
@@ -477,13 +474,17 @@ class Endpoint:
         request = relayed.request.message
         if self._relay is None:
             return self._respond(relayed, response_of(UNIFORM_REFUSAL))
-        sealed = Sealed(request.code, request.value(_OSCORE), request.payload)
 
         def held() -> None:
             self._respond(relayed, response_of(HELD))  # ahead of the last answer
 
+        def back(answer: Sealed) -> None:
+            self._respond(relayed, sealed_answer(answer.code, answer.oscore, answer.payload))
+
         try:
-            answer = await self._relay.forward(link, link.party(None).host, to, sealed, held)
+            answer = await self._relay.forward(link, link.party(None).host, to, sealed_in(request), held)
         except CpnsError as error:
             return self._respond(relayed, response_of(to_answer(error, protected=False)))
-        self._respond(relayed, sealed_answer(answer.code, answer.oscore, answer.payload))
+        back(answer)
+        if answer.more is not None:
+            answer.more(back)

@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Hashable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from cpns.errors import CpnsError, NoAnswer, Refused, Result
@@ -27,11 +27,17 @@ MAX_HELD_BYTES: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """What a relay sees of a message; `oscore` is None in an answer that a hop made itself (an unprotected error)."""
+    """What a relay sees of a message.
+
+    Attributes:
+        oscore: None in an answer that a hop made itself (an unprotected error).
+        more: of an answer that others than the peer could have sent: hands on what else comes as one, for a moment.
+    """
 
     code: int
     oscore: bytes | None
     payload: bytes
+    more: "Callable[[Callable[[Sealed], None]], None] | None" = field(default=None, compare=False, repr=False)
 
 
 class Run(Protocol):

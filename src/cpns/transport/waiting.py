@@ -12,6 +12,8 @@ from cpns.coap.numbers import FORMS, Option
 from cpns.transport.errors import Code
 
 ECHO: Final = int(Option.ECHO)
+HINT_GRACE: Final = 0.3
+"""Seconds to wait on for a protected answer after an unprotected one, which anyone could have sent."""
 _FORM: Final = FORMS[ECHO]
 
 
@@ -26,11 +28,12 @@ class Owner:
 class Waiting:
     """A request of ours, and the answers that came so far; `close` it when done."""
 
-    __slots__ = ("_answers", "_arrived", "_failure", "_withdraw")
+    __slots__ = ("_answers", "_arrived", "_failure", "_take", "_withdraw")
 
     def __init__(self) -> None:
         self._withdraw: Callable[[], None] = _nothing
         self._answers: list[Message] = []
+        self._take: Callable[[Message], None] = self._answers.append
         self._failure: str | None = None
         self._arrived: asyncio.Future[None] | None = None
 
@@ -44,8 +47,14 @@ class Waiting:
 
     def offer(self, answer: Message) -> None:
         """Take an answer from the wire."""
-        self._answers.append(answer)
+        self._take(answer)
         self._wake()
+
+    def hand_on(self, take: Callable[[Message], None]) -> None:
+        """Give *take* each further answer, in place of `next`, until it is closed."""
+        for answer in self._answers:
+            take(answer)
+        self._take = take
 
     def fail(self, why: str) -> None:
         """The way to the peer is gone."""
