@@ -1,7 +1,8 @@
 """Parties with a key that take more than their share, each in a process: ``python -m tests.support.siege.insiders``.
 
-Its standard input gives one line of JSON: the insider, and its key. A device sends datagrams as fast as it is told,
-without waiting for answers; a gateway sends requests in its session the same way.
+Its standard input gives one line of JSON: the insider, and its key; it ends when its standard input does. A device
+sends datagrams as fast as it is told, without waiting for answers; a gateway sends requests in its session the same
+way.
 """
 
 import asyncio
@@ -55,7 +56,7 @@ class Insider:
         name: its ID.
         target: the PAN that a device joins, or the uplink that a gateway connects to.
         rate: messages a second.
-        seconds: that it lasts.
+        seconds: that it lasts at most.
         is_gateway: whether it is a PN GW; else a device.
     """
 
@@ -156,14 +157,17 @@ async def _device(insider: Insider, key: Secret) -> None:
 async def _at_rate(insider: Insider, does: Callable[[int], None]) -> None:
     print("at it", flush=True)
     loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(sys.stdin, ended.set)
     begun = loop.time()
     sent = 0
-    while (now := loop.time() - begun) < insider.seconds:
+    while (now := loop.time() - begun) < insider.seconds and not ended.is_set():
         while sent < now * insider.rate:
             with contextlib.suppress(CpnsError, OSError):
                 does(sent)
             sent += 1
         await asyncio.sleep(SLICE)
+    loop.remove_reader(sys.stdin)
 
 
 @functools.cache  # they are to cost the others, not this process
@@ -253,9 +257,10 @@ class InsiderProcess(Attacker):
         return self
 
     async def told(self) -> dict[int, int]:
-        """Wait for its end; return how often a gateway was told which code."""
-        if self._process is None:
+        """End it; return how often a gateway was told which code."""
+        if self._process is None or self._process.stdin is None:
             return {}
+        self._process.stdin.close()
         out, _ = await self._process.communicate()
         return {int(code): times for code, times in json.loads(out or b"{}").items()}
 
