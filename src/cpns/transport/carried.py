@@ -1,7 +1,7 @@
 """Answers to what is carried on sealed. Nobody in between can open one, so the first may be forged.
 
-One that has no OSCORE option proves nothing: a sealed one is waited for a moment longer. Behind a sealed one, others are
-handed on for a moment: whoever has the session takes the one that opens.
+One that has no OSCORE option proves nothing: a sealed one is waited for a moment longer. Behind a sealed one, others
+are handed on for a moment: whoever has the session takes the one that opens.
 """
 
 import asyncio
