@@ -1,5 +1,7 @@
 """100,000 random and mutated messages at each entry, over real sockets: server (TCP), gateway and PNE (UDP).
 
+In `make test` they are 20,000.
+
 No unhandled exception, no error in the log, bounded memory, and the party does its work afterwards.
 """
 
@@ -30,11 +32,11 @@ from tests.support.device import device
 from tests.support.fuzz import Health, Mutator, drained, framed, pour
 from tests.support.lossy import Datagram, Fates, UdpProxy, honest
 from tests.support.raw import CSM, ScriptedGateway, ScriptedPne, ask, entry_of
+from tests.support.soak import SOAK
 from tests.support.tap import scene, settled
 from tests.support.world import World, address_of, push_of, until, world
 
-COUNT = 100_000
-WARM_UP = 20_000
+COUNT, WARM_UP = (100_000, 20_000) if SOAK else (20_000, 10_000)
 
 
 @pytest.fixture
@@ -127,7 +129,7 @@ def idle(party: Endpoint) -> bool:
     return party._intake.idle and not waiting(party)
 
 
-@pytest.mark.long
+@pytest.mark.soak
 async def test_gateway_pan(here: World, counted: Counter[str], caplog: pytest.LogCaptureFixture) -> None:
     on, pne, up, down = await recorded(here)
     health = Health(caplog)
@@ -162,6 +164,7 @@ def acknowledges(datagram: Datagram) -> Fates:
     return [(0.0, datagram.data)] if passes else []
 
 
+@pytest.mark.soak
 async def test_pne_pan(here: World, counted: Counter[str], caplog: pytest.LogCaptureFixture) -> None:
     """One that has joined, and one that waits in the middle of a SETUP."""
     on, pne, up, down = await recorded(here)
@@ -197,7 +200,7 @@ def as_datagram(message: Any) -> bytes:
     return head + bytes(message.opt.encode()) + (b"\xff" + bytes(message.payload) if message.payload else b"")
 
 
-@pytest.mark.long
+@pytest.mark.soak
 async def test_server_uplink(here: World, counted: Counter[str], caplog: pytest.LogCaptureFixture) -> None:
     on, pne, _, _ = await recorded(here)
     health = Health(caplog)

@@ -20,6 +20,8 @@ from cpns.wire.pn_messages import EntityDiscoveryRequest, EntityDiscoveryRespons
 from cpns.wire.registry import Mode
 from tests.support.world import CLOCK, until, world
 
+pytestmark = pytest.mark.real_time  # of mDNS, which asks the machine for it
+
 ME = EntityId("pne-1")
 
 

@@ -25,6 +25,7 @@ def test_the_table_is_whole() -> None:
     assert count >= 580
 
 
+@pytest.mark.soak
 @pytest.mark.req("FN-8", "DEF-3")
 @pytest.mark.parametrize(("off", "hub"), TABLES, ids=[f"{o.name}-{h.networks}-{h.policy}" for o, h in TABLES])
 async def test_a_device_ends_where_the_model_has_it(tmp_path: Path, off: Off, hub: Neighbours) -> None:

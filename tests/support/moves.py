@@ -5,7 +5,6 @@ neighbours. The model says of each row in which network, through which gateway, 
 """
 
 import asyncio
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from cpns.gateway.app import Gateway
 from cpns.gateway.config import PanConfig
 from cpns.ids import EntityId, PnId
 from cpns.pne.app import Pne
+from tests.support.soak import SOAK
 from tests.support.world import World, until
 
 HUB: Final = EntityId("hub")
@@ -155,7 +155,7 @@ def rows(off: Off, hub: Neighbours) -> Iterator[Row]:
 
 def drawn(table: list[Row], seed: str) -> list[Row]:
     """Return a third of the rows, always the same; all of them in `make soak`."""
-    if "CPNS_SOAK" in os.environ:
+    if SOAK:
         return table
     some = Random(seed).sample(range(len(table)), -(-len(table) // 3))
     return [table[number] for number in sorted(some)]

@@ -99,6 +99,7 @@ class Door:
                     dualstack_ipv6=address[0] == "::",
                 )
                 self._listeners.append(listener)
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # of what it accepts; uvloop does so too
                 listener.setblocking(False)
         except OSError:
             await self.close()
