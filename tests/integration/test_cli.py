@@ -477,6 +477,22 @@ def test_readings_arrive_live(site: Site) -> None:
     assert (site.folder / "server.trace").stat().st_size > 0
 
 
+def test_the_audit_log_is_listed_taken_out_and_pruned(alone: Path) -> None:
+    for name in ("one", "two"):
+        assert here("device", "add", name, "--data", alone).returncode == 0
+    listed = json.loads(here("audit", "list", "--data", alone, "--about", "two", "--output", "json").stdout)
+    assert [(one["event"], one["by"]) for one in listed["items"]] == [("provisioned", "local")]
+    done = here("audit", "export", "--data", alone)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.stderr.startswith(f"{len(rows)} rows, the last with number {rows[-1]['number']}")
+    assert here("audit", "prune", "--data", alone, "--older", "0", "--dry-run").stdout.startswith(f"{len(rows)} rows")
+    fails("not_confirmed", "audit", "prune", "--data", alone, "--older", "0")
+    assert here("audit", "prune", "--data", alone, "--older", "0", "--yes").stdout.startswith(f"{len(rows)} rows")
+    left = json.loads(here("audit", "list", "--data", alone, "--output", "json").stdout)
+    assert [one["event"] for one in left["items"]] == ["audit_pruned"]
+    fails("server_not_running", "server", "events", "--data", alone)
+
+
 def test_all_readings_are_exported_once(alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are, page by page; a server that runs gives the same."""
     monkeypatch.setattr("cpns.cli.talk.EXPORTED_AT_ONCE", 7)

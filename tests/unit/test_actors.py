@@ -43,7 +43,7 @@ ACTIONS: dict[type, set[str]] = {
 """What somebody does, as against what time, a session or a record says by itself."""
 CHANGES = {
     Networks: {"sweep", "admitted", "gone"},
-    Groups: {"sweep", "replace_silent_owners", "key_for", "tell", "told", "changed_anywhere"},
+    Groups: {"sweep", "replace_silent_owners", "key_for", "tell", "told", "changed_anywhere", "look_at_all"},
     Admin: {"send", "ping"},
 }
 """What tells of it, or has its actor in what it is given."""

@@ -343,6 +343,10 @@ ERRORS = [
     ("POST", "/devices/pne-1/send", {"json": {"text": "x"}}, 503, "server_not_running"),
     ("POST", "/devices/pne-1/ping", {}, 503, "server_not_running"),
     ("GET", "/readings?follow=true", {}, 503, "server_not_running"),
+    ("GET", "/events?follow=true", {}, 503, "server_not_running"),
+    ("POST", "/audit/prune", {"json": {"older": -1}}, 422, "bad_request"),
+    ("POST", "/audit/prune", {"json": {}}, 422, "bad_request"),
+    ("GET", "/audit?limit=0", {}, 422, "bad_request"),
     ("GET", "/nothing", {}, 404, "no_such_resource"),
     ("DELETE", "/devices", {}, 405, "method_not_allowed"),
 ]
@@ -421,6 +425,42 @@ async def test_following_nobody_is_an_error(live: Live) -> None:
     newest = (await told(await live.client.get("/status")))["last_reading"]
     beyond = await live.client.get(f"/readings?follow=true&after={newest + 1}")
     await problem(beyond, 404, "no_such_reading")
+
+
+async def test_events_are_followed_and_none_is_missed(live: Live) -> None:
+    newest = (await told(await live.client.get("/events?limit=10000")))["next"]
+    following = asyncio.create_task(live.client.get(f"/events?follow=true&after={newest}&limit=2"))
+    await asyncio.sleep(0.1)
+    for name in ("one", "two"):
+        await told(await live.client.post("/devices", json={"id": name}), 201)
+    found = [json.loads(line) for line in (await asyncio.wait_for(following, 40)).text.splitlines()]
+    assert [(one["kind"], one["subject"], one["role"], one["by"]) for one in found] == [
+        ("provisioned", "one", "admin", "local"),
+        ("provisioned", "two", "admin", "local"),
+    ]
+    beyond = await live.client.get("/events?follow=true&after=9999999")
+    await problem(beyond, 404, "no_such_event")
+
+
+async def test_who_follows_events_that_were_dropped_is_told_so(live: Live) -> None:
+    await live.world.store.drop_kept(9e12)
+    await problem(await live.client.get("/events?after=0"), 410, "events_gone")
+    await problem(await live.client.get("/events?follow=true&after=0"), 410, "events_gone")
+
+
+async def test_the_audit_log_says_who_did_what_and_is_pruned(offline: Offline) -> None:
+    await offline.network("pn-1", "gw-0", "pne-0")
+    await told(await offline.client.post("/networks/pn-1/settings", json={"policy": "closed"}))
+    page = await told(await offline.client.get("/audit?about=pn-1"))
+    assert [(one["event"], one["role"], one["by"]) for one in page["items"]] == [("pn_settled", "admin", "local")]
+    rows = len((await told(await offline.client.get("/audit")))["items"])
+    would = await told(await offline.client.post("/audit/prune?dry_run=true", json={"older": 0}))
+    done = await told(await offline.client.post("/audit/prune", json={"older": 0}))
+    assert would["rows"] == done["rows"] == rows
+    (left,) = (await told(await offline.client.get("/audit")))["items"]
+    assert (left["event"], left["by"], left["id"]) == ("audit_pruned", "local", SERVER)
+    shown = await told(await offline.client.get("/devices/pne-0"))
+    assert (shown["last_result"], shown["last_via"]) == ("success", "gw-0")  # that is not read off the log
 
 
 # a running server

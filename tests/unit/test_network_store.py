@@ -913,6 +913,11 @@ async def test_a_pn_that_is_made_anew_goes_on_after_its_end(home: ServerStore) -
     assert again.network is not None
     assert again.network.version == ended + 1
     assert (await edit(home, membership.release)).after.version == ended + 2
+    await home.edit(PN2, [], membership.release, 500.0 + 366 * 86400.0, OPERATOR)  # a year later nobody has such a copy
+    late = await home.establish(establishment(PN1, GW1, pne(2), at=4e7))
+    assert late.network is not None
+    assert late.network.version == 1
+    assert (await edit(home, membership.release)).after.version == 2
     other = await home.establish(establishment(PnId("pn-9"), GW1, pne(2), at=700.0))
     assert other.network is not None
     assert other.network.version == 1

@@ -46,6 +46,8 @@ class Followers:
             except Gone as error:
                 _log.warning("%s", error, extra=by("events"))
                 after = None
+                with suppress(UserError):
+                    await self._groups.look_at_all()
             except UserError:
                 await asyncio.sleep(AGAIN_SECONDS)
 

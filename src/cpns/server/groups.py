@@ -365,6 +365,9 @@ class Groups:
                 self.copies.came(gateway, [sg_id])
 
     async def _heard_again(self, _: topics.Nothing) -> None:
+        await self.look_at_all()
+
+    async def look_at_all(self) -> None:
         """Other processes may have told of changes that we did not hear: our PN GWs look, and get their keys."""
         behind: dict[EntityId, list[EntityId]] = {}
         for session in self._sessions:

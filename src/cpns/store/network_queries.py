@@ -28,6 +28,8 @@ from cpns.store.event_queries import leave
 from cpns.store.inventory_queries import MEMBERS_OF, SHOWN, network, network_of
 from cpns.store.schema import ended_networks, entities, members, networks, standings
 
+ENDED_SECONDS: Final = 365 * 86400.0
+"""How long it is kept which version the end of a PN made: who was away for longer asks anew."""
 MAX_LISTED: Final = 10_000
 """Places on the member list of one PN up to which a decision adds new ones; who comes by itself is not bound by it."""
 
@@ -63,6 +65,7 @@ _DROP = [delete(table).where(table.c.pn_id == bindparam("id")) for table in (sta
 
 _ENDED = select(ended_networks.c.version).where(ended_networks.c.pn_id == bindparam("id"))
 _PUT_ENDED = insert_or_update(ended_networks, "pn_id")
+_FORGET_LONG_ENDED = delete(ended_networks).where(ended_networks.c.ended_at < bindparam("before"))
 _FORGET_ENDED = delete(ended_networks).where(ended_networks.c.pn_id == bindparam("id"))
 
 _MEMBER_COLUMNS = ("pne_id", "pn_id", "pan_secure", "since")
@@ -355,7 +358,8 @@ def edit(
         for statement in _DROP:
             connection.execute(statement, {"id": pn_id})
         after = replace(before, version=before.version + 1)
-        connection.execute(_PUT_ENDED, {"pn_id": pn_id, "version": after.version})
+        connection.execute(_FORGET_LONG_ENDED, {"before": at - ENDED_SECONDS})
+        connection.execute(_PUT_ENDED, {"pn_id": pn_id, "version": after.version, "ended_at": at})
     else:
         after = _apply(connection, before, places, change, at, by)
     if change.released or after.version != before.version:

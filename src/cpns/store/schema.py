@@ -81,6 +81,8 @@ ended_networks = Table(
     metadata,
     Column("pn_id", Text, primary_key=True),
     Column("version", BigInteger, nullable=False),
+    Column("ended_at", Double, nullable=False),
+    Index("ended_networks_by_age", "ended_at"),
 )
 """The version that the end of each PN made: one that is made anew with its ID goes on after that."""
 

@@ -14,4 +14,6 @@ def upgrade() -> None:
         "ended_networks",
         sa.Column("pn_id", sa.Text, primary_key=True),
         sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("ended_at", sa.Double, nullable=False),
     )
+    op.create_index("ended_networks_by_age", "ended_networks", ["ended_at"])
