@@ -477,6 +477,29 @@ def test_readings_arrive_live(site: Site) -> None:
     assert (site.folder / "server.trace").stat().st_size > 0
 
 
+def test_events_are_followed_by_a_name_and_each_is_printed(site: Site) -> None:
+    def followed(*more: str) -> list[int]:
+        done = good(*site.ask("server", "events", "--cursor", "backup", *more, "--output", "json"))
+        return [json.loads(line)["number"] for line in done.splitlines()]
+
+    first = followed("--since", "all", "--count", "2")
+    assert followed("--count", "2") == [first[-1] + 1, first[-1] + 2]
+    assert followed("--since", "1", "--count", "1") == [first[-1] + 3]  # it never goes back
+    [cursor] = data_of(*site.ask("cursor", "list"))["items"]
+    assert (cursor["name"], cursor["number"], cursor["by"]) == ("backup", first[-1] + 3, "local")
+    asked = site.ask("server", "events", "--cursor", "a-new-one", "--count", "1", "--output", "json")
+    following = Running(site.folder, "follow", *asked)
+    deadline = time.monotonic() + PATIENCE
+    while not (begun := [one for one in data_of(*site.ask("cursor", "list"))["items"] if one["name"] == "a-new-one"]):
+        assert time.monotonic() < deadline
+    good("device", "add", "followed", "--data", site.data)
+    assert following.process.wait(PATIENCE) == 0
+    following.end()
+    assert [json.loads(line)["number"] for line in following.lines()] == [begun[0]["number"] + 1]
+    good(*site.ask("cursor", "drop", "a-new-one", "--yes"))
+    assert [one["name"] for one in data_of(*site.ask("cursor", "list"))["items"]] == ["backup"]
+
+
 def test_the_audit_log_is_listed_taken_out_and_pruned(alone: Path) -> None:
     for name in ("one", "two"):
         assert here("device", "add", name, "--data", alone).returncode == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cpns.coap.errors import SessionOver
+from cpns.domain.actor import OPERATOR
 from cpns.domain.inventory import Kind
 from cpns.ids import EntityId
 from cpns.server import app
@@ -44,7 +45,7 @@ async def test_a_clock_that_is_ahead_for_a_moment_ends_no_text(
         await here.start_server()
         gateway = await here.start_gateway()
         await here.provision(Kind.PNE, "ann")
-        await here.server.pushes.keep(EntityId("ann"), here.server.pushes.new("hello"), 600)
+        await here.server.pushes.keep(OPERATOR, EntityId("ann"), here.server.pushes.new("hello"), 600)
         ahead[0] = 2 * kept.JUMP_SECONDS
         await until(lambda: any("1 texts that would be over" in one.getMessage() for one in caplog.records))
         await here.joined_pne("ann", gateway, **FAST)

@@ -108,7 +108,7 @@ async def test_it_lives_in_two_modes(here: World, secure: bool) -> None:
     assert via(here, "watch") == own
     await other.send(other.next_reading({"of": "watch"}))
     await tablet.send({"mode": "both"})
-    assert await admin_of(here).send("tablet", "hello", 0) == "tablet got hello"
+    assert await admin_of(here).send(OPERATOR, "tablet", "hello", 0) == "tablet got hello"
     await tablet.change(Mode.PNE)
     assert via(here, "tablet") == "gw-1"
     await tablet.send({"mode": "pne again"})

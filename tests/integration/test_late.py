@@ -243,7 +243,7 @@ async def test_a_store_that_was_set_back_gives_no_number_twice(here: World) -> N
 
     async def look() -> None:
         numbers.extend(one.number for one in await here.store.readings(max(numbers, default=0), 100))
-        found, registered = await here.store.group(sg_id), await here.store.register_sender(ANN, None)
+        found, registered = await here.store.group(sg_id), await here.store.register_sender(ANN, None, 9.0)
         assert found is not None
         assert ann.joined is not None
         network = await here.store.network(ann.joined.pn_id)

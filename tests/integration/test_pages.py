@@ -89,7 +89,7 @@ async def test_members_with_the_longest_names_and_their_keys(here: World, answer
     await provisioned(here, MEMBERS)
     sg_id = await made(here, 0, MEMBERS)
     for pne in MEMBERS:
-        await here.store.register_sender(pne, bytes(32))
+        await here.store.register_sender(pne, bytes(32), 9.0)
     answers.clear()
     await owner.groups.refresh(sg_id)
     view = owner.groups.views[sg_id]

@@ -93,7 +93,7 @@ async def test_what_is_kept_at_one_process_is_given_by_the_other(site: Site) -> 
     alice = await one.joined_pne("alice", gateway, **FAST)
     await alice.sleep()
     await until(lambda: one.server.presence(EntityId("alice")).presence is Presence.ASLEEP)
-    await admin(other).send("alice", "later", 60)
+    await admin(other).send(OPERATOR, "alice", "later", 60)
     assert one.inboxes["alice"] == []
     await alice.wake()
     await until(lambda: one.inboxes["alice"] == ["later"])
@@ -317,6 +317,34 @@ async def test_a_gateway_at_another_process_learns_of_a_group_where_there_is_no_
         await until(lambda: all(sg_id in one.groups.copies for one in (first, second)))
         settled = await other.server.groups.settle(sg_id, OPERATOR, Policy.CLOSED, None)  # no epoch begins with that
         await until(lambda: first.groups.copies[sg_id].version >= settled.version)
+        await other.server.groups.expel(sg_id, OPERATOR, [EntityId("ann")])  # the last one behind its gateway
+        await until(lambda: sg_id not in first.groups.copies and sg_id not in ann.groups.views)
+        await one.server.groups.delete(sg_id, OPERATOR)
+        await until(lambda: sg_id not in second.groups.copies and sg_id not in cat.groups.views)
+
+
+@pytest.mark.req("DEF-3", "FN-9")
+async def test_a_gateway_at_another_process_learns_of_a_network_where_there_is_no_bus(tmp_path: Path) -> None:
+    """Who was revoked, who was put out, what was settled, and the end of it."""
+    async with processes(tmp_path, 2, alone=(0, 1)) as (_, (one, other)):
+        gateway = await one.start_gateway("gw-1")
+        alice, *_ = [await one.joined_pne(name, gateway, **PATIENT) for name in ("alice", "bob", "carol")]
+        assert alice.joined is not None
+        pn_id, copies = alice.joined.pn_id, gateway.networks.copies
+
+        def members() -> set[str]:
+            return {*copies[pn_id].members} if pn_id in copies else set()
+
+        await until(lambda: members() == {"alice", "bob", "carol"})
+        await other.provisioning.revoke(OPERATOR, "alice")
+        await until(lambda: members() == {"bob", "carol"})
+        await other.server.networks.expel(pn_id, OPERATOR, [EntityId("carol")])
+        await until(lambda: members() == {"bob"})
+        assert [name for name in ("alice", "bob", "carol") if gateway.members.get(EntityId(name))] == ["bob"]
+        await other.server.networks.settle(pn_id, OPERATOR, policy=None, alias="home", owner=None)
+        await until(lambda: copies[pn_id].alias == "home")
+        await other.server.networks.release(pn_id, OPERATOR)
+        await until(lambda: pn_id not in copies or copies[pn_id].alias is None)
 
 
 @pytest.mark.req("FN-7", "DEF-6")

@@ -142,6 +142,31 @@ async def test_a_revocation_names_the_process_that_does_not_confirm_it(
         monkeypatch.undo()
 
 
+@pytest.mark.req("FN-9")
+async def test_a_process_that_fell_behind_what_is_kept_of_revocations_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a machine that slept for a week: what it missed can't be made up for one by one."""
+    async with processes(tmp_path, 2, alone=(0, 1)) as (_, (one, other)):
+        gateway = await one.start_gateway("gw-1")
+        for name in ("alice", "bob"):
+            await one.joined_pne(name, gateway, **FAST)
+        before = one.server.sessions.with_peer(EntityId("bob"))
+        assert before is not None
+        monkeypatch.setattr(known, "HEED_SECONDS", 0.1)
+        monkeypatch.setattr(one.server.revocations, "look", asyncio.Event().wait)
+        await asyncio.sleep(0.3)  # until its last look is over
+        await other.provisioning.revoke(OPERATOR, ALICE)
+        await other.store.drop_kept(9e12)
+        assert one.server.sessions.with_peer(ALICE) is not None
+        monkeypatch.undo()
+        monkeypatch.setattr("cpns.server.revocations.LOOK_SECONDS", 0.1)
+        await one.server.revocations.look()
+        assert one.server.sessions.with_peer(ALICE) is None
+        await until(lambda: one.server.sessions.with_peer(EntityId("bob")) not in (None, before))
+        assert one.server.sessions.with_peer(ALICE) is None
+
+
 async def test_a_process_that_ends_is_missed_by_nobody_and_one_that_died_is_named(tmp_path: Path) -> None:
     async with processes(tmp_path, 2) as (nats, (one, other)):
         _, there = await other.store.processes()

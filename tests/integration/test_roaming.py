@@ -374,8 +374,8 @@ async def test_texts_for_a_pne_that_sleeps_are_kept_and_come_in_order_once(here:
     pne = await here.joined_pne("alice", first)
     await pne.sleep()
     for number in range(3):
-        await here.server.pushes.keep(EntityId("alice"), here.server.pushes.new(str(number)), 60)
-    await here.server.pushes.keep(EntityId("alice"), here.server.pushes.new("too late"), -1)
+        await here.server.pushes.keep(OPERATOR, EntityId("alice"), here.server.pushes.new(str(number)), 60)
+    await here.server.pushes.keep(OPERATOR, EntityId("alice"), here.server.pushes.new("too late"), -1)
     await here.stop(pne)
     await here.stop(here.server)
     await here.start_server()
@@ -402,9 +402,9 @@ async def test_texts_that_wait_are_bounded(here: World, monkeypatch: pytest.Monk
     await here.provision(Kind.PNE, "alice")
     pushes = here.server.pushes
     for _ in range(2):
-        await pushes.keep(EntityId("alice"), pushes.new("x"), 60)
+        await pushes.keep(OPERATOR, EntityId("alice"), pushes.new("x"), 60)
     with pytest.raises(Conflict, match="wait for alice"):
-        await pushes.keep(EntityId("alice"), pushes.new("x"), 60)
+        await pushes.keep(OPERATOR, EntityId("alice"), pushes.new("x"), 60)
 
 
 # A whole network comes back

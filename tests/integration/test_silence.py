@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cpns.admin.service import Admin
+from cpns.domain.actor import OPERATOR
 from cpns.errors import NoAnswer, Unavailable
 from cpns.gateway import uplink
 from cpns.gateway.app import Gateway
@@ -111,7 +112,7 @@ async def test_a_text_that_fails_names_the_uplink_and_not_the_device(
 ) -> None:
     await silent_gateway(here, monkeypatch)
     with pytest.raises(Unavailable, match="The uplink of gateway hub is silent") as told:
-        await admin(here).send("watch", "hello", 0)
+        await admin(here).send(OPERATOR, "watch", "hello", 0)
     assert told.value.code == "uplink_silent"
 
 
@@ -136,7 +137,7 @@ async def test_a_device_that_is_silent_is_named_where_its_gateway_answers(
     assert end is not None
     end.remote._heard_at -= 500
     with pytest.raises(Unavailable) as told:
-        await admin(here).send("watch", "hello", 0)
+        await admin(here).send(OPERATOR, "watch", "hello", 0)
     assert told.value.code == "asleep"
     end.remote._heard_at -= 500
     found = {one.step: one for one in await admin(here).explain("watch")}

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cpns.admin.service import Admin
+from cpns.domain.actor import OPERATOR
 from cpns.domain.inventory import KeptPush
 from cpns.errors import Conflict, Refused
 from cpns.node.app import Node
@@ -92,7 +93,7 @@ async def _pushes(admin: Admin, told: Told) -> None:
 async def _pushed(admin: Admin, text: str) -> object:
     """Push a text; None: as many as may be wait already, on a machine that is too busy to bring them."""
     try:
-        return await admin.send("tablet", text, KEEP)
+        return await admin.send(OPERATOR, "tablet", text, KEEP)
     except Conflict:
         return None
 

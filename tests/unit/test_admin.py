@@ -168,6 +168,9 @@ ROUTES = [
     ("GET", "/audit", {}, 200),
     ("POST", "/audit/prune", {"json": {"older": 1e9}}, 200),
     ("GET", "/events", {}, 200),
+    ("GET", "/cursors", {}, 200),
+    ("POST", "/cursors/{name}", {"json": {"number": 1}}, 200),
+    ("POST", "/cursors/{name}/drop", {}, 200),
     ("GET", "/networks/{id}", {}, 200),
     ("POST", "/networks/{id}/settings", {"json": {"policy": "approval"}}, 200),
     ("POST", "/networks/{id}/invite", {"json": {"devices": ["pne-1", "pne-2"]}}, 200),
@@ -211,7 +214,7 @@ async def test_every_route_answers_and_no_key_comes_out_but_once(offline: Offlin
     names = {"gateways": "gw-1", "devices": "pne-1", "networks": "pn-1", "cm": "cm-1", "groups": "sg-1"}
     secrets: list[str] = []
     for method, path, more, status in ROUTES:
-        where = path.replace("{id}", names.get(path.split("/")[1], ""))
+        where = path.replace("{id}", names.get(path.split("/")[1], "")).replace("{name}", "backup")
         response = await offline.client.request(method, where, **more)  # type: ignore[arg-type]
         await told(response, status)
         if method == "POST" and path in TELLS_KEYS:
@@ -344,6 +347,9 @@ ERRORS = [
     ("POST", "/devices/pne-1/ping", {}, 503, "server_not_running"),
     ("GET", "/readings?follow=true", {}, 503, "server_not_running"),
     ("GET", "/events?follow=true", {}, 503, "server_not_running"),
+    ("POST", "/cursors/no%20name", {"json": {}}, 422, "bad_name"),
+    ("POST", "/cursors/backup", {"json": {"number": 999999}}, 404, "no_such_event"),
+    ("POST", "/cursors/backup/drop", {}, 404, "unknown_cursor"),
     ("POST", "/audit/prune", {"json": {"older": -1}}, 422, "bad_request"),
     ("POST", "/audit/prune", {"json": {}}, 422, "bad_request"),
     ("GET", "/audit?limit=0", {}, 422, "bad_request"),
@@ -440,6 +446,15 @@ async def test_events_are_followed_and_none_is_missed(live: Live) -> None:
     ]
     beyond = await live.client.get("/events?follow=true&after=9999999")
     await problem(beyond, 404, "no_such_event")
+
+
+async def test_who_sends_a_text_is_in_the_audit_log_and_what_is_not(live: Live) -> None:
+    await live.established()
+    await told(await live.client.post("/devices/pne-1/send", json={"text": "the code word"}))
+    await live.world.server.refusals.flush()
+    (row, *_) = (await told(await live.client.get("/audit?about=pne-1")))["items"][::-1]
+    assert (row["event"], row["role"], row["by"]) == ("text_sent", "admin", "local")
+    assert "code word" not in (await live.client.get("/audit")).text
 
 
 async def test_who_follows_events_that_were_dropped_is_told_so(live: Live) -> None:

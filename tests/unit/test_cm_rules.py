@@ -149,10 +149,13 @@ class Model:
         if new.cm_device_id in ids or new.fingerprint in prints or new.gateway_id not in GATEWAYS:
             return TWICE
         self.devices = stay | {new.cm_device_id: One(new, new.sealed_seed)}
+        mediator = Actor(Role.GATEWAY, new.gateway_id)
+        for one in (one for one in room if one.waits):
+            self._log(new.at, "cm_released", one.new.cm_device_id, mediator, new.gateway_id)
         ended = [one for one in room if not one.waits]
         for one in ended:
             self._end(one, new.at)
-        self._log(new.at, "cm_assigned", new.cm_device_id, Actor(Role.PNE, new.pne_id), new.gateway_id)
+        self._log(new.at, "cm_assigned", new.cm_device_id, mediator, new.gateway_id)
         return [one.new.cm_device_id for one in ended]
 
     def _end(self, one: One, at: float) -> None:
@@ -176,7 +179,7 @@ class Model:
             self._log(at, "cm_expired", one.new.cm_device_id, SERVER, one.new.gateway_id, Result.KEY_EXPIRED)
         return [one.new.cm_device_id for one in expired]
 
-    def rekey_cm(self, who: EntityId, pne: EntityId, generation: int, sealed: bytes) -> No | None:
+    def rekey_cm(self, who: EntityId, pne: EntityId, generation: int, sealed: bytes, at: float) -> No | None:
         one = self.devices.get(who)
         if one is None or one.new.pne_id != pne:
             return NOT_ITS
@@ -185,6 +188,7 @@ class Model:
         if generation != one.generation + 1:
             return NOT_NEXT
         one.next = sealed
+        self._log(at, "cm_key_agreed", who, Actor(Role.PNE, pne))
         return None
 
     def activate_cm(self, who: EntityId, generation: int, at: float) -> No | list[EntityId]:
@@ -215,9 +219,10 @@ class Model:
             self._log(at, "cm_rotation_asked", one.new.cm_device_id, OPERATOR)
         return [one.told() for one in self.in_order() if one in ones]
 
-    def may_reassign_cm(self, who: EntityId, reassign: bool) -> None:
-        if who in self.devices:
+    def may_reassign_cm(self, who: EntityId, reassign: bool, at: float) -> None:
+        if who in self.devices and self.devices[who].reassign != reassign:
             self.devices[who].reassign = reassign
+            self._log(at, "cm_reassign_allowed" if reassign else "cm_reassign_barred", who, OPERATOR)
 
     def revoke(self, who: EntityId, at: float) -> No | Revocation:
         if who in self.devices:
@@ -275,7 +280,7 @@ Step = tuple[Any, ...]
 
 def by_whom(name: str) -> tuple[Actor, ...]:
     """Return who takes a step that anybody could, who is let."""
-    return (OPERATOR,) if name in ("revoke", "rotate_cm") else ()
+    return (OPERATOR,) if name in ("revoke", "rotate_cm", "may_reassign_cm") else ()
 
 
 STEPS = ["assign"] * 8 + ["activate"] * 7 + ["rekey"] * 4 + ["rotate", "release", "expire"] * 2
@@ -340,7 +345,7 @@ class Machine(RuleBasedStateMachine):
             new = self.fresh(pne, gateway, random)
             self.do("assign_cm", new)
             if upto == 1:
-                self.do("rekey_cm", new.cm_device_id, pne, 1, b"key of " + new.cm_device_id.encode())
+                self.do("rekey_cm", new.cm_device_id, pne, 1, b"key of " + new.cm_device_id.encode(), self.now)
             if upto is not None:
                 self.do("activate_cm", new.cm_device_id, 0, self.now)
 
@@ -389,7 +394,7 @@ class Machine(RuleBasedStateMachine):
         if step == "rekey":
             self.made += 1
             generation = one.generation + pick([*[1] * 8, 0, 2, -1])
-            return ("rekey_cm", who, pick([*[one.new.pne_id] * 9, pne]), generation, b"key %d" % self.made)
+            return ("rekey_cm", who, pick([*[one.new.pne_id] * 9, pne]), generation, b"key %d" % self.made, now)
         if step == "release":
             who = pick([*[who for who, one in ones.items() if one.waits] * 3, who])
             return ("release_cm", who, pick([*[ones[who].new.gateway_id if who in ones else NOBODY] * 4, gateway]), now)
@@ -403,6 +408,7 @@ class Machine(RuleBasedStateMachine):
                 "may_reassign_cm",
                 pick([who, *(who for who, one in ones.items() if one.gone)]),
                 pick([True, False]),
+                now,
             )
         if step == "revoke":
             return ("revoke", who, now)
@@ -478,6 +484,7 @@ TestCmDevicesOnPostgres = OnPostgres.TestCase
 
 CM = EntityId("cm-1")
 DEVICE = CmDevice(CM, GW1, PNE, State.ACTIVE, 0, False, False, False, 2.0, 3.0, None)
+MEDIATOR, ITSELF = Actor(Role.GATEWAY, GW1), Actor(Role.GATEWAY, CM)
 UNUSED = replace(DEVICE, activated_at=None)
 GONE = replace(DEVICE, state=State.REVOKED, revoked_at=4.0)
 OWNER = Credential(PNE, Kind.PNE, State.ACTIVE, None, b"")
@@ -509,7 +516,7 @@ def several(count: int, like: CmDevice = DEVICE) -> list[CmDevice]:
     ],
 )
 def test_who_may_not_be_assigned_one(pne: Credential | None, others: list[CmDevice], no: No) -> None:
-    refused(no, lambda: cm.assign(pne, others, GW1))
+    refused(no, lambda: cm.assign(pne, others, MEDIATOR))
 
 
 ELSEWHERE = replace(UNUSED, gateway_id=GW2)
@@ -540,7 +547,7 @@ OWN_KEY = replace(DEVICE, cm_device_id=EntityId("cm-own-key"), generation=1)
     ],
 )
 def test_what_makes_room_for_a_new_one(others: list[CmDevice], room: list[int]) -> None:
-    assert cm.assign(OWNER, others, GW1) == [others[at] for at in room]
+    assert cm.assign(OWNER, others, MEDIATOR) == [others[at] for at in room]
 
 
 @pytest.mark.parametrize(
@@ -560,14 +567,14 @@ def test_what_makes_room_for_a_new_one(others: list[CmDevice], room: list[int]) 
     ],
 )
 def test_who_may_not_agree_on_a_key(device: CmDevice | None, pne: EntityId, generation: int, no: No) -> None:
-    refused(no, lambda: cm.rekey(device, pne, generation))
+    refused(no, lambda: cm.rekey(device, generation, Actor(Role.PNE, pne)))
 
 
 @pytest.mark.parametrize("device", [DEVICE, UNUSED, replace(DEVICE, rekeying=True), replace(DEVICE, rotation_due=True)])
 def test_the_next_key_may_be_agreed_on_and_again_while_it_is_not_used(device: CmDevice) -> None:
     """The answer to the first may have been lost."""
-    cm.rekey(device, PNE, 1)
-    cm.rekey(replace(device, generation=7), PNE, 8)
+    cm.rekey(device, 1, Actor(Role.PNE, PNE))
+    cm.rekey(replace(device, generation=7), 8, Actor(Role.PNE, PNE))
 
 
 @pytest.mark.parametrize("rekeying", [False, True])
@@ -575,11 +582,20 @@ def test_which_generation_may_begin_a_session(rekeying: bool) -> None:
     device = replace(DEVICE, generation=3, rekeying=rekeying)
     for generation in range(-1, 7):
         if generation in ((3, 4) if rekeying else (3,)):
-            cm.activate(device, generation)
+            cm.activate(device, generation, ITSELF)
         else:
-            refused(OLDER, partial(cm.activate, device, generation))
+            refused(OLDER, partial(cm.activate, device, generation, ITSELF))
     for nobody in (None, replace(device, state=State.REVOKED, revoked_at=4.0)):
-        refused(No(Result.AUTHENTICATION_FAILED, "revoked"), partial(cm.activate, nobody, 3))
+        refused(No(Result.AUTHENTICATION_FAILED, "revoked"), partial(cm.activate, nobody, 3, ITSELF))
+    refused(No(Result.AUTHENTICATION_FAILED, "revoked"), partial(cm.activate, device, 3, MEDIATOR))
+
+
+def test_who_mediated_may_give_up_what_was_never_used() -> None:
+    assert cm.release(UNUSED, MEDIATOR)
+    for device in (None, DEVICE, replace(UNUSED, state=State.REVOKED)):
+        assert not cm.release(device, MEDIATOR)
+    for other in (Actor(Role.GATEWAY, GW2), Actor(Role.PNE, GW1), ITSELF):
+        assert not cm.release(UNUSED, other)
 
 
 def test_which_end_with_a_key_that_the_pne_agreed_on_itself() -> None:
@@ -682,10 +698,10 @@ async def test_a_seed_serves_once(store: ServerStore) -> None:
 
 async def test_a_seed_has_served_though_the_key_is_another_by_now(store: ServerStore) -> None:
     await assigned(store, "cm-1")
-    await store.rekey_cm(CM, PNE, 1, b"next")
+    await store.rekey_cm(CM, PNE, 1, b"next", 35.0)
     await store.activate_cm(CM, 1, 30.0)
     await store.revoke(CM, 40.0, OPERATOR)
-    await store.may_reassign_cm(CM, True)
+    await store.may_reassign_cm(CM, True, 45.0, OPERATOR)
     for device in (new("cm-1"), new("cm-2", seed="cm-1")):
         with pytest.raises(NOT_TAKEN):
             await store.assign_cm(device)
@@ -736,7 +752,7 @@ async def test_a_pne_has_at_most_four(store: ServerStore) -> None:
 async def test_the_one_with_a_key_of_its_own_is_not_the_one_that_goes(store: ServerStore) -> None:
     """Else a PN GW could end it by making many."""
     await assigned(store, "cm-1")
-    await store.rekey_cm(CM, PNE, 1, b"one")
+    await store.rekey_cm(CM, PNE, 1, b"one", 35.0)
     await store.activate_cm(CM, 1, 25.0)
     for name in ("cm-2", "cm-3", "cm-4"):
         await assigned(store, name)
@@ -781,11 +797,11 @@ async def test_a_revoked_one_keeps_its_pne_behind_gateways_until_the_operator_sa
     for gateway in (GW1, GW2):
         await unchanged(store, partial(store.check_cm_assignable, PNE, gateway), Refused, "cm_device_revoked")
         await unchanged(store, partial(store.assign_cm, new("cm-2", PNE, gateway)), Refused, "cm_device_revoked")
-    await store.may_reassign_cm(CM, True)
+    await store.may_reassign_cm(CM, True, 45.0, OPERATOR)
     await store.check_cm_assignable(PNE, GW1)
-    await store.may_reassign_cm(CM, False)
+    await store.may_reassign_cm(CM, False, 45.0, OPERATOR)
     await unchanged(store, partial(store.assign_cm, new("cm-2")), Refused, "cm_device_revoked")
-    await store.may_reassign_cm(CM, True)
+    await store.may_reassign_cm(CM, True, 45.0, OPERATOR)
     await store.assign_cm(new("cm-2"))
     assert (await shown(store))["cm-1"].state is State.REVOKED
 
@@ -793,13 +809,13 @@ async def test_a_revoked_one_keeps_its_pne_behind_gateways_until_the_operator_sa
 @pytest.mark.parametrize("used", [False, True])
 async def test_a_revoked_one_does_not_come_back(store: ServerStore, used: bool) -> None:
     await assigned(store, "cm-1", used=used)
-    await store.rekey_cm(CM, PNE, 1, b"next")
+    await store.rekey_cm(CM, PNE, 1, b"next", 35.0)
     assert (await store.revoke(CM, 30.0, OPERATOR)).first
     assert not (await store.revoke(CM, 40.0, OPERATOR)).first
     steps: list[tuple[Callable[[], Any], type[Exception], str]] = [
         (partial(store.activate_cm, CM, 0, 50.0), Refused, "revoked"),
         (partial(store.activate_cm, CM, 1, 50.0), Refused, "revoked"),
-        (partial(store.rekey_cm, CM, PNE, 1, b"other"), Refused, "revoked"),
+        (partial(store.rekey_cm, CM, PNE, 1, b"other", 35.0), Refused, "revoked"),
         (partial(store.rotate_cm, [CM], 50.0, OPERATOR), NotFound, "no active"),
     ]
     for step, error, match in steps:
@@ -852,8 +868,8 @@ async def test_the_next_key_stands_beside_the_present_one_until_it_is_used(store
         assert found is not None
         return found.device.generation, found.device.rekeying, found.sealed, found.sealed_next
 
-    await store.rekey_cm(CM, PNE, 1, b"first try")
-    await store.rekey_cm(CM, PNE, 1, b"one")
+    await store.rekey_cm(CM, PNE, 1, b"first try", 35.0)
+    await store.rekey_cm(CM, PNE, 1, b"one", 35.0)
     assert await keys() == (0, True, seed, b"one")
     await store.activate_cm(CM, 0, 30.0)
     assert await keys() == (0, True, seed, b"one")
@@ -861,8 +877,8 @@ async def test_the_next_key_stands_beside_the_present_one_until_it_is_used(store
     assert await keys() == (1, False, b"one", None)
     await unchanged(store, partial(store.activate_cm, CM, 0, 50.0), Refused, "older_key")
     await unchanged(store, partial(store.activate_cm, CM, 2, 50.0), Refused, "older_key")
-    await unchanged(store, partial(store.rekey_cm, CM, PNE, 1, b"again"), Refused, "not_the_next_generation")
-    await store.rekey_cm(CM, PNE, 2, b"two")
+    await unchanged(store, partial(store.rekey_cm, CM, PNE, 1, b"again", 35.0), Refused, "not_the_next_generation")
+    await store.rekey_cm(CM, PNE, 2, b"two", 35.0)
     await store.activate_cm(CM, 2, 60.0)
     assert await keys() == (2, False, b"two", None)
 
@@ -879,7 +895,7 @@ async def test_a_rotation_is_due_until_a_fresh_key_is_used(store: ServerStore) -
     await assigned(store, "cm-2", PNES[1])
     assert await store.rotate_cm([EntityId("cm-2"), CM], 30.0, OPERATOR) == [*(await shown(store)).values()]
     assert all(one.rotation_due for one in await store.cm_devices())
-    await store.rekey_cm(CM, PNE, 1, b"one")
+    await store.rekey_cm(CM, PNE, 1, b"one", 35.0)
     await store.activate_cm(CM, 0, 40.0)
     assert (await shown(store))["cm-1"].rotation_due
     await store.activate_cm(CM, 1, 50.0)
@@ -900,7 +916,7 @@ async def test_a_key_that_the_pne_agreed_on_ends_its_other_cm_devices(store: Ser
     for name, owner in (("cm-1", (PNE, GW1)), ("cm-2", (PNE, GW2)), ("cm-4", (PNES[1], GW1))):
         await assigned(store, name, *owner)
     await assigned(store, "cm-3", PNE, GW2, used=False)
-    await store.rekey_cm(CM, PNE, 1, b"one")
+    await store.rekey_cm(CM, PNE, 1, b"one", 35.0)
     assert await store.activate_cm(CM, 0, 30.0) == []
     assert {*await store.activate_cm(CM, 1, 40.0)} == {"cm-2", "cm-3"}
     assert {name: (one.state, one.reassign) for name, one in (await shown(store)).items()} == {
@@ -910,7 +926,7 @@ async def test_a_key_that_the_pne_agreed_on_ends_its_other_cm_devices(store: Ser
         "cm-4": (State.ACTIVE, False),
     }
     await store.check_cm_assignable(PNE, GW2)
-    await store.rekey_cm(CM, PNE, 2, b"two")
+    await store.rekey_cm(CM, PNE, 2, b"two", 35.0)
     assert await store.activate_cm(CM, 2, 50.0) == []  # they ended already
     assert (await shown(store))["cm-2"].revoked_at == 40.0
 
@@ -948,7 +964,7 @@ async def test_what_was_never_used_expires(store: ServerStore) -> None:
 async def test_every_step_is_in_the_log(store: ServerStore) -> None:
     await assigned(store, "cm-1")
     await store.rotate_cm([CM], 30.0, OPERATOR)
-    await store.rekey_cm(CM, PNE, 1, b"one")
+    await store.rekey_cm(CM, PNE, 1, b"one", 35.0)
     await store.activate_cm(CM, 1, 40.0)
     await store.revoke(CM, 50.0, OPERATOR)
     ok = Result.SUCCESS
@@ -956,6 +972,7 @@ async def test_every_step_is_in_the_log(store: ServerStore) -> None:
         (10.0, "cm_assigned", GW1, ok, ""),
         (20.0, "cm_activated", None, ok, ""),
         (30.0, "cm_rotation_asked", None, ok, ""),
+        (35.0, "cm_key_agreed", None, ok, ""),
         (40.0, "cm_rekeyed", None, ok, ""),
         (40.0, "cm_activated", None, ok, ""),
         (50.0, "revoked", None, ok, ""),
@@ -987,7 +1004,7 @@ async def test_steps_of_one_transaction_fail_alone(store: ServerStore) -> None:
         store.assign_cm(new("cm-2", PNES[1])),
         store.assign_cm(new("cm-3", BOUND)),
         store.rotate_cm([CM, NO_CM], 30.0, OPERATOR),
-        store.rekey_cm(CM, PNE, 1, b"one"),
+        store.rekey_cm(CM, PNE, 1, b"one", 35.0),
         store.activate_cm(CM, 1, 30.0),
         store.activate_cm(CM, 0, 30.0),
         return_exceptions=True,

@@ -1279,7 +1279,7 @@ async def test_whose_groups_come_in_pages(store: ServerStore) -> None:
 async def test_a_list_comes_in_pages(store: ServerStore) -> None:
     """Its owner, and who asks for another, see the whole of it; a member sees the members, and nobody else anything."""
     await filled(store)
-    await store.register_sender(FIRST, b"k" * 32)
+    await store.register_sender(FIRST, b"k" * 32, 9.0)
     whole = await store.group(SG)
     assert whole is not None
 

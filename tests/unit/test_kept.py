@@ -48,7 +48,8 @@ def clock() -> Clock:
 
 
 async def keep(store: ServerStore, clock: Clock, seconds: float) -> None:
-    await store.keep_push(KeptPush(0, bytes(8), pne(1), f"for {seconds:g} s", clock.now(), clock.now() + seconds))
+    push = KeptPush(0, bytes(8), pne(1), f"for {seconds:g} s", clock.now(), clock.now() + seconds)
+    await store.keep_push(push, OPERATOR)
 
 
 async def waiting(store: ServerStore, clock: Clock) -> list[str]:

@@ -507,13 +507,16 @@ def within(pne: EntityId) -> Actor:
 
 
 ACTORS = {"gateway": Actor(Role.GATEWAY, GATEWAYS[0]), "other-gateway": Actor(Role.GATEWAY, GATEWAYS[1])}
+COMING = Actor(Role.PNE, SOMEONE)
 ACTORS |= {"operator": OPERATOR} | {str(pne): within(pne) for pne in PLACES if pne in _ACTORS}
 
 
 def test_admit_is_its_table() -> None:
     assert len(ADMISSION) == len(Policy) * len(_LISTED) * 2 * 2 * 2
     for (policy, place, founding), expected in ADMISSION.items():
-        assert membership.admit(policy, place, founding=founding) == expected, (policy, place, founding)
+        assert membership.admit(policy, place, COMING, founding=founding) == expected, (policy, place, founding)
+        for other in (OPERATOR, ACTORS["gateway"]):  # nobody comes in but the device itself
+            assert membership.admit(policy, place, other, founding=founding).result is Result.NOT_ALLOWED
 
 
 @pytest.mark.parametrize(("action", "who"), RIGHTS)

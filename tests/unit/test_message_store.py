@@ -58,12 +58,12 @@ async def newest(store: ServerStore, pne: EntityId = ANN, sg_id: SgId = SG) -> b
 @pytest.mark.req("FN-7", "FN-9")
 async def test_no_run_returns(store: ServerStore, place: Location) -> None:
     """Each PNE has its own, also after a restart and after a revocation; the inventory names the newest key."""
-    assert await store.register_sender(ANN, b"a" * 32) == SenderKey(1, b"a" * 32)
-    assert await store.register_sender(ANN, b"b" * 32) == SenderKey(2, b"b" * 32)
-    assert await store.register_sender(BEN, None) == SenderKey(1, None)
+    assert await store.register_sender(ANN, b"a" * 32, 9.0) == SenderKey(1, b"a" * 32)
+    assert await store.register_sender(ANN, b"b" * 32, 9.0) == SenderKey(2, b"b" * 32)
+    assert await store.register_sender(BEN, None, 9.0) == SenderKey(1, None)
     await store.close()
     again = ServerStore.open(place)
-    assert (await again.register_sender(ANN, b"c" * 32)).run == 3
+    assert (await again.register_sender(ANN, b"c" * 32, 9.0)).run == 3
     found = await again.group(SG)
     assert found is not None
     assert {one.pne_id: one.key for one in found.listed} == {
@@ -72,15 +72,15 @@ async def test_no_run_returns(store: ServerStore, place: Location) -> None:
         CAT: None,
     }
     await again.revoke(ANN, 5.0, OPERATOR)
-    assert (await again.register_sender(ANN, b"d" * 32)).run == 4
+    assert (await again.register_sender(ANN, b"d" * 32, 9.0)).run == 4
     await again.close()
 
 
 async def test_runs_end_before_they_return(store: ServerStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(message_queries, "MAX_RUN", 1)
-    await store.register_sender(ANN, None)
+    await store.register_sender(ANN, None, 9.0)
     with pytest.raises(Refused) as refused:
-        await store.register_sender(ANN, None)
+        await store.register_sender(ANN, None, 9.0)
     assert refused.value.result is Result.TOO_MANY
 
 

@@ -448,7 +448,7 @@ async def test_which_cm_devices_a_gateway_set_up_is_told(home: Offline) -> None:
     for device, pne in (("cm-1", "pne-1"), ("cm-2", "pne-2")):
         await home.cm_device(device, "gw-1", pne)
     fresh = EntityId("cm-2")
-    await home.store.rekey_cm(fresh, EntityId("pne-2"), 1, b"sealed anew")
+    await home.store.rekey_cm(fresh, EntityId("pne-2"), 1, b"sealed anew", 2.5)
     await home.store.activate_cm(fresh, 1, 3.0)
     told = {one["id"]: one for one in (await get(home, "/gateways/gw-1/exposure"))["cm_devices"]}
     assert {id: one["known_to_gateway"] for id, one in told.items()} == {"cm-1": True, "cm-2": False}

@@ -109,7 +109,7 @@ async def test_the_first_that_comes_owns_the_pn(store: ServerStore) -> None:
     assert await store.network(PN1) == network
     assert await shown(store) == Inventory(network, (present(pne(1)), present(pne(3))), ())
     assert await store.membership(pne(3)) == (PN1, present(pne(3)))
-    assert await store.networks_of(GW1) == [PN1]
+    assert [*await store.networks_of(GW1)] == [PN1]
 
 
 async def test_what_is_not_there_is_none(store: ServerStore) -> None:
@@ -407,7 +407,7 @@ async def test_a_released_pn_is_gone_with_all_its_lists(home: ServerStore) -> No
     assert edited.members == (pne(2), pne(3), pne(4))
     assert edited.edit.released
     assert await home.inventory(PN1) is None
-    assert await home.networks_of(GW1) == []
+    assert [*await home.networks_of(GW1)] == []
     assert await home.membership(pne(2)) is None
     assert await members_of(home) == {PN2: [pne(5)]}
     assert await events(home, PN1) == [("pn_released", None, Result.SUCCESS, "")]
@@ -423,7 +423,7 @@ async def test_a_switch_takes_the_pn_to_another_gateway_once(home: ServerStore) 
     edited = await edit(home, rule, by=Actor(Role.GATEWAY, GW2))
     assert (edited.before, edited.after.gateway_id, edited.after.version) == (before, GW2, before.version + 1)
     assert (await shown(home)).network == edited.after
-    assert await home.networks_of(GW1) == []
+    assert [*await home.networks_of(GW1)] == []
     assert set(await home.networks_of(GW2)) == {PN1, PN2}
     assert len((await members_of(home))[PN1]) == 4
     assert await events(home, PN1) == [("pn_gw_switched", GW2, Result.SUCCESS, "")]
@@ -776,8 +776,8 @@ async def waiting_texts(store: ServerStore, whom: EntityId, now: float) -> list[
 async def test_pushes_wait_in_their_order(store: ServerStore) -> None:
     assert await store.awaited() == []
     for name in ("c", "a", "b"):
-        await store.keep_push(push(name, pne(1)))
-    await store.keep_push(push("d", pne(2)))
+        await store.keep_push(push(name, pne(1)), OPERATOR)
+    await store.keep_push(push("d", pne(2)), OPERATOR)
     kept = await store.pushes_for(pne(1), 150.0)
     assert [(one.push_id, one.pne_id, one.text, one.created_at, one.expires_at) for one in kept] == [
         (name.encode(), pne(1), f"text {name}", 100.0, 200.0) for name in ("c", "a", "b")
@@ -787,13 +787,13 @@ async def test_pushes_wait_in_their_order(store: ServerStore) -> None:
 
 
 async def test_a_dropped_push_is_gone_and_its_number_too(store: ServerStore) -> None:
-    await store.keep_push(push("a", pne(1)))
-    await store.keep_push(push("b", pne(1)))
+    await store.keep_push(push("a", pne(1)), OPERATOR)
+    await store.keep_push(push("b", pne(1)), OPERATOR)
     first, second = await store.pushes_for(pne(1), 150.0)
     await store.drop_push(second.number)
     await store.drop_push(second.number)
     assert await store.pushes_for(pne(1), 150.0) == [first]
-    await store.keep_push(push("c", pne(1)))
+    await store.keep_push(push("c", pne(1)), OPERATOR)
     assert (await store.pushes_for(pne(1), 150.0))[1].number > second.number
     for kept in await store.pushes_for(pne(1), 150.0):
         await store.drop_push(kept.number)
@@ -801,13 +801,13 @@ async def test_a_dropped_push_is_gone_and_its_number_too(store: ServerStore) -> 
 
 
 async def test_pushes_expire(store: ServerStore) -> None:
-    await store.keep_push(push("a", pne(1), expires_at=200.0))
-    await store.keep_push(push("b", pne(1), expires_at=300.0))
-    await store.keep_push(push("c", pne(2), expires_at=250.0))
+    await store.keep_push(push("a", pne(1), expires_at=200.0), OPERATOR)
+    await store.keep_push(push("b", pne(1), expires_at=300.0), OPERATOR)
+    await store.keep_push(push("c", pne(2), expires_at=250.0), OPERATOR)
     assert await waiting_texts(store, pne(1), 200.0) == ["text a", "text b"]
     assert await waiting_texts(store, pne(1), 200.1) == ["text b"]
     assert await waiting_texts(store, pne(1), 100.0) == ["text a", "text b"]  # to look ends nothing
-    await store.keep_push(push("d", pne(3), created_at=260.0, expires_at=400.0))
+    await store.keep_push(push("d", pne(3), created_at=260.0, expires_at=400.0), OPERATOR)
     await store.drop_kept(260.0)
     assert await waiting_texts(store, pne(1), 100.0) == ["text b"]
     assert await store.awaited() == [pne(1), pne(3)]
@@ -816,19 +816,19 @@ async def test_pushes_expire(store: ServerStore) -> None:
 async def test_so_many_pushes_wait_for_one_pne_and_no_more(store: ServerStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting_queries, "MAX_PUSHES", 2)
     for name in ("a", "b"):
-        await store.keep_push(push(name, pne(1)))
+        await store.keep_push(push(name, pne(1)), OPERATOR)
     with pytest.raises(Conflict, match="2 texts wait for pne-1 already") as caught:
-        await store.keep_push(push("c", pne(1)))
+        await store.keep_push(push("c", pne(1)), OPERATOR)
     assert caught.value.code == "too_many_pushes"
-    await store.keep_push(push("c", pne(2)))
+    await store.keep_push(push("c", pne(2)), OPERATOR)
     assert await waiting_texts(store, pne(1), 150.0) == ["text a", "text b"]
-    await store.keep_push(push("d", pne(1), created_at=250.0, expires_at=300.0))  # the others have expired
+    await store.keep_push(push("d", pne(1), created_at=250.0, expires_at=300.0), OPERATOR)  # the others have expired
     assert await waiting_texts(store, pne(1), 250.0) == ["text d"]
 
 
 async def test_nothing_is_kept_for_nobody(store: ServerStore) -> None:
     with pytest.raises(Conflict) as caught:
-        await store.keep_push(push("a", EntityId("nobody")))
+        await store.keep_push(push("a", EntityId("nobody")), OPERATOR)
     assert caught.value.code == "store_conflict"
     assert await store.awaited() == []
 
@@ -836,7 +836,7 @@ async def test_nothing_is_kept_for_nobody(store: ServerStore) -> None:
 async def test_pushes_outlast_the_process(place: Location) -> None:
     store = ServerStore.open(place)
     await store.add_entities([new(pne(1))], OPERATOR)
-    await store.keep_push(push("a", pne(1)))
+    await store.keep_push(push("a", pne(1)), OPERATOR)
     await store.close()
     store = ServerStore.open(place)
     assert await store.awaited() == [pne(1)]

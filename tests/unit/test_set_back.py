@@ -45,7 +45,7 @@ async def reading(store: ServerStore, number: int) -> int:
 async def test_all_numbers_go_on_beyond(store: ServerStore) -> None:
     assert await reading(store, 1) == 1
     await store.establish(establishment(PN1, GW1, pne(1)))
-    await store.register_sender(pne(1), None)
+    await store.register_sender(pne(1), None, AT)
     before = await store.network(PN1)
     assert before is not None
 
@@ -55,11 +55,11 @@ async def test_all_numbers_go_on_beyond(store: ServerStore) -> None:
     network = await store.network(PN1)
     assert network is not None
     assert network.version == BASE
-    assert (await store.register_sender(pne(1), None)).run == 1_800_000_000 - rules.RUNS_SINCE + 1
-    await store.keep_push(KeptPush(0, bytes(8), pne(1), "hello", AT, AT + 10))
+    assert (await store.register_sender(pne(1), None, AT)).run == 1_800_000_000 - rules.RUNS_SINCE + 1
+    await store.keep_push(KeptPush(0, bytes(8), pne(1), "hello", AT, AT + 10), OPERATOR)
     assert [one.number for one in await store.pushes_for(pne(1), AT)] == [BASE + 1]
     await store.record([Outcome(AT, "later", GW1, SERVER, Result.SUCCESS)])
-    assert [one.event for one in await store.audit(None, 2)] == ["later", "set_back"]
+    assert [one.event for one in await store.audit(None, 4)] == ["later", "text_kept", "sg_sender_registered", "set_back"]
     await store.revoke(pne(1), AT, OPERATOR)
     assert await store.ended_after(0) == (BASE + 1, [Ended(AT, End.REVOKED, pne(1))])
 
@@ -136,7 +136,7 @@ def least_of(connection: Connection, table: Table, column: str) -> int:
 async def test_no_version_epoch_or_run_is_given_twice(store: ServerStore) -> None:
     await store.establish(establishment(PN1, GW1, pne(1)))
     await store.create_group(Group(SgId("sg-1"), "walk", None, pne(1), Policy.OPEN, 1, 1, 1.0), 9)
-    await store.register_sender(pne(1), None)
+    await store.register_sender(pne(1), None, AT)
     await store.establish(establishment(PN2, GW1, pne(1)))
     await store.edit(PN2, [], membership.release, 9.0, OPERATOR)
     await store.set_back(OUTCOME)

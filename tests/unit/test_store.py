@@ -358,7 +358,7 @@ async def test_a_gateway_activation_has_no_via(store: ServerStore) -> None:
 
 
 async def test_establish_makes_the_network_once(store: ServerStore) -> None:
-    assert await store.networks_of(GW1) == []
+    assert [*await store.networks_of(GW1)] == []
     assert await store.establish(establishment(PN2, GW2)) == Admitted(None, {})
     made = await store.establish(establishment(PN1, GW1, pne(2), pne(1), alias="home"))
     let_in = Admission(Result.SUCCESS, standing=Standing.MEMBER)
@@ -370,8 +370,8 @@ async def test_establish_makes_the_network_once(store: ServerStore) -> None:
     assert await store.establish(establishment(PN1, GW1, at=400.0)) == Admitted(network, {})
     members = (present(pne(1)), present(pne(2)), present(pne(3), 300.0))
     assert await store.networks() == [Inventory(network, members, ())]
-    assert await store.networks_of(GW1) == [PN1]
-    assert await store.networks_of(GW2) == []
+    assert [*await store.networks_of(GW1)] == [PN1]
+    assert [*await store.networks_of(GW2)] == []
     member, gateway = await store.entity(pne(1)), await store.entity(GW1)
     assert member is not None
     assert gateway is not None
@@ -395,7 +395,7 @@ async def test_a_pne_moves_to_another_pn(store: ServerStore) -> None:
 async def test_a_gateway_serves_several_pns(store: ServerStore) -> None:
     await store.establish(establishment(PN2, GW1, pne(1)))
     await store.establish(establishment(PN1, GW1, pne(2), at=300.0))
-    assert await store.networks_of(GW1) == [PN2, PN1]
+    assert [*await store.networks_of(GW1)] == [PN2, PN1]
     assert await members_of(store) == {PN1: [pne(2)], PN2: [pne(1)]}
 
 

@@ -45,6 +45,7 @@ def create_app(admin: Admin) -> FastAPI:
     group_api.add_groups(router, admin)
     audit_api.add_audit(router, admin)
     event_api.add_events(router, admin)
+    event_api.add_cursors(router, admin)
     app.include_router(router)
     app.add_middleware(Warned)
     _add_errors(app)
@@ -133,8 +134,8 @@ def _add_devices(router: APIRouter, admin: Admin) -> None:
         return m.Explanation(id=id, items=[m.Finding(**dataclasses.asdict(finding)) for finding in found])
 
     @router.post("/devices/{id}/send")
-    async def send(id: str, text: m.Text) -> m.Answer:
-        found = await admin.send(id, text.text, text.keep)
+    async def send(id: str, text: m.Text, who: Who) -> m.Answer:
+        found = await admin.send(who, id, text.text, text.keep)
         if isinstance(found, str):
             return m.Answer(answer=found)
         return m.Answer(answer=None, kept_until=m.rfc3339(found.expires_at))

@@ -62,7 +62,7 @@ class CmAdmin:
             NotFound: ``unknown_cm_device``.
         """
         device = (await self.one(name)).cm_device_id
-        await self._store.may_reassign_cm(device, reassign)
+        await self._store.may_reassign_cm(device, reassign, self._clock.now(), actor)
         ended = await self._provisioning.revoke(actor, device)
         return await self.one(device), ended
 

@@ -4,11 +4,12 @@ from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from cpns.admin.models import rfc3339
+from cpns.admin.models import Done, Request, rfc3339
 from cpns.admin.pages import MAX_PAGE, NDJSON, lines
 from cpns.admin.service import Admin
+from cpns.admin.who import Who
 from cpns.domain import event
 
 
@@ -43,6 +44,55 @@ class Events(BaseModel):
 
     items: list[Event]
     next: int
+
+
+class Cursor(BaseModel):
+    """How far somebody has come that follows the events by a name.
+
+    Attributes:
+        number: of the newest event that was told.
+        at: when it came there; *by* says who told so.
+    """
+
+    name: str
+    number: int
+    at: str
+    by: str
+
+    @classmethod
+    def of(cls, one: event.Cursor) -> Self:
+        """Return *one* as it leaves."""
+        return cls(name=one.name, number=one.number, at=rfc3339(one.at), by=one.actor)
+
+
+class Cursors(BaseModel):
+    """All of them, by name."""
+
+    items: list[Cursor]
+
+
+class Told(Request):
+    """The events up to that number were told; null: the cursor stays where it is, or begins with what is new."""
+
+    number: Annotated[int | None, Field(ge=0)] = None
+
+
+def add_cursors(router: APIRouter, admin: Admin) -> None:
+    """Add how far those have come that follow the events by a name."""
+
+    @router.get("/cursors")
+    async def list_all() -> Cursors:
+        return Cursors(items=[Cursor.of(one) for one in await admin.cursors.all()])
+
+    @router.post("/cursors/{name}")
+    async def move(name: str, told: Told, who: Who) -> Cursor:
+        """Move a cursor on, or make it: it never goes back. Move it once you have told what is before it."""
+        return Cursor.of(await admin.cursors.move(who, name, told.number))
+
+    @router.post("/cursors/{name}/drop")
+    async def drop(name: str, who: Who) -> Done:
+        await admin.cursors.drop(who, name)
+        return Done(id=name)
 
 
 def add_events(router: APIRouter, admin: Admin) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from cpns.admin.audit import AuditAdmin
 from cpns.admin.cm import CmAdmin
+from cpns.admin.event_cursors import CursorAdmin
 from cpns.admin.groups import GroupAdmin
 from cpns.admin.networks import PnAdmin
 from cpns.domain.actor import Actor
@@ -19,7 +20,7 @@ from cpns.domain.inventory import Entity, KeptPush, Kind, Outcome, State, Stored
 from cpns.domain.network import Waiting
 from cpns.domain.presence import Fact
 from cpns.domain.process import Seen, seen
-from cpns.errors import Conflict, NoAnswer, NotFound, Refused, StoreFails, Unavailable
+from cpns.errors import Conflict, NoAnswer, NotFound, Refused, Result, StoreFails, Unavailable
 from cpns.ids import EntityId
 from cpns.ports import Clock, Store
 from cpns.server.gateways import Gateways
@@ -103,6 +104,7 @@ class Admin:
         alone = Groups(store, *nobody, Pnes(*nobody, Alone()), clock, random_bytes)
         self.groups = GroupAdmin(store, alone if server is None else server.groups)
         self.audit_log = AuditAdmin(server_id, store, clock)
+        self.cursors = CursorAdmin(store, clock)
         self._closing = asyncio.Event()
 
     def close(self) -> None:
@@ -292,10 +294,11 @@ class Admin:
             told = f"The server {self.server_id} does not run: start it with `cpns server run`."
         raise Unavailable("server_not_running", told)
 
-    async def send(self, name: str, text: str, keep: float) -> str | KeptPush:
-        """Send a text to a device, end to end; return what it answers.
+    async def send(self, actor: Actor, name: str, text: str, keep: float) -> str | KeptPush:
+        """Send a text to a device, end to end; return what it answers. The audit log says who did, not what.
 
         Args:
+            actor: who does so.
             name: the device.
             text: up to 1024 characters.
             keep: seconds for which it is kept, where the device can't be reached now; then that is returned.
@@ -314,13 +317,15 @@ class Admin:
         payload = application.encode_push(push)
         fact = (await server.networks.facts([device]))[device]
         if keep > 0 and (server.pushes.waits_for(device) or fact.presence is Presence.ASLEEP):
-            return await server.pushes.keep(device, push, keep)
+            return await server.pushes.keep(actor, device, push, keep)
         try:
-            return await self._exchange(device, application.INBOX_PATH, payload)
+            answer = await self._exchange(device, application.INBOX_PATH, payload)
         except Unavailable:
             if keep <= 0 or (await self.entity(Kind.PNE, name)).state is State.REVOKED:
                 raise
-            return await server.pushes.keep(device, push, keep)
+            return await server.pushes.keep(actor, device, push, keep)
+        server.refusals.done(Outcome(self._clock.now(), "text_sent", device, actor, Result.SUCCESS))
+        return answer
 
     async def ping(self, name: str) -> float:
         """Return the seconds that a device took to answer, end to end. Raises as `send`."""

@@ -10,6 +10,7 @@ from cpns.cli import (
     audit,
     bench,
     cm,
+    cursor,
     demo,
     device,
     explain,
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "CPNS"},
 )
-for noun in (server, gateway, device, pne, node, network, group, cm, export, audit):
+for noun in (server, gateway, device, pne, node, network, group, cm, export, audit, cursor):
     app.add_typer(noun.app)
 pne.app.add_typer(pne_group.app)
 app.command()(explain.explain)

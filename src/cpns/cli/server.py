@@ -209,18 +209,31 @@ def events(
         str | None,
         typer.Option("--since", help="Begin after the event with this number, or with 'all'.", show_default="new ones"),
     ] = None,
+    cursor: Annotated[
+        str | None,
+        typer.Option(
+            "--cursor", metavar="NAME", help="Go on where this name has come to, and keep that.", show_default=False
+        ),
+    ] = None,
     count: Annotated[int | None, typer.Option("--count", help="End after so many.", min=1, show_default=False)] = None,
     output: Print = Output.TABLE,
 ) -> None:
     """Print what happens: who did what to whom, and what became of networks and groups; events are kept for a week.
 
-    Example: cpns server events --since 1200 --output json
+    With --cursor each event is printed at least once, however often the command ends and begins: the server keeps how
+    far it came. --since moves a cursor on, never back.
+
+    Example: cpns server events --cursor backup --output json
     """
-    from cpns.cli import talk
+    from cpns.cli import followed, talk
     from cpns.cli.output import json_for_output
 
     shown = json_for_output if output is Output.JSON else talk.event
-    talk.tail(data, "/events", {}, _after(since, "an event's"), count, shown)
+    after = _after(since, "an event's")
+    if cursor is None:
+        talk.tail(data, "/events", {}, after, count, shown)
+    else:
+        followed.events(data, cursor, after, count, shown)
 
 
 def _after(since: str | None, whose: str) -> int | None:

@@ -341,8 +341,8 @@ def tail(
 
     async def talk(client: httpx.AsyncClient) -> None:
         told = 0
-        async with contextlib.aclosing(_lines(client, path, params)) as lines:
-            async for line in lines:
+        async with contextlib.aclosing(lines(client, path, params)) as found:
+            async for line in found:
                 print(shown(line), flush=True)
                 told += 1
         if told != count:
@@ -374,7 +374,8 @@ def export(data: Path, noun: str, path: str, query: dict[str, str], after: int) 
     print(f"{told} {noun}, the last with number {last}." if told else f"No {noun}.", file=sys.stderr)
 
 
-async def _lines(client: httpx.AsyncClient, path: str, params: dict[str, Any]) -> AsyncGenerator[str, None]:
+async def lines(client: httpx.AsyncClient, path: str, params: dict[str, Any]) -> AsyncGenerator[str, None]:
+    """Yield what *path* says line by line, as it comes."""
     async with client.stream("GET", path, params=params, timeout=None) as response:
         if response.is_error:
             await response.aread()

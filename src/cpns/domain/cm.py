@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cpns.crypto.secret import Secret
+from cpns.domain.actor import Actor, Role
 from cpns.domain.inventory import Credential, State
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId
@@ -94,7 +95,7 @@ class NewCmDevice:
     at: float
 
 
-def assign(pne: Credential | None, others: Sequence[CmDevice], gateway: EntityId) -> list[CmDevice]:
+def assign(pne: Credential | None, others: Sequence[CmDevice], actor: Actor) -> list[CmDevice]:
     """Decide whether a PNE may be assigned a CM Device; return those of *others* that make room for the new one.
 
     Those are the ones that were never used and that the same PN GW mediated; and, where there are too many, the oldest
@@ -104,7 +105,7 @@ def assign(pne: Credential | None, others: Sequence[CmDevice], gateway: EntityId
     Args:
         pne: the PNE, as it is in the inventory.
         others: its CM Devices, oldest first.
-        gateway: the PN GW that mediates.
+        actor: the PN GW that mediates.
 
     Raises:
         Refused: NOT_ALLOWED.
@@ -116,19 +117,29 @@ def assign(pne: Credential | None, others: Sequence[CmDevice], gateway: EntityId
     if any(one.state is State.REVOKED and not one.reassign for one in others):
         raise Refused(Result.NOT_ALLOWED, "cm_device_revoked")
     active = [one for one in others if one.state is State.ACTIVE]
-    unused = [one for one in active if one.activated_at is None and one.gateway_id == gateway]
+    unused = [one for one in active if one.activated_at is None and one.gateway_id == actor.entity_id]
     left = [one for one in active if one not in unused]
     displaced = [one for one in left if one.is_known_to_gateway][: max(0, len(left) - MAX_CM_DEVICES + 1)]
     return unused + displaced
 
 
-def rekey(device: CmDevice | None, pne: EntityId, generation: int) -> None:
-    """Decide whether a PNE may agree on the key of *generation*.
+def release(device: CmDevice | None, actor: Actor) -> bool:
+    """Return whether *actor*, the PN GW that mediated, may have a CM Device forgotten that was never used.
+
+    One that is revoked stays: that is the operator's word.
+    """
+    if device is None or device.activated_at is not None or device.state is not State.ACTIVE:
+        return False
+    return actor.role is Role.GATEWAY and device.gateway_id == actor.name
+
+
+def rekey(device: CmDevice | None, generation: int, actor: Actor) -> None:
+    """Decide whether *actor*, a PNE, may agree on the key of *generation*.
 
     Raises:
         Refused: NOT_ALLOWED: it is not this PNE's, or revoked, or that is not the next generation.
     """
-    if device is None or device.pne_id != pne:
+    if device is None or not actor.is_device or device.pne_id != actor.name:
         raise Refused(Result.NOT_ALLOWED, "not_its_cm_device")
     if device.state is not State.ACTIVE:
         raise Refused(Result.NOT_ALLOWED, "revoked")
@@ -136,13 +147,13 @@ def rekey(device: CmDevice | None, pne: EntityId, generation: int) -> None:
         raise Refused(Result.NOT_ALLOWED, "not_the_next_generation")
 
 
-def activate(device: CmDevice | None, generation: int) -> None:
-    """Decide whether a session that was keyed with the key of *generation* may begin.
+def activate(device: CmDevice | None, generation: int, actor: Actor) -> None:
+    """Decide whether a session of *actor*, the CM Device, may begin that was keyed with the key of *generation*.
 
     Raises:
         Refused: AUTHENTICATION_FAILED: it was revoked, or that key died, while the CM Device activated.
     """
-    if device is None or device.state is not State.ACTIVE:
+    if device is None or device.cm_device_id != actor.entity_id or device.state is not State.ACTIVE:
         raise Refused(Result.AUTHENTICATION_FAILED, "revoked")
     if generation not in ((device.generation, device.generation + 1) if device.rekeying else (device.generation,)):
         raise Refused(Result.AUTHENTICATION_FAILED, "older_key")

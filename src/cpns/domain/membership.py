@@ -33,14 +33,17 @@ EXPEL_SECONDS: Final = 60.0
 """How often who stands in for the owner may put one out."""
 
 
-def admit(policy: Policy, place: Place, *, founding: bool) -> Admission:
+def admit(policy: Policy, place: Place, actor: Actor, *, founding: bool) -> Admission:
     """Decide on a PNE that has proven itself, and the PN GW that it came through.
 
     Args:
         policy: of the PN.
         place: of the PNE.
+        actor: the PNE: nobody else comes in, and nobody for it.
         founding: whether its SETUP is the one that makes the PN; then it is a first member.
     """
+    if not actor.is_device:
+        return Admission(Result.NOT_ALLOWED, "no_active_device")
     standing = come(policy, place.standing)
     if standing is Standing.BARRED:
         return Admission(Result.NOT_ALLOWED, "barred")

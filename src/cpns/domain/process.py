@@ -24,7 +24,7 @@ class Process:
         bus: where it reaches the other processes; None: it was started alone.
         started_at: seconds since the epoch.
         ahead: seconds that the clock of its machine is ahead of the store's.
-        heeded: number of the newest row of the audit log whose revocations and expulsions it has heeded.
+        heeded: number of the newest revocation or expulsion in the feed that it has heeded.
         seen_at: when it last said that it is there, by the store's clock.
     """
 

@@ -45,8 +45,10 @@ class CmDeviceStore(Protocol):
         """
         ...
 
-    async def rekey_cm(self, cm_device_id: EntityId, pne_id: EntityId, generation: int, sealed_next: bytes) -> None:
-        """Keep the next key beside the present one, until it is used.
+    async def rekey_cm(
+        self, cm_device_id: EntityId, pne_id: EntityId, generation: int, sealed_next: bytes, at: float
+    ) -> None:
+        """Keep the next key, which a PNE agreed on, beside the present one, until it is used.
 
         Raises:
             Refused: what the rule `cpns.domain.cm.rekey` says.
@@ -72,6 +74,6 @@ class CmDeviceStore(Protocol):
         """
         ...
 
-    async def may_reassign_cm(self, cm_device_id: EntityId, reassign: bool) -> None:
+    async def may_reassign_cm(self, cm_device_id: EntityId, reassign: bool, at: float, actor: Actor) -> None:
         """Set whether the PNE of a revoked CM Device may be assigned another."""
         ...

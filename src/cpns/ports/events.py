@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from cpns.domain.event import Numbered
+from cpns.domain.actor import Actor
+from cpns.domain.event import Cursor, Numbered
 from cpns.domain.inventory import Ended, Outcome, Recorded
 from cpns.ids import EntityId
 
@@ -36,7 +37,11 @@ class EventStore(Protocol):
         ...
 
     async def ended_after(self, number: int | None) -> tuple[int, list[Ended]]:
-        """Return the newest number of the feed of who is out, and what came after *number*; None: nothing of it."""
+        """Return the newest number of the feed of who is out, and what came after *number*; None: nothing of it.
+
+        Raises:
+            Gone: ``revocations_gone``: some of what came after it was dropped.
+        """
         ...
 
     async def events(self, number: int, limit: int) -> list[Numbered]:
@@ -49,6 +54,28 @@ class EventStore(Protocol):
 
     async def last_event(self) -> int:
         """Return the newest number that an event has, or had; 0 where there was none."""
+        ...
+
+    async def cursors(self) -> list[Cursor]:
+        """Return how far those have come that follow the events by a name, by that."""
+        ...
+
+    async def move_cursor(self, name: str, number: int | None, at: float, actor: Actor) -> Cursor:
+        """Note that the events up to *number* were told to who follows as *name*; return its cursor as it is then.
+
+        It never goes back. None moves none that exists; a new one begins after the newest event.
+
+        Raises:
+            NotFound: ``no_such_event``: none has that number yet.
+        """
+        ...
+
+    async def drop_cursor(self, name: str, at: float, actor: Actor) -> None:
+        """Forget a cursor.
+
+        Raises:
+            NotFound: ``unknown_cursor``.
+        """
         ...
 
     def on_events(self, wake: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from cpns.domain.actor import Actor
 from cpns.domain.group import KeptMessage, SenderKey, TakenMessage
 from cpns.domain.inventory import KeptPush
 from cpns.ids import EntityId
@@ -10,7 +11,7 @@ from cpns.ids import EntityId
 class MessageStore(Protocol):
     """What waits for a device: messages to groups, and texts. See `cpns.ports.Store`."""
 
-    async def register_sender(self, pne_id: EntityId, verify_key: bytes | None) -> SenderKey:
+    async def register_sender(self, pne_id: EntityId, verify_key: bytes | None, at: float) -> SenderKey:
         """Note the key under which a PNE sends from now on; its `run` was never given to this PNE before."""
         ...
 
@@ -33,8 +34,8 @@ class MessageStore(Protocol):
         """A member has that message."""
         ...
 
-    async def keep_push(self, push: KeptPush) -> None:
-        """Keep a text for its PNE; its `number` is given here. Those that have expired are dropped.
+    async def keep_push(self, push: KeptPush, actor: Actor) -> None:
+        """Keep a text of somebody for its PNE; its `number` is given here. Those that have expired are dropped.
 
         Raises:
             Conflict: ``too_many_pushes``.
@@ -54,7 +55,7 @@ class MessageStore(Protocol):
         ...
 
     async def drop_kept(self, now: float) -> None:
-        """Drop the texts, group messages and events that are over."""
+        """Drop the texts and group messages that are over, and events and revocations that are old."""
         ...
 
     async def spare_kept(self, before: float, after: float) -> int:

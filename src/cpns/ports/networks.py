@@ -54,8 +54,8 @@ class NetworkStore(Protocol):
         """Return one PN, or None."""
         ...
 
-    async def networks_of(self, gateway_id: EntityId) -> list[PnId]:
-        """Return the PNs that this PN GW serves, the one it has had longest first."""
+    async def networks_of(self, gateway_id: EntityId) -> dict[PnId, int]:
+        """Return the PNs that this PN GW serves, each with its version, the one it has had longest first."""
         ...
 
     async def membership(self, pne_id: EntityId) -> tuple[PnId, Present] | None:

@@ -6,6 +6,7 @@ topic, with another name: who does not know one has no answer to it. So processe
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Final, Generic, TypeVar
 
 from cpns.ids import EntityId, PnId
@@ -52,11 +53,17 @@ class Entities:
 
 @dataclass(frozen=True, slots=True)
 class GatewayExchange:
-    """A message for a PN GW, and the seconds that it has to answer."""
+    """A message for a PN GW, and the seconds that it has to answer.
+
+    Attributes:
+        pn_id, version: of the PN that it tells of; whoever takes it knows that version then.
+    """
 
     gateway: EntityId
     body: bytes
     seconds: float
+    pn_id: PnId | None = None
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +96,13 @@ class GatewayCame:
 
 @dataclass(frozen=True, slots=True)
 class GatewayServes:
-    """A PN GW serves a PN, or no longer, since that version of it."""
+    """A PN GW serves a PN, or no longer, since that version of it; said at that time."""
 
     gateway: EntityId
     pn_id: PnId
     now: bool
     version: int = 0
+    at: float = inf
 
 
 @dataclass(frozen=True, slots=True)

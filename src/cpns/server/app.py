@@ -94,9 +94,8 @@ class Server:
         watch: Watch | None = None,
         bus: Bus | None = None,
     ) -> None:
-        self.config = config
         self._siblings = Processes(store, clock, bus or Alone(), random)
-        self.store, self.vault = store, vault
+        self.config, self.store, self.vault = config, store, vault
         self.sessions = Sessions(config.session_age)
         look_every = LOOK_SECONDS if self._siblings.others else None
         self.readings = Readings(store, clock, config.readings_rate, config.readings_volume, look_every)
@@ -138,9 +137,10 @@ class Server:
             *(self._endpoint.name, self.groups.copies.connected),
         )
         self._tables(random)
-        self.followers, self._work = Followers(store, self.events, self.groups), Background()
+        looks = (self.networks.changed_anywhere, self.groups.changed_anywhere, self.cm.load)
+        self.followers = Followers(store, self.events, *looks, self.revocations.begin_anew)
         self._certificate: Certificate | None = None
-        self._owners_looked_at = -OWNER_LOOK_SECONDS
+        self._work, self._owners_looked_at = Background(), -OWNER_LOOK_SECONDS
         self._certificate_looked_at = self._retried_at = 0.0
         self._sweeper: asyncio.Task[None] | None = None
         self.listening: tuple[str, int] | None = None

@@ -95,7 +95,7 @@ class ChangingMode:
         self._work = Background()
 
     async def load(self) -> None:
-        """Take up who is to take a fresh key since before our start."""
+        """Take up who is to take a fresh key by the store: since before our start, or as another process was told."""
         for device in await self._store.cm_devices():
             if device.rotation_due and device.state is State.ACTIVE:
                 self._due.setdefault(device.pne_id, set()).add(device.cm_device_id)

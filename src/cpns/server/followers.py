@@ -1,18 +1,18 @@
 """What this process does about what the others did: it follows the events, whatever the bus between them loses.
 
-Processes tell each other at once; this looks, a moment later, whether that arrived.
+Processes tell each other at once; this looks, a moment later, whether that arrived. It begins with what is new: before
+its start this process had no session, and each PN GW asks for all when it connects.
 """
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
-from cpns.domain.event import Event
+from cpns.domain.event import Event, PnChanged, SgChanged
 from cpns.errors import Gone, UserError
-from cpns.ids import SgId
 from cpns.ports.events import EventStore
-from cpns.server.groups import Groups
 from cpns.service.background import Background
 from cpns.service.events import Events
 from cpns.shares.noted import by
@@ -25,29 +25,49 @@ AGAIN_SECONDS: Final = 2.0
 
 
 class Followers:
-    """Those of one process of a server that may have others."""
+    """Those of one process of a server that may have others.
 
-    def __init__(self, store: EventStore, events: Events, groups: Groups) -> None:
+    Args:
+        networks: looks whether our PN GWs know of a change of a PN.
+        groups: the same, of a service group.
+        rotations: looks which CM Devices are to take fresh keys.
+        begin_anew: ends all that is here: this process has missed some of what happened.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        events: Events,
+        networks: Callable[[PnChanged], Awaitable[None]],
+        groups: Callable[[SgChanged], Awaitable[None]],
+        rotations: Callable[[], Awaitable[None]],
+        begin_anew: Callable[[], Awaitable[None]],
+    ) -> None:
         self._store = store
         self._events = events
+        self._networks = networks
         self._groups = groups
+        self._rotations = rotations
+        self._begin_anew = begin_anew
         self._work = Background()
 
     async def run(self) -> None:
         """Follow what happens from now on, until cancelled. While the store is away, nothing does."""
         after: int | None = None
+        missed = False
         while True:
             try:
                 if after is None:
-                    after = await self._store.last_event()
+                    newest = await self._store.last_event()
+                    if missed:
+                        await self._begin_anew()
+                    after, missed = newest, False
                 async for one in self._events.follow(after):
                     after = one.number
                     self._take(one.event)
             except Gone as error:
-                _log.warning("%s", error, extra=by("events"))
-                after = None
-                with suppress(UserError):
-                    await self._groups.look_at_all()
+                _log.warning("all sessions here end, and begin anew: %s", error, extra=by("events"))
+                after, missed = None, True
             except UserError:
                 await asyncio.sleep(AGAIN_SECONDS)
 
@@ -56,10 +76,18 @@ class Followers:
         await self._work.close()
 
     def _take(self, event: Event) -> None:
-        if event.kind == "sg_changed" and "deleted" not in event.body:
-            self._work.start(self._look_at_group(SgId(event.subject)))
+        if event.kind == "pn_changed":
+            self._work.start(self._look(partial(self._networks, PnChanged.of(event))))
+        elif event.kind == "sg_changed":
+            self._work.start(self._look(partial(self._groups, SgChanged.of(event))))
+        elif event.kind == "cm_rotation_asked":
+            self._work.start(self._look(self._rotations))
 
-    async def _look_at_group(self, sg_id: SgId) -> None:
-        await asyncio.sleep(GRACE_SECONDS)
-        with suppress(UserError):  # the store is away: who comes back from that looks at all
-            await self._groups.changed_anywhere(sg_id)
+    async def _look(self, look: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(GRACE_SECONDS)
+            try:
+                await look()
+                break
+            except UserError:
+                continue  # the store is away

@@ -23,6 +23,7 @@ from cpns.transport.endpoint import Inbound, Link
 from cpns.transport.errors import BUSY, Answer, Code, read
 from cpns.wire import codec
 from cpns.wire.application import PING_PATH, REBALANCE_PATH, STATUS_PATH, decode_text
+from cpns.wire.pn_messages import PnChangeNotify
 from cpns.wire.registry import CPNS_PATH
 
 M = TypeVar("M")
@@ -147,7 +148,8 @@ class Gateways:
     def serves(self, gateway: EntityId, pn_id: PnId, version: int, *, now: bool) -> None:
         """Note that a connected PN GW serves a PN since that version of it, or no longer."""
         if not self._serves(gateway, pn_id, version, now=now):
-            self._siblings.tell(topics.GATEWAY_SERVES, topics.GatewayServes(gateway, pn_id, now, version))
+            said = topics.GatewayServes(gateway, pn_id, now, version, self._clock.now())
+            self._siblings.tell(topics.GATEWAY_SERVES, said)
 
     def _serves(self, gateway: EntityId, pn_id: PnId, version: int, *, now: bool) -> bool:
         peer, _ = self._connected.get(gateway, (None, None))
@@ -155,15 +157,23 @@ class Gateways:
             return False
         if version <= peer.served_since.get(pn_id, 0):  # the processes may say it in another order
             return True
-        peer.served_since.pop(pn_id, None)
-        peer.served_since[pn_id] = version
-        if len(peer.served_since) > REMEMBERED_VERSIONS:
-            del peer.served_since[next(iter(peer.served_since))]
+        _remember(peer.served_since, pn_id, version)
         if now and pn_id not in peer.pns:
             peer.pns.append(pn_id)
         elif not now and pn_id in peer.pns:
             peer.pns.remove(pn_id)
         return True
+
+    def knows(self, gateway: EntityId, pn_id: PnId, version: int) -> None:
+        """Note that a PN GW, if it is connected here, was told of a version of a PN."""
+        peer, _ = self._connected.get(gateway, (None, None))
+        if peer is not None:
+            _remember(peer.told, pn_id, max(version, peer.told.get(pn_id, 0)))
+
+    def is_behind(self, gateway: EntityId, pn_id: PnId, version: int) -> bool:
+        """Whether a PN GW is connected here, and was not told of that version of a PN, nor of a newer one."""
+        peer, _ = self._connected.get(gateway, (None, None))
+        return peer is not None and peer.told.get(pn_id, 0) < version
 
     async def ask(self, gateway: EntityId, message: codec.Message, shape: type[M], timeout: float) -> M:
         """Ask a PN GW; return its answer.
@@ -176,21 +186,27 @@ class Gateways:
     async def tell(self, gateway: EntityId, message: codec.Message) -> bool:
         """Tell a PN GW, if it is connected; one that is away asks for the PN Inventory before it serves again.
 
+        Who takes the news of a PN knows that version of it.
+
         Returns:
             Whether it has answered.
         """
+        pn_id, version = (message.pn_id, message.version) if isinstance(message, PnChangeNotify) else (None, 0)
         with contextlib.suppress(Refused):
-            return (await self._exchange(gateway, codec.encode(message), NOTIFY_TIMEOUT)).ok
+            return (await self._exchange(gateway, codec.encode(message), NOTIFY_TIMEOUT, pn_id, version)).ok
         return False
 
-    async def _exchange(self, gateway: EntityId, body: bytes, timeout: float) -> Answer:
+    async def _exchange(
+        self, gateway: EntityId, body: bytes, timeout: float, pn_id: PnId | None = None, version: int = 0
+    ) -> Answer:
         peer, link = self._connected.get(gateway, (None, None))
         if peer is not None and link is not None:
-            return await link.exchange(CPNS_PATH, body, timeout=timeout, session=peer.session)
-        answers = await self._siblings.ask(
-            topics.GATEWAY, topics.GatewayExchange(gateway, body, timeout), timeout + ELSEWHERE_SECONDS
-        )
-        return heard(answers, "gateway_away")
+            answer = await link.exchange(CPNS_PATH, body, timeout=timeout, session=peer.session)
+            if answer.ok and pn_id is not None:
+                _remember(peer.told, pn_id, max(version, peer.told.get(pn_id, 0)))
+            return answer
+        asked = topics.GatewayExchange(gateway, body, timeout, pn_id, version)
+        return heard(await self._siblings.ask(topics.GATEWAY, asked, timeout + ELSEWHERE_SECONDS), "gateway_away")
 
     def answer(self, peer: GatewayPeer, inbound: Inbound) -> Answer:
         """Answer a PN GW what is no CPNS message.
@@ -254,7 +270,7 @@ class Gateways:
     async def _asked_for(self, asked: topics.GatewayExchange) -> topics.Exchanged | None:
         if asked.gateway not in self._connected:
             return None
-        return await told(self._exchange(asked.gateway, asked.body, asked.seconds))
+        return await told(self._exchange(asked.gateway, asked.body, asked.seconds, asked.pn_id, asked.version))
 
     async def _came_elsewhere(self, newer: topics.GatewayCame) -> None:
         """A PN GW has one connection; the newest counts."""
@@ -267,4 +283,14 @@ class Gateways:
             self.close(gateway)
 
     async def _serves_elsewhere(self, said: topics.GatewayServes) -> None:
-        self._serves(said.gateway, said.pn_id, said.version, now=said.now)
+        peer, _ = self._connected.get(said.gateway, (None, None))
+        if peer is not None and begun_at(peer.session, self._clock) <= said.at:  # else it was read when that one came
+            self._serves(said.gateway, said.pn_id, said.version, now=said.now)
+
+
+def _remember(versions: dict[PnId, int], pn_id: PnId, version: int) -> None:
+    """Keep a version of a PN, and forget that of the one that was named longest ago."""
+    versions.pop(pn_id, None)
+    versions[pn_id] = version
+    if len(versions) > REMEMBERED_VERSIONS:
+        del versions[next(iter(versions))]

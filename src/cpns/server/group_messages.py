@@ -93,7 +93,7 @@ class GroupMessages:
 
     async def register(self, source: Session, request: m.GroupSenderRequest) -> m.GroupSenderResponse:
         """Take the key that a PNE says, in its own session, that it signs with."""
-        key = await self._store.register_sender(source.peer_id, request.verify_key)
+        key = await self._store.register_sender(source.peer_id, request.verify_key, self._clock.now())
         return m.GroupSenderResponse(Result.SUCCESS, key.run)
 
     async def sent(self, gateway: EntityId, message: m.GroupMessageUp) -> m.GroupMessageResponse:

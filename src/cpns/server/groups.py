@@ -12,6 +12,7 @@ from cpns.domain import actor as actors
 from cpns.domain import group as rules
 from cpns.domain.actor import SERVER, Actor
 from cpns.domain.epoch import seen
+from cpns.domain.event import SgChanged
 from cpns.domain.group import MAX_GROUPS, ChangedGroup, Group, GroupInventory, GroupRule, KeyedGroup
 from cpns.domain.invitation import is_recent
 from cpns.domain.member_list import Policy, Standing
@@ -354,20 +355,21 @@ class Groups:
         notice = codec.decode(said.notice, sg.SgChangeNotify)
         await self._tell_here(notice, said.concerned, said.told, said.keyed)
 
-    async def changed_anywhere(self, sg_id: SgId) -> None:
-        """See that our PN GWs with members know of a change that any process made; most have been told of it."""
-        found = await self._store.group(sg_id)
-        if found is None:
-            return
-        sessions = [session for pne in found.members if (session := self._sessions.with_peer(pne)) is not None]
+    async def changed_anywhere(self, changed: SgChanged) -> None:
+        """See that our PN GWs know of a change that any process made; most have been told of it."""
+        found = await self._store.group(changed.sg_id)
+        members = () if found is None else found.members
+        sessions = [session for pne in members if (session := self._sessions.with_peer(pne)) is not None]
         for gateway in {session.via for session in sessions if session.via in self._gateways}:
             if gateway is not None:
-                self.copies.came(gateway, [sg_id])
+                self.copies.came(gateway, [changed.sg_id])
+        notice = sg.SgChangeNotify(changed.sg_id, (), changed.version, Change.SETTLED, changed.epoch)
+        ways = {pne: way for pne in changed.went if pne not in members and (way := self._pnes.here(pne)) is not None}
+        gateways = {session.via for _, session in ways.values() if session.via is not None}
+        await asyncio.gather(*(self._gateways.tell(gateway, notice) for gateway in gateways))
+        await _tell_members(notice, list(ways.values()))
 
     async def _heard_again(self, _: topics.Nothing) -> None:
-        await self.look_at_all()
-
-    async def look_at_all(self) -> None:
         """Other processes may have told of changes that we did not hear: our PN GWs look, and get their keys."""
         behind: dict[EntityId, list[EntityId]] = {}
         for session in self._sessions:

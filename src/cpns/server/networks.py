@@ -9,6 +9,7 @@ from typing import Final
 
 from cpns.domain import membership
 from cpns.domain.actor import Actor
+from cpns.domain.event import PnChanged
 from cpns.domain.member_list import Policy
 from cpns.domain.membership import Rule
 from cpns.domain.network import Admitted, Edited, Listed, Network, Present
@@ -237,6 +238,7 @@ class Networks:
         here = [pne for pne, admission in found.admissions.items() if admission.result is Result.SUCCESS]
         if not here:
             return
+        self._gateways.knows(to.gateway_id, to.pn_id, to.version)
         moved = topics.PnesMoved(tuple(here), to.gateway_id, to.pn_id, to.version, self._clock.now())
         others = self._telling.start(self._siblings.ask(topics.PNES_MOVED, moved, MOVED_SECONDS))
         older = {pne: replaced[pne] for pne in here if pne in replaced}
@@ -272,6 +274,25 @@ class Networks:
             for gateway in {network.gateway_id, via or network.gateway_id}
         ]
         await asyncio.gather(*tell)
+
+    async def changed_anywhere(self, changed: PnChanged) -> None:
+        """See that what is here knows of a change that any process made; most has been told of it."""
+        pn_id, version, via = changed.pn_id, changed.version, changed.frm or changed.gateway
+        for pne in changed.gone:
+            session = self._sessions.with_peer(pne)
+            if session is not None and session.via == via and begun_at(session, self._clock) < changed.at:
+                self._sessions.remove(session)
+                self._presences.lost(pne)
+        kind = Change.RELEASED if changed.released else Change.SETTLED if changed.frm is None else Change.GATEWAY
+        notice = pm.PnChangeNotify(pn_id, (), version, kind, None if changed.frm is None else changed.gateway)
+        for gateway in (changed.gateway, changed.frm):
+            if gateway is None or gateway not in self._gateways:
+                continue
+            if kind is not Change.SETTLED:
+                serves = not changed.released and gateway == changed.gateway
+                self._gateways.serves(gateway, pn_id, version, now=serves)
+            if self._gateways.is_behind(gateway, pn_id, version):
+                await self._gateways.tell(gateway, notice)
 
     async def _ended(
         self, edited: Edited, gone: Sequence[EntityId], change: Change, *, tell_them: bool
@@ -331,7 +352,7 @@ class Networks:
         """
         own = None if source.via is None else await self._store.membership(source.peer_id)
         if source.via is None:
-            seen = await self._store.networks_of(source.peer_id)
+            seen = [*await self._store.networks_of(source.peer_id)]
         else:
             seen = [] if own is None else [own[0]]
         if request.pn_id is None:

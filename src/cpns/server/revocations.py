@@ -2,6 +2,9 @@
 
 A process that does not hear of it over NATS finds it in the store, where it looks every second, and says there that it
 has. So a revocation waits until each process has confirmed it, one way or the other; who does neither is named.
+
+Where a process has come in the feed is in its memory: what it ends are sessions, and none outlives it. One that has
+fallen behind what is kept of the feed, as a machine that slept for a week, begins anew with no session.
 """
 
 import asyncio
@@ -9,12 +12,11 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from cpns.domain.inventory import End
+from cpns.domain.inventory import End, Kind, State
 from cpns.domain.network import Network
-from cpns.errors import StoreFails, UserError
+from cpns.errors import Gone, StoreFails, UserError
 from cpns.ids import EntityId
-from cpns.ports import Clock, topics
-from cpns.ports.events import EventStore
+from cpns.ports import Clock, Store, topics
 from cpns.ports.siblings import A, Answers, Q
 from cpns.server.gateways import Gateways
 from cpns.server.networks import Networks
@@ -42,7 +44,7 @@ class Revocations:
 
     def __init__(
         self,
-        store: EventStore,
+        store: Store,
         sessions: Sessions,
         gateways: Gateways,
         networks: Networks,
@@ -151,7 +153,13 @@ class Revocations:
 
     async def look(self) -> None:
         """Heed what the others did since the last look; at the first one there is nothing to heed yet."""
-        self._number, rows = await self._store.ended_after(self._number)
+        try:
+            number, rows = await self._store.ended_after(self._number)
+        except Gone as error:
+            _log.warning("all sessions here end, and begin anew: %s", error, extra=by("revocations"))
+            number, rows = await self._store.ended_after(None)
+            await self.begin_anew()
+        self._number = number
         for row in rows:
             if row.what is End.REVOKED:
                 self._bar(row.entity_id)
@@ -160,7 +168,19 @@ class Revocations:
                 self._bound_here(row.entity_id, row.via, row.at)
             else:
                 self._end_here(row.entity_id, row.at)
-        await self._siblings.heeded(self._number, anew=bool(rows))
+        await self._siblings.heeded(number, anew=bool(rows))
+
+    async def begin_anew(self) -> None:
+        """End all that is here, as after a start: we missed what the others did. Whoever is let in comes back."""
+        for kind in Kind:
+            for one in await self._store.entities(kind):
+                if one.state is State.REVOKED:
+                    self._bar(one.entity_id)
+        for session in self._sessions:
+            self._sessions.remove(session)
+            self._presences.lost(session.peer_id)
+        for gateway in self._gateways.connected:
+            self._gateways.close(gateway)
 
     # for other processes
 

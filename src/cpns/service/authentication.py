@@ -76,6 +76,7 @@ class GatewayPeer:
         prk: wraps its LocalEUKey copies; made of its session's exporter and its EUKey, or CM Device Key.
         pns: the PNs that it serves; the first is the one for a SETUP that names none, and is named at the first SETUP.
         served_since: the newest version of a PN that we were told of, and that decides whether it is one of these.
+        told: the newest version of a PN that it was told of here.
         store_fails: whether it says that it can keep nothing.
         assignments: of CM Devices that it mediates, by their txn; they die with its session.
     """
@@ -85,6 +86,7 @@ class GatewayPeer:
     prk: Secret = field(repr=False)
     pns: list[PnId]
     served_since: dict[PnId, int] = field(default_factory=dict)
+    told: dict[PnId, int] = field(default_factory=dict)
     store_fails: bool = False
     assignments: dict[bytes, Assignment] = field(default_factory=dict, repr=False)
 
@@ -200,7 +202,7 @@ class Authentication:
             self._sessions.add(session)
             self._refusals.over(request.entity_id, party.host)
             prk = gateway_prk(established.keys.exporter(), opened.key)
-            return GatewayPeer(request.entity_id, session, prk, pns), response
+            return GatewayPeer(request.entity_id, session, prk, [*pns], pns), response
         except NoPlace:
             raise
         except Refused as error:

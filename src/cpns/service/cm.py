@@ -10,6 +10,7 @@ from cpns.crypto import cm
 from cpns.crypto.ephemeral import SEED_BYTES
 from cpns.crypto.local_eukey import gateway_prk, rand_server, stand_in, stand_in_prk
 from cpns.crypto.secret import Secret
+from cpns.domain import actor as actors
 from cpns.domain import cm as rules
 from cpns.domain.cm import CmCredential, CmDevice, NewCmDevice
 from cpns.domain.credential import fingerprint
@@ -281,7 +282,7 @@ class CmDevices:
             raise
         self._sessions.add(session)
         prk = gateway_prk(session.keys.exporter(), activation.key)
-        return GatewayPeer(session.peer_id, session, prk, pns), ended
+        return GatewayPeer(session.peer_id, session, prk, [*pns], pns), ended
 
     # a fresh key, inside the end-to-end session of the CM Device's own PNE
 
@@ -293,12 +294,12 @@ class CmDevices:
         """
         device = request.cm_device_id
         found = await self._store.cm_device(device)
-        rules.rekey(None if found is None else found.device, source.peer_id, request.generation)
+        rules.rekey(None if found is None else found.device, request.generation, actors.pne(source.peer_id))
         if found is None:
             raise Refused(Result.NOT_ALLOWED, "not_its_cm_device")
         rand = self._random(r.RAND_BYTES)
         exporter = source.keys.exporter()
         fresh = cm.rekey(exporter, self.key(found), device, request.generation, request.rand, rand)
         sealed = self._vault.seal(KEY_PURPOSE, device, fresh)
-        await self._store.rekey_cm(device, source.peer_id, request.generation, sealed)
+        await self._store.rekey_cm(device, source.peer_id, request.generation, sealed, self._clock.now())
         return m.CmRekeyResponse(Result.SUCCESS, rand)

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from cpns.domain.actor import Actor
 from cpns.domain.inventory import KeptPush
 from cpns.errors import Refused
 from cpns.ids import EntityId
@@ -49,15 +50,15 @@ class Pushes:
         """Return *text* as a push that no other has the ID of."""
         return Push(self._random(PUSH_ID_BYTES), text)
 
-    async def keep(self, pne: EntityId, push: Push, seconds: float) -> KeptPush:
-        """Keep a push for up to *seconds*; durable when this returns.
+    async def keep(self, actor: Actor, pne: EntityId, push: Push, seconds: float) -> KeptPush:
+        """Keep a push of somebody for up to *seconds*; durable when this returns.
 
         Raises:
             Conflict: ``too_many_pushes``.
         """
         now = self._clock.now()
         kept = KeptPush(0, push.push_id, pne, push.text, now, now + min(seconds, MAX_SECONDS))
-        await self._store.keep_push(kept)
+        await self._store.keep_push(kept, actor)
         self._deliveries.wait_for([pne])
         self._siblings.tell(topics.PUSH_WAITS, topics.About(pne))
         return kept

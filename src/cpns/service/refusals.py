@@ -103,8 +103,16 @@ class Refusals:
         await self._work.close()
         await self.flush()
 
+    def done(self, outcome: Outcome) -> None:
+        """Write down what somebody did that is in no store besides, when there is one to write to."""
+        self._waiting.append(outcome)
+        self._begin()
+
     def _take(self, line: Line[Outcome]) -> None:
         self._waiting.append(replace(line.what, at=self._clock.now(), times=line.times))
+        self._begin()
+
+    def _begin(self) -> None:
         if not self._writing:
             self._writing = True
             self._work.start(self._write())

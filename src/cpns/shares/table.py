@@ -235,10 +235,10 @@ RUNS: Final = (
         (_GREEDY + "test_who_invites_names_that_stay_silent_holds_up_nobody",),
     ),
     Bound(
-        "versions since which a PN GW serves its PNs, at a process",
+        "versions since which a PN GW serves its PNs, and that it was told of, at a process",
         "server.gateways.REMEMBERED_VERSIONS",
         "as many for each PN GW that is connected",
-        ("service.authentication.GatewayPeer.served_since",),
+        ("service.authentication.GatewayPeer.served_since", "service.authentication.GatewayPeer.told"),
     ),
     Bound(
         "CM Devices that a PN GW assigns at once",

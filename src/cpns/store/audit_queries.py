@@ -9,12 +9,13 @@ from typing import Final
 from sqlalchemy import Connection, Text, bindparam, delete, func, insert, null, or_, select, update
 
 from cpns.domain.actor import Actor, Role
-from cpns.domain.inventory import End, Ended, HeldThrough, Outcome, Recorded
+from cpns.domain.inventory import HeldThrough, Outcome, Recorded
 from cpns.errors import Result
 from cpns.ids import EntityId
+from cpns.store import revocation_queries
 from cpns.store.dialect import DriverSql, insert_or_count
 from cpns.store.event_queries import leave_of
-from cpns.store.schema import audit, last_results, readings, revocations
+from cpns.store.schema import audit, last_results, readings
 from cpns.store.schema import held_through as held
 
 REFUSED = "refused"
@@ -73,13 +74,6 @@ _PUT_HELD = DriverSql(
     insert_or_count(held, ("pne_id", "gateway_id"), ("last_at",), "establishments"),
     ("pne_id", "gateway_id", "first_at", "last_at", "establishments"),
 )
-_ADD_END = insert(revocations)
-_LAST_END = select(func.coalesce(func.max(revocations.c.number), 0))
-_ENDED = (
-    select(revocations.c.at, revocations.c.what, revocations.c.entity_id, revocations.c.via)
-    .where(revocations.c.number > bindparam("after"), revocations.c.number <= bindparam("last"))
-    .order_by(revocations.c.number)
-)
 _HELD = (
     select(
         *(held.c.pne_id, held.c.first_at, held.c.last_at),
@@ -104,7 +98,7 @@ def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
         _LAST_RESULT.run(connection, [_last_result(one) for one in procedures])
     ends = [one for one in outcomes if one.event in ENDS]
     if ends:
-        connection.execute(_ADD_END, [_end(one) for one in ends])
+        revocation_queries.add(connection, ends)
 
 
 def record_established(connection: Connection, at: float, via: EntityId, pnes: Sequence[EntityId]) -> None:
@@ -143,12 +137,6 @@ def _last_result(one: Outcome) -> tuple[object, ...]:
     return one.at, int(one.result), one.reason, one.via, one.entity_id
 
 
-def _end(one: Outcome) -> dict[str, object]:
-    """Return a row of the feed; who is bound may go on through the PN GW that the reason names."""
-    via = one.reason if one.event == "bound" else None
-    return {"at": one.at, "what": one.event, "entity_id": one.entity_id, "via": via}
-
-
 def newest(connection: Connection, entity_id: EntityId | None, limit: int) -> list[Outcome]:
     """See `cpns.ports.Store.audit`."""
     statement = _NEWEST if entity_id is None else _NEWEST_OF_ENTITY
@@ -174,15 +162,6 @@ def prune(connection: Connection, before: float, limit: int, done: Outcome) -> i
     if count:
         record(connection, [replace(done, reason=f"{count} rows before {datetime.fromtimestamp(before, UTC):%FT%TZ}")])
     return count
-
-
-def ended_after(connection: Connection, number: int | None) -> tuple[int, list[Ended]]:
-    """See `cpns.ports.Store.ended_after`."""
-    last: int = connection.execute(_LAST_END).scalar_one()
-    if number is None or number == last:
-        return last, []
-    rows = connection.execute(_ENDED, {"after": number, "last": last})
-    return last, [Ended(at, End(what), entity_id, via) for at, what, entity_id, via in rows]
 
 
 def _outcome(

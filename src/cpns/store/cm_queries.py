@@ -110,7 +110,7 @@ def _one(connection: Connection, cm_device_id: EntityId) -> CmDevice | None:
 def check_assignable(connection: Connection, pne_id: EntityId, gateway_id: EntityId) -> list[CmDevice]:
     """See `cpns.ports.Store.check_cm_assignable`; return those that make room for a new one."""
     pne = credential_queries.credentials(connection, [pne_id]).get(pne_id)
-    return cm.assign(pne, _of_pne(connection, pne_id), gateway_id)
+    return cm.assign(pne, _of_pne(connection, pne_id), actors.gateway(gateway_id))
 
 
 def assign(connection: Connection, new: NewCmDevice) -> list[EntityId]:
@@ -124,29 +124,31 @@ def assign(connection: Connection, new: NewCmDevice) -> list[EntityId]:
         if one.cm_device_id in used:
             _displace(connection, one.cm_device_id, new.at)
         else:
-            _drop(connection, one.cm_device_id)
+            _release(connection, one, new.at)
     taken = connection.execute(_TAKEN, {"id": new.cm_device_id, "fingerprint": new.fingerprint})
     if taken.first() is not None:
         raise Refused(Result.AUTHENTICATION_FAILED, "key_seed_used_twice")
     entity = NewEntity(new.cm_device_id, Kind.CM_DEVICE, None, "", new.sealed_seed, new.fingerprint, new.at)
     server_queries.put_entities(connection, [entity])
-    asked = actors.pne(new.pne_id)
+    mediator = actors.gateway(new.gateway_id)
     row = {"cm_device_id": new.cm_device_id, "gateway_id": new.gateway_id, "pne_id": new.pne_id}
     connection.execute(_ADD, row | {"generation": 0, "rotation_due": False, "reassign": False})
-    record(connection, [Outcome(new.at, "cm_assigned", new.cm_device_id, asked, Result.SUCCESS, "", new.gateway_id)])
+    record(connection, [Outcome(new.at, "cm_assigned", new.cm_device_id, mediator, Result.SUCCESS, "", new.gateway_id)])
     return used
 
 
 def release(connection: Connection, cm_device_id: EntityId, gateway_id: EntityId, at: float) -> None:
     """See `cpns.ports.Store.release_cm`."""
     device = _one(connection, cm_device_id)
-    unused = device is not None and device.activated_at is None and device.state is State.ACTIVE
-    if device is not None and unused and device.gateway_id == gateway_id:  # a revocation is the operator's word
-        _drop(connection, cm_device_id)
-        record(
-            connection,
-            [Outcome(at, "cm_released", cm_device_id, actors.gateway(gateway_id), Result.SUCCESS, "", gateway_id)],
-        )
+    if device is not None and cm.release(device, actors.gateway(gateway_id)):
+        _release(connection, device, at)
+
+
+def _release(connection: Connection, device: CmDevice, at: float) -> None:
+    """Forget one that the PN GW which mediated it gives up."""
+    _drop(connection, device.cm_device_id)
+    by = actors.gateway(device.gateway_id)
+    record(connection, [Outcome(at, "cm_released", device.cm_device_id, by, Result.SUCCESS, "", device.gateway_id)])
 
 
 def expire(connection: Connection, before: float, at: float) -> list[EntityId]:
@@ -170,25 +172,27 @@ def _drop(connection: Connection, cm_device_id: EntityId) -> None:
 def _displace(connection: Connection, cm_device_id: EntityId, at: float) -> None:
     """Revoke one in favour of another of the same PNE."""
     server_queries.revoke(connection, cm_device_id, at, SERVER)
-    may_reassign(connection, cm_device_id, reassign=True)
+    connection.execute(_REASSIGN, {"id": cm_device_id, "new_reassign": True})
 
 
 def rekey(
-    connection: Connection, cm_device_id: EntityId, pne_id: EntityId, generation: int, sealed_next: bytes
+    connection: Connection, cm_device_id: EntityId, pne_id: EntityId, generation: int, sealed_next: bytes, at: float
 ) -> None:
     """See `cpns.ports.Store.rekey_cm`."""
-    cm.rekey(_one(connection, cm_device_id), pne_id, generation)
+    by = actors.pne(pne_id)
+    cm.rekey(_one(connection, cm_device_id), generation, by)
     connection.execute(_AGREED, {"id": cm_device_id, "new_sealed_next": sealed_next})
+    record(connection, [Outcome(at, "cm_key_agreed", cm_device_id, by, Result.SUCCESS)])
 
 
 def activate(connection: Connection, cm_device_id: EntityId, generation: int, at: float) -> list[EntityId]:
     """See `cpns.ports.Store.activate_cm`."""
     found = credential(connection, cm_device_id)
-    cm.activate(None if found is None else found.device, generation)
+    itself = actors.gateway(cm_device_id)
+    cm.activate(None if found is None else found.device, generation, itself)
     if found is None:
         return []
     device, ended = found.device, []
-    itself = actors.gateway(cm_device_id)
     if device.activated_at is None:
         connection.execute(_USED, {"id": cm_device_id, "new_activated_at": at})
     if generation != device.generation:
@@ -213,9 +217,13 @@ def rotate(connection: Connection, ids: Sequence[EntityId], at: float, actor: Ac
     return [device for device in devices(connection) if device.cm_device_id in set(ids)]
 
 
-def may_reassign(connection: Connection, cm_device_id: EntityId, reassign: bool) -> None:
+def may_reassign(connection: Connection, cm_device_id: EntityId, reassign: bool, at: float, actor: Actor) -> None:
     """See `cpns.ports.Store.may_reassign_cm`."""
-    connection.execute(_REASSIGN, {"id": cm_device_id, "new_reassign": reassign})
+    device = _one(connection, cm_device_id)
+    if device is not None and device.reassign != reassign:
+        connection.execute(_REASSIGN, {"id": cm_device_id, "new_reassign": reassign})
+        event = "cm_reassign_allowed" if reassign else "cm_reassign_barred"
+        record(connection, [Outcome(at, event, cm_device_id, actor, Result.SUCCESS)])
 
 
 def revoke(connection: Connection, entity_id: EntityId, at: float, actor: Actor) -> Revocation:

@@ -15,7 +15,7 @@ SHOWN: Final = select(*(column for column in networks.c if column.name != "serve
 _NETWORK = driver_select(SHOWN, networks.c.pn_id, 1)
 _NETWORKS = SHOWN.order_by(networks.c.pn_id)
 _OF_GATEWAY = (
-    select(networks.c.pn_id)
+    select(networks.c.pn_id, networks.c.version)
     .where(networks.c.gateway_id == bindparam("gateway_id"))
     .order_by(networks.c.served_since, networks.c.pn_id)
 )
@@ -78,9 +78,9 @@ def network_of(
     return Network(pn_id, gateway_id, alias, owner, Policy(policy), version, created_at, expelled_at)
 
 
-def networks_of(connection: Connection, gateway_id: EntityId) -> list[PnId]:
+def networks_of(connection: Connection, gateway_id: EntityId) -> dict[PnId, int]:
     """See `cpns.ports.Store.networks_of`."""
-    return [PnId(pn_id) for pn_id in connection.execute(_OF_GATEWAY, {"gateway_id": gateway_id}).scalars()]
+    return {PnId(pn_id): version for pn_id, version in connection.execute(_OF_GATEWAY, {"gateway_id": gateway_id})}
 
 
 def membership(connection: Connection, pne_id: EntityId) -> tuple[PnId, Present] | None:

@@ -6,10 +6,13 @@ from typing import Final
 
 from sqlalchemy import Connection, Double, bindparam, delete, exists, insert, or_, select, update
 
+from cpns.domain import actor as actors
 from cpns.domain.group import KeptMessage, SenderKey, TakenMessage
+from cpns.domain.inventory import Outcome
 from cpns.domain.member_list import Standing
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, SgId
+from cpns.store.audit_queries import record
 from cpns.store.dialect import insert_or_update
 from cpns.store.schema import group_messages, group_messages_owed, group_places, senders
 
@@ -64,12 +67,13 @@ _STILL_OWED = select(_owed.number).where(_owed.number == bindparam("of")).limit(
 _DROP = delete(group_messages).where(group_messages.c.number == bindparam("of"))
 
 
-def register(connection: Connection, pne_id: EntityId, verify_key: bytes | None) -> SenderKey:
+def register(connection: Connection, pne_id: EntityId, verify_key: bytes | None, at: float) -> SenderKey:
     """See `cpns.ports.Store.register_sender`."""
     run = (connection.execute(_SENDER, {"id": pne_id}).scalar_one_or_none() or 0) + 1
     if run > MAX_RUN:
         raise Refused(Result.TOO_MANY, "registrations_used_up")
     connection.execute(_PUT_SENDER, {"pne_id": pne_id, "run": run, "verify_key": verify_key})
+    record(connection, [Outcome(at, "sg_sender_registered", pne_id, actors.pne(pne_id), Result.SUCCESS)])
     return SenderKey(run, verify_key)
 
 

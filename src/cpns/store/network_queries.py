@@ -174,7 +174,7 @@ def establish(connection: Connection, establishment: Establishment) -> Admitted:
     policy = establishment.policy if before is None else before.policy
     bound = _bound_elsewhere(connection, list(places), establishment.gateway_id)
     admissions = {
-        pne: _ELSEWHERE if pne in bound else admit(policy, place, founding=before is None)
+        pne: _ELSEWHERE if pne in bound else admit(policy, place, actors.pne(pne), founding=before is None)
         for pne, place in places.items()
     }
     let_in = [member for member in establishment.members if admissions[member.pne_id].result is Result.SUCCESS]
@@ -363,7 +363,8 @@ def edit(
     else:
         after = _apply(connection, before, places, change, at, by)
     if change.released or after.version != before.version:
-        leave(connection, [of_network(at, by, after, gone=here, released=change.released)])
+        frm = before.gateway_id if after.gateway_id != before.gateway_id else None
+        leave(connection, [of_network(at, by, after, gone=here, frm=frm, released=change.released)])
     if change.subjects:
         record(connection, [Outcome(at, change.event, one, by, Result.SUCCESS, pn_id) for one in change.subjects])
     else:

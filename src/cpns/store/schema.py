@@ -297,7 +297,7 @@ revocations = Table(
     Column("via", Text),
     sqlite_autoincrement=True,
 )
-"""Who is out, for the processes of the server: each follows the numbers."""
+"""Who is out, for the processes of the server: each follows the numbers. What is old is dropped, as of `events`."""
 
 events = Table(
     "events",
@@ -312,6 +312,16 @@ events = Table(
     sqlite_autoincrement=True,
 )
 """What happened, for whoever tells of it; each left in the transaction that it is about."""
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("actor", Text, nullable=False),
+)
+"""How far who follows the events by a name has come, when it came there, and who it was."""
 
 known_hosts = Table(
     "known_hosts",

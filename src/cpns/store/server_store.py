@@ -21,6 +21,7 @@ from cpns.store import (
     audit_queries,
     bound_queries,
     cm_queries,
+    cursor_queries,
     epoch_queries,
     event_queries,
     group_queries,
@@ -29,6 +30,7 @@ from cpns.store import (
     message_queries,
     network_queries,
     process_queries,
+    revocation_queries,
     set_back_queries,
     waiting_queries,
 )
@@ -78,6 +80,7 @@ def _drop_kept(connection: Connection, now: float) -> None:
     waiting_queries.expire(connection, now)
     message_queries.expire(connection, now)
     event_queries.drop_old(connection, now)
+    revocation_queries.drop_old(connection, now)
 
 
 def _spare_kept(connection: Connection, before: float, after: float) -> int:
@@ -196,9 +199,12 @@ class ServerStore:
     audit_after = reads(audit_queries.after)
     audit_before = reads(audit_queries.count_older)
     prune_audit = writes(audit_queries.prune)
-    ended_after = reads(audit_queries.ended_after)
+    ended_after = reads(revocation_queries.after)
     events = reads(event_queries.after)
     last_event = reads(event_queries.newest)
+    cursors = reads(cursor_queries.all_of_them)
+    move_cursor = writes(cursor_queries.move)
+    drop_cursor = writes(cursor_queries.drop)
 
     # processes, and the store as a whole
     is_there = writes(process_queries.put)

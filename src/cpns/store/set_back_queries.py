@@ -51,6 +51,7 @@ ANSWERS: Final = {
     "audit": Back.NUMBERED,
     "revocations": Back.NUMBERED,
     "events": Back.NUMBERED,
+    "cursors": Back.HEALED,  # who follows is told some events a second time, and knows them by their numbers
     "known_hosts": Back.HEALED,
     "processes": Back.HEALED,
     "served": Back.ELSEWHERE,

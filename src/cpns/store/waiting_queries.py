@@ -100,7 +100,7 @@ def dismiss(connection: Connection, entity_id: EntityId, at: float, actor: Actor
         record(connection, [Outcome(at, "dismissed", entity_id, actor, Result.SUCCESS)])
 
 
-def keep_push(connection: Connection, push: KeptPush) -> None:
+def keep_push(connection: Connection, push: KeptPush, actor: Actor) -> None:
     """See `cpns.ports.Store.keep_push`."""
     if connection.execute(_COUNT, {"pne_id": push.pne_id, "now": push.created_at}).scalar_one() >= MAX_PUSHES:
         raise Conflict(
@@ -109,6 +109,7 @@ def keep_push(connection: Connection, push: KeptPush) -> None:
         )
     row = {name: getattr(push, name) for name in ("push_id", "pne_id", "text", "created_at", "expires_at")}
     connection.execute(_KEEP, row)
+    record(connection, [Outcome(push.created_at, "text_kept", push.pne_id, actor, Result.SUCCESS)])
 
 
 def pushes_for(connection: Connection, pne_id: EntityId, now: float) -> list[KeptPush]:
