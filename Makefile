@@ -34,9 +34,11 @@ demo: $(VENV)/.runtime  ## the system at work: server, gateway and devices on th
 test: check     ## check, then all tests (ARGS="-k name" picks)
 	$(PYTEST) $(ARGS)
 
-soak: $(VENV)/.dev      ## all cases of the tests that walk some of many; and examples that are drawn anew
+soak: $(VENV)/.dev      ## all cases of the tests that walk some of many; examples drawn anew; a race N=200 times
 	CPNS_SOAK=1 $(PYTEST) tests/integration/test_moves.py $(ARGS)
 	CPNS_SOAK=1 $(PYTEST) -m hypothesis $(ARGS)
+	$(BIN)/python -m tests.support.repeat tests/integration/test_processes.py::test_a_group_across_two_processes \
+		--times $(or $(N),200) --busy 2
 
 check: $(VENV)/.dev     ## format, lint, types, walls between the rooms
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
@@ -23,6 +23,7 @@ from cpns.store.database import Database
 from cpns.store.server_store import ServerStore
 from tests.support.postgres import Postgres, binaries
 
+T = TypeVar("T")
 Location = Path | str
 Row = tuple[str, Mapping[str, object]]
 """A statement and its values."""
@@ -152,6 +153,16 @@ def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Lo
 
 def make_store_of(revision: str, place: Location, rows: Sequence[Row]) -> None:
     """Make the store of an older version, with *rows*."""
+
+    def fill(connection: Connection) -> None:
+        for statement, values in rows:
+            connection.execute(text(statement), values)
+
+    fill_store_of(revision, place, fill)
+
+
+def fill_store_of(revision: str, place: Location, fill: Callable[[Connection], T]) -> T:
+    """Make the store of an older version by the migrations up to it; return what *fill* makes of it."""
     url = f"sqlite:///{place}" if isinstance(place, Path) else make_url(place).set(drivername="postgresql+psycopg")
     engine = create_engine(url)
     config = Config()
@@ -159,9 +170,9 @@ def make_store_of(revision: str, place: Location, rows: Sequence[Row]) -> None:
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
-        for statement, values in rows:
-            connection.execute(text(statement), values)
+        filled = fill(connection)
     engine.dispose()
+    return filled
 
 
 def shape_of(connection: Connection) -> dict[str, str]:

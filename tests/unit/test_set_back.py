@@ -59,7 +59,8 @@ async def test_all_numbers_go_on_beyond(store: ServerStore) -> None:
     await store.keep_push(KeptPush(0, bytes(8), pne(1), "hello", AT, AT + 10), OPERATOR)
     assert [one.number for one in await store.pushes_for(pne(1), AT)] == [BASE + 1]
     await store.record([Outcome(AT, "later", GW1, SERVER, Result.SUCCESS)])
-    assert [one.event for one in await store.audit(None, 4)] == ["later", "text_kept", "sg_sender_registered", "set_back"]
+    events = [one.event for one in await store.audit(None, 4)]
+    assert events == ["later", "text_kept", "sg_sender_registered", "set_back"]
     await store.revoke(pne(1), AT, OPERATOR)
     assert await store.ended_after(0) == (BASE + 1, [Ended(AT, End.REVOKED, pne(1))])
 

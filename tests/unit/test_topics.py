@@ -23,6 +23,11 @@ def carried(value: object) -> Any:
     return cbor2.loads(cbor2.dumps(plain(value)))
 
 
+def is_same(one: object, other: object) -> bool:
+    """Whether they are equal; what is no number is not equal to itself."""
+    return one == other or repr(one) == repr(other)
+
+
 def test_each_thing_has_its_own_name() -> None:
     assert len(ALL) > 20
     assert len({one.name for one in ALL}) == len(ALL)
@@ -39,9 +44,9 @@ def test_every_type_in_the_file_is_used() -> None:
 @given(data=st.data())
 def test_what_is_said_is_understood(shape: type, data: st.DataObject) -> None:
     said = data.draw(st.from_type(shape))
-    assert understood(shape, carried(said)) == said
+    assert is_same(understood(shape, carried(said)), said)
     more = {**carried(said), "of a later version": [1, {"x": None}]}
-    assert understood(shape, more) == said
+    assert is_same(understood(shape, more), said)
     for one in fields(shape):
         less = {name: value for name, value in carried(said).items() if name != one.name}
         try:
