@@ -4,13 +4,15 @@ A table has a row for each message that may come by its leg (`cpns.wire.declare`
 where is said once, beside the message, and a handler that is missing is found when the process starts.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar
 
 from cpns.errors import AuthenticationFailed, Result, WireError
+from cpns.shares.costs import message_type
 from cpns.transport.errors import Answer, Code
 from cpns.wire import codec
-from cpns.wire.declare import Leg, Message, taken_by
+from cpns.wire.declare import Leg, Message, Party, taken_by
 
 C = TypeVar("C")
 M = TypeVar("M", bound=Message)
@@ -49,8 +51,7 @@ class Table(Generic[C]):
         self._prepare()
 
     def _prepare(self) -> None:
-        others = (one for one in taken_by(self.leg.receiver) if one not in self.handlers)
-        self._shapes: tuple[type[Message], ...] = (*self.handlers, *others)
+        self._shapes = _by_type(self.leg.receiver, tuple(self.handlers))
 
     def beside(self, other: "Table[C]") -> "Table[C]":
         """Return the table of both legs, where one message may come by either; the rows of this one go first."""
@@ -67,7 +68,7 @@ class Table(Generic[C]):
             AuthenticationFailed: it has one, but in a session.
             Refused: as its handler does.
         """
-        message: Message = codec.decode(body, *self._shapes, limit=self.leg.limit)
+        message: Message = codec.decode(body, *self._shapes.get(message_type(body), ()), limit=self.leg.limit)
         handler = self.handlers.get(type(message))
         if handler is None:
             if self.leg.session is None:
@@ -75,3 +76,12 @@ class Table(Generic[C]):
             raise WireError("unexpected_message", Result.UNKNOWN_MESSAGE)
         said = await handler(asker, message)
         return Answer(Code.CHANGED, codec.encode(said)) if isinstance(said, Message) else said
+
+
+@lru_cache(maxsize=64)
+def _by_type(receiver: Party, first: tuple[type[Message], ...]) -> Mapping[int, tuple[type[Message], ...]]:
+    """Return the messages that may come to *receiver*, by type, those of *first* first; all its tables share it."""
+    found: dict[int, tuple[type[Message], ...]] = {}
+    for one in (*first, *(other for other in taken_by(receiver) if other not in first)):
+        found[one.TYPE] = (*found.get(one.TYPE, ()), one)
+    return found
