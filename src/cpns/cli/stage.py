@@ -12,6 +12,8 @@ from cpns.errors import CpnsError
 PATIENCE = 25.0
 """Seconds that any one step of the story may take."""
 POLL = 0.05
+CALLS_AT_ONCE = 4
+"""Commands that run at once: of many, all would take as long as all of them together."""
 
 
 class DemoFailed(CpnsError):
@@ -121,6 +123,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.parties: list[Party] = []
+        self._calls = asyncio.Semaphore(CALLS_AT_ONCE)
 
     async def start(self, name: str, *arguments: str, module: str = "cpns") -> Party:
         """Start a party as a process of its own."""
@@ -138,9 +141,13 @@ class Stage:
 
     async def call(self, *arguments: str) -> str:
         """Run a command to its end and return what it printed; raises `DemoFailed` when it fails."""
-        party = await self.start(" ".join(arguments[:2]), *arguments)
-        code = await asyncio.wait_for(party.process.wait(), PATIENCE)
-        await party.stop()
+        async with self._calls:
+            party = await self.start(" ".join(arguments[:2]), *arguments)
+            try:
+                code = await asyncio.wait_for(party.process.wait(), PATIENCE)
+            except TimeoutError:
+                raise DemoFailed(f"cpns {' '.join(arguments)} did not end in {PATIENCE:.0f} s") from None
+            await party.stop()
         if code != 0:
             raise DemoFailed(f"cpns {' '.join(arguments)} ended with {code}: {' '.join(party.said)}")
         return "\n".join(party.said)
