@@ -93,7 +93,7 @@ async def recorded(here: World) -> tuple[Any, Pne, list[bytes], list[bytes]]:
     for suite in (1, 2, 3):
         (pne,) = await on.pnes([f"pne-{suite}"], suite=suite)
         await pne.send(pne.next_reading({"suite": suite}))
-        await here.server.send(pne.config.pne_id, "inbox", push_of("hello"))
+        await here.server.sending.send(pne.config.pne_id, "inbox", push_of("hello"))
         if suite < 3:
             await here.stop(pne)
     here.accepting.add("pne-4")
@@ -234,7 +234,7 @@ async def test_server_uplink(here: World, counted: Counter[str], caplog: pytest.
     assert counted["served"] > COUNT / 10
     assert counted["sealed"] > COUNT / 50
     await drained(lambda: idle(here.server._endpoint))
-    assert here.server.access.under_way == 0
+    assert here.server.access.admission.under_way == 0
     await until(lambda: len(here.server._endpoint._uplinks.connections) == 1)
     await works(here, on.gateway, pne)
     health.check()
@@ -318,7 +318,7 @@ async def test_inside_a_gateway_s_session(here: World, caplog: pytest.LogCapture
         answers = await asyncio.gather(*(gateway.setup(entry_of(pne.begin())) for pne in pnes))
         assert {answer.code for answer in answers} <= REFUSALS
     assert [session.peer_id for session in here.server.sessions] == ["evil"]
-    assert here.server.access.under_way == 0
+    assert here.server.access.admission.under_way == 0
     health.check()
 
 

@@ -92,9 +92,11 @@ async def test_a_device_that_answers_nothing_fills_its_own_share_of_what_is_carr
     mallory = await here.joined_pne("mallory", gateway, **FAST)
     await here.joined_pne("bob", gateway, **FAST)
     falls_silent(mallory)
-    async with at_rate(rate, lambda number: server.send(EntityId("mallory"), "inbox", push_of(str(number)))) as sent:
+    async with at_rate(
+        rate, lambda number: server.sending.send(EntityId("mallory"), "inbox", push_of(str(number)))
+    ) as sent:
         await asyncio.sleep(2.2)
-        took = await times(20, lambda: server.send(EntityId("bob"), "inbox", push_of("hello")))
+        took = await times(20, lambda: server.sending.send(EntityId("bob"), "inbox", push_of("hello")))
         assert len(sent) > 300
     assert len(here.inboxes["bob"]) == 20
     assert took[-2] < PROMPT, took
@@ -247,7 +249,7 @@ async def test_who_invites_names_that_stay_silent_holds_up_nobody(
     assert excess is not None
     assert excess.what == "invitations_at_once"
     assert server.exceeded.of(EntityId("alice")) is None
-    assert server.presence(EntityId("bob")).presence is Presence.CONNECTED
+    assert server.reach.here(EntityId("bob")).presence is Presence.CONNECTED
 
 
 @pytest.mark.req("FN-8")

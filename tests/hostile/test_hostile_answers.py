@@ -129,6 +129,6 @@ async def test_a_forged_answer_ends_nothing_that_is_carried(tmp_path: Path, forg
         pne = await here.start_pne("pne-1", proxy.address)
         await settled(pne)
         pushing = True
-        assert await server.send(pne.config.pne_id, "inbox", push_of("hi")) == "pne-1 got hi"
+        assert await server.sending.send(pne.config.pne_id, "inbox", push_of("hi")) == "pne-1 got hi"
         assert here.inboxes["pne-1"] == ["hi"]
         assert forgeries

@@ -68,7 +68,7 @@ async def hand_in(evil: HostileGateway, hoard: Hoard) -> None:
 
 async def a_round(here: World, hoard: Hoard, evil: HostileGateway, pne: Any, honest: Any, attack: str) -> None:
     """Let the device leave, and come back, while the gateway attacks."""
-    assert await here.server.send(WATCH, "ping", b"") == "here"  # its answer can be kept too
+    assert await here.server.sending.send(WATCH, "ping", b"") == "here"  # its answer can be kept too
     hoard.holds = attack == "holds back"
     for _ in range(3):
         with contextlib.suppress(Refused):
@@ -81,10 +81,10 @@ async def a_round(here: World, hoard: Hoard, evil: HostileGateway, pne: Any, hon
         evil.hook = lambda way, name, body: body
     await pne.go((await here.pne_config("watch", here.pan(honest))).where)
     await hand_in(evil, hoard)
-    await until(lambda: not here.server.clones._asking)
+    await until(lambda: not here.server.replaced._asking)
     await pne.go((await here.pne_config("watch", here.pan(evil))).where)
     await pne.send(pne.next_reading({"n": 1}))
-    await until(lambda: not here.server.clones._asking)
+    await until(lambda: not here.server.replaced._asking)
 
 
 @pytest.mark.parametrize("attack", ["repeats", "holds back", "keeps the end of a SETUP"])

@@ -99,7 +99,7 @@ class Direct(Scripted):
     async def is_refused(self) -> None:
         """Show that the server takes no proof of ours, says no more than it says to all, and lets nothing begin."""
         assert await self.knock(self.hello()) == UNIFORM_REFUSAL
-        assert self.here.server.cm._expected == {}
+        assert self.here.server.expected._waiting == {}
 
 
 class Meddler(TcpTap):
@@ -193,7 +193,9 @@ async def goes_direct(here: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Nod
     await until(lambda: keys.newest and keys.newest.generation == 1 and len(keys._keys) == 1)
     key = keys.newest
     assert key is not None
-    await until(lambda: here.server.is_connected(key.cm_device_id) and here.server.is_connected(TABLET))
+    await until(
+        lambda: here.server.pnes.is_connected_here(key.cm_device_id) and here.server.pnes.is_connected_here(TABLET)
+    )
     return tablet, key, between
 
 
@@ -215,8 +217,8 @@ async def begun(here: World, key: CmKey) -> int:
 
 async def opens_nothing(here: World, thief: Direct, between: Meddler) -> None:
     """Show that what was recorded opens nothing under a replay's session; it is waited for in vain, and forgotten."""
-    pending = here.server.cm._expected
-    (session,) = [one.activation.session for one in pending.values()]
+    pending = here.server.expected._waiting
+    (session,) = here.server.expected.all()
     recorded = [Sealed(int(POST), one.opt.oscore, one.payload) for one in between.frames if one.code.is_request()]
     assert recorded
     tries = [replace(one, oscore=(o := one.oscore or b"0")[: 1 + (o[0] & 7)] + session.own_kid) for one in recorded]
@@ -224,8 +226,8 @@ async def opens_nothing(here: World, thief: Direct, between: Meddler) -> None:
         answer = await thief.to_server.carry(SERVER, sealed)
         assert (answer.code, answer.payload) == (UNIFORM_REFUSAL.code, UNIFORM_REFUSAL.payload)
     assert here.server.sessions.with_peer(thief.key.cm_device_id) is not session
-    assert [one.activation.session for one in pending.values()] == [session]
-    await here.server.cm.sweep(0.0, ends=True)  # as if it had waited for as long as it may
+    assert here.server.expected.all() == [session]
+    here.server.expected.sweep(0.0)  # as if it had waited for as long as it may
     assert (pending, here.server.sessions.of_kid(session.own_kid)) == ({}, None)
 
 
@@ -234,7 +236,7 @@ async def opens_nothing(here: World, thief: Direct, between: Meddler) -> None:
 async def test_step_12_replayed_later(here: World, monkeypatch: pytest.MonkeyPatch, forgets: bool) -> None:
     """An answered code is refused in that process; nothing hangs on that memory, which has its limit."""
     if forgets:
-        monkeypatch.setattr("cpns.service.cm.REMEMBERED_CODES", 0)
+        monkeypatch.setattr("cpns.server.changing.devices.REMEMBERED_CODES", 0)
     tablet, key, between = await goes_direct(here, monkeypatch)
     session, times = here.server.sessions.with_peer(key.cm_device_id), await begun(here, key)
     link = here.server.gateways.link(key.cm_device_id)
@@ -267,7 +269,7 @@ async def test_step_12_sent_by_another_first(here: World, monkeypatch: pytest.Mo
     thief = Direct(here, key)
     assert (await thief.knock(between.all(m.CmActivateRequest)[-1])).ok
     between.goes_on.set()
-    await until(lambda: here.server.is_connected(key.cm_device_id))
+    await until(lambda: here.server.pnes.is_connected_here(key.cm_device_id))
     await carried_directly(here, tablet, key)
     assert (await here.audit(key.cm_device_id))[0].reason == "replayed_code"  # the device's own, that came second
     await opens_nothing(here, thief, between)
@@ -282,11 +284,11 @@ async def test_step_12_sent_again_while_step_14_is_under_way(here: World) -> Non
     request = honest.hello()
     answer = await honest.knock(request)
     assert await thief.knock(request) == UNIFORM_REFUSAL
-    assert len(here.server.cm._expected) == 1
+    assert len(here.server.expected._waiting) == 1
     honest.finish(answer)
     assert here.server.sessions.with_peer(key.cm_device_id) is None
     assert (await honest.say(b"", application.PING_PATH)).ok
-    assert (await begun(here, key), here.server.cm._expected) == (1, {})
+    assert (await begun(here, key), here.server.expected._waiting) == (1, {})
 
 
 @pytest.mark.req("CM-12", "CM-16")
@@ -305,7 +307,9 @@ async def test_step_12_replayed_after_a_restart(here: World, monkeypatch: pytest
     await opens_nothing(here, thief, between)
     assert await begun(here, key) == times
     between.goes_on.set()
-    await until(lambda: here.server.is_connected(key.cm_device_id) and here.server.is_connected(TABLET))
+    await until(
+        lambda: here.server.pnes.is_connected_here(key.cm_device_id) and here.server.pnes.is_connected_here(TABLET)
+    )
     await carried_directly(here, tablet, key)
     assert await begun(here, key) == times + 1
 
@@ -442,7 +446,7 @@ async def test_step_14_of_an_earlier_connection_is_no_answer(here: World) -> Non
 @pytest.mark.req("CM-16")
 async def test_hundreds_of_activations_of_one_device(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection waits for one first message, memory for codes has a limit, and so has what a flood writes down."""
-    monkeypatch.setattr("cpns.service.cm.REMEMBERED_CODES", 50)
+    monkeypatch.setattr("cpns.server.changing.devices.REMEMBERED_CODES", 50)
     await here.stop(here.server)
     await here.start_server(half_open=2.0)
     _, _, key = await assigned(here)
@@ -451,8 +455,8 @@ async def test_hundreds_of_activations_of_one_device(here: World, monkeypatch: p
     for changes in [{}, {"code": bytes(16)}]:
         for _ in range(100):
             assert (await flood.knock(flood.hello(**changes))).ok == (not changes)
-    await until(lambda: here.server.cm._expected == {} and set(sessions._by_kid) == before)
-    assert len(here.server.cm._devices._codes) == 50
+    await until(lambda: here.server.expected._waiting == {} and set(sessions._by_kid) == before)
+    assert len(here.server.changing.devices._codes) == 50
     assert sessions._reserved == set()
     assert sessions.with_peer(key.cm_device_id) is None
     assert await begun(here, key) == 0
@@ -468,7 +472,7 @@ async def test_a_second_activation_on_a_connection_ends_it(here: World) -> None:
     assert (await one.knock(one.hello())).ok
     with pytest.raises(NoAnswer, match="connection_gone"):
         await ask(one.to_server, one.hello())
-    await until(lambda: here.server.cm._expected == {})
+    await until(lambda: here.server.expected._waiting == {})
     await Direct(here, key).activate()
 
 
@@ -486,5 +490,5 @@ async def test_connections_that_are_gone_before_their_answer_leave_nothing(here:
         await asyncio.sleep(0)
         link.close()
         await asyncio.gather(asking, return_exceptions=True)
-    await until(lambda: here.server.cm._expected == {} and set(here.server.sessions._by_kid) == before)
+    await until(lambda: here.server.expected._waiting == {} and set(here.server.sessions._by_kid) == before)
     await Direct(here, key).activate()

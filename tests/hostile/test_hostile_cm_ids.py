@@ -23,7 +23,7 @@ from cpns.gateway.uplink import Standing
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.pne.config import Where
-from cpns.service.cm import MAX_ASSIGNMENTS
+from cpns.server.changing.devices import MAX_ASSIGNMENTS
 from cpns.service.system import random_bytes
 from cpns.session.table import Session
 from cpns.transport.coap import request_of
@@ -121,7 +121,7 @@ async def test_a_first_message_carried_off_to_another_connection_begins_nothing(
     taken, _ = request_of(honest.session, PING_PATH, b"")
     thief.to_server = await thief.endpoint.connect(*here.address)
     await thief.to_server.carry(SERVER, Sealed(taken.code, taken.value(9), taken.payload))
-    assert (len(here.server.cm._expected), await begun(here, key)) == (1, 0)
+    assert (len(here.server.expected._waiting), await begun(here, key)) == (1, 0)
     assert here.server.sessions.with_peer(key.cm_device_id) is None
     assert (await honest.say(b"", PING_PATH)).ok
     assert await begun(here, key) == 1
@@ -190,7 +190,7 @@ async def test_no_code_serves_as_code_i(here: World) -> None:
     honest = Direct(here, key)
     response = body_of((await honest.knock(honest.hello())).payload)
     honest.to_server.close()
-    await until(lambda: not here.server.cm._expected)
+    await until(lambda: not here.server.expected._waiting)
     answers: list[dict[str, Any]] = [
         {"code": code, "rand": rand} for code in (code_s, code_g) for rand in (rand_s, rand_g, bytes(16))
     ]
@@ -199,7 +199,7 @@ async def test_no_code_serves_as_code_i(here: World) -> None:
     for said_again in answers:
         assert await thief.knock(thief.hello(**said_again)) == UNIFORM_REFUSAL
     assert await here.reasons(key.cm_device_id) == ["wrong_code"] * len(answers)
-    assert (here.server.cm._expected, here.server.sessions.with_peer(key.cm_device_id)) == ({}, None)
+    assert (here.server.expected._waiting, here.server.sessions.with_peer(key.cm_device_id)) == ({}, None)
     await honest.activate()
 
 
@@ -312,7 +312,7 @@ async def test_only_the_server_has_a_device_take_a_fresh_key(here: World) -> Non
     assert not tablet._rekeying.locked()
     (one,) = await here.store.cm_devices()
     assert (one.generation, one.rekeying, keys.newest) == (0, False, key)
-    await here.server.cm.rotate([key.cm_device_id], OPERATOR)
+    await here.server.changing.rotations.rotate([key.cm_device_id], OPERATOR)
     await until(lambda: keys.newest != key)
     (one,) = await here.store.cm_devices()
     assert (one.generation, one.rekeying, keys.newest and keys.newest.generation) == (0, True, 1)
@@ -357,7 +357,7 @@ async def test_the_gateway_that_mediated_keeps_the_key(here: World, monkeypatch:
     (one,) = await here.store.cm_devices()
     assert (one.pne_id, one.generation, one.rekeying) == (TABLET, 0, False)
     # the device goes direct: from its first session on the thief's is over, from the second on so is the key
-    way, agrees, agreed = evil.members.way_to(TABLET), here.server.cm.rekey, []
+    way, agrees, agreed = evil.members.way_to(TABLET), here.server.changing.devices.rekey, []
 
     async def watched(source: Session, request: cm.CmRekeyRequest) -> cm.CmRekeyResponse:
         response = await agrees(source, request)
@@ -369,7 +369,9 @@ async def test_the_gateway_that_mediated_keeps_the_key(here: World, monkeypatch:
     await until(lambda: keys.newest and keys.newest.generation == 1 and len(keys._keys) == 1)
     fresh = keys.newest
     assert fresh is not None
-    await until(lambda: here.server.is_connected(fresh.cm_device_id) and here.server.is_connected(TABLET))
+    await until(
+        lambda: here.server.pnes.is_connected_here(fresh.cm_device_id) and here.server.pnes.is_connected_here(TABLET)
+    )
     await until(lambda: thief.to_server.closed)  # after it was asked whether it is there
     with pytest.raises(NoAnswer, match="connection_gone"):
         await thief.say(b"", PING_PATH)
@@ -414,7 +416,7 @@ async def test_revoked_while_its_session_begins(here: World, monkeypatch: pytest
     monkeypatch.setattr(here.store, "networks_of", meanwhile)
     await asyncio.gather(direct.say(b"", PING_PATH), return_exceptions=True)
     assert here.server.sessions.with_peer(key.cm_device_id) is None
-    assert not here.server.is_connected(key.cm_device_id)
+    assert not here.server.pnes.is_connected_here(key.cm_device_id)
 
 
 async def test_its_connection_goes_while_its_session_begins(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -431,7 +433,7 @@ async def test_its_connection_goes_while_its_session_begins(here: World, monkeyp
     monkeypatch.setattr(here.store, "networks_of", meanwhile)
     await asyncio.gather(direct.say(b"", PING_PATH), return_exceptions=True)
     await until(lambda: here.server.sessions.with_peer(key.cm_device_id) is None)
-    assert not here.server.is_connected(key.cm_device_id)
+    assert not here.server.pnes.is_connected_here(key.cm_device_id)
 
 
 @pytest.mark.req("CM-1")

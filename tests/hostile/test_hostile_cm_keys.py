@@ -20,7 +20,7 @@ from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.protocol.cm_assign import mediator
-from cpns.service.cm import MAX_ASSIGNMENTS
+from cpns.server.changing.devices import MAX_ASSIGNMENTS
 from cpns.service.system import random_bytes
 from cpns.transport.errors import Code
 from cpns.wire import cm_messages as cm

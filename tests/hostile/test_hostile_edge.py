@@ -80,7 +80,7 @@ async def test_who_asks_for_no_local_eukey_on_an_open_pan_is_refused(
     """Before any key is touched; the wire says 21, the audit log why; those of the same SETUP go on."""
     opened: list[EntityId] = []
     server = await here.start_server()
-    keyring, open_keys = server._authentication._keyring, server._authentication._keyring.open
+    keyring, open_keys = server.access.authentication._keyring, server.access.authentication._keyring.open
 
     async def watched(ids: Any, *rest: Any) -> Any:
         opened.extend(ids)
@@ -138,7 +138,7 @@ def old(request: m.GatewaySetupRequest, lowest_suite: int) -> Screened:
 async def lies(here: World, monkeypatch: pytest.MonkeyPatch) -> Server:
     """Return a server that refuses no entry, whose verdict is always success, and that names mallory as a member."""
     server = await here.start_server()
-    pnes = server._authentication.pnes
+    pnes = server.access.authentication.pnes
 
     async def succeeded(request: m.GatewaySetupRequest, *rest: Any) -> m.GatewaySetupResponse:
         response = await pnes(request, *rest)
@@ -149,7 +149,7 @@ async def lies(here: World, monkeypatch: pytest.MonkeyPatch) -> Server:
         return replace(response, entries=entries)
 
     monkeypatch.setattr(pne_auth_server, "screen", old)
-    monkeypatch.setattr(server._authentication, "pnes", succeeded)
+    monkeypatch.setattr(server.access.authentication, "pnes", succeeded)
     return server
 
 
@@ -161,7 +161,7 @@ async def told_all(server: Server, pn_id: PnId, group_key: bytes) -> None:
         head = (Result.SUCCESS, sg_id, 1, "secret", MALLORY, None, JoinPolicy.OPEN)
         return sg.SgInventoryResponse(*head, (sg.SgMemberEntry(MALLORY, Place.MEMBER),), epoch=1)
 
-    server.group_pages.answer = inventory  # type: ignore[method-assign]
+    server.groups.queries.answer = inventory  # type: ignore[method-assign]
     gateway = EntityId("gw-1")
     await server.gateways.tell(gateway, pm.PnChangeNotify(pn_id, (EntityId("carol"),), 9, Change.LEFT))
     await server.gateways.ask(gateway, gm.GroupKeyRequest(sg_id, 1, group_key), gm.GroupKeyResponse, 5)

@@ -17,7 +17,7 @@ import pytest
 
 from cpns.domain.inventory import Kind
 from cpns.errors import Result
-from cpns.server import access
+from cpns.server.access import admission as access
 from cpns.service.system import random_bytes
 from cpns.transport.errors import Code
 from cpns.wire import messages as m
@@ -127,17 +127,17 @@ async def test_activations_without_a_proof_keep_nobody_out(here: World, rate: in
         slow = asyncio.create_task(slow_gateway(here))
         await honest.come()
         await slow
-        assert here.server.access.under_way <= access.ACTIVATE_RUNS[0]
+        assert here.server.access.admission.under_way <= access.ACTIVATE_RUNS[0]
 
 
 @pytest.mark.parametrize("rate", [60, 120])
 async def test_a_gateway_that_never_answers_for_its_pnes_spends_its_own_share(here: World, rate: int) -> None:
     bad = Insider("SETUP, AUTHENTICATE never answered", "bad", here.address, rate, FLOOD_SECONDS, is_gateway=True)
     async with flood(InsiderProcess(bad, await here.key(Kind.GATEWAY, "bad")), here) as honest:
-        await until(lambda: here.server.access.under_way > 20)
+        await until(lambda: here.server.access.admission.under_way > 20)
         await honest.come()
         pace, burst = access.UNPROVEN_PNES
-        assert here.server.access.under_way <= burst + 9 * pace
+        assert here.server.access.admission.under_way <= burst + 9 * pace
 
 
 @pytest.mark.parametrize("rate", [120, 240])

@@ -88,7 +88,7 @@ async def test_why_one_is_not_let_in_is_for_that_one_alone(
     """Each refused entry has 16 bytes, made with the same work. Whoever waits, or meets policy, reads its own in its
     own run; nobody can move, change or repeat it, and all others have none.
     """
-    monkeypatch.setattr("cpns.server.networks.INVITE_TIMEOUT", 0.1)
+    monkeypatch.setattr("cpns.server.networks.delivery.INVITE_TIMEOUT", 0.1)
     await here.start_server()
     gateway = await liar(here)
     calls: Counter[str] = Counter()
@@ -98,7 +98,7 @@ async def test_why_one_is_not_let_in_is_for_that_one_alone(
         here.closes(pne)
     await outcome(gateway, pnes["pne-first"])
     (pn,) = await here.store.networks()
-    for rule in (here.server.networks.invite, here.server.networks.expel):
+    for rule in (here.server.networks.actions.invite, here.server.networks.actions.expel):
         await rule(pn.network.pn_id, OPERATOR, [EntityId("pne-barrd")])
     pnes |= {name: pretender(name, suite) for name in names[4:]}
     count_primitives(monkeypatch, calls)
@@ -106,7 +106,7 @@ async def test_why_one_is_not_let_in_is_for_that_one_alone(
     macs, said = {}, {}
     for name in names:
         policy = policies.get(name, Policy.CLOSED)
-        await here.server.networks.settle(pn.network.pn_id, OPERATOR, policy=policy, alias=None, owner=None)
+        await here.server.networks.actions.settle(pn.network.pn_id, OPERATOR, policy=policy, alias=None, owner=None)
         calls.clear()
         await outcome(gateway, pnes[name])
         macs[name] = calls["mac16"] - (name in names[:4])  # the PNE's own is counted too
@@ -126,7 +126,9 @@ async def test_why_one_is_not_let_in_is_for_that_one_alone(
     for result in (1, 20, 54, 60, 70):  # the result beside it is nobody's word
         assert told(waits, said["pne-waits"], result) == "pending_approval"
     assert told(waits, said["pne-waits"], 0) == "wrong_hash"
-    await here.server.networks.settle(pn.network.pn_id, OPERATOR, policy=Policy.APPROVAL, alias=None, owner=None)
+    await here.server.networks.actions.settle(
+        pn.network.pn_id, OPERATOR, policy=Policy.APPROVAL, alias=None, owner=None
+    )
     await outcome(gateway, waits)
     assert told(waits, said["pne-waits"]) == "refused_with_21"  # of another run
     assert told(waits, gateway.outcomes[-1].entries[0].proof) == "pending_approval"
@@ -168,7 +170,7 @@ async def test_the_order_of_the_answer_tells_nothing(here: World) -> None:
 @pytest.mark.parametrize("why", ["pending_approval", "not_on_the_member_list", "barred"])
 async def test_who_is_not_let_in_looks_like_a_wrong_key(here: World, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its proof is right, and its gateway still can't tell it from one that has no key at all."""
-    monkeypatch.setattr("cpns.server.networks.INVITE_TIMEOUT", 0.1)  # this gateway answers nothing of the kind
+    monkeypatch.setattr("cpns.server.networks.delivery.INVITE_TIMEOUT", 0.1)  # this gateway answers nothing of the kind
     await here.start_server()
     gateway = await liar(here)
     first = ScriptedPne("pne-first", await here.key(Kind.PNE, "pne-first"))
@@ -176,11 +178,11 @@ async def test_who_is_not_let_in_looks_like_a_wrong_key(here: World, why: str, m
     (pn,) = await here.store.networks()
     right = ScriptedPne("pne-right", await here.key(Kind.PNE, "pne-right"))
     if why == "barred":
-        await here.server.networks.invite(pn.network.pn_id, OPERATOR, [right.name])
-        await here.server.networks.expel(pn.network.pn_id, OPERATOR, [right.name])
+        await here.server.networks.actions.invite(pn.network.pn_id, OPERATOR, [right.name])
+        await here.server.networks.actions.expel(pn.network.pn_id, OPERATOR, [right.name])
     else:
         policy = Policy.APPROVAL if why == "pending_approval" else Policy.CLOSED
-        await here.server.networks.settle(pn.network.pn_id, OPERATOR, policy=policy, alias=None, owner=None)
+        await here.server.networks.actions.settle(pn.network.pn_id, OPERATOR, policy=policy, alias=None, owner=None)
     await here.provision(Kind.PNE, "pne-wrong")
     looks = [await outcome(gateway, pne) for pne in (pretender("pne-wrong"), right, pretender("pne-unkno"))]
     assert looks[0] == looks[1] == looks[2]
@@ -197,7 +199,7 @@ async def test_a_gateway_reports_on_its_own_pnes_alone(here: World) -> None:
     gateway = await liar(here)
     entries = (pm.StatusEntry(EntityId("alice"), Presence.ASLEEP), pm.StatusEntry(EntityId("nobody"), Presence.ASLEEP))
     await ask(gateway.to_server, pm.PnStatusNotify(entries), session=gateway.session)
-    assert here.server.presence(EntityId("alice")).presence is Presence.CONNECTED
+    assert here.server.reach.here(EntityId("alice")).presence is Presence.CONNECTED
 
 
 @pytest.mark.req("FN-8", "DEF-3")

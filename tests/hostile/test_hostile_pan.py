@@ -72,7 +72,7 @@ def nothing_pending(server: Server, gateway: Gateway, pnes: list[Pne]) -> bool:
     """Whether all runs have ended; a late datagram begins one anew, which then ends too."""
     pan = gateway.pans[0]
     reserved = (server.sessions._reserved, pan.hops._reserved, *(pne.sessions._reserved for pne in pnes))
-    runs = (server.access.under_way, len(pan.setup), len(pan.hop))
+    runs = (server.access.admission.under_way, len(pan.setup), len(pan.hop))
     own = [run for pne in pnes for run in (pne._join._setup, pne._join._hop) if run is not None]
     return not any(reserved) and not any(runs) and not own
 

@@ -143,7 +143,7 @@ async def test_a_push_changed_on_its_way(here: World, change: str, way: str) -> 
     alice = await here.start_pne("alice", evil)
     await settled(alice)
     evil.seal = each(way == "request", "alice", CHANGES[change])  # not the first alone: that may be another than ours
-    push = here.server.send(alice.config.pne_id, "inbox", push_of("open the door"))
+    push = here.server.sending.send(alice.config.pne_id, "inbox", push_of("open the door"))
     if way == "request":
         with pytest.raises(Unavailable, match=r"4\.01"):
             await push
@@ -154,7 +154,7 @@ async def test_a_push_changed_on_its_way(here: World, change: str, way: str) -> 
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(pushing, 0.6)
     evil.seal = None
-    assert await here.server.send(alice.config.pne_id, "ping", b"") == "here"
+    assert await here.server.sending.send(alice.config.pne_id, "ping", b"") == "here"
     await unharmed(here, bob)
 
 
@@ -183,7 +183,7 @@ async def test_a_message_repeated(here: World, up: bool) -> None:
         await alice.send(alice.next_reading({"t": 1}))
         assert await bodies(here, "alice") == ['{"t":1}']
     else:
-        await here.server.send(alice.config.pne_id, "inbox", push_of("once"))
+        await here.server.sending.send(alice.config.pne_id, "inbox", push_of("once"))
         assert here.inboxes["alice"] == ["once"]
     assert second
     assert {(one.code, one.oscore, one.payload) for one in second} == {
@@ -268,7 +268,7 @@ async def test_a_reading_delivered_to_another(here: World, other: str) -> None:
     route = relay._route
     relay._route = lambda destination: route(other)
     with pytest.raises(Unavailable):
-        await here.server.send(alice.config.pne_id, "inbox", push_of("for alice"))
+        await here.server.sending.send(alice.config.pne_id, "inbox", push_of("for alice"))
     assert here.inboxes == {"alice": [], "bob": []}
     relay._route = route
     await unharmed(here, bob)

@@ -82,14 +82,14 @@ async def test_a_gateway_ends_a_list_of_members_without_end(
 ) -> None:
     """It serves nobody with half a list, says why, and takes up its work when the server tells the truth again."""
     server = await here.start_server()
-    endless, honest = Endless(forward=forward), server.networks.inventory
-    server.networks.inventory = endless.of_network  # type: ignore[method-assign]
+    endless, honest = Endless(forward=forward), server.networks.queries.inventory
+    server.networks.queries.inventory = endless.of_network  # type: ignore[method-assign]
     gateway = await here.start_gateway(wait=False)
     await until(lambda: gateway.uplink.last_refusal)
     assert gateway.uplink.last_refusal == ("list_without_end" if forward else "list_goes_back")
     assert gateway.uplink.last_refusal in caplog.text
     assert gateway.uplink.standing is None
-    server.networks.inventory = honest  # type: ignore[method-assign]
+    server.networks.queries.inventory = honest  # type: ignore[method-assign]
     await gateway.uplink.wait(40)
     assert gateway.networks.copies == {}
 
@@ -101,7 +101,7 @@ async def test_a_gateway_ends_a_list_of_a_group_without_end(here: World, few_pag
     await until(lambda: any(one.what == "SG-INVENTORY Request" for one in here.passed))
     await asyncio.sleep(0.1)  # it has asked which groups there are
     endless = Endless(forward=forward)
-    server.group_pages.answer = endless.of_group  # type: ignore[method-assign]
+    server.groups.queries.answer = endless.of_group  # type: ignore[method-assign]
     with pytest.raises(Refused, match="list_without_end" if forward else "list_goes_back"):
         await gateway.groups._copies.fetch(SgId("sg-1"))
     assert endless.pages["gw-1"] == (few_pages + 1 if forward else 2)
@@ -120,9 +120,9 @@ async def test_a_pne_ends_lists_without_end(here: World, few_pages: int, forward
     await until(lambda: gateway.networks.copies)  # its gateway has asked all that it asks
     view = pne.groups.views[sg_id]
     endless = Endless(forward=forward)
-    server.networks.inventory = endless.of_network  # type: ignore[method-assign]
-    server.group_pages.answer = endless.of_group  # type: ignore[method-assign]
-    server.group_pages.discovered = endless.of_groups  # type: ignore[method-assign]
+    server.networks.queries.inventory = endless.of_network  # type: ignore[method-assign]
+    server.groups.queries.answer = endless.of_group  # type: ignore[method-assign]
+    server.groups.queries.discovered = endless.of_groups  # type: ignore[method-assign]
     lists: dict[str, Callable[[], Any]] = {
         "members": pne.network.inventory,
         "group": lambda: pne.groups.refresh(sg_id),

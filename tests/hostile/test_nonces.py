@@ -78,7 +78,7 @@ async def test_over_restarts_of_every_party(here: World, pairs: list[str]) -> No
                 sent += 1
                 await pne.send(pne.next_reading({"n": sent}))
             await settled(pne)
-            await here.server.send(pne.config.pne_id, "inbox", push_of(turn))
+            await here.server.sending.send(pne.config.pne_id, "inbox", push_of(turn))
     stored = [reading.body for reading in await here.store.readings(0, 100)]
     assert sorted(stored) == sorted(f'{{"n":{n}}}' for n in range(1, sent + 1))
     assert_none_twice(pairs, 2 * sent)
@@ -94,7 +94,7 @@ async def test_under_replays_and_repetitions(here: World, pairs: list[str]) -> N
     raw = await RawUdp.open(here.pan(gateway))
     for number in range(20):
         await pne.send(pne.next_reading({"n": number}))
-        await here.server.send(pne.config.pne_id, "inbox", push_of(str(number)))
+        await here.server.sending.send(pne.config.pne_id, "inbox", push_of(str(number)))
         for datagram in [one for one in proxy.seen if one.up and Message.decode(one.data).code == POST][-2:]:
             raw.send(datagram.data)
     await until(lambda: len(raw.got) >= 20)
@@ -131,7 +131,7 @@ async def test_many_at_once(here: World, pairs: list[str]) -> None:
 
     await asyncio.gather(
         *(pne.send(pne.next_reading({"n": n})) for pne in pnes for n in range(30)),
-        *(here.server.send(pne.config.pne_id, "inbox", push_of("x")) for pne in pnes for _ in range(3)),
+        *(here.server.sending.send(pne.config.pne_id, "inbox", push_of("x")) for pne in pnes for _ in range(3)),
     )
     assert len(await here.store.readings(0, 1000)) == 120
     assert_none_twice(pairs, 250)

@@ -131,7 +131,7 @@ async def test_a_setup_that_nobody_decides_on_is_told_so(here: World, monkeypatc
     on = await scene(here)
     pne = await scripted(here, "pne-1")
     with monkeypatch.context() as patched:
-        patched.setattr(here.server.access, "setup", refuse)
+        patched.setattr(here.server.access.admission, "setup", refuse)
         answer = await ask(await pne.link(on.pan.address), pne.begin())
     assert result_of(answer) == ("5.04", Result.NO_ANSWER)
     await pne.join(on.pan.address)

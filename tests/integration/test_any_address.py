@@ -66,7 +66,7 @@ async def test_a_device_sets_up_there_and_is_reached_there(here: World, host: st
     gateway, port = await start_gateway(here, host)
     alice = await here.joined_pne("alice", (asked, port))
     await alice.send(alice.next_reading({"n": 1}))
-    await here.server.send(EntityId("alice"), "inbox", push_of("hello"))
+    await here.server.sending.send(EntityId("alice"), "inbox", push_of("hello"))
     await until(lambda: here.inboxes["alice"] == ["hello"])
     assert gateway.members.get(EntityId("alice")).link is not None
 
@@ -78,7 +78,7 @@ async def test_two_devices_at_two_addresses_and_one_that_changes(here: World) ->
     await alice.go(Where((("127.0.0.7", port),)))
     for name, pne in (("alice", alice), ("bob", bob)):
         await pne.send(pne.next_reading({"from": name}))
-        await here.server.send(EntityId(name), "inbox", push_of(f"to {name}"))
+        await here.server.sending.send(EntityId(name), "inbox", push_of(f"to {name}"))
         await until(lambda name=name: here.inboxes[name] == [f"to {name}"])  # type: ignore[misc]
 
 
@@ -92,7 +92,7 @@ async def test_a_gateway_that_is_back_asks_from_where_it_was_asked(here: World, 
     async with asyncio.timeout(40):
         while True:
             with contextlib.suppress(Refused):
-                await here.server.send(EntityId("alice"), "inbox", push_of("hello"))
+                await here.server.sending.send(EntityId("alice"), "inbox", push_of("hello"))
                 break
             await asyncio.sleep(0.1)
     await until(lambda: "hello" in here.inboxes["alice"])

@@ -12,7 +12,7 @@ from cpns.coap.errors import SessionOver
 from cpns.domain.actor import OPERATOR
 from cpns.domain.inventory import Kind
 from cpns.ids import EntityId
-from cpns.server import app
+from cpns.server import upkeep
 from cpns.service import kept
 from cpns.service.system import SystemClock
 from cpns.session.table import OVERDUE
@@ -37,7 +37,7 @@ async def test_a_clock_that_is_ahead_for_a_moment_ends_no_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr(app, "SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr(upkeep, "SWEEP_SECONDS", 0.05)
     monkeypatch.setattr(kept, "EXPIRY_SECONDS", 0.05)
     right, ahead = SystemClock.now, [0.0]
     monkeypatch.setattr(SystemClock, "now", lambda self: right(self) + ahead[0])
@@ -45,13 +45,13 @@ async def test_a_clock_that_is_ahead_for_a_moment_ends_no_text(
         await here.start_server()
         gateway = await here.start_gateway()
         await here.provision(Kind.PNE, "ann")
-        await here.server.pushes.keep(OPERATOR, EntityId("ann"), here.server.pushes.new("hello"), 600)
+        await here.server.pushes.actions.keep(OPERATOR, EntityId("ann"), here.server.pushes.actions.new("hello"), 600)
         ahead[0] = 2 * kept.JUMP_SECONDS
         await until(lambda: any("1 texts that would be over" in one.getMessage() for one in caplog.records))
         await here.joined_pne("ann", gateway, **FAST)
         await until(lambda: here.inboxes["ann"] == ["hello"])
         ahead[0] = 0.0
-        await until(lambda: not here.server.pushes.waiting)
+        await until(lambda: not here.server.pushes.delivery.waiting)
 
 
 @pytest.mark.req("SES-1", "SES-2")
@@ -60,7 +60,7 @@ async def test_sessions_grow_old_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: Callable[[float], None], age: float
 ) -> None:
     """Those that are due for renewal serve until the new ones stand; those that are over seal nothing, at no end."""
-    monkeypatch.setattr(app, "SWEEP_SECONDS", 0.1)
+    monkeypatch.setattr(upkeep, "SWEEP_SECONDS", 0.1)
     monkeypatch.setattr("cpns.gateway.app.SWEEP_SECONDS", 0.1)
     async with world(tmp_path) as here:
         await here.start_server()

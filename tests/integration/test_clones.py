@@ -18,7 +18,7 @@ from cpns.gateway.config import PanConfig
 from cpns.ids import EntityId
 from cpns.node.app import Node
 from cpns.pne.app import Pne
-from cpns.server import clones
+from cpns.server.peers import clones
 from cpns.wire.registry import Mode
 from tests.support.device import device
 from tests.support.processes import processes
@@ -146,7 +146,7 @@ async def test_a_device_that_starts_again_and_again_is_one(here: World, asked: l
     for number in range(6):
         pne = await here.joined_pne("watch", gateways[number % 2 if number > 2 else 0], **QUICK)
         await pne.send(pne.next_reading({"n": number}))
-        await until(lambda: not here.server.clones._asking, PATIENCE)
+        await until(lambda: not here.server.replaced._asking, PATIENCE)
         await here.stop(pne)
     assert len(asked) == 4
     assert here.server.clones._seen == {}
@@ -171,7 +171,7 @@ async def test_a_device_that_goes_to_and_fro_is_one(here: World, asked: list[Ent
 def asked(here: World) -> list[EntityId]:
     """Return the devices of which both were asked, to the end."""
     over: list[EntityId] = []
-    clones_ = here.server.clones
+    clones_ = here.server.replaced
     answers = clones_._newer_answers
 
     async def counted(pne: EntityId) -> bool:
@@ -284,14 +284,16 @@ async def test_two_gateways_at_two_processes(tmp_path: Path) -> None:
 
 
 async def test_what_is_over_is_forgotten(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = here.server.clones
+    known, replaced = here.server.clones, here.server.replaced
     known.seen(HUB, ("a", "b"))
-    known._replaced_at[WATCH] = CLOCK.monotonic()
+    replaced._replaced_at[WATCH] = CLOCK.monotonic()
     known.sweep()
+    replaced.sweep()
     assert known._seen
-    assert known._replaced_at
+    assert replaced._replaced_at
     monkeypatch.setattr(rules, "WITHIN_SECONDS", 0.0)
     monkeypatch.setattr(clones, "HURRY_SECONDS", 0.0)
     known.sweep()
+    replaced.sweep()
     assert not known._seen
-    assert not known._replaced_at
+    assert not replaced._replaced_at

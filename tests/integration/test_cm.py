@@ -102,7 +102,7 @@ async def test_it_lives_in_two_modes(here: World, secure: bool) -> None:
     await tablet.send({"mode": "pne"})
     await tablet.change(Mode.BOTH)
     assert via(here, "tablet") == own
-    assert here.server.is_connected(own)
+    assert here.server.pnes.is_connected_here(own)
     assert tablet.gateway is not None
     other = await here.joined_pne("watch", tablet.gateway, **FAST)
     assert via(here, "watch") == own
@@ -113,7 +113,7 @@ async def test_it_lives_in_two_modes(here: World, secure: bool) -> None:
     assert via(here, "tablet") == "gw-1"
     await tablet.send({"mode": "pne again"})
     assert [one["mode"] for one in await readings_of(here)] == ["pne", "both", "pne again"]
-    await until(lambda: not here.server.is_connected(own))
+    await until(lambda: not here.server.pnes.is_connected_here(own))
 
 
 @pytest.mark.req("CM-0")
@@ -320,7 +320,7 @@ async def test_a_rekey_that_is_cut_off_is_begun_again(here: World, monkeypatch: 
     own = await assigned(tablet)
     happened: list[bool] = []
     if lost == "answer":
-        rekey = here.server.cm.rekey
+        rekey = here.server.changing.devices.rekey
 
         async def unheard(source: Any, request: Any) -> Any:
             answer = await rekey(source, request)
@@ -379,7 +379,7 @@ async def test_a_revoked_one_can_not_go_direct_and_gets_no_other(here: World, mo
     admin = admin_of(here)
     revoked, ended = await admin.cm.revoke(OPERATOR, "tablet", reassign=False)
     assert (revoked.state, ended) == (State.REVOKED, 2)  # that of its gateway, and of its PNE through it
-    assert not here.server.is_connected(own)
+    assert not here.server.pnes.is_connected_here(own)
     await tablet.change(Mode.PNE)
     await tablet.send({"behind": "a gateway"})
     with pytest.raises(Refused):
@@ -485,7 +485,7 @@ async def test_a_revoked_device_takes_its_cm_device_along(here: World) -> None:
     await settled(tablet)
     await here.provisioning.revoke(OPERATOR, "tablet")
     assert (await only(here)).state is State.REVOKED
-    await until(lambda: not here.server.is_connected(own_id(tablet)))
+    await until(lambda: not here.server.pnes.is_connected_here(own_id(tablet)))
 
 
 @pytest.mark.req("CM-1")

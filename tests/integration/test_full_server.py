@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cpns.errors import Result
-from cpns.service.authentication import Authentication
+from cpns.server.access.authentication import Authentication
 from cpns.shares.room import NoPlace
 from cpns.wire import messages as m
 from tests.support.tap import Scene, scene

@@ -109,7 +109,7 @@ async def test_an_invitation_into_a_network_is_held_as_well(here: World) -> None
     await until(lambda: gateway.pans[0].reach.link(BEN, here.now()))
     assert [(await ann.network.invite([BEN]))[BEN] for _ in range(3)] == [NO] * 3
     assert len(here.invited["ben"]) == 1
-    assert await here.server.networks.invite(ann.joined.pn_id, OPERATOR, [BEN]) == {BEN: NO}
+    assert await here.server.networks.actions.invite(ann.joined.pn_id, OPERATOR, [BEN]) == {BEN: NO}
     assert len(here.invited["ben"]) == 2
     assert [row.event for row in await here.store.audit(BEN, 99) if "declined" in row.event] == ["pn_declined"] * 2
 
@@ -129,7 +129,7 @@ async def test_who_does_not_want_to_own_a_group_is_asked_at_a_pace(here: World) 
     assert told == [NO] * ASKS.times + [TOO_MANY] * 2
     assert (asked(here, "ben"), asked(here, "cat")) == (ASKS.times, 0)
     here.accepting.add("ben")
-    assert await here.server.groups.pass_on(sg_id, OPERATOR, BEN) == BEN  # nothing bounds the operator
+    assert await here.server.groups.actions.pass_on(sg_id, OPERATOR, BEN) == BEN  # nothing bounds the operator
 
 
 @pytest.mark.req("FN-7", "DEF-5")

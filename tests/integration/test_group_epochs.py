@@ -169,7 +169,7 @@ async def test_who_is_put_out_opens_nothing_that_is_said_from_then_on(here: Worl
     if how == "by its owner":
         await pnes[0].groups.expel(sg_id, [MALLORY])
     elif how == "by the operator":
-        await here.server.groups.expel(sg_id, OPERATOR, [MALLORY])
+        await here.server.groups.actions.expel(sg_id, OPERATOR, [MALLORY])
     else:
         await here.provisioning.revoke(OPERATOR, MALLORY)
     by = {one.config.pne_id: one for one in (*pnes, far)}[EntityId(speaker)]
@@ -191,7 +191,7 @@ async def test_a_server_takes_nothing_under_an_older_epoch_after_somebody_was_pu
     began = await epoch(here, sg_id)
     await pnes[2].groups.leave(sg_id)
     await until_epoch(here, sg_id, began + 1)
-    await here.server.groups.expel(sg_id, OPERATOR, [EntityId("pne-3")])
+    await here.server.groups.actions.expel(sg_id, OPERATOR, [EntityId("pne-3")])
     assert await epoch(here, sg_id) == began + 2
     sender = await pnes[1].messages._registered()
     standing = await gateway.uplink.wait(40)
@@ -405,7 +405,7 @@ async def test_a_device_that_sets_up_again_and_again_has_its_gateway_told_once(h
         await sets_up_again()
     await asyncio.sleep(0.5)
     assert sorted(told()) == sorted(ids)
-    await here.server.groups.settle(ids[3], OPERATOR, None, 60)
+    await here.server.groups.actions.settle(ids[3], OPERATOR, None, 60)
     await until(lambda: told().count(ids[3]) == 2)
     await until(lambda: set(gateway.groups.copies) == set(ids))
 

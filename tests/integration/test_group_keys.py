@@ -187,7 +187,7 @@ async def test_rekey_under_fire(here: World, monkeypatch: pytest.MonkeyPatch) ->
         pnes[name] = await here.start_pne(name, pans[number % 2].address, **FAST)
     await asyncio.gather(*(asyncio.wait_for(pne.wait_established(), 40) for pne in pnes.values()))
     sg_id, _ = await pnes[EntityId("pne-0")].groups.create("family", JoinPolicy.OPEN)
-    noted = Epochs(here.server.groups)
+    noted = Epochs(here.server.groups.actions)
     members_of = noted.members_of
     members_of[1] = {"pne-0"}
     saying: dict[str, asyncio.Task[Any]] = {}
@@ -246,7 +246,9 @@ async def test_who_starts_anew_asks_for_its_keys(here: World, monkeypatch: pytes
     for sg_id in ids:
         await ben.groups.join(sg_id)
         await all_have(here, sg_id, ann, ben)
-    monkeypatch.setattr(here.server.groups.copies, "came", lambda gateway, groups: None)  # it was told a moment ago
+    monkeypatch.setattr(
+        here.server.groups.delivery.copies, "came", lambda gateway, groups: None
+    )  # it was told a moment ago
     await here.stop(ben)
     ben = await here.joined_pne("ben", gateways[where == "elsewhere"], **FAST)
     await until(lambda: set(ben.groups.views) == set(ids))

@@ -114,10 +114,10 @@ async def test_nothing_is_kept_where_the_group_says_so_nor_for_who_has_left(here
     await pnes[2].sleep()
     await pnes[0].messages.send(sg_id, "lost on who sleeps")
     assert await here.store.awaiting_group_messages() == []
-    await here.server.groups.settle(sg_id, OPERATOR, None, 3600)
+    await here.server.groups.actions.settle(sg_id, OPERATOR, None, 3600)
     await pnes[0].messages.send(sg_id, "kept")
     assert await here.store.awaiting_group_messages() == ["pne-2"]
-    await here.server.groups.expel(sg_id, OPERATOR, [EntityId("pne-2")])
+    await here.server.groups.actions.expel(sg_id, OPERATOR, [EntityId("pne-2")])
     assert await here.store.awaiting_group_messages() == []
     await pnes[2].wake()
     await all_heard(here, "pne-0", ["lost on who sleeps", "kept"], "pne-1")
@@ -166,7 +166,7 @@ async def test_a_message_of_an_epoch_that_is_over_is_sealed_anew(here: World) ->
 
     async def is_put_out_meanwhile(body: Any) -> None:
         if isinstance(body, gm.GroupMessageUp) and body.epoch == before:
-            await here.server.groups.expel(sg_id, OPERATOR, [EntityId("gone")])
+            await here.server.groups.actions.expel(sg_id, OPERATOR, [EntityId("gone")])
 
     gateway.before = is_put_out_meanwhile
     await pnes[0].messages.send(sg_id, "between two epochs")
@@ -250,18 +250,18 @@ async def test_an_owner_that_has_vanished_is_replaced_by_rule(here: World) -> No
     await here.start_server(owner_away=0.5)
     gateway = await here.start_gateway("gw-1")
     sg_id, pnes = await group_of(here, 4, gateway)
-    await here.server.groups.replace_silent_owners(0.0)
+    await here.server.groups.actions.replace_silent_owners(0.0)
     assert await owner_of(here, sg_id) == "pne-0"
     await here.stop(pnes[0])
     await here.stop(pnes[1])
     here.server.sessions.remove(here.server.sessions.with_peer(EntityId("pne-0")))  # type: ignore[arg-type]
     await asyncio.sleep(0.6)
-    await here.server.groups.replace_silent_owners(0.5)
+    await here.server.groups.actions.replace_silent_owners(0.5)
     assert await owner_of(here, sg_id) == "pne-0"  # nobody else was heard either
     began = CLOCK.now()
     await rejoined(here, pnes[3])
     await rejoined(here, pnes[2])
-    await here.server.groups.replace_silent_owners(CLOCK.now() - began)
+    await here.server.groups.actions.replace_silent_owners(CLOCK.now() - began)
     assert await owner_of(here, sg_id) == "pne-2"
     (row,) = [row for row in await here.store.audit(None, 50) if row.event == "sg_owner_replaced"]
     assert (row.entity_id, row.via, row.reason) == ("pne-2", None, sg_id)

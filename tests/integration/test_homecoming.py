@@ -74,7 +74,9 @@ async def test_a_guest_comes_home_and_readings_go_on(here: World) -> None:
     await nothing_lost(here, traffic)
     assert await guests(here, "gw-2") == []
     assert not {one.pne_id for one in (await network_of(here, "gw-1")).members if one.guest}
-    assert await here.server.send(EntityId("watch"), application.INBOX_PATH, push_of("home")) == "watch got home"
+    assert (
+        await here.server.sending.send(EntityId("watch"), application.INBOX_PATH, push_of("home")) == "watch got home"
+    )
 
 
 async def test_it_stays_a_guest_while_its_home_has_no_uplink(here: World) -> None:
@@ -176,7 +178,7 @@ async def test_who_is_put_out_of_its_home_stays_where_it_is(here: World) -> None
     there = await Neighbours.move_in(here)
     await there.cut()
     home = (await network_of(here, "gw-1")).network.pn_id
-    await here.server.networks.expel(home, OPERATOR, [EntityId("watch")])
+    await here.server.networks.actions.expel(home, OPERATOR, [EntityId("watch")])
     await there.cable.start()
     await there.first.uplink.wait(40)
     session = there.watch._way.session
@@ -216,7 +218,7 @@ async def test_a_home_that_was_given_to_the_gateway_where_it_is_a_guest(here: Wo
     home = (await network_of(here, "gw-1")).network.pn_id
     await there.cable.start()
     await there.first.uplink.wait(40)
-    await here.server.networks.switch(home, EntityId("gw-2"), OPERATOR)
+    await here.server.networks.actions.switch(home, EntityId("gw-2"), OPERATOR)
     await there.watch.wake()
     await until(lambda: there.watch.joined is not None and there.watch.joined.pn_id == home)
     assert is_behind(there.watch, "gw-2")

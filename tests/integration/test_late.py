@@ -77,7 +77,7 @@ async def tell(here: World, pne: EntityId, notice: sg.SgChangeNotify) -> None:
 @pytest.mark.req("FN-7", "DEF-4")
 async def test_who_is_put_out_is_not_brought_back_by_a_late_answer(here: World) -> None:
     _, ann, ben, sg_id = await two(here)
-    goes_on = held_back(here.server.group_pages, "answer", lambda source, request: source.peer_id == BEN)
+    goes_on = held_back(here.server.groups.queries, "answer", lambda source, request: source.peer_id == BEN)
     await here.store.change_group(sg_id, partial(rules.settle, policy=Policy.CLOSED), 9.0, OPERATOR)
     asking = asyncio.create_task(ben.groups.refresh(sg_id))
     await asyncio.sleep(0.2)
@@ -113,7 +113,7 @@ async def test_a_list_that_changes_while_it_is_read_is_read_anew(here: World) ->
     for pne in many:
         await here.store.change_group(sg_id, rules.join, 9.0, Actor(Role.PNE, pne))
     await here.store.begin_epoch(sg_id, 20.0)
-    answer, changes = here.server.group_pages.answer, iter([many[-1], many[10], many[0]])
+    answer, changes = here.server.groups.queries.answer, iter([many[-1], many[10], many[0]])
 
     async def changing(source: Any, request: sg.SgInventoryRequest) -> sg.SgInventoryResponse:
         made = await answer(source, request)
@@ -121,7 +121,7 @@ async def test_a_list_that_changes_while_it_is_read_is_read_anew(here: World) ->
             await here.store.change_group(sg_id, partial(rules.expel, whom=[pne]), 30.0, OPERATOR)
         return made
 
-    here.server.group_pages.answer = changing  # type: ignore[method-assign]
+    here.server.groups.queries.answer = changing  # type: ignore[method-assign]
     await ben.groups.refresh(sg_id)
     found = await here.store.group(sg_id)
     assert found is not None
@@ -149,7 +149,7 @@ async def test_a_gateway_puts_nobody_out_for_news_that_is_late(here: World) -> N
 async def test_a_late_copy_of_a_network_is_not_taken(here: World) -> None:
     gateway, _, ben, _ = await two(here)
     pn_id = await copied(gateway, ben)
-    goes_on = held_back(here.server.networks, "inventory", lambda source, request: source.peer_id == "gw-1")
+    goes_on = held_back(here.server.networks.queries, "inventory", lambda source, request: source.peer_id == "gw-1")
     asking = asyncio.create_task(gateway.networks._fetch(pn_id))
     await asyncio.sleep(0.2)
     cat = await here.joined_pne("cat", gateway, **FAST)

@@ -65,7 +65,7 @@ def is_behind(pne: Pne, gateway: str) -> bool:
 
 async def hears(here: World, pne: str) -> None:
     """A text reaches *pne*, end to end."""
-    assert await here.server.send(EntityId(pne), application.INBOX_PATH, push_of("there")) == f"{pne} got there"
+    assert await here.server.sending.send(EntityId(pne), application.INBOX_PATH, push_of("there")) == f"{pne} got there"
 
 
 @pytest.mark.req("SES-5", "SES-6")

@@ -386,7 +386,7 @@ async def test_a_lost_gateway_and_a_restarted_server_on_lossy_links(here: World)
     begun = time.monotonic()
     await here.start_server()
     await recovered(traffic, begun, "server stopped and started")
-    await holds(lambda: all(here.server.is_connected(EntityId(one)) for one in (*GATEWAYS, *PNES)), PATIENCE)
+    await holds(lambda: all(here.server.pnes.is_connected_here(EntityId(one)) for one in (*GATEWAYS, *PNES)), PATIENCE)
 
     for one in traffic:
         await one.stop()

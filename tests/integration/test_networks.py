@@ -230,11 +230,11 @@ async def test_who_is_not_let_in_is_told_why(here: World, policy: Policy, told: 
     gateway = await here.start_gateway(suite=suite)
     await here.joined_pne("alice", gateway, suite=suite)
     pn_id = (await the_network(here)).network.pn_id
-    await here.server.networks.settle(pn_id, OPERATOR, policy=policy, alias=None, owner=None)
+    await here.server.networks.actions.settle(pn_id, OPERATOR, policy=policy, alias=None, owner=None)
     bob = await here.start_pne("bob", gateway, suite=suite, timer=1.0)
     (refusal, *_) = await until(lambda: here.not_let_in["bob"])
     assert (refusal.result, refusal.gateway_id, refusal.pn_id) == (told, "gw-1", pn_id)
-    await here.server.networks.settle(pn_id, OPERATOR, policy=Policy.OPEN, alias=None, owner=None)
+    await here.server.networks.actions.settle(pn_id, OPERATOR, policy=Policy.OPEN, alias=None, owner=None)
     async with asyncio.timeout(40):
         await bob.wait_established()
     assert here.not_let_in["alice"] == []
@@ -257,7 +257,7 @@ async def test_who_is_not_on_the_list_waits_for_approval(here: World) -> None:
     (one,) = await here.store.waiting()
     pn = await the_network(here)
     assert (one.pne_id, one.pn_id, one.via, one.known) == ("bob", pn.network.pn_id, "gw-1", True)
-    await here.server.networks.approve(pn.network.pn_id, OPERATOR, EntityId("bob"), let_in=True)
+    await here.server.networks.actions.approve(pn.network.pn_id, OPERATOR, EntityId("bob"), let_in=True)
     await bob.join(here.pan(gateway))
     assert await members(here) == {"alice", "bob"}
     assert await here.store.waiting() == []
@@ -290,7 +290,7 @@ async def test_a_closed_network_lets_in_whom_it_invited(here: World) -> None:
     here.closes(bob)
     assert (await bob.setup(here.pan(gateway))).result == Result.AUTHENTICATION_FAILED
     assert (await here.refusal("bob")).reason == "not_on_the_member_list"
-    results = await here.server.networks.invite(pn_id, OPERATOR, ids("bob"))
+    results = await here.server.networks.actions.invite(pn_id, OPERATOR, ids("bob"))
     assert results == {"bob": Result.OUT_OF_REACH}  # it never asked who is there; it may come by itself now
     await bob.join(here.pan(gateway))
     assert await members(here) == {"alice", "bob"}
@@ -312,10 +312,10 @@ async def test_a_guest_is_admitted_or_rejected_by_the_server(here: World) -> Non
     with pytest.raises(Refused, match="not_allowed"):
         await guest.network.invite(ids("bob"))
     await here.stop(guest)
-    await here.server.networks.settle(
+    await here.server.networks.actions.settle(
         pns[EntityId("gw-2")].network.pn_id, OPERATOR, policy=Policy.CLOSED, alias=None, owner=None
     )
-    await here.server.networks.expel(pns[EntityId("gw-2")].network.pn_id, OPERATOR, ids("alice"))
+    await here.server.networks.actions.expel(pns[EntityId("gw-2")].network.pn_id, OPERATOR, ids("alice"))
     barred = await here.make_pne("alice", away, timer=2.0)
     with pytest.raises(Refused):
         await barred._establish()
@@ -387,7 +387,7 @@ async def test_a_gateway_invites_by_itself_where_the_policy_lets_it(here: World)
     await waiting(here, gateway, "bob")
     pn_id = (await the_network(here)).network.pn_id
     assert await gateway.invite(pn_id, ids("bob")) == {"bob": Result.SUCCESS}
-    await here.server.networks.settle(pn_id, OPERATOR, policy=Policy.CLOSED, alias=None, owner=None)
+    await here.server.networks.actions.settle(pn_id, OPERATOR, policy=Policy.CLOSED, alias=None, owner=None)
     await waiting(here, gateway, "carol")
     assert await gateway.invite(pn_id, ids("carol")) == {"carol": Result.AUTHENTICATION_FAILED}
     assert await members(here) == {"alice", "bob"}
@@ -424,7 +424,7 @@ async def test_expel(here: World, by: str) -> None:
     if by == "owner":
         await alice.network.expel(ids("bob"))
     elif by == "operator":
-        await here.server.networks.expel(pn_id, OPERATOR, ids("bob"))
+        await here.server.networks.actions.expel(pn_id, OPERATOR, ids("bob"))
     else:
         await gateway.networks.expel(pn_id, ids("bob"))
     has_nothing_left(here, gateway, "bob")
@@ -451,7 +451,7 @@ async def test_release(here: World, by: str) -> None:
     if by == "owner":
         await alice.network.release()
     elif by == "operator":
-        await here.server.networks.release(pn_id, OPERATOR)
+        await here.server.networks.actions.release(pn_id, OPERATOR)
     else:
         await gateway.networks.release(pn_id)
     assert await here.store.networks() == []
@@ -483,14 +483,14 @@ async def test_inventory_at_server_gateway_and_member(here: World) -> None:
     copy = await until(lambda: next((c for c in gateway.networks.copies.values() if len(c.members) == 2), None))
     assert (copy.version, copy.owner) == (truth.network.version, "alice")
     await bob.sleep()
-    assert here.server.presence(EntityId("bob")).presence is Presence.ASLEEP
+    assert here.server.reach.here(EntityId("bob")).presence is Presence.ASLEEP
     _, entries = await alice.network.inventory()
     assert {e.entity_id: (e.presence, e.source) for e in entries}[EntityId("bob")] == (Presence.ASLEEP, Source.PNE)
     await bob.wake()
-    assert here.server.presence(EntityId("bob")).presence is Presence.CONNECTED
+    assert here.server.reach.here(EntityId("bob")).presence is Presence.CONNECTED
     await here.stop(gateway)
-    await until(lambda: not here.server.is_connected(EntityId("gw-1")))
-    fact = here.server.presence(EntityId("bob"))
+    await until(lambda: not here.server.pnes.is_connected_here(EntityId("gw-1")))
+    fact = here.server.reach.here(EntityId("bob"))
     assert (fact.presence, fact.source) == (Presence.AWAY, Source.SERVER)
 
 
@@ -527,11 +527,11 @@ async def test_a_silent_pne_is_reported_by_its_gateway(here: World, monkeypatch:
     pne = await here.joined_pne("alice", gateway, presence=60.0)
     here.pause(pne)
     pne._awake.clear()
-    fact = await until(lambda: (f := here.server.presence(EntityId("alice"))).presence is Presence.ASLEEP and f)
+    fact = await until(lambda: (f := here.server.reach.here(EntityId("alice"))).presence is Presence.ASLEEP and f)
     assert fact.source is Source.GATEWAY
     pne._awake.set()
     await pne.present_again()
-    fact = await until(lambda: (f := here.server.presence(EntityId("alice"))).presence is Presence.IDLE and f)
+    fact = await until(lambda: (f := here.server.reach.here(EntityId("alice"))).presence is Presence.IDLE and f)
     assert fact.source is Source.GATEWAY
 
 

@@ -39,9 +39,9 @@ async def test_it_changes_its_mode_while_it_runs(here: World) -> None:
     tablet = await node(here, external)
     assert tablet.mode is Mode.PNE
     await until(lambda: via(here, "tablet") == "gw-1")
-    assert not here.server.is_connected(EntityId("tablet-gw"))
+    assert not here.server.pnes.is_connected_here(EntityId("tablet-gw"))
     await tablet.change(Mode.BOTH)
-    assert here.server.is_connected(EntityId("tablet-gw"))
+    assert here.server.pnes.is_connected_here(EntityId("tablet-gw"))
     await until(lambda: via(here, "tablet") == "tablet-gw")
     assert tablet.gateway is not None
     other = await here.joined_pne("watch", tablet.gateway, **FAST)
@@ -52,7 +52,7 @@ async def test_it_changes_its_mode_while_it_runs(here: World) -> None:
     await other.send(other.next_reading({"goes": "on"}))
     await tablet.change(Mode.PNE)
     await until(lambda: via(here, "tablet") == "gw-1")
-    await until(lambda: not here.server.is_connected(EntityId("tablet-gw")))
+    await until(lambda: not here.server.pnes.is_connected_here(EntityId("tablet-gw")))
     assert tablet.gateway is None
 
 

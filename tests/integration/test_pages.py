@@ -95,7 +95,7 @@ async def test_members_with_the_longest_names_and_their_keys(here: World, answer
     view = owner.groups.views[sg_id]
     assert [*view.places] == [*view.senders] == MEMBERS
     assert pages(answers, sg.SgInventoryResponse) == 2
-    await here.server.groups.expel(sg_id, OPERATOR, MEMBERS[1:])
+    await here.server.groups.actions.expel(sg_id, OPERATOR, MEMBERS[1:])
     await until(lambda: [*owner.groups.views[sg_id].places.values()].count(1) == 1)
     (told,) = [one for one in here.group_changes[OWNER] if one.change == Change.EXPELLED]
     assert len(told.members) == MAX_MEMBERS - 1

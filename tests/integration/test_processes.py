@@ -69,7 +69,7 @@ async def test_a_text_reaches_a_device_from_any_process(site: Site) -> None:
     gateway = await one.start_gateway("gw-1")
     await one.joined_pne("alice", gateway, **FAST)
     for world in (one, other):
-        assert await world.server.send(EntityId("alice"), "inbox", push_of("hello")) == "alice got hello"
+        assert await world.server.sending.send(EntityId("alice"), "inbox", push_of("hello")) == "alice got hello"
         assert await admin(world).ping("alice") < 5
         assert (await world.server.overview.session(EntityId("alice"))) is not None
         assert await world.server.pnes.connected([EntityId("alice"), EntityId("gw-1"), EntityId("x")]) == {
@@ -77,12 +77,12 @@ async def test_a_text_reaches_a_device_from_any_process(site: Site) -> None:
             "gw-1",
         }
         assert (await admin(world).status()).sessions == 2
-        fact = (await world.server.networks.facts([EntityId("alice")]))[EntityId("alice")]
+        fact = (await world.server.reach.facts([EntityId("alice")]))[EntityId("alice")]
         assert fact.presence is Presence.CONNECTED
     assert one.inboxes["alice"] == ["hello", "hello"]
     await one.provision(one.kinds.PNE, "bob")
     with pytest.raises(Unavailable) as refused:
-        await other.server.send(EntityId("bob"), "inbox", push_of("hello"))
+        await other.server.sending.send(EntityId("bob"), "inbox", push_of("hello"))
     assert refused.value.code == "not_established"
 
 
@@ -92,7 +92,7 @@ async def test_what_is_kept_at_one_process_is_given_by_the_other(site: Site) -> 
     gateway = await one.start_gateway("gw-1", answer_timeout=0.5)
     alice = await one.joined_pne("alice", gateway, **FAST)
     await alice.sleep()
-    await until(lambda: one.server.presence(EntityId("alice")).presence is Presence.ASLEEP)
+    await until(lambda: one.server.reach.here(EntityId("alice")).presence is Presence.ASLEEP)
     await admin(other).send(OPERATOR, "alice", "later", 60)
     assert one.inboxes["alice"] == []
     await alice.wake()
@@ -179,7 +179,7 @@ async def test_members_are_put_out_and_networks_switched_across_processes(site: 
     await admin(one).networks.switch(OPERATOR, pn_id, "gw-2")
     await until(lambda: other.server.sessions.with_peer(EntityId("ann")) is not None)
     await until(lambda: one.server.sessions.with_peer(EntityId("ann")) is None)
-    assert await one.server.send(EntityId("ann"), "inbox", push_of("moved")) == "ann got moved"
+    assert await one.server.sending.send(EntityId("ann"), "inbox", push_of("moved")) == "ann got moved"
 
 
 @pytest.mark.req("FN-1")
@@ -199,7 +199,7 @@ async def test_a_process_that_ends_loses_its_connections_alone(site: Site) -> No
     ]
     assert {pne.config.pne_id for pne in pnes} == {session.peer_id for session in other.server.sessions} - {"gw-1"}
     await start(one, nats)
-    assert await one.server.send(EntityId("pne-3"), "inbox", push_of("there")) == "pne-3 got there"
+    assert await one.server.sending.send(EntityId("pne-3"), "inbox", push_of("there")) == "pne-3 got there"
 
 
 async def once_heard(process: World, push: bytes) -> str:
@@ -207,7 +207,7 @@ async def once_heard(process: World, push: bytes) -> str:
     async with asyncio.timeout(40):
         while True:
             with contextlib.suppress(Unavailable):
-                return await process.server.send(EntityId("alice"), "inbox", push)
+                return await process.server.sending.send(EntityId("alice"), "inbox", push)
             await asyncio.sleep(0.05)
 
 
@@ -219,9 +219,9 @@ async def test_without_nats_each_process_serves_its_own(site: Site) -> None:
     nats.stop()
     await until(lambda: not one.siblings.connected and not other.siblings.connected)  # type: ignore[union-attr]
     await alice.send(alice.next_reading({"n": 1}))
-    assert await one.server.send(EntityId("alice"), "inbox", push_of("here")) == "alice got here"
+    assert await one.server.sending.send(EntityId("alice"), "inbox", push_of("here")) == "alice got here"
     with pytest.raises(Unavailable) as refused:
-        await other.server.send(EntityId("alice"), "inbox", push_of("there"))
+        await other.server.sending.send(EntityId("alice"), "inbox", push_of("there"))
     assert refused.value.code == "other_processes_away"
     await one.joined_pne("bob", gateway, **FAST)
     nats.start()
@@ -273,7 +273,7 @@ async def test_what_is_forged_or_said_again_over_nats_is_not_heard(site: Site) -
     await spy.flush()
     await asyncio.sleep(0.3)
     assert asked == ["a secret text"]
-    assert await other.server.send(EntityId("alice"), "inbox", push_of("still")) == "alice got still"
+    assert await other.server.sending.send(EntityId("alice"), "inbox", push_of("still")) == "alice got still"
     await spy.close()
 
 
@@ -315,11 +315,13 @@ async def test_a_gateway_at_another_process_learns_of_a_group_where_there_is_no_
         sg_id, _ = await ann.groups.create("family", JoinPolicy.OPEN)
         await cat.groups.join(sg_id)
         await until(lambda: all(sg_id in one.groups.copies for one in (first, second)))
-        settled = await other.server.groups.settle(sg_id, OPERATOR, Policy.CLOSED, None)  # no epoch begins with that
+        settled = await other.server.groups.actions.settle(
+            sg_id, OPERATOR, Policy.CLOSED, None
+        )  # no epoch begins with that
         await until(lambda: first.groups.copies[sg_id].version >= settled.version)
-        await other.server.groups.expel(sg_id, OPERATOR, [EntityId("ann")])  # the last one behind its gateway
+        await other.server.groups.actions.expel(sg_id, OPERATOR, [EntityId("ann")])  # the last one behind its gateway
         await until(lambda: sg_id not in first.groups.copies and sg_id not in ann.groups.views)
-        await one.server.groups.delete(sg_id, OPERATOR)
+        await one.server.groups.actions.delete(sg_id, OPERATOR)
         await until(lambda: sg_id not in second.groups.copies and sg_id not in cat.groups.views)
 
 
@@ -338,12 +340,12 @@ async def test_a_gateway_at_another_process_learns_of_a_network_where_there_is_n
         await until(lambda: members() == {"alice", "bob", "carol"})
         await other.provisioning.revoke(OPERATOR, "alice")
         await until(lambda: members() == {"bob", "carol"})
-        await other.server.networks.expel(pn_id, OPERATOR, [EntityId("carol")])
+        await other.server.networks.actions.expel(pn_id, OPERATOR, [EntityId("carol")])
         await until(lambda: members() == {"bob"})
         assert [name for name in ("alice", "bob", "carol") if gateway.members.get(EntityId(name))] == ["bob"]
-        await other.server.networks.settle(pn_id, OPERATOR, policy=None, alias="home", owner=None)
+        await other.server.networks.actions.settle(pn_id, OPERATOR, policy=None, alias="home", owner=None)
         await until(lambda: copies[pn_id].alias == "home")
-        await other.server.networks.release(pn_id, OPERATOR)
+        await other.server.networks.actions.release(pn_id, OPERATOR)
         await until(lambda: pn_id not in copies or copies[pn_id].alias is None)
 
 

@@ -29,7 +29,7 @@ ALICE = EntityId("alice")
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cpns.service.processes.SAY_SECONDS", 0.1)
-    monkeypatch.setattr("cpns.server.revocations.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("cpns.server.peers.revocations.LOOK_SECONDS", 0.1)
 
 
 def admin(world: World) -> Admin:
@@ -53,11 +53,11 @@ async def test_processes_without_a_bus_are_warned_of(
         await until(lambda: len(warnings(caplog, "can't be reached")) == 2)
         assert all("--nats" in said for said in warnings(caplog, "can't be reached"))
         with collecting_warnings() as warned, pytest.raises(Unavailable) as refused:
-            await other.server.send(ALICE, "inbox", push_of("hello"))
+            await other.server.sending.send(ALICE, "inbox", push_of("hello"))
         assert refused.value.code == "other_processes_away"
         assert [said for said in warned if "--nats" in said]
         with collecting_warnings() as warned:
-            assert await one.server.send(ALICE, "inbox", push_of("hello")) == "alice got hello"
+            assert await one.server.sending.send(ALICE, "inbox", push_of("hello")) == "alice got hello"
         assert not warned  # it needed nobody else
         monkeypatch.setattr(known, "WARN_SECONDS", 0.0)  # an hour has passed
         await until(lambda: len(warnings(caplog, "can't be reached")) > 3)
@@ -69,7 +69,7 @@ async def test_processes_that_hear_each_other_are_not_warned_of(
     async with processes(tmp_path, 2) as (_, (_, other)):
         await other.provision(other.kinds.PNE, "alice")
         with collecting_warnings() as warned, pytest.raises(Unavailable) as refused:
-            await other.server.send(ALICE, "inbox", push_of("hello"))
+            await other.server.sending.send(ALICE, "inbox", push_of("hello"))
         assert refused.value.code == "not_established"
         assert not warned
         await asyncio.sleep(0.5)
@@ -87,7 +87,7 @@ async def test_clocks_that_are_apart_keep_no_process_from_another(
         gateway = await one.start_gateway("gw-1")
         alice = await one.joined_pne("alice", gateway, **FAST)
         await alice.send(alice.next_reading({"n": 1}))
-        assert await other.server.send(ALICE, "inbox", push_of("hello")) == "alice got hello"
+        assert await other.server.sending.send(ALICE, "inbox", push_of("hello")) == "alice got hello"
         assert abs(one.clock.now() - other.clock.now()) < 2
         assert await other.server.overview.session(ALICE) is not None
         assert await other.server.pnes.connected([ALICE, EntityId("gw-1")]) == {"alice", "gw-1"}
@@ -160,7 +160,7 @@ async def test_a_process_that_fell_behind_what_is_kept_of_revocations_begins_ane
         await other.store.drop_kept(9e12)
         assert one.server.sessions.with_peer(ALICE) is not None
         monkeypatch.undo()
-        monkeypatch.setattr("cpns.server.revocations.LOOK_SECONDS", 0.1)
+        monkeypatch.setattr("cpns.server.peers.revocations.LOOK_SECONDS", 0.1)
         await one.server.revocations.look()
         assert one.server.sessions.with_peer(ALICE) is None
         await until(lambda: one.server.sessions.with_peer(EntityId("bob")) not in (None, before))
@@ -176,7 +176,7 @@ async def test_a_process_that_ends_is_missed_by_nobody_and_one_that_died_is_name
         assert len(there) == 1
         await other.provision(other.kinds.PNE, "alice")
         with collecting_warnings() as warned, pytest.raises(Unavailable) as refused:
-            await other.server.send(ALICE, "inbox", push_of("hello"))
+            await other.server.sending.send(ALICE, "inbox", push_of("hello"))
         assert refused.value.code == "not_established"
         assert not warned
         await start(one, nats)

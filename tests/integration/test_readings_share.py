@@ -15,7 +15,7 @@ from cpns.errors import Later, Result
 from cpns.pne import sources
 from cpns.pne.app import Pne
 from cpns.pne.outbox import Outbox
-from cpns.service.readings import Readings
+from cpns.server.readings.actions import ReadingActions
 from cpns.transport.errors import LONGEST_WAIT, Answer, Code, to_answer
 from cpns.wire import application, codec
 from cpns.wire.application import Reading
@@ -173,7 +173,7 @@ async def test_a_flood_of_a_day_is_bounded_by_rate_and_volume() -> None:
     clock, store = Clock(), Store()
     session: Any = type("Session", (), {"peer_id": "pne", "via": "gw"})
     any_store: Any = store
-    readings = Readings(any_store, clock, 20.0, 64e6)
+    readings = ReadingActions(any_store, clock, 20.0, 64e6)
     waits = []
     for number in range(24 * 60 * 3):
         clock.time += 20.0

@@ -16,7 +16,7 @@ from cpns.gateway.config import GatewayConfig
 from cpns.gateway.servers import Servers
 from cpns.gateway.uplink import Standing
 from cpns.ids import EntityId, PnId
-from cpns.server import gateways
+from cpns.server.peers import gateways
 from cpns.transport.endpoint import Inbound
 from cpns.transport.errors import Answer, Code
 from cpns.wire import application
@@ -127,7 +127,9 @@ async def test_a_gateway_comes_back_and_nothing_is_lost(here: World) -> None:
     await until(lambda: before is not None and before.link.closed)
     await traffic.stop()
     await nothing_lost(here, traffic)
-    assert await here.server.send(EntityId("watch"), application.INBOX_PATH, push_of("there")) == "watch got there"
+    assert (
+        await here.server.sending.send(EntityId("watch"), application.INBOX_PATH, push_of("there")) == "watch got there"
+    )
     assert here.server.clones.of(EntityId("hub")) is None
     assert not await here.audit("hub", "cloned")
 
@@ -322,5 +324,5 @@ async def test_a_process_that_is_back_gets_its_gateways_back(tmp_path: Path, mon
         await until(lambda: len(traffic.acknowledged) > count + 5)
         await traffic.stop()
         await nothing_lost(one, traffic)
-        assert await other.server.send(EntityId("watch"), "inbox", push_of("back")) == "watch got back"
+        assert await other.server.sending.send(EntityId("watch"), "inbox", push_of("back")) == "watch got back"
         assert one.server.clones.of(EntityId("hub")) is None

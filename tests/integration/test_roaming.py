@@ -197,7 +197,7 @@ async def test_a_network_is_handed_over_under_traffic(here: World, how: str) -> 
     traffic = [Traffic(pne) for pne in pnes]
     await until(lambda: all(len(one.acknowledged) > 10 for one in traffic))
     if how == "operator":
-        await here.server.networks.switch(pn.pn_id, EntityId("gw-2"), OPERATOR)
+        await here.server.networks.actions.switch(pn.pn_id, EntityId("gw-2"), OPERATOR)
     else:
         await first.switching.hand_over(pn.pn_id, EntityId("gw-2"))
     await until(lambda: all(via(here, pne.config.pne_id) == "gw-2" for pne in pnes))
@@ -233,7 +233,7 @@ async def test_a_switch_needs_both_gateways_or_the_operator(here: World) -> None
     with pytest.raises(Refused, match="mode_not_supported"):
         await first.switching.hand_over(pn_id, EntityId("gw-2"))
     with pytest.raises(Refused, match="gateway_away"):
-        await here.server.networks.switch(pn_id, EntityId("gw-3"), OPERATOR)
+        await here.server.networks.actions.switch(pn_id, EntityId("gw-3"), OPERATOR)
     third = await here.start_gateway("gw-3")
     with pytest.raises(Refused, match="unknown_pn"):
         await third.switching.hand_over(pn_id, EntityId("gw-2"))
@@ -249,7 +249,7 @@ async def test_of_two_switches_at_once_the_first_wins(here: World) -> None:
         await here.start_gateway(name)
     await here.joined_pne("alice", first)
     pn_id = (await network_of(here, "gw-1")).network.pn_id
-    switches = (here.server.networks.switch(pn_id, EntityId(name), OPERATOR) for name in ("gw-2", "gw-3"))
+    switches = (here.server.networks.actions.switch(pn_id, EntityId(name), OPERATOR) for name in ("gw-2", "gw-3"))
     ended = await asyncio.gather(*switches, return_exceptions=True)
     assert [type(one) for one in ended].count(Refused) == 1
     network = next(one.network for one in await here.store.networks() if one.network.pn_id == pn_id)
@@ -263,8 +263,8 @@ async def test_a_gateway_that_was_away_learns_that_its_network_went(here: World)
     await here.stop(await here.joined_pne("alice", first))
     pn_id = (await network_of(here, "gw-1")).network.pn_id
     await here.stop(first)
-    await until(lambda: not here.server.is_connected(EntityId("gw-1")))
-    await here.server.networks.switch(pn_id, EntityId("gw-2"), OPERATOR)
+    await until(lambda: not here.server.pnes.is_connected_here(EntityId("gw-1")))
+    await here.server.networks.actions.switch(pn_id, EntityId("gw-2"), OPERATOR)
     again = await here.start_gateway("gw-1", kept=True)
     assert (len(again.members), again.members.pns) == (0, [])
     assert pn_id in second.members.pns
@@ -312,7 +312,7 @@ async def test_a_revoked_pne_gets_nothing_more(here: World) -> None:
     with pytest.raises(Refused):
         await pne.network.inventory()
     with pytest.raises(Unavailable, match="revoked"):
-        await here.server.send(EntityId("alice"), "inbox", push_of("still there?"))
+        await here.server.sending.send(EntityId("alice"), "inbox", push_of("still there?"))
     assert here.inboxes["alice"] == []
     assert pne._way.link is not None
     with pytest.raises(Hinted, match=r"4\.01"):  # its hop session is gone too
@@ -374,8 +374,10 @@ async def test_texts_for_a_pne_that_sleeps_are_kept_and_come_in_order_once(here:
     pne = await here.joined_pne("alice", first)
     await pne.sleep()
     for number in range(3):
-        await here.server.pushes.keep(OPERATOR, EntityId("alice"), here.server.pushes.new(str(number)), 60)
-    await here.server.pushes.keep(OPERATOR, EntityId("alice"), here.server.pushes.new("too late"), -1)
+        await here.server.pushes.actions.keep(
+            OPERATOR, EntityId("alice"), here.server.pushes.actions.new(str(number)), 60
+        )
+    await here.server.pushes.actions.keep(OPERATOR, EntityId("alice"), here.server.pushes.actions.new("too late"), -1)
     await here.stop(pne)
     await here.stop(here.server)
     await here.start_server()
@@ -384,14 +386,14 @@ async def test_texts_for_a_pne_that_sleeps_are_kept_and_come_in_order_once(here:
     await here.joined_pne("alice", second)
     await until(lambda: len(here.inboxes["alice"]) == 3)
     assert here.inboxes["alice"] == ["0", "1", "2"]
-    await until(lambda: not here.server.pushes.waits_for(EntityId("alice")))
+    await until(lambda: not here.server.pushes.delivery.waits_for(EntityId("alice")))
 
 
 async def test_a_text_that_came_twice_is_taken_once(here: World) -> None:
     await here.start_server()
     pne = await here.joined_pne("alice", await here.start_gateway())
     payload = push_of("open the door")
-    answers = [await here.server.send(pne.config.pne_id, "inbox", payload) for _ in range(2)]
+    answers = [await here.server.sending.send(pne.config.pne_id, "inbox", payload) for _ in range(2)]
     assert answers == ["alice got open the door"] * 2
     assert here.inboxes["alice"] == ["open the door"]
 
@@ -400,7 +402,7 @@ async def test_texts_that_wait_are_bounded(here: World, monkeypatch: pytest.Monk
     monkeypatch.setattr("cpns.store.waiting_queries.MAX_PUSHES", 2)
     await here.start_server()
     await here.provision(Kind.PNE, "alice")
-    pushes = here.server.pushes
+    pushes = here.server.pushes.actions
     for _ in range(2):
         await pushes.keep(OPERATOR, EntityId("alice"), pushes.new("x"), 60)
     with pytest.raises(Conflict, match="wait for alice"):
@@ -451,9 +453,9 @@ async def test_a_member_that_missed_the_call_is_asked_again_when_it_is_heard(her
     on.pan.policy = honest
     if how == "asleep":
         pne._awake.set()
-    await until(lambda: here.server.is_connected(EntityId("alice")))
+    await until(lambda: here.server.pnes.is_connected_here(EntityId("alice")))
     await until(lambda: on.gateway.members.astray == set())
-    await here.server.send(EntityId("alice"), "inbox", push_of("welcome back"))
+    await here.server.sending.send(EntityId("alice"), "inbox", push_of("welcome back"))
 
 
 async def test_an_invitation_back_from_a_stranger_is_not_taken(here: World) -> None:

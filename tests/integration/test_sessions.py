@@ -52,7 +52,7 @@ async def test_three_sessions_protect_every_message(here: World, suite: int) -> 
     (pne,) = await on.pnes(["pne-1"], suite=suite)
     before = len(on.pan.seen), len(on.uplink.seen)
     await pne.send(pne.next_reading({"t": 21}))
-    assert await here.server.send(pne.config.pne_id, "inbox", push_of("hello")) == "pne-1 got hello"
+    assert await here.server.sending.send(pne.config.pne_id, "inbox", push_of("hello")) == "pne-1 got hello"
     await pne.present_again()
     names = {(one.sender, one.peer, one.what, one.session) for one in here.passed}
     assert names >= {
@@ -76,7 +76,7 @@ async def test_the_session_is_chosen_by_source_and_destination(here: World) -> N
     alice, bob = await on.pnes(["alice", "bob"])
     for pne in (alice, bob):
         await pne.send(pne.next_reading({"of": str(pne.config.pne_id)}))
-        await here.server.send(pne.config.pne_id, "inbox", push_of(f"to {pne.config.pne_id}"))
+        await here.server.sending.send(pne.config.pne_id, "inbox", push_of(f"to {pne.config.pne_id}"))
     for pne in (alice, bob):
         name = str(pne.config.pne_id).encode()
         end, hop = pne.sessions.with_peer(SERVER), pne.sessions.with_peer(GATEWAY)
@@ -130,7 +130,7 @@ async def test_the_gateway_sees_ciphertext_alone(here: World, suite: int) -> Non
     (pne,) = await on.pnes(["pne-1"], suite=suite)
     canary = "canary-2b7e151628aed2a6"
     await pne.send(pne.next_reading({"note": canary}))
-    assert canary in await here.server.send(pne.config.pne_id, "inbox", push_of(f"down {canary}"))
+    assert canary in await here.server.sending.send(pne.config.pne_id, "inbox", push_of(f"down {canary}"))
     assert here.inboxes["pne-1"] == [f"down {canary}"]
     assert await stored(here) == [f'{{"note":"{canary}"}}']
     raw = on.raw()
@@ -194,11 +194,11 @@ async def test_a_changed_byte_is_refused_by_the_pne(here: World, how: str) -> No
     (pne,) = await on.pnes(["pne-1"])
     done = changing(on, how, up=False)
     with pytest.raises(Unavailable, match=r"4\.01"):
-        await here.server.send(pne.config.pne_id, "inbox", push_of("open the door"))
+        await here.server.sending.send(pne.config.pne_id, "inbox", push_of("open the door"))
     assert done
     assert here.inboxes["pne-1"] == []
     on.pan.policy = honest
-    await here.server.send(pne.config.pne_id, "inbox", push_of("open the door"))
+    await here.server.sending.send(pne.config.pne_id, "inbox", push_of("open the door"))
     assert here.inboxes["pne-1"] == ["open the door"]
 
 
@@ -497,6 +497,6 @@ async def test_a_silent_pne_is_asked_in_its_hop_session(here: World, monkeypatch
             await asyncio.sleep(0.02)
     begun = asyncio.get_running_loop().time()
     with pytest.raises(Unavailable) as told:
-        await here.server.send(pne.config.pne_id, application.PING_PATH, b"")
+        await here.server.sending.send(pne.config.pne_id, application.PING_PATH, b"")
     assert told.value.code == "asleep"
     assert asyncio.get_running_loop().time() - begun < 20  # the server would wait half a minute

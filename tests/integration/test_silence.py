@@ -15,8 +15,7 @@ from cpns.gateway import uplink
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId
 from cpns.pne.join import Wanted
-from cpns.server import app as server_app
-from cpns.server import gateways
+from cpns.server.peers import gateways, sending
 from cpns.session.table import Session
 from cpns.transport.errors import Answer, Code
 from cpns.wire import application
@@ -98,7 +97,7 @@ async def test_one_ping_that_is_lost_ends_nothing(here: World, monkeypatch: pyte
 
 async def silent_gateway(here: World, monkeypatch: pytest.MonkeyPatch) -> Gateway:
     """Return a gateway with a device, watch, whose uplink is silent, and which does not look after it."""
-    monkeypatch.setattr(server_app, "PUSH_TIMEOUT", 0.3)
+    monkeypatch.setattr(sending, "PUSH_TIMEOUT", 0.3)
     monkeypatch.setattr(gateways, "SILENT_SECONDS", 0.2)
     nat = await through_nat(here)
     gateway: Gateway = await here.start_gateway("hub", keepalive=1000.0)
@@ -128,7 +127,7 @@ async def test_explain_names_an_uplink_that_is_silent(here: World, monkeypatch: 
 async def test_a_device_that_is_silent_is_named_where_its_gateway_answers(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_app, "PUSH_TIMEOUT", 0.3)
+    monkeypatch.setattr(sending, "PUSH_TIMEOUT", 0.3)
     monkeypatch.setattr(gateways, "SILENT_SECONDS", 10.0)
     gateway = await here.start_gateway("hub", keepalive=1000.0)
     pne = await here.joined_pne("watch", gateway)

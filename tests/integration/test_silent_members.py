@@ -24,7 +24,7 @@ SOON = 15.0
 async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     monkeypatch.setattr("cpns.pne.groups.CATCH_UP_PAUSES", (0.3, 1.0))
     monkeypatch.setattr("cpns.gateway.group_messages.PATIENCE", 0.5)
-    monkeypatch.setattr("cpns.server.group_messages.KEPT_SECONDS", 1.0)
+    monkeypatch.setattr("cpns.server.messages.delivery.KEPT_SECONDS", 1.0)
     async with world(tmp_path) as one:
         await one.start_server()
         yield one
@@ -65,7 +65,7 @@ async def test_a_sender_is_told_how_many_have_it(here: World) -> None:
     reached = await say(pnes["pne-0"], sg_id, "hello")
     assert reached is not None
     assert (reached.have, reached.missed, reached.kept) == (5, 0, True)
-    await here.server.groups.settle(sg_id, OPERATOR, None, 0)
+    await here.server.groups.actions.settle(sg_id, OPERATOR, None, 0)
     await until(lambda: pnes["pne-0"].groups.views[sg_id].keep == 0)
     reached = await say(pnes["pne-0"], sg_id, "hello again")
     assert reached is not None
@@ -93,7 +93,7 @@ async def test_a_text_waits_for_no_member_that_died(here: World, vouched: bool) 
 @pytest.mark.req("FN-7", "FN-1")
 async def test_a_text_waits_for_no_gateway_that_is_silent(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connection stands, and it relays; whoever is behind it gets each text from the server, end to end."""
-    monkeypatch.setattr("cpns.server.group_messages.HAND_ON_SECONDS", 60.0)
+    monkeypatch.setattr("cpns.server.messages.delivery.HAND_ON_SECONDS", 60.0)
     sg_id, pnes, gateways = await two_networks(here)
     monkeypatch.setattr(gateways[1].messages, "brought", never)
     said = [f"text {number}" for number in range(10)]

@@ -48,7 +48,7 @@ async def a_text_arrives(here: World, name: str, text: str) -> None:
     async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(CpnsError):
-                await here.server.send(EntityId(name), application.INBOX_PATH, push_of(text))
+                await here.server.sending.send(EntityId(name), application.INBOX_PATH, push_of(text))
                 return
             await asyncio.sleep(0.05)
 

@@ -101,7 +101,7 @@ async def test_a_certificate_that_has_ended_is_named_at_both_ends_and_renewed_wh
             await (await w.start_gateway(tls=True, tls_ca=cert, wait=False)).uplink.wait(8)
         assert "certificate_has_ended: renew it at the server" in no_uplink(caplog)
         certificate(tmp_path, "127.0.0.1")
-        monkeypatch.setattr("cpns.server.app.CERTIFICATE_LOOK_SECONDS", 0.0)
+        monkeypatch.setattr("cpns.server.upkeep.CERTIFICATE_LOOK_SECONDS", 0.0)
         await until(lambda: "was read anew; it ends on 2125" in caplog.text)
         await w.start_gateway("gw-2", tls=True, tls_ca=cert)
 

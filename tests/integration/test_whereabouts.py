@@ -62,7 +62,7 @@ async def settled(here: World, name: str, gateway: Any, **options: Any) -> Pne:
 
 async def told(here: World, name: str, text: str) -> None:
     """Send a text once; it arrives."""
-    await here.server.send(EntityId(name), application.INBOX_PATH, push_of(text))
+    await here.server.sending.send(EntityId(name), application.INBOX_PATH, push_of(text))
     assert here.inboxes[name][-1] == text
 
 
@@ -149,7 +149,7 @@ async def test_one_that_sleeps_is_asleep_and_found_as_it_wakes(here: World) -> N
     gateway = await restarted(here, gateway, answer_timeout=0.5)
     await until(lambda: member(gateway).kept is None)
     with pytest.raises(Unavailable) as refused:
-        await here.server.send(ALICE, application.INBOX_PATH, push_of("wake up"))
+        await here.server.sending.send(ALICE, application.INBOX_PATH, push_of("wake up"))
     assert refused.value.code == "asleep"
     await alice.wake()
     await told(here, "alice", "awake")
@@ -481,7 +481,7 @@ def loses_what_comes_down(nat: UdpProxy) -> None:
 async def test_a_text_under_way_goes_to_the_new_port_too(here: World) -> None:
     _, nat, alice = await behind_nat(here)
     loses_what_comes_down(nat)
-    sending = asyncio.create_task(here.server.send(ALICE, application.INBOX_PATH, push_of("under way")))
+    sending = asyncio.create_task(here.server.sending.send(ALICE, application.INBOX_PATH, push_of("under way")))
     await until(lambda: [one for one in nat.seen if not one.up and b"" != one.data])
     await asyncio.sleep(0.3)
     nat.rebind()

@@ -51,7 +51,7 @@ async def two_networks(here: World, *, present: bool = False) -> tuple[Gateway, 
     await here.joined_pne("neighbour", hub)
     await here.stop(await here.joined_pne("watch", den))
     theirs, own = await network_of(here, "hub"), await network_of(here, "den")
-    await here.server.networks.switch(own, HUB, OPERATOR)
+    await here.server.networks.actions.switch(own, HUB, OPERATOR)
     if present:
         await here.joined_pne("watch", hub, **FAST)
     return hub, theirs, own
@@ -84,7 +84,7 @@ async def test_a_network_that_was_switched_while_its_device_was_off_is_the_one_t
 ) -> None:
     await here.start_server()
     hub, theirs, own = await two_networks(here)
-    await here.server.networks.settle(theirs, OPERATOR, policy=policy, alias=None, owner=None)
+    await here.server.networks.actions.settle(theirs, OPERATOR, policy=policy, alias=None, owner=None)
     await here.joined_pne("watch", hub)
     assert await where(here, "watch") == own
     assert {one.pne_id for one in await here.store.listed_page(theirs, "", 9)} == {"neighbour"}
@@ -183,7 +183,7 @@ async def test_the_copy_of_a_gateway_says_who_stands_as_member_after_each_change
     for name in ("a", "b", "c", "d"):
         await here.stop(await here.joined_pne(name, hub))
     assert set((await exact(here, hub, pn_id)).members) == {"neighbour", "visitor", "host", "a", "b", "c", "d"}
-    networks, gateway = here.server.networks, Actor(Role.GATEWAY, HUB)
+    networks, gateway = here.server.networks.actions, Actor(Role.GATEWAY, HUB)
     await here.stop(await here.joined_pne("a", den))
     assert (await exact(here, hub, pn_id)).away == {"a"}
     await networks.expel(pn_id, gateway, [EntityId("b")])

@@ -13,7 +13,7 @@ from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import SgId
 from cpns.pne.app import Pne
 from cpns.protocol.group_messaging.sender import Sender
-from cpns.server.groups import Groups
+from cpns.server.groups.actions import GroupActions
 from cpns.wire import application
 from cpns.wire.registry import JoinPolicy
 from tests.support.world import FAST, World, until
@@ -68,7 +68,7 @@ async def listed(here: World, sg_id: SgId) -> dict[str, Standing]:
 class Epochs:
     """Who was in each epoch of the groups of a server, from now on; and in which one who left did so."""
 
-    def __init__(self, groups: Groups) -> None:
+    def __init__(self, groups: GroupActions) -> None:
         self.members_of: dict[int, set[str]] = {}
         self.left_in: dict[str, int] = {}
         self._tell = groups.tell

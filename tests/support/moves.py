@@ -231,7 +231,7 @@ class Walk:
         assert not failed, "\n".join(failed)
 
     def _connected(self, gateway: str) -> bool:
-        return self.here.server.is_connected(EntityId(gateway))
+        return self.here.server.pnes.is_connected_here(EntityId(gateway))
 
     async def _begin(self) -> None:
         await self.here.start_server()
@@ -242,9 +242,9 @@ class Walk:
             other = await self.here.start_gateway("aux")
             await self.here.stop(await self.here.joined_pne("other-neighbour", other))
             (theirs,) = await self.here.store.networks_of(EntityId("aux"))
-            await self.here.server.networks.switch(theirs, HUB, OPERATOR)
+            await self.here.server.networks.actions.switch(theirs, HUB, OPERATOR)
             await self.here.stop(other)
-        networks = self.here.server.networks
+        networks = self.here.server.networks.actions
         await networks.settle(self._theirs, OPERATOR, policy=self._neighbours.policy, alias=None, owner=None)
         self._hub = hub
         self._pan = self.here.pan(hub)
@@ -275,7 +275,7 @@ class Walk:
 
     async def _happens(self, number: int, row: Row) -> None:
         den, device = map(EntityId, self.names(number))
-        own, networks = self._own[number], self.here.server.networks
+        own, networks = self._own[number], self.here.server.networks.actions
         if row.what.name.startswith("SWITCHED"):
             await networks.switch(own, HUB, OPERATOR)
             if not row.off.device and row.off not in (Off.ASLEEP, Off.DEN):
@@ -317,7 +317,7 @@ class Walk:
 
     async def _den_again(self, number: int) -> None:
         den, _ = self.names(number)
-        if self.here.server.is_connected(EntityId(den)):
+        if self.here.server.pnes.is_connected_here(EntityId(den)):
             return
         if self.off is Off.DEVICE_DEN_LOST:
             self._lose(den)

@@ -126,7 +126,7 @@ class Recorder:
             await self.until(JOINED[name])
         first = self.pnes[0]
         await first.send(first.next_reading({"temperature": 21.5}))
-        await self.here.server.send(first.config.pne_id, "inbox", push_of("hello"))
+        await self.here.server.sending.send(first.config.pne_id, "inbox", push_of("hello"))
         await self.until(SAID)
         return self.passed()
 

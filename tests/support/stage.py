@@ -39,7 +39,7 @@ async def unharmed(here: World, bob: Pne) -> None:
     before = len(await here.store.readings(0, 1000, bob.config.pne_id))
     await bob.send(bob.next_reading({"n": before}))
     assert len(await here.store.readings(0, 1000, bob.config.pne_id)) == before + 1
-    assert await here.server.send(bob.config.pne_id, "inbox", push_of("hi")) == "bob got hi"
+    assert await here.server.sending.send(bob.config.pne_id, "inbox", push_of("hi")) == "bob got hi"
 
 
 def views_agree(here: World, evil: HostileGateway, pne: Pne) -> None:

@@ -535,7 +535,7 @@ async def test_a_text_waits_for_a_device_that_is_away(live: Live, monkeypatch: p
     await problem(await send("x" * 1025), 422, "bad_text")
 
     await live.world.joined_pne("pne-9", live.gateway)
-    await until(lambda: not live.world.server.pushes.waits_for(EntityId("pne-9")))
+    await until(lambda: not live.world.server.pushes.delivery.waits_for(EntityId("pne-9")))
     assert live.world.inboxes["pne-9"] == ["one", "two"]
     assert await told(await send("three")) == {"answer": "pne-9 got three", "kept_until": None}
 

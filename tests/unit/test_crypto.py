@@ -339,12 +339,12 @@ def test_rand_server_depends_on_fresh_bytes_and_txn() -> None:
     assert len(local_eukey.rand_server(Secret(KEY), KEY, KEY)) == 16
 
 
-def test_stand_in_is_stable_and_differs_per_entity_and_server() -> None:
-    prk = local_eukey.stand_in_prk(Secret(KEY))
-    one = local_eukey.stand_in(prk, EntityId("pne-1"))
-    assert one == local_eukey.stand_in(prk, EntityId("pne-1"))
-    assert one != local_eukey.stand_in(prk, EntityId("pne-2"))
-    assert one != local_eukey.stand_in(local_eukey.stand_in_prk(Secret(bytes(32))), EntityId("pne-1"))
+def test_a_decoy_key_is_stable_and_differs_per_entity_and_server() -> None:
+    prk = local_eukey.decoy_prk(Secret(KEY))
+    one = local_eukey.decoy_key(prk, EntityId("pne-1"))
+    assert one == local_eukey.decoy_key(prk, EntityId("pne-1"))
+    assert one != local_eukey.decoy_key(prk, EntityId("pne-2"))
+    assert one != local_eukey.decoy_key(local_eukey.decoy_prk(Secret(bytes(32))), EntityId("pne-1"))
 
 
 def test_group_key_opens_for_its_node_epoch_group_and_gateway_alone() -> None:

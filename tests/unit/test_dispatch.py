@@ -162,7 +162,7 @@ async def test_each_handler_takes_its_own_message(here: World) -> None:
     gateway = await here.start_gateway()
     pne = await here.joined_pne("alice", gateway, **FAST)
     tables: list[Table[Any]] = [
-        *(server.from_pne, server.from_gateway, server.access.from_strangers),
+        *(server.from_pne, server.from_gateway, server.from_uplink),
         *(gateway.from_server, gateway.unproved_server, gateway.from_member, gateway.on_open_pan),
         *(pne.from_server, pne.from_own_gateway, pne.from_strangers),
     ]

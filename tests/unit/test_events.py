@@ -45,7 +45,7 @@ async def test_what_is_not_printed_is_not_received() -> None:
 
 
 async def test_a_text_that_nobody_took_stays_kept(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cpns.server.app.PUSH_TIMEOUT", 0.5)
+    monkeypatch.setattr("cpns.server.peers.sending.PUSH_TIMEOUT", 0.5)
     printing = False
 
     def take(text: str) -> str:
@@ -61,7 +61,7 @@ async def test_a_text_that_nobody_took_stays_kept(live: Live, monkeypatch: pytes
     kept = await told(await live.client.post(where, json={"text": "two", "keep": 60}))
     assert kept["answer"] is None
     printing = True
-    await until(lambda: not live.world.server.pushes.waits_for(EntityId("pne-9")))
+    await until(lambda: not live.world.server.pushes.delivery.waits_for(EntityId("pne-9")))
     assert (await told(await live.client.post(where, json={"text": "three"})))["answer"] == "got three"
 
 

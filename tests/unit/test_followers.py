@@ -4,20 +4,24 @@ import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from cpns.domain import group, membership
 from cpns.domain.actor import OPERATOR
-from cpns.domain.event import PnChanged, SgChanged
+from cpns.domain.event import Event, PnChanged, SgChanged
 from cpns.domain.group import Group
 from cpns.domain.inventory import Kind, Outcome
 from cpns.domain.member_list import Policy
 from cpns.errors import Result, StoreFails
 from cpns.ids import EntityId, SgId
-from cpns.server import followers
-from cpns.server.followers import Followers
+from cpns.server.changing import Changing
+from cpns.server.groups import Groups
+from cpns.server.networks import Networks
+from cpns.server.peers import follower
+from cpns.server.peers.follower import Follower, Looks
 from cpns.service.events import Events
 from cpns.store.server_store import ServerStore
 from tests.support.world import until
@@ -26,7 +30,7 @@ from tests.unit.test_store import GW1, PN1, establishment, new, pne
 SG = SgId("sg-1")
 
 
-class Looks:
+class Seen:
     """What looks at changes: it keeps what it was given."""
 
     def __init__(self) -> None:
@@ -52,21 +56,29 @@ async def store(tmp_path: Path) -> AsyncIterator[ServerStore]:
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(followers, "GRACE_SECONDS", 0.001)
-    monkeypatch.setattr(followers, "AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr(follower, "GRACE_SECONDS", 0.001)
+    monkeypatch.setattr(follower, "AGAIN_SECONDS", 0.001)
 
 
 class Following:
-    """Followers that run; *behind* is by how many events they begin before the newest."""
+    """A follower that runs, with three features; *behind* is by how many events it begins before the newest."""
 
     def __init__(self, store: ServerStore, behind: int = 0) -> None:
-        self.networks, self.groups, self.rotations, self.anew = Looks(), Looks(), Looks(), Looks()
+        self.networks, self.groups, self.rotations, self.anew = Seen(), Seen(), Seen(), Seen()
         self.behind = behind
         self.began = asyncio.Event()
         self._store = store
-        looks = (self.networks, self.groups, self.rotations, self.anew)
-        self.followers = Followers(cast(Any, self), Events(store, look_every=0.01), *looks)
-        self._running = asyncio.get_running_loop().create_task(self.followers.run())
+        self._looks = Looks()
+        follower = Follower(cast(Any, self), Events(store, look_every=0.01), self._happened, self.anew)
+        self._running = asyncio.get_running_loop().create_task(follower.run())
+
+    def _happened(self, event: Event) -> None:
+        networks = SimpleNamespace(_looks=self._looks, delivery=SimpleNamespace(changed_anywhere=self.networks))
+        groups = SimpleNamespace(_looks=self._looks, delivery=SimpleNamespace(changed_anywhere=self.groups))
+        changing = SimpleNamespace(_looks=self._looks, rotations=SimpleNamespace(load=self.rotations))
+        Networks.happened(cast(Any, networks), event)
+        Groups.happened(cast(Any, groups), event)
+        Changing.happened(cast(Any, changing), event)
 
     async def last_event(self) -> int:
         newest = await self._store.last_event()
@@ -77,7 +89,7 @@ class Following:
     async def close(self) -> None:
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
-        await self.followers.close()
+        await self._looks.close()
 
 
 @pytest.fixture

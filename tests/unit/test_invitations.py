@@ -5,7 +5,6 @@ from functools import partial
 
 import pytest
 
-from cpns.admin.group_models import Group as ShownGroup
 from cpns.domain import group as rules
 from cpns.domain import membership
 from cpns.domain.actor import OPERATOR, Actor, Role
@@ -15,6 +14,7 @@ from cpns.domain.invitation import INVITATION_SECONDS, OPEN_OF_LIST, OPEN_OF_OWN
 from cpns.domain.member_list import Policy, Standing
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId, SgId
+from cpns.server.groups.models import Group as ShownGroup
 from cpns.store.server_store import ServerStore
 from tests.support.stores import Location
 

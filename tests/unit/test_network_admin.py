@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from cpns.admin import networks
 from cpns.admin.service import Admin
 from cpns.crypto.secret import Secret
+from cpns.domain import told as sentences
 from cpns.domain.actor import OPERATOR
 from cpns.domain.credential import parse_credential
 from cpns.domain.inventory import Kind
@@ -310,7 +310,7 @@ async def test_a_gateway_that_is_away_is_unavailable(home: Offline) -> None:
     ],
 )
 def test_a_refusal_is_told_with_its_code(error: Refused, family: type[Exception], code: str) -> None:
-    found = networks.told(error)
+    found = sentences.told(error)
     assert (type(found), found.code) == (family, code)
     assert found.sentence.endswith(".")
 

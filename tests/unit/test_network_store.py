@@ -18,10 +18,12 @@ from cpns.domain.membership import Places, Rule
 from cpns.domain.network import Admission, Edit, Edited, Inventory, Network, Place, Present, Waiting
 from cpns.errors import Conflict, Refused, Result
 from cpns.ids import EntityId, PnId
-from cpns.server.gateways import Gateways
-from cpns.server.networks import Networks
-from cpns.service.presence import Presences
-from cpns.session.table import Sessions
+from cpns.server.networks.actions import NetworkActions
+from cpns.server.networks.delivery import NetworkDelivery
+from cpns.server.peers.gateways import Gateways
+from cpns.server.peers.presence import Presences
+from cpns.service.siblings import Alone
+from cpns.session.table import Session, Sessions
 from cpns.store import network_queries, waiting_queries
 from cpns.store.gateway_store import GatewayStore
 from cpns.store.server_store import ServerStore
@@ -588,16 +590,33 @@ class Told(Gateways):
         return False
 
 
+def delivering(gateways: Gateways) -> NetworkDelivery:
+    """Return a delivery to PN GWs alone."""
+
+    async def asked(older: Session, newer_via: EntityId) -> None:
+        """Nobody is a clone."""
+
+    here: Any = SimpleNamespace(
+        sessions=Sessions(),
+        gateways=gateways,
+        presences=Presences(CLOCK),
+        clock=CLOCK,
+        siblings=Alone(),
+        replaced=SimpleNamespace(ask=asked),
+    )
+    return NetworkDelivery(here)
+
+
 async def told_of_a_move(store: ServerStore, policy: Policy) -> list[tuple[EntityId, Sequence[EntityId]]]:
     """Return which PN GW is told of whom, where pne-1 goes from gw-1 to a PN with *policy*, and has a session."""
     await store.establish(establishment(PN1, GW1, pne(1)))
     await store.establish(establishment(PN2, GW2, pne(2), policy=policy))
     gateways = Told()
-    networks = Networks(store, Sessions(), gateways, Presences(CLOCK), CLOCK)
+    delivery = delivering(gateways)
     session: Any = SimpleNamespace(peer_id=pne(1), via=GW1)
     found = await store.establish(establishment(PN2, GW2, pne(1), moved_from={pne(1): GW1}))
-    networks.admitted(found, {pne(1): session})
-    for task in list(networks._telling._tasks):
+    delivery.admitted(found, {pne(1): session})
+    for task in list(delivery._telling._tasks):
         await task
     notices = [(gateway, notice) for gateway, notice in gateways.notices if isinstance(notice, pm.PnChangeNotify)]
     assert len(notices) == len(gateways.notices)
@@ -625,7 +644,7 @@ class Unwilling(Gateways):
 async def refused_switch(store: ServerStore) -> Refused:
     await store.establish(establishment(PN1, GW1, pne(1)))
     before = await store.networks()
-    networks = Networks(store, Sessions(), Unwilling(CLOCK), Presences(CLOCK), CLOCK)
+    networks = NetworkActions(store, CLOCK, delivering(Unwilling(CLOCK)))
     with pytest.raises(Refused) as caught:
         await networks.switch(PN1, GW2, OPERATOR)
     assert await store.networks() == before

@@ -29,12 +29,12 @@ from cpns.domain.order import Order, Question
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.ports import topics
-from cpns.server import gateways
-from cpns.server.gateways import Gateways
-from cpns.server.networks import Networks
-from cpns.service.authentication import GatewayPeer
+from cpns.server.networks.delivery import NetworkDelivery
+from cpns.server.peers import gateways
+from cpns.server.peers.gateways import Gateways
+from cpns.server.peers.peer import GatewayPeer
+from cpns.server.peers.presence import Presences
 from cpns.service.copies import Copies
-from cpns.service.presence import Presences
 from cpns.service.siblings import Alone
 from cpns.session.table import Sessions
 from cpns.transport.errors import Answer, Code
@@ -270,8 +270,15 @@ class Process(RuleBasedStateMachine):
         self.time = 1.0
         self.clock = cast(Any, SimpleNamespace(now=lambda: self.time, monotonic=lambda: self.time))
         self.gateways = Gateways(self.clock, cast(Any, self.bus), lambda gateway, hosts: None)
-        nobody = cast(Any, (MagicMock(), Sessions(), self.gateways, Presences(self.clock), self.clock, self.bus))
-        self.networks = Networks(*nobody)
+        here = SimpleNamespace(
+            sessions=Sessions(),
+            gateways=self.gateways,
+            presences=Presences(self.clock),
+            clock=self.clock,
+            siblings=self.bus,
+            replaced=MagicMock(),
+        )
+        self.networks = NetworkDelivery(cast(Any, here))
         self.versions = dict.fromkeys(PNS, 1)
         self.served_by = dict.fromkeys(PNS, HUB)
         self.said: list[topics.GatewayServes] = []

@@ -14,16 +14,18 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from cpns.admin import audit_api, cm_api, event_api, group_api, network_api, problems
+from cpns.admin import audit_api, decision_api, event_api, problems
 from cpns.admin import models as m
 from cpns.admin import provisioning_models as pm
 from cpns.admin import status_models as sm
 from cpns.admin.pages import MAX_PAGE, NDJSON, lines
 from cpns.admin.service import Admin
 from cpns.admin.warned import Warned
-from cpns.admin.who import Who
 from cpns.domain.inventory import Kind
 from cpns.errors import BadInput, UserError
+from cpns.server.features import FEATURES
+from cpns.server.models import Event, Revoked, rfc3339
+from cpns.server.who import Who
 
 _log = logging.getLogger("cpns.admin")
 
@@ -39,13 +41,12 @@ def create_app(admin: Admin) -> FastAPI:
     _add_entities(router, admin)
     _add_devices(router, admin)
     _add_rest(router, admin)
-    network_api.add_networks(router, admin)
-    network_api.add_decisions(router, admin)
-    cm_api.add_cm_devices(router, admin)
-    group_api.add_groups(router, admin)
+    decision_api.add_decisions(router, admin)
     audit_api.add_audit(router, admin)
     event_api.add_events(router, admin)
     event_api.add_cursors(router, admin)
+    for feature in FEATURES:
+        feature.add_routes(router, admin)
     app.include_router(router)
     app.add_middleware(Warned)
     _add_errors(app)
@@ -66,12 +67,12 @@ def _add_entities(router: APIRouter, admin: Admin) -> None:
         async def show(id: str) -> m.EntityWithAudit:
             entity = await admin.entity(kind, id)
             shown = m.Entity.of(entity, (await admin.connected([entity.entity_id]))(entity.entity_id))
-            audit = [m.Event.of(row) for row in await admin.audit(entity.entity_id)]
+            audit = [Event.of(row) for row in await admin.audit(entity.entity_id)]
             return m.EntityWithAudit(**shown.model_dump(), audit=audit)
 
         @router.post(f"/{plural}/{{id}}/revoke", name=f"revoke_{plural}")
-        async def revoke(id: str, who: Who) -> m.Revoked:
-            return m.Revoked(id=id, ended=await admin.revoke(who, kind, id))
+        async def revoke(id: str, who: Who) -> Revoked:
+            return Revoked(id=id, ended=await admin.revoke(who, kind, id))
 
     add("gateways", Kind.GATEWAY)
     add("devices", Kind.PNE)
@@ -138,7 +139,7 @@ def _add_devices(router: APIRouter, admin: Admin) -> None:
         found = await admin.send(who, id, text.text, text.keep)
         if isinstance(found, str):
             return m.Answer(answer=found)
-        return m.Answer(answer=None, kept_until=m.rfc3339(found.expires_at))
+        return m.Answer(answer=None, kept_until=rfc3339(found.expires_at))
 
     @router.post("/devices/{id}/ping")
     async def ping(id: str) -> m.Pong:

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Query
 from cpns.admin import models as m
 from cpns.admin.pages import MAX_PAGE
 from cpns.admin.service import Admin
-from cpns.admin.who import Who
+from cpns.server.models import rfc3339
+from cpns.server.who import Who
 
 
 def add_audit(router: APIRouter, admin: Admin) -> None:
@@ -25,4 +26,4 @@ def add_audit(router: APIRouter, admin: Admin) -> None:
     @router.post("/audit/prune")
     async def prune(what: m.Prune, who: Who, dry_run: bool = False) -> m.Pruned:
         before, rows = await admin.audit_log.prune(who, what.older, dry_run=dry_run)
-        return m.Pruned(before=m.rfc3339(before), rows=rows)
+        return m.Pruned(before=rfc3339(before), rows=rows)

@@ -6,11 +6,11 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
 
-from cpns.admin.models import Done, Request, rfc3339
 from cpns.admin.pages import MAX_PAGE, NDJSON, lines
 from cpns.admin.service import Admin
-from cpns.admin.who import Who
 from cpns.domain import event
+from cpns.server.models import Done, Request, rfc3339
+from cpns.server.who import Who
 
 
 class Event(BaseModel):

@@ -1,30 +1,12 @@
 """The JSON of the API. Times are RFC 3339, UTC. No key is in any of these but `Credential`, which is told once."""
 
 import json
-from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field
 
-from cpns.domain import cm, inventory
-from cpns.domain import network as pn
-from cpns.domain.member_list import Policy
-from cpns.domain.presence import Fact
-from cpns.ids import EntityId
-from cpns.wire import fields
-from cpns.wire.registry import MAX_ALIAS_BYTES
-
-
-def rfc3339(at: float) -> str:
-    """Return a time of the store as text, to the millisecond."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-class Request(BaseModel):
-    """What is sent; a field that is not known is an error."""
-
-    model_config = ConfigDict(extra="forbid")
+from cpns.domain import inventory
+from cpns.server.models import Event, Request, rfc3339
 
 
 class Text(Request):
@@ -32,33 +14,6 @@ class Text(Request):
 
     text: str
     keep: float = Field(0.0, ge=0)
-
-
-class Devices(Request):
-    """The devices that an action is about."""
-
-    devices: list[str]
-
-
-class Switch(Request):
-    """The gateway that is to serve a network."""
-
-    gateway: str
-
-
-class Settings(Request):
-    """What is to change of a network; null leaves it."""
-
-    policy: Policy | None = None
-    alias: str | None = None
-    owner: str | None = None
-
-    @field_validator("alias")
-    @classmethod
-    def _fits(cls, alias: str | None) -> str | None:
-        if alias is not None and not fields.is_text(alias):
-            raise ValueError(f"an alias has 1 to {MAX_ALIAS_BYTES} bytes of printable characters")
-        return alias
 
 
 class Finding(BaseModel):
@@ -83,38 +38,6 @@ class Answer(BaseModel):
 
     answer: str | None
     kept_until: str | None = None
-
-
-class Event(BaseModel):
-    """A row of the audit log.
-
-    Attributes:
-        at: of a refusal that came again, the newest time; *times* says how often it came.
-        by: who did it, an ID or a person's name; *role* says as whom.
-    """
-
-    at: str
-    event: str
-    role: str
-    by: str
-    via: str | None
-    result: str
-    reason: str
-    times: int
-
-    @classmethod
-    def of(cls, outcome: inventory.Outcome) -> Self:
-        """Return *outcome* as it leaves."""
-        return cls(
-            at=rfc3339(outcome.at),
-            event=outcome.event,
-            role=outcome.actor.role.value,
-            by=outcome.actor.name,
-            via=outcome.via,
-            result=outcome.result.name.lower(),
-            reason=outcome.reason,
-            times=outcome.times,
-        )
 
 
 class AuditRow(Event):
@@ -211,13 +134,6 @@ class EntityWithAudit(Entity):
     audit: list[Event]
 
 
-class Revoked(BaseModel):
-    """An entity that was revoked, and how many sessions ended with it."""
-
-    id: str
-    ended: int
-
-
 class Pong(BaseModel):
     """How long a device took to answer."""
 
@@ -254,220 +170,3 @@ class Readings(BaseModel):
 
     items: list[Reading]
     next: int
-
-
-class Member(BaseModel):
-    """A device in a network.
-
-    Attributes:
-        state: connected, idle, asleep or away; null where nobody knows, as of `Entity.connected`.
-        at: when that was learned; `source` is who said so: the device (pne), its gateway, or the server.
-        guest: whether its home is another network.
-    """
-
-    id: str
-    since: str
-    guest: bool
-    pan_secure: bool
-    state: str | None
-    at: str | None
-    source: str | None
-
-    @classmethod
-    def of(cls, member: pn.Present, fact: Fact | None) -> Self:
-        """Return *member* as it leaves, with what is known of where it is."""
-        return cls(
-            id=member.pne_id,
-            since=rfc3339(member.since),
-            guest=member.guest,
-            pan_secure=member.pan_secure,
-            state=None if fact is None else fact.presence.name.lower(),
-            at=None if fact is None else rfc3339(fact.at),
-            source=None if fact is None else fact.source.name.lower(),
-        )
-
-
-class Network(BaseModel):
-    """An entry of the PN Inventory.
-
-    Attributes:
-        stands_in: the device that came first, where there is no owner.
-        members: the devices that are in it now.
-        listed: the others on its member list, and how they stand: member, invited, pending or barred.
-    """
-
-    id: str
-    gateway: str
-    alias: str | None
-    owner: str | None
-    stands_in: str | None
-    policy: str
-    version: int
-    created_at: str
-    members: list[Member]
-    listed: dict[str, str]
-
-    @classmethod
-    def of(cls, found: pn.Inventory, presence: Callable[[EntityId], Fact | None]) -> Self:
-        """Return *found* as it leaves."""
-        one = found.network
-        return cls(
-            id=one.pn_id,
-            gateway=one.gateway_id,
-            alias=one.alias,
-            owner=one.owner,
-            stands_in=found.first,
-            policy=one.policy.value,
-            version=one.version,
-            created_at=rfc3339(one.created_at),
-            members=[Member.of(member, presence(member.pne_id)) for member in found.members],
-            listed={pne: standing.value for pne, standing in found.listed},
-        )
-
-
-class Networks(BaseModel):
-    """The PN Inventory."""
-
-    items: list[Network]
-
-
-class Invited(BaseModel):
-    """How an invitation ended for each device."""
-
-    results: dict[str, str]
-
-
-class Done(BaseModel):
-    """What was acted on."""
-
-    id: str
-
-
-class Waiting(BaseModel):
-    """A device that waits for a decision.
-
-    Attributes:
-        known: whether it is provisioned and has proven itself; else nothing is proven but that a gateway named it.
-        network: the network that it wants to come into; null for one that is not known.
-    """
-
-    id: str
-    known: bool
-    network: str | None
-    via: str
-    since: str
-    last: str
-    attempts: int
-
-    @classmethod
-    def of(cls, one: pn.Waiting) -> Self:
-        """Return *one* as it leaves."""
-        return cls(
-            id=one.pne_id,
-            known=one.known,
-            network=one.pn_id,
-            via=one.via,
-            since=rfc3339(one.since),
-            last=rfc3339(one.last),
-            attempts=one.attempts,
-        )
-
-
-class Pending(BaseModel):
-    """The devices that wait for a decision."""
-
-    items: list[Waiting]
-
-
-class Held(BaseModel):
-    """What a gateway had to do with one device; each establishment gave it a hop key, if the PAN was open."""
-
-    device: str
-    first: str
-    last: str
-    establishments: int
-    readings_carried: int
-
-    @classmethod
-    def of(cls, held: inventory.HeldThrough) -> Self:
-        """Return *held* as it leaves."""
-        return cls(
-            device=held.pne_id,
-            first=rfc3339(held.first),
-            last=rfc3339(held.last),
-            establishments=held.establishments,
-            readings_carried=held.readings,
-        )
-
-
-class CmRevocation(Request):
-    """Whether the device of a revoked CM Device may be assigned another."""
-
-    reassign: bool = False
-
-
-class CmDevice(BaseModel):
-    """A CM Device.
-
-    Attributes:
-        device: the one that it is embedded in.
-        gateway: the external gateway that set it up.
-        generation: of its key: 0 came of the Key Seed, each rekey makes the next.
-        known_to_gateway: whether the gateway that set it up knows its key.
-        rotation_due: whether it was asked to take a fresh key, and does not use one yet.
-        used_at: when it first went direct; null: it never did.
-        connected: null where nobody knows: the server does not run, or not all of its processes can be asked.
-    """
-
-    id: str
-    device: str
-    gateway: str
-    state: str
-    generation: int
-    known_to_gateway: bool
-    rotation_due: bool
-    created_at: str
-    used_at: str | None
-    revoked_at: str | None
-    connected: bool | None
-
-    @classmethod
-    def of(cls, one: cm.CmDevice, connected: bool | None) -> Self:
-        """Return *one* as it leaves."""
-        return cls(
-            id=one.cm_device_id,
-            device=one.pne_id,
-            gateway=one.gateway_id,
-            state=one.state.value,
-            generation=one.generation,
-            known_to_gateway=one.is_known_to_gateway,
-            rotation_due=one.rotation_due,
-            created_at=rfc3339(one.created_at),
-            used_at=None if one.activated_at is None else rfc3339(one.activated_at),
-            revoked_at=None if one.revoked_at is None else rfc3339(one.revoked_at),
-            connected=connected,
-        )
-
-
-class CmDevices(BaseModel):
-    """CM Devices, oldest first."""
-
-    items: list[CmDevice]
-
-
-class CmDeviceWithAudit(CmDevice):
-    """A CM Device, and the newest rows of the audit log about it, newest first."""
-
-    audit: list[Event]
-
-
-class Exposure(BaseModel):
-    """What a gateway could ever read: nothing of what devices and server said to each other.
-
-    `networks` are those that it serves now, `cm_devices` those that it set up.
-    """
-
-    id: str
-    networks: list[str]
-    devices: list[Held]
-    cm_devices: list[CmDevice]

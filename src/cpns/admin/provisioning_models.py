@@ -4,8 +4,8 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
-from cpns.admin.models import Request
 from cpns.domain.credential import DeviceCredential
+from cpns.server.models import Request
 from cpns.service.provisioning import ImportReport
 
 

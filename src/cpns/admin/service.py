@@ -2,15 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from cpns.admin.audit import AuditAdmin
-from cpns.admin.cm import CmAdmin
 from cpns.admin.event_cursors import CursorAdmin
-from cpns.admin.groups import GroupAdmin
-from cpns.admin.networks import PnAdmin
 from cpns.domain.actor import Actor
 from cpns.domain.credential import DeviceCredential
 from cpns.domain.event import Numbered
@@ -23,31 +20,20 @@ from cpns.domain.process import Seen, seen
 from cpns.errors import Conflict, NoAnswer, NotFound, Refused, Result, StoreFails, Unavailable
 from cpns.ids import EntityId
 from cpns.ports import Clock, Store
-from cpns.server.gateways import Gateways
-from cpns.server.groups import Groups
-from cpns.server.networks import Networks
-from cpns.server.pnes import Pnes
-from cpns.service.presence import Presences
-from cpns.service.provisioning import ImportReport, Provisioning, find_entity
-from cpns.service.siblings import Alone, collecting_warnings
-from cpns.service.system import random_bytes
-from cpns.session.table import Sessions
+from cpns.server.feature import Desk
+from cpns.server.features import Changing, Groups, Networks
+from cpns.service.provisioning import ImportReport, Provisioning
+from cpns.service.siblings import collecting_warnings
 from cpns.wire import application
-from cpns.wire.registry import Presence, Source
+from cpns.wire.registry import Presence
 
 if TYPE_CHECKING:
     from cpns.server.app import Server
 
 T = TypeVar("T")
 
-AUDIT_TAIL: Final = 10
-"""Rows of the audit log that come with one entity."""
-
 ASK_SECONDS: Final = 3.0
 """What a device has to answer that is asked whether it is there."""
-
-NOUNS: Final = {Kind.PNE: "device", Kind.GATEWAY: "gateway"}
-"""What an operator calls each kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +64,7 @@ class Status:
         return sum(known) if known else None
 
 
-class Admin:
+class Admin(Desk):
     """The operator's actions on one server.
 
     Args:
@@ -92,17 +78,10 @@ class Admin:
     def __init__(
         self, server_id: EntityId, store: Store, provisioning: Provisioning, server: "Server | None", clock: Clock
     ) -> None:
+        super().__init__(store, provisioning, clock, None if server is None else server.here)
         self.server_id = server_id
-        self._store = store
-        self._provisioning = provisioning
         self._server = server
-        self._clock = clock
-        nobody = Sessions(), Gateways(clock)
-        offline = Networks(store, *nobody, Presences(clock), clock)
-        self.networks = PnAdmin(store, offline if server is None else server.networks, provisioning, clock)
-        self.cm = CmAdmin(store, provisioning, clock, None if server is None else server.cm.rotate)
-        alone = Groups(store, *nobody, Pnes(*nobody, Alone()), clock, random_bytes)
-        self.groups = GroupAdmin(store, alone if server is None else server.groups)
+        self.networks, self.groups, self.cm = Networks.admin(self), Groups.admin(self), Changing.admin(self)
         self.audit_log = AuditAdmin(server_id, store, clock)
         self.cursors = CursorAdmin(store, clock)
         self._closing = asyncio.Event()
@@ -115,54 +94,20 @@ class Admin:
         """Return the server at a glance."""
         counts = None
         with contextlib.suppress(StoreFails):  # what is up is told all the same
-            kinds, last = await self._store.count(), await self._store.last_reading_number()
+            kinds, last = await self.store.count(), await self.store.last_reading_number()
             counts = (kinds[Kind.GATEWAY], kinds[Kind.PNE], last)
-        server, store = self._server, (self._store.name, self._store.trouble)
+        server, store = self._server, (self.store.name, self.store.trouble)
         if server is not None:
             processes = await server.overview.processes()
             return Status(self.server_id, True, server.listening, *store, server.overview.bus(), counts, processes)
-        now, rows = await self._store.processes()
+        now, rows = await self.store.processes()
         return Status(self.server_id, False, None, *store, None, counts, [seen(one, now) for one in rows])
 
     # entities
 
     async def entities(self, kind: Kind) -> list[Entity]:
         """Return all of one kind, by ID."""
-        return await self._store.entities(kind)
-
-    async def entity(self, kind: Kind, name: str) -> Entity:
-        """Return one entity, whatever the spelling where its ID is a MAC address.
-
-        Raises:
-            NotFound: ``unknown_entity``: there is none, or it is of the other kind.
-            Conflict: ``ambiguous_id``.
-        """
-        entity = await find_entity(self._store, name)
-        if entity is None or entity.kind is not kind:
-            noun = NOUNS[kind]
-            raise NotFound("unknown_entity", f"There is no {noun} {name[:80]}: see `cpns {noun} list`.")
-        return entity
-
-    async def audit(self, entity: EntityId) -> Sequence[Outcome]:
-        """Return the newest rows of the audit log for one entity, newest first."""
-        return await self._store.audit(entity, AUDIT_TAIL)
-
-    async def connected(self, entities: Sequence[EntityId]) -> Callable[[EntityId], bool | None]:
-        """Return what tells whether one of *entities* has a session with the server; None where nobody knows."""
-        if self._server is None:
-            return lambda _: None
-        with collecting_warnings() as unasked:
-            found = await self._server.pnes.connected(entities)
-        return lambda entity: True if entity in found else None if unasked else False
-
-    async def presences(self, pnes: Sequence[EntityId]) -> Callable[[EntityId], Fact | None]:
-        """Return what tells how one of *pnes* can be reached, since when, from whom; None where nobody knows."""
-        if self._server is None:
-            return lambda _: None
-        with collecting_warnings() as unasked:
-            found = await self._server.networks.facts(pnes)
-        known = {pne: fact for pne, fact in found.items() if not unasked or fact.source is not Source.SERVER}
-        return known.get
+        return await self.store.entities(kind)
 
     async def add(
         self,
@@ -179,13 +124,13 @@ class Admin:
     ) -> DeviceCredential:
         """Provision one entity; see `Provisioning.add`."""
         how = {"allow_unknown_gateway": allow_unknown_gateway, "may_own": may_own, "dry_run": dry_run}
-        return await self._provisioning.add(actor, kind, name, gateway, note, key=key, **how)
+        return await self.provisioning.add(actor, kind, name, gateway, note, key=key, **how)
 
     async def import_csv(
         self, actor: Actor, text: str, *, dry_run: bool, new_only: bool, allow_unknown_gateway: bool
     ) -> ImportReport:
         """Provision a device for each row of a CSV, all or none; see `Provisioning.import_csv`."""
-        return await self._provisioning.import_csv(
+        return await self.provisioning.import_csv(
             actor, text, dry_run=dry_run, new_only=new_only, allow_unknown_gateway=allow_unknown_gateway
         )
 
@@ -200,7 +145,7 @@ class Admin:
     ) -> int:
         """Change gateway or note of an entity; see `Provisioning.settle`."""
         how = {"allow_unknown_gateway": allow_unknown_gateway}
-        return await self._provisioning.settle(actor, entity, gateway, note, **how)
+        return await self.provisioning.settle(actor, entity, gateway, note, **how)
 
     async def revoke(self, actor: Actor, kind: Kind, name: str) -> int:
         """Revoke an entity, at once; return how many sessions ended.
@@ -209,7 +154,7 @@ class Admin:
             NotFound: ``unknown_entity``.
         """
         entity = await self.entity(kind, name)
-        return await self._provisioning.revoke(actor, entity.entity_id)
+        return await self.provisioning.revoke(actor, entity.entity_id)
 
     async def explain(self, name: str) -> list[Finding]:
         """Return why a device is where it is, hop by hop.
@@ -220,39 +165,39 @@ class Admin:
         with collecting_warnings() as unasked:
             facts = await self._facts(name)
         if isinstance(facts, Waiting):
-            return explain_stranger(facts, self._clock.now())
+            return explain_stranger(facts, self.clock.now())
         return explain(replace(facts, unasked=tuple(unasked)))
 
     async def _facts(self, name: str) -> Facts | Waiting:
         """Return what is known of a device; of one that nobody provisioned, that it waits."""
-        waiting = [one for one in await self._store.waiting() if one.pne_id == name]
+        waiting = [one for one in await self.store.waiting() if one.pne_id == name]
         stranger = next((one for one in waiting if not one.known), None)
         if stranger is not None:
             return stranger
         device = await self.entity(Kind.PNE, name)
-        gateway = None if device.last_via is None else await self._store.entity(device.last_via)
+        gateway = None if device.last_via is None else await self.store.entity(device.last_via)
         pne = device.entity_id
         session = None if self._server is None else await self._server.overview.session(pne)
         is_connected = await self.connected([] if gateway is None else [gateway.entity_id])
-        network = await self._store.membership(pne)
-        inventory = None if network is None else await self._store.inventory(network[0])
+        network = await self.store.membership(pne)
+        inventory = None if network is None else await self.store.inventory(network[0])
         presence = (await self.presences([pne]))(pne)
         return Facts(
-            now=self._clock.now(),
+            now=self.clock.now(),
             running=self._server is not None,
             device=device,
             gateway=gateway,
             gateway_connected=gateway is not None and is_connected(gateway.entity_id) is True,
             session_age=None if session is None else session[0],
             confirmed=session is not None and session[1],
-            last_reading=await self._store.last_reading(device.entity_id),
+            last_reading=await self.store.last_reading(device.entity_id),
             network=network,
             owner=None if inventory is None else inventory.network.owner,
             stands_in=None if inventory is None else inventory.first,
             waiting=tuple(waiting),
             presence=presence,
             answers=await self._answers(pne, presence),
-            texts=len(await self._store.pushes_for(device.entity_id, self._clock.now())),
+            texts=len(await self.store.pushes_for(device.entity_id, self.clock.now())),
             excess=None if self._server is None else await self._server.overview.excess(pne),
             excess_of_gateway=None
             if self._server is None or gateway is None
@@ -264,7 +209,7 @@ class Admin:
             gateway_store_fails=self._server is not None
             and gateway is not None
             and await self._server.gateways.store_fails(gateway.entity_id),
-            store=self._store.trouble,
+            store=self.store.trouble,
             gateway_silent=None
             if self._server is None or gateway is None
             else await self._server.gateways.silent(gateway.entity_id),
@@ -285,7 +230,7 @@ class Admin:
     async def _running(self) -> "Server":
         if self._server is not None:
             return self._server
-        now, known = await self._store.processes()
+        now, known = await self.store.processes()
         others = [f"{one} (reached at {one.listening})" for one in known if one.is_there(now)]
         if others:
             there = " and ".join(others)
@@ -313,29 +258,29 @@ class Admin:
         text_to_say(text)
         server = await self._running()
         device = (await self.entity(Kind.PNE, name)).entity_id
-        push = server.pushes.new(text)
+        push = server.pushes.actions.new(text)
         payload = application.encode_push(push)
-        fact = (await server.networks.facts([device]))[device]
-        if keep > 0 and (server.pushes.waits_for(device) or fact.presence is Presence.ASLEEP):
-            return await server.pushes.keep(actor, device, push, keep)
+        fact = (await server.reach.facts([device]))[device]
+        if keep > 0 and (server.pushes.delivery.waits_for(device) or fact.presence is Presence.ASLEEP):
+            return await server.pushes.actions.keep(actor, device, push, keep)
         try:
             answer = await self._exchange(device, application.INBOX_PATH, payload)
         except Unavailable:
             if keep <= 0 or (await self.entity(Kind.PNE, name)).state is State.REVOKED:
                 raise
-            return await server.pushes.keep(actor, device, push, keep)
-        server.refusals.done(Outcome(self._clock.now(), "text_sent", device, actor, Result.SUCCESS))
+            return await server.pushes.actions.keep(actor, device, push, keep)
+        server.refusals.done(Outcome(self.clock.now(), "text_sent", device, actor, Result.SUCCESS))
         return answer
 
     async def ping(self, name: str) -> float:
         """Return the seconds that a device took to answer, end to end. Raises as `send`."""
-        begun = self._clock.monotonic()
+        begun = self.clock.monotonic()
         await self._exchange((await self.entity(Kind.PNE, name)).entity_id, application.PING_PATH, b"")
-        return self._clock.monotonic() - begun
+        return self.clock.monotonic() - begun
 
     async def _exchange(self, device: EntityId, path: str, payload: bytes) -> str:
         try:
-            return await (await self._running()).send(device, path, payload)
+            return await (await self._running()).sending.send(device, path, payload)
         except Refused as error:
             raise Conflict("refused_by_device", f"{device} answered, and does not take it.") from error
 
@@ -347,7 +292,7 @@ class Admin:
         Raises:
             NotFound: ``unknown_entity``: there is no such device.
         """
-        return await self._store.readings(after, limit, await self._device(device))
+        return await self.store.readings(after, limit, await self._device(device))
 
     async def follow(self, after: int | None, limit: int | None, device: str | None) -> AsyncIterator[StoredReading]:
         """Return the readings over *after* (None: those to come), and then each as it is committed.
@@ -363,7 +308,7 @@ class Admin:
         """
         server = await self._running()
         pne_id = await self._device(device)
-        newest = await self._store.last_reading_number()
+        newest = await self.store.last_reading_number()
         start = newest if after is None else after
         if start > newest:
             raise NotFound("no_such_reading", f"The newest reading is {newest}: is this the store that you mean?")
@@ -375,7 +320,7 @@ class Admin:
         Raises:
             Gone: ``events_gone``: some of these were dropped.
         """
-        return await self._store.events(after, limit)
+        return await self.store.events(after, limit)
 
     async def follow_events(self, after: int | None, limit: int | None) -> AsyncIterator[Numbered]:
         """Return the events over *after* (None: those to come), and then each as it is committed; see `follow`.
@@ -386,11 +331,11 @@ class Admin:
             Unavailable: ``server_not_running``.
         """
         server = await self._running()
-        newest = await self._store.last_event()
+        newest = await self.store.last_event()
         start = newest if after is None else after
         if start > newest:
             raise NotFound("no_such_event", f"The newest event is {newest}: is this the store that you mean?")
-        await self._store.events(start, 1)
+        await self.store.events(start, 1)
         return self._until_closing(server.events.follow(start), limit)
 
     async def _until_closing(self, found: AsyncIterator[T], limit: int | None) -> AsyncIterator[T]:

@@ -4,9 +4,9 @@ from typing import Self
 
 from pydantic import BaseModel
 
-from cpns.admin.models import rfc3339
 from cpns.admin.service import Status as Found
 from cpns.domain import process as domain
+from cpns.server.models import rfc3339
 
 
 class Process(BaseModel):

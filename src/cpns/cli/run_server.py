@@ -84,7 +84,7 @@ async def _serve(
         await origin.claim(store, config.server_id, vault, clock, random_bytes)
         async with alone, _bus(config, vault, clock) as bus:
             server = Server(config, store, vault, clock, random_bytes, trace_to(config.trace, stop), bus)
-            stop.hangups.append(server.look_at_certificate)
+            stop.hangups.append(server.upkeep.look_at_certificate)
             provisioning = Provisioning(config.server_id, store, vault, clock, random_bytes, server)
             listener = Listener(Admin(config.server_id, store, provisioning, server, clock), folder.socket)
             try:

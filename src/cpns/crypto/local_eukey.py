@@ -1,4 +1,4 @@
-"""The PN GW's copy of a LocalEUKey, rand_server, and the key that stands in for an unknown PNE (PROTOCOL 1 and 4)."""
+"""The PN GW's copy of a LocalEUKey, rand_server, and the decoy key of an unknown PNE (PROTOCOL 1 and 4)."""
 
 from cpns.crypto import primitives as p
 from cpns.crypto.secret import Secret
@@ -42,12 +42,12 @@ def rand_server(process_key: Secret, fresh: bytes, txn: bytes) -> bytes:
     return p.mac16(process_key.reveal(), p.enc("cpns1 rand", fresh, txn))
 
 
-def stand_in_prk(server_secret: Secret) -> p.Keyed:
-    """Return the key from which `stand_in` derives; made once."""
+def decoy_prk(server_secret: Secret) -> p.Keyed:
+    """Return the key from which `decoy_key` derives; made once."""
     return p.Keyed(p.extract(b"cpns1 unknown", server_secret.reveal()))
 
 
-def stand_in(prk: p.Keyed, entity: EntityId) -> Secret:
+def decoy_key(prk: p.Keyed, entity: EntityId) -> Secret:
     """Return the key with which the server goes on for an unknown, revoked or not admitted PNE (PROTOCOL 4.3)."""
     return Secret(prk.expand(p.enc("cpns1 unknown", entity)))
 

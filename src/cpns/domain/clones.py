@@ -1,7 +1,7 @@
 """One credential in two places: when that is certain, and how long the next one that proves itself waits then.
 
 Two devices with one key push each other out, as the newest proof wins; so do two gateways. What tells them from one
-that comes again is in `cpns.server.clones`.
+that comes again is in `cpns.server.peers.clones`.
 """
 
 from dataclasses import dataclass

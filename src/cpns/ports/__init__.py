@@ -4,7 +4,8 @@
 each feature: who needs one asks for that.
 """
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Outcome
@@ -16,6 +17,11 @@ from cpns.ports.messages import MessageStore
 from cpns.ports.networks import NetworkStore
 from cpns.ports.processes import ProcessStore
 from cpns.ports.readings import ReadingStore
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Query = Callable[Concatenate[Any, P], R]
+"""What is done in one transaction; it is given the connection first."""
 
 
 class Clock(Protocol):
@@ -84,6 +90,14 @@ class Store(
     @property
     def trouble(self) -> str:
         """What fails in it, in a sentence; empty while it works."""
+        ...
+
+    async def do(self, query: Query[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a query that a feature has beside it, in one transaction, and return what it returns."""
+        ...
+
+    async def look(self, query: Query[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `do`, of a query that only reads."""
         ...
 
     async def set_back(self, outcome: Outcome) -> int:

@@ -1,9 +1,9 @@
-"""EUKeys at the server: fetched sealed, opened by the vault, and replaced by a stand-in where there is none to use."""
+"""EUKeys at the server: fetched sealed, opened by the vault, and replaced by a decoy key where there is none to use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cpns.crypto.local_eukey import stand_in, stand_in_prk
+from cpns.crypto.local_eukey import decoy_key, decoy_prk
 from cpns.crypto.secret import Secret
 from cpns.domain.inventory import Credential, Kind, State
 from cpns.errors import AuthenticationFailed
@@ -16,7 +16,7 @@ EUKEY_PURPOSE = "eukey"
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The key to go on with for one ID; `reason` says why it is a stand-in, and is empty where it is the EUKey."""
+    """The key to go on with for one ID; `reason` says why it is a decoy key, and is empty where it is the EUKey."""
 
     key: Secret
     reason: str
@@ -25,14 +25,14 @@ class Opened:
 class Keyring:
     """Gives a key for every ID that a peer may claim.
 
-    For an unknown, revoked or not admitted entity it is a stand-in made from the ID and a secret of this process: the
+    For an unknown, revoked or not admitted entity it is a decoy key made from the ID and a secret of this process: the
     run goes on with the same work and fails at its proof like one with a wrong key, so nobody learns which IDs exist.
     """
 
     def __init__(self, store: EntityStore, vault: Vault, random: Randomness) -> None:
         self._store = store
         self._vault = vault
-        self._prk = stand_in_prk(Secret(random(32)))
+        self._prk = decoy_prk(Secret(random(32)))
         self._decoy = vault.seal(EUKEY_PURPOSE, "", Secret(random(32)))
 
     async def open(self, ids: Sequence[EntityId], kind: Kind, via: EntityId | None) -> dict[EntityId, Opened]:
@@ -41,7 +41,7 @@ class Keyring:
         return {entity: self._open(entity, credentials.get(entity), kind, via) for entity in ids}
 
     def _open(self, entity: EntityId, credential: Credential | None, kind: Kind, via: EntityId | None) -> Opened:
-        substitute = stand_in(self._prk, entity)  # made for every ID, so that the work does not tell
+        substitute = decoy_key(self._prk, entity)  # made for every ID, so that the work does not tell
         sealed, owner = (self._decoy, "") if credential is None else (credential.sealed_key, str(entity))
         try:
             key = self._vault.open(EUKEY_PURPOSE, owner, sealed)

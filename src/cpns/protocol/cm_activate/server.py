@@ -48,7 +48,7 @@ def activate(
     Args:
         request: ACTIVATE Request, with a code.
         own_id: the server.
-        keys: that the CM Device may have, or stand-ins. All are tried, so that the time does not tell which one it is.
+        keys: that the CM Device may have, or decoy keys. All are tried, so that the time does not tell which one it is.
         lowest_suite: the server's; never under `LOWEST_SUITE`.
         rand: rand_R.
         kid: kid_R.

@@ -135,7 +135,7 @@ def challenge(
         server_id: this server.
         gateway_id: the PN GW that the session proved, never a field of the message.
         pn_id: as the server names it.
-        keys: EUKey, or a stand-in, for every entry.
+        keys: EUKey, or a decoy key, for every entry.
         gateway_prk: wraps the PN GW's LocalEUKey copies.
         drawn: fresh random values.
         electives: for each entry that has some: who says none may know none.
