@@ -3,8 +3,11 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from cpns.cli import stage
 
 
 @pytest.mark.long
@@ -62,3 +65,11 @@ def test_the_story_comes_about() -> None:
 def test_help_shows_an_example() -> None:
     done = subprocess.run([sys.executable, "-m", "cpns", "demo", "--help"], capture_output=True, text=True, check=True)
     assert "Example: cpns demo" in done.stdout
+
+
+async def test_a_command_that_does_not_end_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "PATIENCE", 0.0)
+    demo = stage.Stage(tmp_path)
+    with pytest.raises(stage.DemoFailed, match="cpns server --help did not end"):
+        await demo.call("server", "--help")
+    await demo.close()
