@@ -10,7 +10,9 @@ from tests.support import chaos
 
 @pytest.mark.long
 @pytest.mark.req("SES-1", "DEF-1", "FN-1")
-async def test_each_is_killed_once_and_nothing_is_lost(tmp_path: Path) -> None:
-    told = await chaos.run(tmp_path, 0.0, random.Random(3))
+@pytest.mark.parametrize(("what", "count"), [("PostgreSQL", 1), ("NATS", 1), ("process", chaos.PROCESSES)])
+async def test_each_is_killed_once_and_nothing_is_lost(tmp_path: Path, what: str, count: int) -> None:
+    """By itself; `make chaos` has them die one after the other."""
+    told = await chaos.run(tmp_path, 0.0, random.Random(3), what=what)
     chaos.check(told)
-    assert len(told.recoveries) == chaos.PROCESSES + 2
+    assert len(told.recoveries) == count

@@ -15,7 +15,7 @@ from tests.support.parties import Parties, Process, acknowledged, until
 
 @pytest.fixture
 def parties(tmp_path: Path) -> Iterator[Parties]:
-    ones = Parties(tmp_path)
+    ones = Parties(tmp_path, fresh=True)  # so that what stands in /proc is theirs
     yield ones
     ones.close()
 

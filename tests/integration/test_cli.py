@@ -14,6 +14,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from unittest import mock
 import pytest
 
 from cpns.cli.main import main
+from tests.support.forked import Forked
 
 COMMAND = [sys.executable, "-m", "cpns"]
 PATIENCE = 30.0
@@ -38,15 +40,19 @@ def environment(more: dict[str, str] | None = None) -> dict[str, str]:
 def cpns(
     *arguments: str | Path, stdin: str | None = None, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        input="" if stdin is None else stdin,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        env=environment(env),
-    )
+    """Run a command to its end, in a process of its own."""
+    with contextlib.ExitStack() as files:
+        given, out, err = (files.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3))
+        given.write(stdin or "")
+        given.seek(0)
+        process = Forked([*COMMAND, *map(str, arguments)], stdin=given, stdout=out, stderr=err, env=environment(env))
+        try:
+            code = process.wait(PATIENCE)
+        finally:
+            process.kill()
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(arguments, code, out.read(), err.read())
 
 
 def here(
@@ -105,7 +111,7 @@ class Running:
     def __init__(self, folder: Path, name: str, *arguments: str | Path, env: dict[str, str] | None = None) -> None:
         self.out, self.err = folder / f"{name}.out", folder / f"{name}.err"
         with self.out.open("w") as out, self.err.open("w") as err:
-            self.process = subprocess.Popen(
+            self.process = Forked(
                 [*COMMAND, *map(str, arguments)],
                 stdin=subprocess.PIPE,
                 stdout=out,

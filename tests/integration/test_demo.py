@@ -1,5 +1,6 @@
 """The demo as a test: every party a process of its own, every procedure, and a gateway that lies."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -7,21 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from cpns.cli import stage
+from cpns.cli import stage, story
+from tests.support.forked import awaited
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 @pytest.mark.req(
     *("DEF-1", "DEF-6", "DEF-7", "DEF-9", "SES-1", "SES-2", "SES-5", "AUTH-0", "AUTH-7.5.5", "AUTH-G1", "AUTH-G5"),
     *("AUTH-S4", "FN-7", "FN-8", "CM-0"),
 )
-def test_the_story_comes_about() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "cpns", "demo", "--once"], capture_output=True, text=True, timeout=580, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    told = done.stdout
+def test_the_story_comes_about(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", awaited)
+    ended, told = story.run(once=True), capsys.readouterr().out
+    assert ended == 0, told[-3000:]
     for message in (
         "SETUP Request",
         "AUTHENTICATE Request",

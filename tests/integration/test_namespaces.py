@@ -23,6 +23,7 @@ from cpns.pne.app import Pne
 from tests.support.lossy import Datagram, Fates, Losses, UdpProxy
 from tests.support.namespaces import DELAY, LOSS, End, Net, allowed, net, shaping
 from tests.support.parties import Parties, Process, until
+from tests.support.soak import SOAK
 from tests.support.tap import TcpTap
 from tests.support.world import World, world
 from tests.support.world import until as holds
@@ -131,7 +132,7 @@ class Place(Parties):
 
     def on(self, host: str, *arguments: str) -> Process:
         """Start ``cpns ARGUMENTS`` on a host."""
-        process = Process([*self._net.inside(host), sys.executable, "-m", "cpns", *arguments], {})
+        process = Process([sys.executable, "-m", "cpns", *arguments], {}, namespace=self._net.name(host))
         self.all.append(process)
         return process
 
@@ -211,10 +212,8 @@ def place(tmp_path: Path) -> Iterator[Place]:
             one.close()
 
 
-@pytest.mark.long
-@pytest.mark.req("FN-1", "FN-8")
-@pytest.mark.timeout(600)
-def test_a_lost_gateway_and_a_killed_server_in_namespaces(place: Place) -> None:
+def start_all(place: Place) -> tuple[Process, Process]:
+    """Start everybody, feed the PNEs until all have an acknowledgement; return the server and gw-1."""
     print(f"\nlinks shaped by {shaping()}: {LOSS:.0%} loss and {DELAY:.1f} s each way")
     place.provision_all()
     server = place.server()
@@ -226,14 +225,18 @@ def test_a_lost_gateway_and_a_killed_server_in_namespaces(place: Place) -> None:
         place.device(name)
     place.start_feeding()
     place.recover(begun, "start of all PNEs")
+    return server, gateways["gw-1"]
 
+
+def lose_gateway(place: Place, gateway: Process) -> None:
+    """Cut gw-1 off until all are at gw-2, then mend it."""
     place.cut("gw-1")
     begun = time.monotonic()
-    before = len(gateways["gw-1"].err)
+    before = len(gateway.err)
 
     def said(what: str) -> bool:
         """Whether gw-1 has said so since it was cut off."""
-        return any(what in line for line in gateways["gw-1"].err[before:])
+        return any(what in line for line in gateway.err[before:])
 
     until(lambda: all(device.gateways for device in place.devices), "all have said where they are", PATIENCE)
     behind = [device for device in place.devices if device.gateways[-1] == "gw-1"]
@@ -246,6 +249,9 @@ def test_a_lost_gateway_and_a_killed_server_in_namespaces(place: Place) -> None:
     until(lambda: said("stands"), "gw-1 back", PATIENCE)
     print(f"gw-1 mended: its uplink stands after {time.monotonic() - begun:.1f} s")
 
+
+def kill_server(place: Place, server: Process) -> None:
+    """Kill the server and start it again, until all are connected."""
     server.end(signal.SIGKILL)
     begun = time.monotonic()
     place.server()
@@ -253,6 +259,18 @@ def test_a_lost_gateway_and_a_killed_server_in_namespaces(place: Place) -> None:
     until(lambda: all(place.connected("gateway").values()), "both gateways connected", PATIENCE)
     until(lambda: place.connected("device") == dict.fromkeys(PNES, True), "all PNEs connected", PATIENCE)
 
+
+@pytest.mark.long
+@pytest.mark.soak
+@pytest.mark.req("FN-1", "FN-8")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("lost", ["gateway", "server", *(["gateway and server"] if SOAK else [])])
+def test_a_lost_gateway_and_a_killed_server_in_namespaces(place: Place, lost: str) -> None:
+    server, gateway = start_all(place)
+    if "gateway" in lost:
+        lose_gateway(place, gateway)
+    if "server" in lost:
+        kill_server(place, server)
     acknowledged = place.stop_feeding()
     rows = place.readings()
     nothing_lost(acknowledged, [(row["device"], row["body"]["n"]) for row in rows])

@@ -45,7 +45,7 @@ def test_a_refusal_is_understood_in_either_form(server: str, gateway: str, reaso
         data = ("--data", str(tmp_path / one))
         commands += [["server", "init", *data, "--id", "server.example"]]
         commands += [["gateway", "add", "gw-1", *data, "--out", str(tmp_path / f"{one}.key")]]
-    of[server].python_with("-c", versions.PROVISION, json.dumps(commands)).output()
+    of[server].several(commands)
     started = [of[server].start("server", "run", "--data", str(tmp_path / "own"), "--listen", "127.0.0.1:0")]
     try:
         address = started[0].wait_line("listening at").rsplit(" ", 1)[-1]
@@ -65,6 +65,13 @@ def test_what_runs_is_the_source_of_that_version(name: str) -> None:
     files = [Path(file) for file in json.loads(process.output())]
     assert len(files) > 150
     assert [file for file in files if not file.is_relative_to(version.source)] == []
+
+
+@pytest.mark.parametrize("name", ["old", "new"])
+def test_what_is_forked_is_the_source_of_that_version_too(name: str) -> None:
+    version = versions.both()[name]
+    process = version.python_with("-m", "timeit", "-n", "1", "-r", "1", "import cpns; print(cpns.__file__)")
+    assert Path(process.output().splitlines()[0]).is_relative_to(version.source)
 
 
 def test_the_old_source_is_that_of_the_commit() -> None:

@@ -63,6 +63,10 @@ class Told:
     pairs: Counter[str] = field(default_factory=Counter)
 
 
+Victim = tuple[Callable[[], object], Callable[[], object]]
+"""How one is killed, and started again."""
+
+
 class Site:
     """The processes, in one folder."""
 
@@ -89,13 +93,14 @@ class Site:
                 *("--nats", self.nats.url),
             ],
             {},
+            fresh=True,  # its start is part of what is measured
         )
         one.wait_line("listening at")
         self.servers[number] = one
 
-    def victims(self) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+    def victims(self) -> dict[str, Victim]:
         """Return how each is killed, and started again."""
-        found: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        found: dict[str, Victim] = {
             "PostgreSQL": (self.postgres.kill, self.postgres.start),
             "NATS": (self.nats.stop, self.nats.start),
         }
@@ -145,8 +150,10 @@ async def sends(pne: Pne, told: list[int]) -> None:
         await asyncio.sleep(PAUSE)
 
 
-async def run(folder: Path, seconds: float, draw: random.Random, say: Callable[[str], None] = lambda _: None) -> Told:
-    """Kill and start again for so many seconds, each at least once; return what came of it."""
+async def run(
+    folder: Path, seconds: float, draw: random.Random, say: Callable[[str], None] = lambda _: None, what: str = ""
+) -> Told:
+    """Kill and start again those called *what* for so many seconds, each at least once; return what came of it."""
     told = Told()
     kek = random_bytes(32)
     with site(folder) as one, watching() as pairs:
@@ -160,7 +167,8 @@ async def run(folder: Path, seconds: float, draw: random.Random, say: Callable[[
         await world.store.close()
         senders = [asyncio.create_task(sends(pne, told.acknowledged.setdefault(pne.config.pne_id, []))) for pne in pnes]
         say(f"{len(pnes)} PNEs behind {GATEWAYS} gateways send, {PROCESSES} processes serve them")
-        await _kill(one, seconds, draw, told, say)
+        victims = {name: how for name, how in one.victims().items() if name.startswith(what)}
+        await _kill(victims, seconds, draw, told, say)
         for sender in senders:
             sender.cancel()
         await asyncio.gather(*senders, return_exceptions=True)
@@ -171,8 +179,9 @@ async def run(folder: Path, seconds: float, draw: random.Random, say: Callable[[
     return told
 
 
-async def _kill(one: Site, seconds: float, draw: random.Random, told: Told, say: Callable[[str], None]) -> None:
-    victims = one.victims()
+async def _kill(
+    victims: dict[str, Victim], seconds: float, draw: random.Random, told: Told, say: Callable[[str], None]
+) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end or len(told.recoveries) < len(victims):
         for name in draw.sample(list(victims), len(victims)):

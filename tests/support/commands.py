@@ -120,6 +120,8 @@ class Places:
             mock.patch("logging.basicConfig"),
             mock.patch("cpns.cli.run.with_signals", _briefly),
             mock.patch("typer.main.get_command", return_value=_TREE),  # it is slow to make
+            mock.patch("cpns.cli.run_server.settle_collector"),  # that is for a process of its own
+            mock.patch("cpns.cli.run_gateway.settle_collector"),
         ):
             logging.disable()
             try:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from typer.testing import CliRunner
 
 from cpns.cli.main import app
+from tests.support.forked import Forked
 
 T = TypeVar("T")
 
@@ -63,17 +64,27 @@ class Process:
 
     Args:
         output: where it writes all it says, instead of being kept.
+        fresh: it is started anew, also where it could be forked (`tests.support.forked`).
+        namespace: as of `Forked`.
     """
 
-    def __init__(self, arguments: Sequence[str], environment: dict[str, str], output: int = subprocess.PIPE) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: dict[str, str],
+        output: int = subprocess.PIPE,
+        *,
+        fresh: bool = False,
+        namespace: str = "",
+    ) -> None:
         self.arguments = arguments
-        self.process = subprocess.Popen(
-            arguments,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **environment},
-        )
+        given: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": output, "stderr": output}
+        given["env"] = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **environment}
+        self.process: subprocess.Popen[bytes] | Forked
+        if fresh or arguments[1] != "-m":
+            self.process = subprocess.Popen(arguments, **given)
+        else:
+            self.process = Forked(arguments, **given, namespace=namespace)
         self.out: list[str] = []
         self.err: list[str] = []
         self._readers = [
@@ -142,10 +153,12 @@ class Parties:
     Args:
         folder: of all their files.
         prefix: what stands before the arguments of `cpns`, such as an oracle that watches.
+        fresh: as of `Process`.
     """
 
-    def __init__(self, folder: Path, prefix: Sequence[str] = ("-m", "cpns")) -> None:
+    def __init__(self, folder: Path, prefix: Sequence[str] = ("-m", "cpns"), *, fresh: bool = False) -> None:
         self.folder = folder
+        self._fresh = fresh
         self._prefix = prefix
         self._environment: dict[str, str] = {}
         self.all: list[Process] = []
@@ -154,13 +167,13 @@ class Parties:
 
     def start(self, *arguments: str) -> Process:
         """Start ``cpns ARGUMENTS``."""
-        process = Process([sys.executable, *self._prefix, *arguments], self._environment)
+        process = Process([sys.executable, *self._prefix, *arguments], self._environment, fresh=self._fresh)
         self.all.append(process)
         return process
 
     def call(self, *arguments: str, code: int = 0) -> str:
         """Run ``cpns ARGUMENTS`` to its end and return its standard output."""
-        process = Process([sys.executable, "-m", "cpns", *arguments], self._environment)
+        process = Process([sys.executable, "-m", "cpns", *arguments], self._environment, fresh=self._fresh)
         self.all.append(process)
         return process.output(code)
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,13 +40,6 @@ READINGS = 20
 READINGS_AFTER = 5
 ANSWER = "received"
 QUICK = ("--timer", "3", "--request-timeout", "1.5", "--presence", "1")
-PROVISION = """
-import json, sys
-from cpns.cli.main import app
-for arguments in json.loads(sys.argv[1]):
-    app(arguments, standalone_mode=False)
-"""
-"""Several commands in one Python: to start it costs more than they do."""
 
 
 @dataclass(frozen=True)
@@ -72,38 +65,17 @@ class Version:
         """Start ``cpns ARGUMENTS``."""
         return self.python_with("-m", "cpns", *arguments)
 
-
-LATER = """
-import sys
-from dataclasses import replace
-
-import cpns.gateway.app, cpns.gateway.claim, cpns.pne.join, cpns.server.app
-from cpns.cli.main import main
-from cpns.wire import application
-
-MORE = ((200, 7), (300, b"new"), (301, "more"))
-
-
-def later(role):
-    begin = role.__init__
-    role.__init__ = lambda self, config, *rest, **named: begin(self, replace(config, electives=MORE), *rest, **named)
-
-
-for role in (cpns.gateway.app.Gateway, cpns.gateway.claim.EukeyClaim, cpns.pne.join.Join, cpns.server.app.Server):
-    later(role)
-say = application.encode_group_text
-application.encode_group_text = lambda said: say(said, MORE)
-main()
-"""
-"""A made-up later version: this source, with electives (docs/protocol.md section 3) wherever it may say some."""
+    def several(self, commands: Sequence[Sequence[str]]) -> None:
+        """Run several commands."""
+        self.python_with("-m", "tests.support.several", json.dumps(commands)).output()
 
 
 @dataclass(frozen=True)
 class Later(Version):
-    """This source, and what a later one may say."""
+    """A made-up later version: this source, and what a later one may say (`tests.support.later`)."""
 
     def start(self, *arguments: str) -> Process:
-        return self.python_with("-c", LATER, *arguments)
+        return self.python_with("-m", "tests.support.later", *arguments)
 
 
 HERE = Version("new", Path(sys.executable), ROOT / "src")
@@ -295,7 +267,7 @@ class Site:
             *(("device", name) for name in ("ann", "ben", "cat")),
         ):
             commands.append([kind, "add", name, *self._data, "--out", self._path(f"{name}.key")])
-        self._keep(self._server.python_with("-c", PROVISION, json.dumps(commands))).output()
+        self._server.several(commands)
 
     def _start_gateway(self, name: str, alias: str, server: str) -> Process:
         return self._keep(

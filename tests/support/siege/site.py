@@ -87,7 +87,7 @@ class Site:
     """
 
     def __init__(self, folder: Path, more: tuple[str, ...] = (), established: int = ESTABLISHED) -> None:
-        self.parties = Parties(folder)
+        self.parties = Parties(folder, fresh=True)
         self.folder = folder
         self.pans = {name: ("127.0.0.1", free_port(socket.SOCK_DGRAM)) for name in (*GATEWAYS, EVIL)}
         self.uplink = ("127.0.0.1", self.parties.server_port)
