@@ -1,5 +1,5 @@
 # make demo      show the system at work, all parties on this machine (ARGS="..." is handed on)
-# make test      check, then all tests
+# make test      check, and all tests
 # make help      the rest
 #
 # Needs python3 (3.11 or newer) with its venv module, and make. Everything else is installed into .venv, from lock files with
@@ -23,7 +23,7 @@ PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # What one process compiles as it starts, the next has: the tests start hundreds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test check soak conformance tables vectors versions bench switches chaos siege floods fmt lock clean
+.PHONY: help demo test suite check soak conformance tables vectors versions bench switches chaos siege floods fmt lock clean
 
 help:           ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -31,12 +31,15 @@ help:           ## this list
 demo: $(VENV)/.runtime  ## the system at work: server, gateway and devices on this machine
 	@$(BIN)/cpns demo $(ARGS)
 
-test: check     ## check, then all tests (ARGS="-k name" picks)
-	$(PYTEST) $(ARGS)
+test: $(VENV)/.dev      ## check and all tests, beside each other (ARGS="-k name" picks)
+	@$(MAKE) --no-print-directory -j2 --output-sync=target check suite
 
-soak: $(VENV)/.dev      ## all cases of the tests that walk some of many; examples drawn anew; a race N=200 times
-	CPNS_SOAK=1 $(PYTEST) tests/integration/test_moves.py $(ARGS)
-	CPNS_SOAK=1 $(PYTEST) -m hypothesis $(ARGS)
+# With its plus it says at once what it does; what the check says comes in one piece.
+suite: $(VENV)/.dev
+	+$(PYTEST) --durations=10 $(ARGS)
+
+soak: $(VENV)/.dev      ## all cases of the tests that have some of many; examples drawn anew; a race N=200 times
+	CPNS_SOAK=1 $(PYTEST) --timeout=3600 -m "soak or hypothesis" $(ARGS)
 	$(BIN)/python -m tests.support.repeat tests/integration/test_processes.py::test_a_group_across_two_processes \
 		--times $(or $(N),200) --busy 2
 
