@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from cpns.coap import datagram, frame, messaging
-from cpns.coap.duplicates import ENTRY_BYTES
+from cpns.coap.duplicates import ENTRY_BYTES, SHARE_BYTES
 from cpns.domain.inventory import Kind
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
@@ -244,7 +244,7 @@ async def test_a_flood_is_remembered_up_to_a_bound(
     here: World, counted: Counter[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More fresh requests than the table of message IDs may hold: it holds no more, and nobody is muted."""
-    monkeypatch.setattr(messaging, "MAX_REMEMBERED", 3000 * ENTRY_BYTES)
+    monkeypatch.setattr(messaging, "MAX_REMEMBERED", 3000 * ENTRY_BYTES + SHARE_BYTES)
     await here.start_server()
     gateway = await here.start_gateway()
     unlimited(gateway.pans[0].endpoint)
