@@ -14,7 +14,7 @@ SENDING_GATEWAYS, SENDING = 4, 80
 
 
 async def struck(folder: Path, each: int) -> Back:
-    """Return what it took to have all back after a kill, each PNE with a session that serves."""
+    """Return what it took to have all back after the end of the server, each PNE with a session that serves."""
     folder.mkdir()
     async with storm(folder, GATEWAYS, each) as one:
         back = await one.strike()

@@ -1,18 +1,15 @@
-"""A reconnect storm: the server is a process of its own and is killed; PN GWs and PNEs are objects of this process.
+"""A reconnect storm: the server ends without a word and comes again; all parties are objects of this process.
 
 The uplinks run through a tap. It is closed while the server is away, so that PN GWs find nobody at its port.
 """
 
 import asyncio
 import contextlib
-import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cpu import cpu_ns
-from cpns.admin.folder import Folder
 from cpns.crypto.secret import Secret
 from cpns.domain.actor import OPERATOR
 from cpns.domain.credential import DeviceCredential
@@ -24,15 +21,12 @@ from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig, Where
 from cpns.pne.inbox import Inbox
-from cpns.service.provisioning import NoSessions, Provisioning
 from cpns.service.system import random_bytes
-from cpns.store.server_store import ServerStore
-from cpns.store.vault import FileVault, open_vault
+from cpns.store.vault import FileVault
 from cpns.transport.watch import Passed
 from tests.support.coap import kid_of
-from tests.support.parties import Parties, Process
 from tests.support.tap import TcpTap
-from tests.support.world import CLOCK, SERVER, address_of, pan_config, until
+from tests.support.world import CLOCK, SERVER, World, address_of, pan_config, until
 
 SUITE = 2
 """What PN GWs and PNEs use unless told otherwise; with ephemeral keys, so it costs the server more than suite 1."""
@@ -47,7 +41,6 @@ class Back:
 
     Attributes:
         seconds: from the moment that the server could be reached, until the last PNE was told that it is back.
-        server_cpu: seconds that the server ran for all of it; its start, before it listened, is not in it.
         messages: of CPNS on the uplinks, both ways, as the tap saw them.
         relayed: what PNEs and server sent each other through the uplinks, both ways.
         sent: what the PN GWs say that they sent the server, requests and answers, by name.
@@ -56,7 +49,6 @@ class Back:
     gateways: int
     pnes: int
     seconds: float
-    server_cpu: float
     messages: int
     relayed: int
     sent: Counter[str]
@@ -72,14 +64,13 @@ class Back:
     def __str__(self) -> str:
         return (
             f"{self.pnes} PNEs behind {self.gateways} gateways: all back {self.seconds:.1f} s after the server was up; "
-            f"server CPU {self.server_cpu:.2f} s ({1000 * self.server_cpu / self.pnes:.1f} ms per PNE); "
             f"{self.messages} CPNS messages on the uplink ({self.per_gateway:.1f} per gateway), "
             f"{self.setups} SETUP Requests; {self.relayed} relayed, as each PNE says that it is back"
         )
 
 
 class Storm:
-    """One server process, and *gateways* PN GWs with *each* PNEs."""
+    """One server, and *gateways* PN GWs with *each* PNEs."""
 
     def __init__(self, folder: Path, gateways: int, each: int) -> None:
         self.gateways: list[Gateway] = []
@@ -89,20 +80,20 @@ class Storm:
         self._gateway_names = [f"gw-{number}" for number in range(gateways)]
         self._pne_names = [f"pne-{number}" for number in range(gateways * each)]
         self._keys: dict[str, Secret] = {}
-        self._parties = Parties(folder)
-        self._tap = TcpTap(("127.0.0.1", self._parties.server_port))
+        self._world = World(folder)
         self._runs: list[asyncio.Task[None]] = []
         self._here: set[str] = set()
         self._all_here = asyncio.Event()
-        self._server: Process | None = None
 
     # before
 
     async def begin(self) -> None:
         """Let everybody have all sessions."""
+        await self._world.start_server()
+        self._tap = TcpTap(self._world.address)
+        self._world.closes(self._tap)
         await self._tap.start()
         await self._provision()
-        await self._start_server()
         for name in self._gateway_names:
             await self._start_gateway(name)
         for number, name in enumerate(self._pne_names):
@@ -112,23 +103,13 @@ class Storm:
         await self._settled()
 
     async def _provision(self) -> None:
-        folder = Folder(Path(self._parties.path("server")))
-        await folder.create(SERVER, None, random_bytes)
-        store = ServerStore.open(folder.store())
-        try:
-            vault = open_vault(folder.kek, random_bytes)
-            provisioning = Provisioning(SERVER, store, vault, CLOCK, random_bytes, NoSessions())
-            credentials: list[DeviceCredential] = []
-            for name in self._gateway_names:
-                credentials.append(await provisioning.add(OPERATOR, Kind.GATEWAY, name, None, ""))
-            report = await provisioning.import_csv(OPERATOR, "\n".join(["id", *self._pne_names]), dry_run=False)
-            credentials.extend(one.credential for one in report.made)
-            self._keys = {one.entity_id: one.eukey for one in credentials}
-        finally:
-            await store.close()
-
-    async def _start_server(self) -> None:
-        self._server = await asyncio.to_thread(self._parties.server)
+        provisioning = self._world.provisioning
+        credentials: list[DeviceCredential] = []
+        for name in self._gateway_names:
+            credentials.append(await provisioning.add(OPERATOR, Kind.GATEWAY, name, None, ""))
+        report = await provisioning.import_csv(OPERATOR, "\n".join(["id", *self._pne_names]), dry_run=False)
+        credentials.extend(one.credential for one in report.made)
+        self._keys = {one.entity_id: one.eukey for one in credentials}
 
     async def _start_gateway(self, name: str) -> None:
         config = GatewayConfig(
@@ -175,36 +156,32 @@ class Storm:
     # the storm
 
     async def strike(self) -> Back:
-        """Kill the server, start it again, and return what it took until every PNE had a session again."""
-        assert self._server is not None
-        self._server.process.send_signal(signal.SIGKILL)
-        await self._tap.close()  # at once, so that it takes no connection that leads nowhere
-        await asyncio.to_thread(self._server.end)
+        """End the server, start it again, and return what it took until every PNE had a session again."""
+        await self._tap.close()  # so that it takes no connection that leads nowhere
+        await self._world.stop(self._world.server)
         await until(lambda: not any(one.uplink.standing for one in self.gateways))
         self._here.clear()
         self._all_here.clear()
-        await self._start_server()
+        await self._world.start_server()
         self.passed.clear()
         self._tap.seen.clear()
         self._tap.raw.clear()
-        before = cpu_ns(self._server.process.pid)
         await self._tap.start()
         up = CLOCK.monotonic()
         async with asyncio.timeout(PATIENCE):
             await self._all_here.wait()
         seconds = CLOCK.monotonic() - up
         await self._settled()
-        cpu = (cpu_ns(self._server.process.pid) - before) / 1e9
 
         def all_answered() -> bool:
-            back = self._count(seconds, cpu)
+            back = self._count(seconds)
             return back.messages == 2 * back.sent.total()
 
         with contextlib.suppress(TimeoutError):
             await until(all_answered)
-        return self._count(seconds, cpu)
+        return self._count(seconds)
 
-    def _count(self, seconds: float, cpu: float) -> Back:
+    def _count(self, seconds: float) -> Back:
         kids = {one.uplink.standing.session.peer_kid for one in self.gateways if one.uplink.standing is not None}
         relayed = 0
         for one in self._tap.seen:
@@ -214,7 +191,7 @@ class Storm:
                 relayed += 0 if from_gateway or to_gateway else 2  # it and its answer
         messages = len(self._tap.seen) - relayed
         sent = Counter(one.what for one in self.passed if one.peer == SERVER)
-        return Back(len(self.gateways), len(self.pnes), seconds, cpu, messages, relayed, sent)
+        return Back(len(self.gateways), len(self.pnes), seconds, messages, relayed, sent)
 
     # after
 
@@ -222,7 +199,7 @@ class Storm:
         """Let every PNE send a reading, and return how many were committed when all were acknowledged."""
         async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*(pne.send(pne.next_reading({"back": True})) for pne in self.pnes))
-        return len(self._parties.readings())
+        return len(await self._world.store.readings(0, 10_000))
 
     async def close(self) -> None:
         for run in self._runs:
@@ -232,13 +209,12 @@ class Storm:
             await pne.close()
         for gateway in self.gateways:
             await gateway.close()
-        await self._tap.close()
-        await asyncio.to_thread(self._parties.close)
+        await self._world.close()
 
 
 @contextlib.asynccontextmanager
 async def storm(folder: Path, gateways: int, each: int) -> AsyncIterator[Storm]:
-    """A server process, *gateways* PN GWs and *each* PNEs behind each of them, all with all sessions."""
+    """A server, *gateways* PN GWs and *each* PNEs behind each of them, all with all sessions."""
     one = Storm(folder, gateways, each)
     try:
         await one.begin()
