@@ -54,7 +54,7 @@ conformance: $(VENV)/.dev       ## run the tests of the clauses; table, and buil
 	@mkdir -p build
 	$(PYTEST) -m req --conformance=build/conformance.json $(ARGS)
 
-tables: $(VENV)/.dev    ## write the grammar, the tables of docs/protocol.md and those of a small device from the messages
+tables: $(VENV)/.dev    ## write grammar, tables of docs/protocol.md and of a small device from the messages; docs/states.md
 	@$(BIN)/python -m tests.support.tables
 
 vectors: $(VENV)/.dev   ## check known answers: FILE=path, or those of tests/vectors

@@ -15,8 +15,7 @@ from aiocoap.numbers.codes import CHANGED
 
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId
-from cpns.pne import app as pne_app
-from cpns.pne import loyalty
+from cpns.pne import loyalty, staying
 from cpns.pne.app import Pne
 from cpns.pne.candidates import Candidates
 from cpns.pne.config import Where
@@ -192,7 +191,7 @@ async def test_a_device_that_waits_is_in_reach_of_all_that_answered(here: World)
     both = [await here.start_gateway(name, announce=True) for name in names]
     config = await here.pne_config("alice", ("", 0), **FAST)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pne_app, "FOUND_SECONDS", 0.5)
+        patch.setattr(staying, "FOUND_SECONDS", 0.5)
         mine = partial(suits_alone, names)
         patch.setattr(Candidates, "heard", only(mine, Candidates.heard))
         pne = Pne(dataclasses.replace(config, where=Where(), waits=True), CLOCK, random_bytes, Inbox(str))

@@ -182,7 +182,7 @@ async def embedded(here: World, key: CmKey, server: Meddler, suite: int = Suite.
 
 async def goes_direct(here: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Node, CmKey, Meddler]:
     """Return a CM Device with a key that no gateway knows, on its own connection, and who is in between."""
-    monkeypatch.setattr("cpns.node.app.PAUSES", (0.05, 0.1))
+    monkeypatch.setattr("cpns.node.keying.PAUSES", (0.05, 0.1))
     evil = await here.start_gateway("evil", kind=HostileGateway, answer_timeout=1.0)
     between = await meddler(here)
     tablet = await device(here, evil, server=(between.host, between.port))

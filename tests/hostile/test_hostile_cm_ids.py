@@ -19,7 +19,7 @@ from cpns.domain.actor import OPERATOR
 from cpns.domain.cm import MAX_CM_DEVICES, CmKey
 from cpns.domain.inventory import Kind, State
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
-from cpns.gateway.uplink import Standing
+from cpns.gateway.uplink_states import Standing
 from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.pne.config import Where
@@ -69,7 +69,7 @@ def costs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Costs]:
 
 @pytest.fixture
 async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, costs: Costs) -> AsyncIterator[World]:
-    monkeypatch.setattr("cpns.node.app.PAUSES", (0.05, 0.1))
+    monkeypatch.setattr("cpns.node.keying.PAUSES", (0.05, 0.1))
     async with world(tmp_path) as one:
         one.passed = costs
         await one.start_server()
@@ -309,7 +309,7 @@ async def test_only_the_server_has_a_device_take_a_fresh_key(here: World) -> Non
     assert way is not None
     by_gateway = await ask(way[0], cm.CmRotateNotify(key.cm_device_id), session=way[1])
     assert result_of(by_gateway) == HAS_NO_PLACE_THERE
-    assert not tablet._rekeying.locked()
+    assert not tablet.is_rekeying
     (one,) = await here.store.cm_devices()
     assert (one.generation, one.rekeying, keys.newest) == (0, False, key)
     await here.server.changing.rotations.rotate([key.cm_device_id], OPERATOR)

@@ -40,7 +40,7 @@ WRONG = Result.AUTHENTICATION_FAILED
 
 @pytest.fixture
 async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr("cpns.node.app.PAUSES", (0.05, 0.1))
+    monkeypatch.setattr("cpns.node.keying.PAUSES", (0.05, 0.1))
     async with world(tmp_path) as one:
         await one.start_server()
         yield one

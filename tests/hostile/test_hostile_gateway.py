@@ -195,7 +195,7 @@ async def test_a_lie_is_refused(here: World, case: Case) -> None:
     refusals: list[str] = []
     watch_refusals(alice, refusals)
     with pytest.raises(NoAnswer) as ended:
-        await alice._establish()
+        await alice.establish()
     assert any(case.refused in reason for reason in [*refusals, ended.value.reason]), (refusals, ended.value)
     assert alice.joined is None
     assert alice.sessions.with_peer(EVIL) is None
@@ -224,7 +224,7 @@ async def test_a_downgrade_below_the_lowest_suite(here: World, lowest: int) -> N
     evil.hook = asked(suite=1, eph=None)
     alice = await here.make_pne("alice", evil, suite=lowest, timer=2.0)
     with pytest.raises(NoAnswer, match="refused_with_21"):
-        await alice._establish()
+        await alice.establish()
     row = await here.refusal("alice")
     assert (row.result, row.reason) == (Result.SUITE_REFUSED, "suite_refused")
 
@@ -233,7 +233,7 @@ async def test_the_case_without_a_lie(here: World) -> None:
     """The stage itself lets alice in: what the cases show is the attack, not the stage."""
     evil, bob = await stage(here)
     alice = await here.make_pne("alice", evil, timer=2.0)
-    await alice._establish()
+    await alice.establish()
     assert alice.joined is not None
     views_agree(here, evil, alice)
     await unharmed(here, bob)

@@ -43,7 +43,7 @@ async def both(here: World, evil: HostileGateway, **options: Any) -> tuple[list[
     reasons: list[list[str]] = [[], []]
     for pne, into in zip(pnes, reasons, strict=True):
         watch_refusals(pne, into)
-    ended = await asyncio.gather(*(pne._establish() for pne in pnes), return_exceptions=True)
+    ended = await asyncio.gather(*(pne.establish() for pne in pnes), return_exceptions=True)
     assert len(evil.heard(TO_SERVER, m.GatewaySetupRequest)[-1].entries) == 2
     return pnes, list(ended), reasons
 
@@ -141,7 +141,7 @@ async def test_an_old_local_eukey_copy_delivered_again(here: World, fields: tupl
     """Attack 4: the PNE's copy of an earlier run does not open in a run with a fresh rand_PNE."""
     evil, bob = await stage(here)
     alice = await here.make_pne("alice", evil, timer=2.0)
-    await alice._establish()
+    await alice.establish()
     assert alice.joined is not None
     (old,) = evil.heard(TO_PNE, m.Challenge, "alice")
     await here.stop(alice)
@@ -154,7 +154,7 @@ async def test_an_old_local_eukey_copy_delivered_again(here: World, fields: tupl
     reasons: list[str] = []
     watch_refusals(again, reasons)
     with pytest.raises(NoAnswer):
-        await again._establish()
+        await again.establish()
     assert DOES_NOT_OPEN in reasons
     assert len(again.sessions) == 0
     assert (await here.refusal("alice")).reason == "no_answer"
@@ -167,7 +167,7 @@ async def test_the_gateway_itself_takes_no_wrong_challenge(here: World, change: 
     secure = change == "uncalled for"  # on an open PAN each is called for
     evil, bob = await stage(here, gateway=BATCH, secure=secure)
     for name in ("alice", "carol"):  # members share a batch with members
-        await (await here.make_pne(name, evil, timer=2.0, pan_secure=secure))._establish()
+        await (await here.make_pne(name, evil, timer=2.0, pan_secure=secure)).establish()
     (old,) = [body for body in evil.heard(FROM_SERVER, m.GatewayChallenge) if body.entries[0].entity_id == "alice"]
     heard = len(evil.heard(TO_PNE, m.Challenge))
 
@@ -189,7 +189,7 @@ async def test_the_gateway_itself_takes_no_wrong_challenge(here: World, change: 
     evil.hook = hook
     options: dict[str, Any] = {"timer": 2.0, "pan_secure": secure}
     made = [await here.make_pne(name, evil, **options) for name in ("alice", "carol")]
-    ended = await asyncio.gather(*(pne._establish() for pne in made), return_exceptions=True)
+    ended = await asyncio.gather(*(pne.establish() for pne in made), return_exceptions=True)
     assert all(isinstance(error, NoAnswer) for error in ended)
     assert len(evil.heard(TO_PNE, m.Challenge)) == heard
     assert all(len(pne.sessions) == 0 for pne in made)
@@ -326,7 +326,7 @@ async def test_two_answers_to_one_request(here: World, shape: type[Any], order: 
     evil, bob = await stage(here)
     evil.twice = {shape: order}
     alice = await here.make_pne("alice", evil)
-    await alice._establish()
+    await alice.establish()
     assert alice.joined is not None
     views_agree(here, evil, alice)
     await alice.send(alice.next_reading({"a": 1}))
@@ -351,7 +351,7 @@ async def test_a_pne_answers_once_for_each_rand(here: World, second: str) -> Non
 
     evil.hook = hook
     alice = await here.make_pne("alice", evil)
-    await alice._establish()
+    await alice.establish()
     (task,) = done
     await asyncio.gather(task, return_exceptions=True)
     assert isinstance(task.exception(), NoAnswer) or task.result() == UNIFORM_REFUSAL

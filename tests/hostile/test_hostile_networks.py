@@ -215,7 +215,7 @@ async def test_a_gateway_can_not_send_its_pnes_to_one_that_does_not_serve_them(h
     await home.networks.tell(pne.config.pne_id, notice)
     await until(lambda: here.changes["alice"])
     async with asyncio.timeout(40):
-        await until(lambda: not pne._joining.locked())
+        await until(lambda: not pne.is_joining)
         await pne.send(pne.next_reading({"still": "home"}))
     session = here.server.sessions.with_peer(EntityId("alice"))
     assert session is not None

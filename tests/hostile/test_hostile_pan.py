@@ -18,7 +18,7 @@ from cpns.coap.numbers import Type
 from cpns.errors import NoAnswer, Refused
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId
-from cpns.pne import app
+from cpns.pne import staying
 from cpns.pne.app import Pne
 from cpns.server.app import Server
 from cpns.session.table import Sessions
@@ -43,7 +43,7 @@ SEEDS = (1, 2, 3)
 async def attempt(pne: Pne) -> bool:
     """Let *pne* try to join once; return whether it says that it has."""
     try:
-        await pne._establish()
+        await pne.establish()
     except Refused:
         return False
     return True
@@ -126,7 +126,7 @@ async def test_established_at_both_ends_or_at_none(tmp_path: Path, setting: str)
 
 
 def stands(pne: Pne) -> bool:
-    return pne._ready.is_set() and not pne._lost.is_set() and len(pne.sessions) == 2
+    return pne.life.stands is not None and len(pne.sessions) == 2
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ async def test_all_get_through_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, losses: dict[str, Any]
 ) -> None:
     """With a fifth of all datagrams lost every PNE is established, and every reading is stored exactly once."""
-    monkeypatch.setattr(app, "BACKOFF", (0.2, 1.0))
+    monkeypatch.setattr(staying, "BACKOFF", (0.2, 1.0))
     async with world(tmp_path) as here:
         server = await here.start_server(half_open=10.0, answer_timeout=3.5)
         gateway = await here.start_gateway(half_open=10.0, answer_timeout=2.0)

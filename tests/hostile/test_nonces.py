@@ -12,6 +12,7 @@ from aiocoap import POST, Message
 from cpns.coap.message import Message as Message_
 from cpns.coap.oscore import RequestId
 from cpns.crypto.aead import Ccm
+from cpns.pne.states import Lost
 from cpns.session.table import Session
 from cpns.transport.oscore import protect_response, sent
 from tests.support.lossy import Losses, UdpProxy
@@ -111,15 +112,15 @@ async def test_over_sessions_made_anew(here: World, pairs: list[str], suite: int
     gateway = await here.start_gateway(suite=suite)
     pne = await here.make_pne("pne-1", gateway, suite=suite)
     for _ in range(12):
-        pne._ready.clear()
-        await pne._establish()
+        pne.life.happens(Lost())
+        await pne.establish()
         await pne.send(pne.next_reading({"n": 1}))
     for _ in range(4):
-        gateway.uplink._lost.set()
+        gateway.uplink.lost(gateway.uplink.standing.link)
         await until(lambda: gateway.uplink.standing is None)
         await gateway.uplink.wait(40)
-        pne._ready.clear()
-        await pne._establish()
+        pne.life.happens(Lost())
+        await pne.establish()
     assert_none_twice(pairs, 60)
 
 

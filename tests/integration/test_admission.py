@@ -150,7 +150,7 @@ async def test_a_suite_below_the_lowest_is_refused(here: World, suite: int) -> N
     gateway = await here.start_gateway(suite=suite + 1)
     pne = await here.make_pne("low", gateway, suite=suite, timer=1.0)
     with pytest.raises(Refused, match="refused_with_21"):
-        await pne._establish()
+        await pne.establish()
     assert (await here.refusal("low")).reason == "suite_refused"
     await here.joined_pne("high", gateway, suite=suite + 1)
 
@@ -164,7 +164,7 @@ async def test_a_pne_comes_only_through_the_gateway_it_is_admitted_by(here: Worl
     await here.provision(Kind.PNE, "bound", via="gw-2")
     pne = await here.make_pne("bound", first, timer=1.0)
     with pytest.raises(Refused, match="refused_with_51"):
-        await pne._establish()
+        await pne.establish()
     row = await here.refusal("bound")
     assert (row.reason, row.via) == ("not_admitted_through_this_gateway", "gw-1")
     guessing = await scripted(here, "bound")
@@ -181,7 +181,7 @@ async def test_a_pne_pinned_to_a_gateway_takes_no_other(here: World) -> None:
     first = await here.start_gateway("gw-1", answer_timeout=4.0)
     pne = await here.make_pne("pinned", first, gateway_id=EntityId("gw-2"), timer=2.0)
     with pytest.raises(NoAnswer, match="challenge_names_another_gateway"):
-        await pne._establish()
+        await pne.establish()
     assert len(pne.sessions) == 0
     assert (await here.refusal("pinned")).reason == "no_answer"
     assert first.members.get(EntityId("pinned")) is None
@@ -242,7 +242,7 @@ async def test_a_gateway_that_can_not_store_lets_in_and_stores_later(
 
     on.gateway.members._store = Full()  # type: ignore[assignment]
     pne = await here.make_pne("pne-1", on.pan.address)
-    await pne._establish()
+    await pne.establish()
     assert pne.joined is not None
     assert on.gateway.members.get(EntityId("pne-1")) is not None
     assert "members are not written down yet: the disk is damaged" in caplog.text

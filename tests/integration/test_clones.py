@@ -131,7 +131,7 @@ async def test_one_that_is_left_alone_comes_in_again(here: World) -> None:
     await until(lambda: not here.server.clones.waits(WATCH), PATIENCE)
     times = here.server.clones.of(WATCH)
     for _ in range(3):
-        pnes[0].suspect(pnes[0]._way.session, lost=True)
+        pnes[0].life.suspect(pnes[0]._way.session, lost=True)
         await asyncio.wait_for(pnes[0].wait_established(), PATIENCE)
     await asyncio.wait_for(pnes[0].send(pnes[0].next_reading({"n": 2})), PATIENCE)
     found = here.server.clones.of(WATCH)
@@ -240,7 +240,7 @@ async def test_two_cm_devices_with_one_key(here: World) -> None:
     await until(lambda: tablet.keys is not None and tablet.keys.newest is not None, PATIENCE)
     await tablet.change(Mode.BOTH)
     own = own_gateway(tablet)
-    copy = tablet._make_gateway(own)
+    copy = tablet._modes._make_gateway(own)
     here.closes(copy)
     await copy.start()
     await certain(here, own)

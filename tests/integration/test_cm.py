@@ -16,7 +16,8 @@ from cpns.domain.actor import OPERATOR
 from cpns.domain.cm import CmDevice, CmKey
 from cpns.domain.inventory import Kind, State
 from cpns.errors import NotFound, Refused, Result, Unavailable
-from cpns.gateway.uplink import Standing, Uplink
+from cpns.gateway.uplink import Uplink
+from cpns.gateway.uplink_states import Standing
 from cpns.ids import EntityId
 from cpns.node.app import Node
 from cpns.node.cm import Keys
@@ -222,7 +223,7 @@ async def test_a_command_holds_until_it_may_choose_again(here: World) -> None:
 @pytest.mark.req("CM-0", "DEF-2")
 async def test_a_change_that_fails_leaves_it_where_it_is(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither broadband nor an external gateway: it stays on the way that it has."""
-    monkeypatch.setattr("cpns.node.app.UPLINK_SECONDS", 0.5)
+    monkeypatch.setattr("cpns.node.modes.UPLINK_SECONDS", 0.5)
     await here.start_server()
     external = await here.start_gateway("gw-1")
     broadband = await wifi(here)
@@ -297,11 +298,11 @@ async def test_the_server_restarts_between_its_code_and_the_first_message(
                 await restarted(here)
             await prepare(standing)
 
-        self._prepare = first_restart
+        self._prepare = first_restart  # type: ignore[method-assign]
         try:
             await connect(self)
         finally:
-            self._prepare = prepare
+            self._prepare = prepare  # type: ignore[method-assign]
 
     monkeypatch.setattr(Uplink, "_connect", slowly)
     await tablet.change(Mode.BOTH)
@@ -369,7 +370,7 @@ async def test_a_device_that_restarts_goes_direct_with_the_key_that_it_kept(here
 @pytest.mark.req("CM-17")
 async def test_a_revoked_one_can_not_go_direct_and_gets_no_other(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its device stays behind gateways, until the operator says that it may be assigned another."""
-    monkeypatch.setattr("cpns.node.app.UPLINK_SECONDS", 1.5)
+    monkeypatch.setattr("cpns.node.modes.UPLINK_SECONDS", 1.5)
     await here.start_server()
     external = await here.start_gateway("gw-1")
     tablet = await device(here, external)

@@ -177,7 +177,7 @@ async def test_a_sealed_key_moved_to_another_row_does_not_open(here: World) -> N
         database.execute("update entities set sealed_key = ? where entity_id = 'alice'", sealed)
     here.keys["alice"] = here.keys["mallory"]
     alice = await here.make_pne("alice", on.pan.address, timer=2.0)
-    failed, _ = await asyncio.gather(alice._establish(), on.pnes(["bob"]), return_exceptions=True)
+    failed, _ = await asyncio.gather(alice.establish(), on.pnes(["bob"]), return_exceptions=True)
     assert isinstance(failed, NoAnswer)
     assert len(one_body(on.on_uplink(), m.GatewaySetupRequest).entries) == 2
     assert (await here.refusal("alice")).reason == "stored_key_does_not_open"
@@ -296,7 +296,7 @@ async def test_a_wrong_hash_server_is_not_taken(here: World) -> None:
 
     on.pan.policy = change
     with pytest.raises(Exception, match="wrong_hash"):
-        await pne._establish()
+        await pne.establish()
     assert (len(pne.sessions), pne.joined) == (0, None)
     await until(lambda: here.server.sessions.with_peer(EntityId("pne-1")) is None)
 

@@ -396,7 +396,7 @@ async def test_a_device_that_sets_up_again_and_again_has_its_gateway_told_once(h
         return [one.sg_id for one in notices if isinstance(one, sg.SgChangeNotify)]
 
     async def sets_up_again() -> None:
-        owner.suspect(owner._way.session, lost=True)
+        owner.life.suspect(owner._way.session, lost=True)
         await owner.wait_established()
 
     await sets_up_again()

@@ -275,5 +275,5 @@ async def owner_of(here: World, sg_id: SgId) -> str:
 
 
 async def rejoined(here: World, pne: Pne) -> None:
-    pne.suspect(pne._way.session, lost=True)
+    pne.life.suspect(pne._way.session, lost=True)
     await pne.wait_established()

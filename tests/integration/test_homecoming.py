@@ -1,6 +1,7 @@
 """A device that its gateway did not carry, and that is a guest elsewhere meanwhile: how it comes home."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from cpns.ids import EntityId
 from cpns.pne import loyalty, roam
 from cpns.pne.app import Pne
 from cpns.pne.config import Where
+from cpns.pne.home_states import Settled
 from cpns.transport import endpoint
 from cpns.transport.errors import Answer, Code
 from cpns.wire import application
@@ -83,7 +85,7 @@ async def test_it_stays_a_guest_while_its_home_has_no_uplink(here: World) -> Non
     """It sets up at home before it lets go: what fails there costs it nothing."""
     there = await Neighbours.move_in(here, timer=2.0)
     await there.cut()
-    await until(lambda: not there.watch._joining.locked())
+    await until(lambda: not there.watch.is_joining)
     session, tried = there.watch._way.session, 0
     way_to = there.watch._finder.way_to
 
@@ -123,7 +125,7 @@ async def goes_out_and_home(there: Neighbours) -> None:
     await until(lambda: is_behind(there.watch, "gw-2"))
     there.first._uplink_hint = away(0)  # type: ignore[method-assign]
     await until(lambda: is_behind(there.watch, "gw-1"))
-    await until(lambda: not there.watch._joining.locked())
+    await until(lambda: not there.watch.is_joining)
 
 
 async def test_a_home_that_carries_for_a_moment_gets_its_guest_back_each_hour_only(
@@ -146,7 +148,9 @@ async def test_any_other_home_gets_its_guest_back_soon(here: World, monkeypatch:
     there = await Neighbours.move_in(here)
     await goes_out_and_home(there)
     if what == "carried it for an hour":
-        there.watch._roaming._came_home_at = here.now() - 1000.0
+        home = there.watch._roaming.home
+        assert isinstance(home.state, Settled)
+        home.state = dataclasses.replace(home.state, back_at=here.now() - 1000.0)
     else:
         await there.watch.go(Where((here.pan(there.first), here.pan(there.second))))
     await goes_out_and_home(there)

@@ -127,7 +127,7 @@ async def test_who_strips_adds_or_moves_one_is_refused(here: World, how: str) ->
     link = await pne._finder.link()
 
     async def establish() -> None:
-        joined, _ = await pne._join.setup(link, pne._wanted(link))
+        joined, _ = await pne._join.setup(link, pne._staying.wanted(link))
         await pne._join.hop(link, joined)
 
     with pytest.raises(Refused):

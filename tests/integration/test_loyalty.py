@@ -55,7 +55,7 @@ def swallows(gateway: Gateway) -> None:
 async def settled(here: World, name: str, gateway: Gateway, **options: Any) -> Pne:
     """Return a PNE whose first message to the server was answered too."""
     pne = await here.joined_pne(name, gateway, **options)
-    await until(lambda: not pne._joining.locked())
+    await until(lambda: not pne.is_joining)
     return pne
 
 

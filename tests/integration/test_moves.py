@@ -12,7 +12,7 @@ TABLES = [(off, hub) for off in Off for hub in HUBS if list(rows(off, hub))]
 
 @pytest.fixture(autouse=True)
 def small_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cpns.pne.app.BACKOFF", (0.05, 0.3))
+    monkeypatch.setattr("cpns.pne.staying.BACKOFF", (0.05, 0.3))
     monkeypatch.setattr("cpns.pne.roam.PAUSE", (0.05, 0.1))
     monkeypatch.setattr("cpns.gateway.uplink.BACKOFF", (0.02, 0.2))
     monkeypatch.setattr("cpns.gateway.networks.NOTICE_SECONDS", 0.02)

@@ -15,6 +15,7 @@ from cpns.errors import Refused, Result
 from cpns.gateway.app import Gateway
 from cpns.ids import EntityId, PnId
 from cpns.pne.app import Pne
+from cpns.pne.states import FellAsleep, WokeUp
 from cpns.protocol.pne_auth import pne as pne_auth
 from cpns.protocol.pne_auth.pne import NotLetIn
 from cpns.wire import messages as m
@@ -215,7 +216,7 @@ async def test_a_pne_that_wants_another_network_does_not_get_this_one(here: Worl
     await here.joined_pne("alice", gateway)
     bob = await here.make_pne("bob", gateway, join=PnId("pn-elsewhere"), timer=2.0)
     with pytest.raises(Refused):
-        await bob._establish()
+        await bob.establish()
     assert await members(here) == {"alice"}
 
 
@@ -318,7 +319,7 @@ async def test_a_guest_is_admitted_or_rejected_by_the_server(here: World) -> Non
     await here.server.networks.actions.expel(pns[EntityId("gw-2")].network.pn_id, OPERATOR, ids("alice"))
     barred = await here.make_pne("alice", away, timer=2.0)
     with pytest.raises(Refused):
-        await barred._establish()
+        await barred.establish()
     assert (await here.refusal("alice")).reason == "barred"
     again = await here.joined_pne("alice", home)
     await sends(here, again)
@@ -410,7 +411,7 @@ async def test_leave(here: World) -> None:
     assert notices[0].members == ("alice",)
     assert (await here.audit("alice", "left"))[0].actor.name == "alice"
     await sends(here, bob)
-    assert not alice._ready.is_set()
+    assert alice.life.stands is None
 
 
 @pytest.mark.req("FN-8")
@@ -526,10 +527,10 @@ async def test_a_silent_pne_is_reported_by_its_gateway(here: World, monkeypatch:
     gateway = await here.start_gateway(answer_timeout=0.3)
     pne = await here.joined_pne("alice", gateway, presence=60.0)
     here.pause(pne)
-    pne._awake.clear()
+    pne.life.happens(FellAsleep())
     fact = await until(lambda: (f := here.server.reach.here(EntityId("alice"))).presence is Presence.ASLEEP and f)
     assert fact.source is Source.GATEWAY
-    pne._awake.set()
+    pne.life.happens(WokeUp())
     await pne.present_again()
     fact = await until(lambda: (f := here.server.reach.here(EntityId("alice"))).presence is Presence.IDLE and f)
     assert fact.source is Source.GATEWAY

@@ -122,7 +122,7 @@ async def test_a_gateway_hands_its_network_to_a_member_that_becomes_one(here: Wo
 @pytest.mark.req("DEF-2")
 async def test_a_change_that_fails_changes_nothing(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its PN GW can't authenticate: the present gateway serves on, and the device is the PNE that it was."""
-    monkeypatch.setattr("cpns.node.app.UPLINK_SECONDS", 1.0)
+    monkeypatch.setattr("cpns.node.modes.UPLINK_SECONDS", 1.0)
     await here.start_server()
     external = await here.start_gateway("gw-1")
     await here.key(Kind.GATEWAY, "tablet-gw")

@@ -90,7 +90,7 @@ async def test_an_older_device_that_repeats_soon_loses_nothing(here: World, monk
         refused += not answer.ok
         return answer._replace(max_age=None)
 
-    outbox = Outbox(bytes(8), greedy, exchange)
+    outbox = Outbox(bytes(8), greedy.life, exchange, CLOCK)
     for n in range(23):
         await outbox.send(outbox.reading({"n": n}))
     assert await stored(here) == list(range(23))

@@ -14,7 +14,7 @@ from cpns.gateway.app import Gateway
 from cpns.gateway.claim import EukeyClaim
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.servers import Servers
-from cpns.gateway.uplink import Standing
+from cpns.gateway.uplink_states import Standing
 from cpns.ids import EntityId, PnId
 from cpns.server.peers import gateways
 from cpns.transport.endpoint import Inbound
@@ -136,11 +136,11 @@ async def test_a_gateway_comes_back_and_nothing_is_lost(here: World) -> None:
 
 async def test_it_does_not_go_while_a_setup_runs(here: World) -> None:
     doors = await Doors.behind_the_second(here)
-    doors.gateway.uplink._is_idle = lambda: False
+    doors.gateway.uplink._is_idle = lambda: False  # type: ignore[method-assign]
     await doors.first.start()
     await asyncio.sleep(1.5)
     assert doors.door() == doors.second.port
-    doors.gateway.uplink._is_idle = lambda: True
+    doors.gateway.uplink._is_idle = lambda: True  # type: ignore[method-assign]
     await until(lambda: doors.door() == doors.first.port)
 
 
@@ -183,7 +183,7 @@ async def test_one_that_a_setup_needs_is_not_left(here: World) -> None:
     async def begins(server: Any) -> Any:
         nonlocal tried
         link, tried = await link_to(server), tried + 1
-        doors.gateway.uplink._is_idle = lambda: tried > 1
+        doors.gateway.uplink._is_idle = lambda: tried > 1  # type: ignore[method-assign]
         return link
 
     doors.gateway.uplink._link_to = begins  # type: ignore[method-assign]
@@ -192,7 +192,7 @@ async def test_one_that_a_setup_needs_is_not_left(here: World) -> None:
     await until(lambda: tried == 1)
     await until(lambda: not doors.gateway.uplink._connecting.locked())
     assert doors.gateway.uplink.standing is before
-    doors.gateway.uplink._is_idle = lambda: True
+    doors.gateway.uplink._is_idle = lambda: True  # type: ignore[method-assign]
     await until(lambda: doors.door() == doors.first.port)
 
 

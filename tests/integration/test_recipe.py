@@ -18,7 +18,7 @@ from cpns.wire import codec
 from cpns.wire.declare import MESSAGES
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("src/cpns", "tests/support", "tests/__init__.py", "docs/protocol.md", "micropython")
+COPIED = ("src/cpns", "tests/support", "tests/__init__.py", "docs/protocol.md", "docs/states.md", "micropython")
 MADE = {"src/cpns/wire/cpns.cddl", "docs/protocol.md", "micropython/cpns_tables.json"}
 TRY = """
 import asyncio

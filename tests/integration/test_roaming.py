@@ -19,6 +19,7 @@ from cpns.ids import EntityId
 from cpns.pne.app import Pne
 from cpns.pne.config import Where
 from cpns.pne.inbox import Inbox
+from cpns.pne.states import Lost, WokeUp
 from cpns.service.system import random_bytes
 from cpns.transport import discovery
 from cpns.transport.errors import Code, Hinted
@@ -99,7 +100,7 @@ async def test_a_pne_roams_and_its_old_hop_key_dies(here: World) -> None:
     traffic = Traffic(pne)
     await until(lambda: len(traffic.acknowledged) > 5)
     pne._finder.failed()  # it loses its gateway from sight
-    pne._give_up()
+    pne.life.happens(Lost())
     await until(lambda: via(here, "alice") == "gw-2")
     before = len(traffic.acknowledged)
     await until(lambda: len(traffic.acknowledged) > before + 5)
@@ -452,7 +453,7 @@ async def test_a_member_that_missed_the_call_is_asked_again_when_it_is_heard(her
     assert here.server.sessions.with_peer(EntityId("alice")) is None
     on.pan.policy = honest
     if how == "asleep":
-        pne._awake.set()
+        pne.life.happens(WokeUp())
     await until(lambda: here.server.pnes.is_connected_here(EntityId("alice")))
     await until(lambda: on.gateway.members.astray == set())
     await here.server.sending.send(EntityId("alice"), "inbox", push_of("welcome back"))

@@ -248,7 +248,7 @@ async def test_pne_and_gateway_must_agree_on_the_pan(here: World, pne_says: bool
     on = await scene(here, secure=not pne_says)
     pne = await here.make_pne("pne-1", on.pan.address, pan_secure=pne_says, timer=2.0)
     with pytest.raises(NoAnswer, match="refused_with_21"):
-        await pne._establish()
+        await pne.establish()
     row = await here.refusal("pne-1")
     assert (row.result, row.reason) == (Result.PAN_MISMATCH, "pan_mismatch")
     assert one_body(on.on_pan(), m.SetupResponse).result == Result.AUTHENTICATION_FAILED

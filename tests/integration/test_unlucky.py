@@ -39,7 +39,7 @@ async def bodies(here: World) -> list[str]:
 async def settled(here: World, gateway: Gateway | tuple[str, int]) -> Pne:
     """Return a device that has joined, and has nothing more to say."""
     pne = await here.joined_pne("alice", gateway, **QUICK)
-    await until(lambda: not pne._joining.locked())
+    await until(lambda: not pne.is_joining)
     return pne
 
 
@@ -156,7 +156,7 @@ async def test_a_herd_is_back_after_its_gateway(here: World) -> None:
     herd = [await here.start_pne(name, gateway, presence=10_000.0) for name in names]
     async with asyncio.timeout(60):
         await asyncio.gather(*(pne.wait_established() for pne in herd))
-        await until(lambda: not any(pne._joining.locked() for pne in herd), 60)
+        await until(lambda: not any(pne.is_joining for pne in herd), 60)
     await here.stop(gateway)
     gateway = await here.start_gateway(kept=True, pans=pans)
     await until(lambda: all(gateway.members.way_to(EntityId(name)) is not None for name in names), 60)

@@ -56,7 +56,7 @@ async def restarted(here: World, gateway: Gateway, *, kept: bool = True, **optio
 async def settled(here: World, name: str, gateway: Any, **options: Any) -> Pne:
     """Return a PNE that has joined, and has nothing more to say."""
     pne = await here.joined_pne(name, gateway, presence=NEVER, **options)
-    await until(lambda: not pne._joining.locked())
+    await until(lambda: not pne.is_joining)
     return pne
 
 
@@ -162,7 +162,7 @@ async def test_one_that_went_elsewhere_meanwhile_stays_there(here: World) -> Non
     alice = await settled(here, "alice", gateway, gateways=(here.pan(gateway), here.pan(other)), timer=1.0)
     pans = (replace(gateway.pans[0].config, port=here.pan(gateway)[1]),)
     await here.stop(gateway)
-    alice.suspect(alice._way.session, lost=True)
+    alice.life.suspect(alice._way.session, lost=True)
     await until(lambda: alice.joined is not None and alice.joined.gateway_id == "gw-2")
     stands = alice._way.session
     gateway = await here.start_gateway(kept=True, pans=pans)
@@ -284,7 +284,7 @@ async def test_a_new_port_on_a_secure_pan_takes_a_new_setup(here: World) -> None
     nat.rebind()
     await alice.send(alice.next_reading({"n": 1}))
     await until(lambda: member(gateway).link != before)
-    await until(lambda: alice._way.session is not session and not alice._joining.locked())
+    await until(lambda: alice._way.session is not session and not alice.is_joining)
     await told(here, "alice", "at the new port")
 
 

@@ -9,8 +9,10 @@ from cpns.ids import EntityId
 from cpns.node.app import Node
 from cpns.node.cm import Keys
 from cpns.node.config import NodeConfig
+from cpns.node.modes import Rotate
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
+from cpns.pne.hooks import Becomes
 from cpns.pne.inbox import Inbox
 from cpns.service.system import random_bytes
 from cpns.store.gateway_store import GatewayStore
@@ -59,11 +61,11 @@ async def device(
     vault = FileVault(base.eukey, random_bytes)
     keys = None if provisioned is not None else Keys(store, vault)
 
-    def make_pne(settings: PneConfig) -> Pne:
+    def make_pne(settings: PneConfig, becomes: Becomes, rotate: Rotate) -> Pne:
         return Pne(
             *(settings, CLOCK, random_bytes, inbox, here.passed.append),
-            becomes=lambda request, own: made.becomes(request, own),
-            rotate=lambda _: made.take_fresh_key(),
+            becomes=becomes,
+            rotate=rotate,
         )
 
     def make_gateway(cm_device_id: EntityId | None) -> Gateway:
@@ -75,7 +77,7 @@ async def device(
             claim = EukeyClaim(own, here.keys[own.gateway_id], random_bytes)
         return Gateway(own, claim, store, vault, CLOCK, random_bytes, here.passed.append)
 
-    made = Node(NodeConfig(base, (host, port), **options), make_pne, make_gateway, keys)
+    made = Node(NodeConfig(base, (host, port), **options), make_pne, make_gateway, CLOCK, keys)
     if store is not None:
         here.closes_with(made, store.close)
     here.closes(made)

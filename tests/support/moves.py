@@ -383,10 +383,10 @@ class Walk:
         device, entity = self._devices[number], EntityId(name)
         session = self.here.server.sessions.with_peer(entity)
         if want.code:
-            return End() if device._ready.is_set() else await self._refused(number, want)
+            return End() if device.life.stands is not None else await self._refused(number, want)
         found = await self.here.store.membership(entity)
         joined = device.joined
-        if session is None or found is None or joined is None or not device._ready.is_set():
+        if session is None or found is None or joined is None or device.life.stands is None:
             return await self._refused(number, want)
         gateway = self._hub if joined.gateway_id == HUB else self._dens[number]
         member = gateway.members.get(entity)

@@ -29,9 +29,9 @@ async def comes_in(pne: Pne) -> None:
     """Let *pne* set up; a machine that does much else may take more than its short time, so it tries again."""
     for _ in range(4):
         with contextlib.suppress(NoAnswer):
-            await pne._establish()
+            await pne.establish()
             return
-    await pne._establish()
+    await pne.establish()
 
 
 async def unharmed(here: World, bob: Pne) -> None:

@@ -1,4 +1,5 @@
-"""Writes what follows from the declarations of messages (``make tables``): grammar, documents, a small device's tables.
+"""Writes what follows from the code (``make tables``): from the declarations of messages the grammar, the tables in
+documents and those of a small device; from the tables of state machines their drawings.
 
 A part that is made stands between markers, ``tables: NAME`` and ``tables: end``; all else is written by hand.
 """
@@ -12,10 +13,12 @@ from typing import Any, Final
 
 from cpns.wire import codec
 from cpns.wire.declare import ENTRIES, FIRST_ELECTIVE, LAST_LABEL, MESSAGES, SHAPES, Label, Leg, Message, Row
+from tests.support.drawings import MACHINES, drawing
 
 ROOT: Final = Path(__file__).parents[2]
 CDDL: Final = Path("src/cpns/wire/cpns.cddl")
 DOCUMENT: Final = Path("docs/protocol.md")
+STATES: Final = Path("docs/states.md")
 DEVICE: Final = Path("micropython/cpns_tables.json")
 MODULES: Final = [module.__name__.rpartition(".")[2] for module in codec.DECLARED]
 WIDTH: Final = 110
@@ -171,6 +174,7 @@ MADE: Final[dict[str, Callable[[str], Iterator[str]]]] = {
     "grammar": grammar,
     "labels": labels_explained,
     **dict.fromkeys(MODULES, messages),
+    **dict.fromkeys(MACHINES, drawing),
 }
 _PART: Final = re.compile(
     r"^(?P<head>\S+ tables: (?P<name>(?!end)\w+)(?: -->)?\n).*?(?=^\S+ tables: end)", re.MULTILINE | re.DOTALL
@@ -188,7 +192,7 @@ def remade(text: str) -> str:
 
 def wanted() -> dict[Path, str]:
     """Return each file that has a part which is made, and what it should be."""
-    return {path: remade((ROOT / path).read_text()) for path in (CDDL, DOCUMENT)} | {DEVICE: device()}
+    return {path: remade((ROOT / path).read_text()) for path in (CDDL, DOCUMENT, STATES)} | {DEVICE: device()}
 
 
 def main() -> int:

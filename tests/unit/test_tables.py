@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from cpns.wire import codec
 from cpns.wire.declare import MESSAGES, SHAPES, TITLES, Leg, Message
-from tests.support.tables import ALL, ALL_ENTRIES, DEVICE, ROOT, of_module, remade, wanted
+from tests.support.tables import ALL, ALL_ENTRIES, DEVICE, ROOT, STATES, of_module, remade, wanted
 from tests.support.wire_strategies import messages
 
 
@@ -22,7 +22,7 @@ def test_what_is_committed_is_what_make_tables_writes(path: Any) -> None:
 @pytest.mark.parametrize("path", wanted(), ids=str)
 def test_a_line_that_somebody_changes_by_hand_is_found(path: Any) -> None:
     text = wanted()[path]
-    changed = text.replace("52", "53")
+    changed = text.replace("52", "53") if path != STATES else text.replace("Seeking -->", "Standing -->")
     assert changed != text
     assert path == DEVICE or remade(changed) != changed
 

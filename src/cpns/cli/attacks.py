@@ -20,7 +20,7 @@ from cpns.gateway.claim import EukeyClaim
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.hop import Hop
 from cpns.gateway.members import Member, Members, Pan
-from cpns.gateway.uplink import Standing, Uplink
+from cpns.gateway.uplink import Uplink
 from cpns.ids import EntityId, PnId
 from cpns.protocol.pne_auth import gateway as pne_auth
 from cpns.service.places import places
@@ -72,7 +72,7 @@ class HostileGateway:
         sessions = Sessions()
         self._upward = Endpoint(config.gateway_id, sessions, self._from_server, Relay(self._way_down, anything))
         claim = EukeyClaim(config, eukey, random_bytes)
-        self.uplink = Uplink(config, self._upward, sessions, SystemClock(), random_bytes, claim, self._ready)
+        self.uplink = Uplink(config, self._upward, sessions, SystemClock(), random_bytes, claim)
         hops = Sessions()
         self._members = Members(None, FileVault(Secret(random_bytes(32)), random_bytes))
         self._own = Pan(False, hops)
@@ -89,9 +89,6 @@ class HostileGateway:
         self._pn: PnId | None = None
         self._state = pne_auth.AwaitingChallenge(b"", {}, False)
         self._assigned: dict[EntityId, pne_auth.Assigned] = {}
-
-    async def _ready(self, standing: Standing) -> None:
-        """Nothing is asked before it serves: it does not care who its members are."""
 
     def _way_down(self, destination: str) -> Carrier | None:
         return self._links.get(EntityId(destination))

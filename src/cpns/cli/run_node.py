@@ -24,9 +24,11 @@ from cpns.ids import EntityId
 from cpns.node.app import Node
 from cpns.node.cm import Keys
 from cpns.node.config import NodeConfig, Prefer
+from cpns.node.modes import Rotate
 from cpns.pne.app import Pne
 from cpns.pne.config import PneConfig
 from cpns.pne.group_messages import GroupText
+from cpns.pne.hooks import Becomes
 from cpns.pne.inbox import Inbox
 from cpns.service.system import SystemClock, random_bytes
 from cpns.store.gateway_store import GatewayStore
@@ -110,20 +112,20 @@ class _Run:
         self._keys = None
         if habits.gateway_key is None:
             self._keys = Keys(store, FileVault(self._vault_key(config.pne.pne_id), random_bytes))
-        self._node = Node(config, self._pne, self._gateway, self._keys, self._mode, self._key)
+        self._node = Node(config, self._pne, self._gateway, SystemClock(), self._keys, self._mode, self._key)
 
     def _vault_key(self, owner: EntityId) -> Any:  # noqa: ANN401  # a Secret
         own = self._habits.gateway_key
         return gateway_vault_key(self._config.pne.eukey if own is None else own.eukey, owner)
 
-    def _pne(self, config: PneConfig) -> Pne:
+    def _pne(self, config: PneConfig, becomes: Becomes, rotate: Rotate) -> Pne:
         return Pne(
             *(config, SystemClock(), random_bytes, self._inbox, self._watch),
             on_established=self._events.established,
             on_not_let_in=self._events.not_let_in,
             on_change=self._said,
-            becomes=self._node.becomes,
-            rotate=lambda device: self._node.take_fresh_key(),
+            becomes=becomes,
+            rotate=rotate,
         )
 
     def _gateway(self, cm_device_id: EntityId | None) -> Gateway:

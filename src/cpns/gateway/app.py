@@ -24,10 +24,11 @@ from cpns.gateway.reach import Reach
 from cpns.gateway.setup import Setup
 from cpns.gateway.switching import Switching
 from cpns.gateway.trouble import Trouble
-from cpns.gateway.uplink import Standing, Uplink
+from cpns.gateway.uplink import Uplink
+from cpns.gateway.uplink_states import Standing
 from cpns.gateway.whereabouts import Whereabouts
 from cpns.ids import EntityId, PnId
-from cpns.ports import Clock, Randomness, Vault
+from cpns.ports import Randomness, Time, Vault
 from cpns.ports.gateway import GatewayStore
 from cpns.service.background import Background
 from cpns.service.places import places
@@ -38,7 +39,7 @@ from cpns.shares.rate import RateLimit
 from cpns.shares.room import AddressUnproven
 from cpns.transport import discovery, mdns
 from cpns.transport import relay as relays
-from cpns.transport.address import not_had, reachable
+from cpns.transport.address import not_had
 from cpns.transport.dispatch import TAKEN, Said, Table, on
 from cpns.transport.endpoint import Endpoint, Inbound, Link
 from cpns.transport.errors import UNIFORM_REFUSAL, Answer, Code
@@ -79,33 +80,31 @@ class Gateway:
         claim: Claim,
         store: GatewayStore | None,
         vault: Vault,
-        clock: Clock,
+        time: Time,
         random: Randomness,
         watch: Watch | None = None,
     ) -> None:
         self.config = config
         self.members = Members(store, vault)
-        self._clock = clock
-        self._cookies = Cookies(clock, random)
+        self._time = time
+        self._cookies = Cookies(time, random)
         uplink_sessions = Sessions(OVERDUE * config.session_age)
         self._upward = Endpoint(
             config.gateway_id,
             uplink_sessions,
             self._from_server,
-            Relay(self.members.route, places(relays.MAX_DOWN, clock.monotonic, relays.MAX_DOWN_EACH)),
+            Relay(self.members.route, places(relays.MAX_DOWN, time.monotonic, relays.MAX_DOWN_EACH)),
             on_lost=self._lost,
             watch=watch,
             requests=bounds.OF_SERVER,
         )
-        of_server = (self._upward, uplink_sessions, clock, random, claim, self._learn)
-        self.uplink = Uplink(config, *of_server, is_idle=lambda: not any(len(pan.setup) for pan in self.pans))
-        self.whereabouts = Whereabouts(config, self.members, clock, self._heard)
-        self.pans = [self._pan(pan, clock, random, watch) for pan in config.pans]
+        self.uplink = Uplink(config, self._upward, uplink_sessions, time, random, claim)
+        self.whereabouts = Whereabouts(config, self.members, time)
+        self.networks = Networks(config, self.uplink, self.members)
+        self.pans = [self._pan(pan, time, random, watch) for pan in config.pans]
         self.trouble = Trouble(config, self.uplink, store)
-        self.networks = Networks(config, self.uplink, self.members, self._expel)
-        self.switching = Switching(
-            config, self.members, self.networks, self.members.way_to, lambda: reachable(self.bound)
-        )
+        self.bound: list[str] = []
+        self.switching = Switching(config, self.members, self.networks, self.members.way_to, self.bound)
         self.groups = Groups(config, self.uplink)
         self.group_keys = GroupKeys(config, self.groups, self.members.way_to, self.members.binding, random)
         self.messages = GroupMessages(
@@ -113,9 +112,11 @@ class Gateway:
         )
         self._mediator = Mediator(config, self.uplink, random)
         self._tables()
-        self.bound: list[str] = []
         self._work = Background()
         self._announcement: mdns.Announcement | None = None
+        self.uplink.prepares(self._learn)
+        self.whereabouts.hears(self._heard)
+        self.networks.expels(self._expel)
 
     def _tables(self) -> None:
         """Which message goes where, for each leg."""
@@ -144,24 +145,20 @@ class Gateway:
         )
         self.on_secure_pan = self.from_member.beside(self.on_open_pan)
 
-    def _pan(self, pan: PanConfig, clock: Clock, random: Randomness, watch: Watch | None) -> WiredPan:
+    def _pan(self, pan: PanConfig, time: Time, random: Randomness, watch: Watch | None) -> WiredPan:
         own = Pan(pan.secure, Sessions(OVERDUE * self.config.session_age))
-        setup = Setup(
-            *(self.config, self.uplink, self.members, own),
-            lambda pne, wanted: self.networks.pn_for(pne, wanted),
-            lambda response: self.networks.admitted(response),
-            *(clock, random),
-        )
-        hop = Hop(self.config, self.members, own, clock, random)
-        reach, questions = Reach(), RateLimit(*discovery.RATE, clock.monotonic)
-        invitations = Invitations(self.config, self.members, own, reach, setup, clock)
-        held = HoldLimits(self.config.server_id, self.config.hold, places(relays.MAX_HELD_BYTES, clock.monotonic))
+        setup = Setup(self.config, self.uplink, self.members, own, self.networks, time, random)
+        self.uplink.carries(setup)
+        hop = Hop(self.config, self.members, own, time, random)
+        reach, questions = Reach(), RateLimit(*discovery.RATE, time.monotonic)
+        invitations = Invitations(self.config, self.members, own, reach, setup, time)
+        held = HoldLimits(self.config.server_id, self.config.hold, places(relays.MAX_HELD_BYTES, time.monotonic))
 
         def opened(source: Hashable, option: bytes) -> None:
             if isinstance(source, Link):
                 self.whereabouts.carried(own, source, option)
 
-        relay = Relay(self._route_up, places(relays.MAX_UP, clock.monotonic), held, up=True, opened=opened)
+        relay = Relay(self._route_up, places(relays.MAX_UP, time.monotonic), held, up=True, opened=opened)
 
         async def handle(inbound: Inbound) -> Answer | None:
             return await self._from_pan(wired, inbound)
@@ -183,7 +180,7 @@ class Gateway:
                 bound.append(await pan.endpoint.open_pan(pan.config.host, pan.config.port))
             except OSError as error:
                 raise not_had(pan.config.host, pan.config.port, error, "--pan") from error
-        self.bound = bound
+        self.bound[:] = bound
         for member in held:
             await self._place(member)
         self._work.start(self.whereabouts.return_to())
@@ -206,7 +203,7 @@ class Gateway:
             if held.ends is not None and pan.config.secure is (held.sealed_key is None):
                 link = await pan.endpoint.link_between(held.ends.own, held.ends.there)
                 if link is not None:
-                    self.members.was_at(held.pne_id, link, self._clock.monotonic())
+                    self.members.was_at(held.pne_id, link, self._time.monotonic())
 
     async def close(self) -> None:
         """End all sessions and let go of the sockets."""
@@ -380,7 +377,7 @@ class Gateway:
         if pan.hop.stands(message.entity_id):
             return UNIFORM_REFUSAL  # SES-6: it has a session to say so in
         if message.mode != Mode.PN_GW:
-            pan.reach.met(message.entity_id, inbound.link, self._clock.monotonic())
+            pan.reach.met(message.entity_id, inbound.link, self._time.monotonic())
         return self._discovered(pan)
 
     async def _sets_up(self, asking: Asking, request: m.SetupRequest) -> Said:
@@ -444,12 +441,12 @@ class Gateway:
         We have our end of its session before it has its own, so the first words may find nobody.
         """
         about = tuple(await declined)[: registry.MAX_MEMBERS]
-        until = self._clock.monotonic() + HOP_PATIENCE
-        while about and self._clock.monotonic() < until:
+        until = self._time.monotonic() + HOP_PATIENCE
+        while about and self._time.monotonic() < until:
             notice = pm.PnChangeNotify(pn_id, about, self.networks.version(pn_id), Change.DECLINED)
             if await self.networks.tell(originator, notice):
                 return
-            await asyncio.sleep(SWEEP_SECONDS / 10)
+            await self._time.sleep(SWEEP_SECONDS / 10)
 
     def _vouched_for(self, pan: WiredPan, pne: EntityId, inbound: Inbound) -> Member | None:
         """On a Secure PAN the PAN itself vouches for the source (DEF-9): the address that the PNE set up from."""
@@ -469,8 +466,8 @@ class Gateway:
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(min(SWEEP_SECONDS, self.config.half_open / 2))
-            now = self._clock.monotonic()
+            await self._time.sleep(min(SWEEP_SECONDS, self.config.half_open / 2))
+            now = self._time.monotonic()
             for pan in self.pans:
                 for session in pan.hops:
                     half_open = not session.confirmed and now - session.since > self.config.half_open

@@ -6,7 +6,8 @@ import logging
 from cpns.domain.cm import CmKey
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.gateway.config import GatewayConfig
-from cpns.gateway.uplink import Standing, Uplink
+from cpns.gateway.uplink import Uplink
+from cpns.gateway.uplink_states import Standing
 from cpns.ids import EntityId
 from cpns.ports import Randomness
 from cpns.protocol.cm_assign import mediator

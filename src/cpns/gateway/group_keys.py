@@ -12,7 +12,7 @@ from cpns.gateway.config import GatewayConfig
 from cpns.gateway.groups import Groups
 from cpns.gateway.key_giving import Giving, KeyGiving
 from cpns.gateway.members import Way
-from cpns.gateway.uplink import Standing
+from cpns.gateway.uplink_states import Standing
 from cpns.ids import EntityId, SgId
 from cpns.ports import Randomness
 from cpns.protocol.group_keying import tree as trees

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from cpns.errors import CpnsError, NoAnswer, Result
 from cpns.gateway.config import GatewayConfig
-from cpns.gateway.uplink import Standing, Uplink
+from cpns.gateway.uplink import Uplink
+from cpns.gateway.uplink_states import Standing
 from cpns.ids import EntityId, SgId
 from cpns.service.background import Background
 from cpns.service.copies import Copies

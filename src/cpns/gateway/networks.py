@@ -3,16 +3,17 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from cpns.errors import CpnsError, NoAnswer, Refused, Result
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.members import Members
 from cpns.gateway.notices import Notices
-from cpns.gateway.uplink import Standing, Uplink
+from cpns.gateway.uplink import Uplink
+from cpns.gateway.uplink_states import Standing
 from cpns.ids import EntityId, PnId
 from cpns.service.background import Background
 from cpns.service.copies import Copies
@@ -41,6 +42,9 @@ NOTICE_SECONDS: Final = 0.3
 """Changes of the same kind that come so close together are told in one."""
 
 M = TypeVar("M")
+
+Expel = Callable[[list[EntityId]], Awaitable[None]]
+"""Forgets members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,23 +95,18 @@ class _Pending:
 
 
 class Networks:
-    """The PNs of one PN GW.
-
-    Args:
-        expel: forgets members: hop sessions, LocalEUKeys, what is held for them.
-    """
+    """The PNs of one PN GW."""
 
     def __init__(
         self,
         config: GatewayConfig,
         uplink: Uplink,
         members: Members,
-        expel: Callable[[Iterable[EntityId]], Coroutine[Any, Any, None]],
     ) -> None:
         self._config = config
         self._uplink = uplink
         self._members = members
-        self._expel = expel
+        self._expels: list[Expel] = []
         self._standing: Standing | None = None
         """The newest uplink."""
         self._copies: Copies[PnId, Copy] = Copies(self._read, Result.UNKNOWN_PN)
@@ -117,6 +116,15 @@ class Networks:
         """What the members were told of PNs that others serve now, as long as any of them is behind us."""
         self.notices = Notices(self.tell)
         self._work = Background()
+
+    def expels(self, expel: Expel) -> None:
+        """Have *expel* forget members that are none any more: hop sessions, LocalEUKeys, what is held for them."""
+        self._expels.append(expel)
+
+    async def _expel(self, gone: Iterable[EntityId]) -> None:
+        pne_ids = list(gone)
+        for expel in self._expels:
+            await expel(pne_ids)
 
     async def close(self) -> None:
         """Stop telling and asking."""

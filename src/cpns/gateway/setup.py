@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 import logging
 import random as jitter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from cpns.errors import AuthenticationFailed, CpnsError, NoAnswer, Refused, Result
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.members import Member, Members, Pan
+from cpns.gateway.networks import Networks
 from cpns.gateway.queue import LARGE, SMALL, Batch, Lane, Queue
-from cpns.gateway.uplink import Standing, Uplink
+from cpns.gateway.uplink import Uplink
+from cpns.gateway.uplink_states import Standing
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, Randomness
 from cpns.protocol.pne_auth import gateway as pne_auth
@@ -112,8 +114,7 @@ class Setup:
 
     Args:
         pan: this PAN.
-        pn_for: tells the PN for a PNE, and the one that it names, if it names one.
-        admitted: is told of each SETUP Response whose PNEs are taken in.
+        networks: tells the PN for a PNE, and takes up each SETUP Response whose PNEs are taken in.
     """
 
     def __init__(
@@ -122,8 +123,7 @@ class Setup:
         uplink: Uplink,
         members: Members,
         pan: Pan,
-        pn_for: Callable[[EntityId, PnId | None], PnId | None],
-        admitted: Callable[[GatewaySetupResponse], None],
+        networks: Networks,
         clock: Clock,
         random: Randomness,
     ) -> None:
@@ -131,8 +131,7 @@ class Setup:
         self._uplink = uplink
         self._members = members
         self._pan = pan
-        self._pn_for = pn_for
-        self._admitted = admitted
+        self._networks = networks
         self._clock = clock
         self._random = random
         self._queue: Queue[Waiting] = Queue(self._pn_of, lambda waiting: waiting.end(None), clock.monotonic)
@@ -275,7 +274,7 @@ class Setup:
                 await self._no_round.wait()
 
     def _pn_of(self, item: Waiting) -> PnId | None:
-        return self._pn_for(item.led_by, item.request.pn_id)
+        return self._networks.pn_for(item.led_by, item.request.pn_id)
 
     async def _run(self, batch: Batch[Waiting]) -> None:
         proved: set[EntityId] | None = None
@@ -366,7 +365,7 @@ class Setup:
         ]
         await self._members.admit(members)
         if members:
-            self._admitted(response)
+            self._networks.admitted(response)
             _log.info("PN %s: %d of %d PNEs established", pn_id, len(members), len(ended), extra=by(pn_id))
 
     def has(self, txn: bytes) -> bool:

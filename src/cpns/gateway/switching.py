@@ -8,6 +8,7 @@ from cpns.gateway.config import GatewayConfig
 from cpns.gateway.members import Members, Way
 from cpns.gateway.networks import Networks
 from cpns.ids import EntityId, PnId
+from cpns.transport.address import reachable
 from cpns.wire.pn_messages import (
     GatewayChangeRequest,
     GatewayChangeResponse,
@@ -26,7 +27,7 @@ class Switching:
     Args:
         networks: asks the server.
         way_to: tells how to reach a member.
-        addresses: tells where our PANs are.
+        bound: where our PANs are, once they are.
     """
 
     def __init__(
@@ -35,13 +36,13 @@ class Switching:
         members: Members,
         networks: Networks,
         way_to: Callable[[EntityId], Way | None],
-        addresses: Callable[[], Sequence[str]],
+        bound: Sequence[str],
     ) -> None:
         self._config = config
         self._members = members
         self._networks = networks
         self._way_to = way_to
-        self._addresses = addresses
+        self._bound = bound
         self._given: dict[PnId, EntityId] = {}
 
     def asked(self, request: PnGwSwitchingRequest) -> PnGwSwitchingResponse:
@@ -54,7 +55,7 @@ class Switching:
         return PnGwSwitchingResponse(Result.SUCCESS if agreed else Result.NOT_ALLOWED)
 
     def _own_addresses(self) -> tuple[str, ...]:
-        return tuple(self._addresses()[:MAX_ADDRESSES])
+        return tuple(reachable(self._bound)[:MAX_ADDRESSES])
 
     async def hand_over(self, pn_id: PnId, to: EntityId) -> None:
         """Give a PN to another PN GW, if the server and that one agree. Raises `Refused`; we then serve on."""

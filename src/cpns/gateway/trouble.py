@@ -4,7 +4,8 @@ import contextlib
 
 from cpns.errors import Refused
 from cpns.gateway.config import GatewayConfig
-from cpns.gateway.uplink import Standing, Uplink
+from cpns.gateway.uplink import Uplink
+from cpns.gateway.uplink_states import Standing
 from cpns.ports.gateway import GatewayStore
 from cpns.wire import application
 from cpns.wire.registry import GatewayStatus

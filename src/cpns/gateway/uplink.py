@@ -5,19 +5,38 @@ import contextlib
 import logging
 import random as jitter
 import ssl
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sized
+from functools import partial
 from typing import Any, Final
 
 from cpns.crypto.local_eukey import gateway_prk
-from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed, CpnsError, NoAnswer, Refused, Result
 from cpns.gateway.claim import Claim
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.servers import Address, Servers
-from cpns.ports import Clock, Randomness
+from cpns.gateway.uplink_states import (
+    TRANSITIONS,
+    Connecting,
+    Down,
+    Event,
+    Failed,
+    Kept,
+    LetGo,
+    LettingGo,
+    Lost,
+    PauseOver,
+    Pausing,
+    Renewed,
+    Standing,
+    Stands,
+    State,
+    Stood,
+    Up,
+)
+from cpns.ports import Randomness, Time
+from cpns.service.life import Life, within
 from cpns.service.sessions import session_of
-from cpns.session.table import Session, Sessions
+from cpns.session.table import Sessions
 from cpns.shares.noted import by
 from cpns.transport.address import at
 from cpns.transport.endpoint import Endpoint, Inbound, Link
@@ -78,15 +97,6 @@ def longest_pause(error: OSError | Refused) -> float:
     return LONGEST_REFUSED if refused else BACKOFF[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """An uplink that stands: its link, its session, and what opens this PN GW's LocalEUKey copies."""
-
-    link: Link
-    session: Session
-    prk: Secret = field(repr=False)
-
-
 class Uplink:
     """Keeps one authenticated connection to the server.
 
@@ -94,8 +104,10 @@ class Uplink:
         endpoint: of this PN GW on the uplink; requests of the server come in there.
         sessions: the sessions of that endpoint.
         claim: proves this PN GW.
-        prepare: is awaited when a session stands, before it serves anybody.
-        is_idle: tells whether no SETUP runs.
+
+    Attributes:
+        life: whether it stands.
+        last_refusal: why the last attempt failed; empty once one did not.
     """
 
     def __init__(
@@ -103,43 +115,45 @@ class Uplink:
         config: GatewayConfig,
         endpoint: Endpoint,
         sessions: Sessions,
-        clock: Clock,
+        time: Time,
         random: Randomness,
         claim: Claim,
-        prepare: Callable[["Standing"], Awaitable[None]],
-        is_idle: Callable[[], bool] = lambda: True,
     ) -> None:
         self._config = config
         self._endpoint = endpoint
         self._sessions = sessions
-        self._clock = clock
+        self._time = time
         self._random = random
         self._claim = claim
-        self._prepare = prepare
-        self._is_idle = is_idle
         self._servers = Servers(config)
         self._connecting = asyncio.Lock()
         self._proving: Link | None = None
-        self._left: Link | None = None
-        """Of the uplink that we let go of, as a server may have taken our proof elsewhere."""
-        self._renews = asyncio.Event()
-        self._standing: Standing | None = None
-        self._stands = asyncio.Event()
-        self._lost = asyncio.Event()
-        self._gone_at = clock.monotonic()
+        self._prepares: list[Callable[[Standing], Awaitable[None]]] = []
+        self._setups: list[Sized] = []
+        self.life: Life[State, Event] = Life(TRANSITIONS, Connecting(time.monotonic()))
         self.last_refusal = ""
+
+    def prepares(self, prepare: Callable[[Standing], Awaitable[None]]) -> None:
+        """Have *prepare* awaited when a server has taken our proof, before the uplink serves anybody."""
+        self._prepares.append(prepare)
+
+    def carries(self, setups: Sized) -> None:
+        """Keep the uplink that stands while there are any *setups*."""
+        self._setups.append(setups)
 
     @property
     def standing(self) -> Standing | None:
         """The uplink, or None while it is away."""
-        return self._standing
+        return _standing(self.life.state)
 
     @property
     def away(self) -> float:
         """Seconds since the uplink was lost, or fell silent where a `/ping` has no answer; 0 while it stands."""
-        if self._standing is None:
-            return self._clock.monotonic() - self._gone_at
-        silence = self._standing.link.silence
+        state = self.life.state
+        if isinstance(state, Down):
+            return self._time.monotonic() - state.since
+        standing = _standing(state)
+        silence = 0.0 if standing is None else standing.link.silence
         return silence if silence > self._config.keepalive + self._patience else 0.0
 
     @property
@@ -152,34 +166,35 @@ class Uplink:
         Raises:
             NoAnswer: it stayed away.
         """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                await self._stands.wait()
-        if self._standing is None:
+        if not isinstance(self.life.state, Stands):
+            with contextlib.suppress(TimeoutError):
+                await within(self._time, patience, self.life.until(_serving))
+        standing = self.standing
+        if standing is None:
             raise NoAnswer("uplink_away")
-        return self._standing
+        return standing
 
     async def stay(self) -> None:
         """Connect and reconnect until cancelled."""
         pause, longest = BACKOFF
-        while True:
-            self._lost.clear()
-            try:
-                await self._connect()
-                pause, longest = BACKOFF
-                await self._watch()
-            except (OSError, Refused) as error:
-                self._failed(reason_of(error))
-                longest = longest_pause(error)
-            finally:
-                self._drop()
-            seconds = pause * jitter.uniform(0.5, 1.0)  # noqa: S311  # spreads load, hides nothing
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._renews.wait()
-                    self._renews.clear()
+        try:
+            while True:
+                try:
+                    await self._connect()
+                    pause, longest = BACKOFF
+                    await self._watch()
+                except (OSError, Refused) as error:
+                    self._failed(reason_of(error))
+                    longest = longest_pause(error)
+                seconds = pause * jitter.uniform(0.5, 1.0)  # noqa: S311  # spreads load, hides nothing
+                with contextlib.suppress(TimeoutError):
+                    await within(self._time, seconds, self.life.until_not(Pausing))
                     continue
-            pause = min(pause * 2, longest)
+                self.life.happens(PauseOver())
+                pause = min(pause * 2, longest)
+        finally:
+            if self.standing is not None:
+                self._end(self.standing)
 
     def _failed(self, reason: str) -> None:
         """There is no uplink at this server: try the next one; say so when all were tried."""
@@ -189,32 +204,35 @@ class Uplink:
         if told is not None:
             said = "no uplink to %s %s; trying on"
             _log.warning(said, self._config.server_id, told, extra=by(self._config.server_id, state="uplink"))
+        self.life.happens(Failed())
 
     def lost(self, link: Link) -> None:
         """The connection is gone."""
-        if self._standing is not None and self._standing.link == link:  # an older one that closes late is no loss
-            self._lost.set()
+        standing = self.standing
+        if standing is not None and standing.link == link:
+            self._end(standing)
 
-    def _drop(self) -> None:
-        standing, self._standing = self._standing, None
-        self._stands.clear()
-        if standing is not None:
-            silence = 0.0 if standing.link.closed else standing.link.silence
-            self._gone_at = self._clock.monotonic() - silence
-            self._sessions.remove(standing.session)
-            standing.link.close()
+    def _end(self, standing: Standing) -> None:
+        """An uplink is over."""
+        silence = 0.0 if standing.link.closed else standing.link.silence
+        if self.life.happens(Lost(standing, self._time.monotonic() - silence)):
+            self._discard(standing)
+
+    def _discard(self, standing: Standing) -> None:
+        self._sessions.remove(standing.session)
+        standing.link.close()
 
     async def _connect(self) -> None:
         async with self._connecting:
-            if self._standing is None:
+            if self.standing is None:
                 server = self._servers.present
                 self._stand(server, await self._prove(await self._link_to(server)))
 
     async def _link_to(self, server: Address) -> Link:
         config = self._config
         tls = ssl.create_default_context(cafile=config.tls_ca) if config.tls else None
-        async with asyncio.timeout(config.answer_timeout):  # not for as long as the kernel would try
-            link = await self._endpoint.connect(*server, tls)
+        connects = self._endpoint.connect(*server, tls)
+        link = await within(self._time, config.answer_timeout, connects)  # not for as long as the kernel would try
         self._endpoint.name(link, config.server_id)
         return link
 
@@ -232,7 +250,7 @@ class Uplink:
         finally:
             self._proving = None
             self._sessions.release([kid])
-        session = session_of(established, self._clock.monotonic())
+        session = session_of(established, self._time.monotonic())
         self._sessions.add(session)
         standing = Standing(link, session, gateway_prk(established.keys.exporter(), key))
         try:
@@ -244,9 +262,15 @@ class Uplink:
             raise
         return standing
 
+    async def _prepare(self, standing: Standing) -> None:
+        for prepare in self._prepares:
+            await prepare(standing)
+
     def _stand(self, server: Address, standing: Standing) -> None:
-        self._standing = standing
-        self._stands.set()
+        self.life.happens(Stood(standing))
+        if self.standing is not standing:
+            self._discard(standing)
+            return
         self.last_refusal = ""
         self._servers.did(server)
         _log.info("uplink to %s stands", self._config.server_id, extra=by(self._config.server_id, state="uplink"))
@@ -257,10 +281,10 @@ class Uplink:
         """Go back to a server that is preferred, when that can be reached again and no SETUP runs, until cancelled."""
         pause = RETURN_SECONDS
         while True:
-            await asyncio.sleep(pause * jitter.uniform(1.0, 2.0))  # noqa: S311  # spreads load, hides nothing
+            await self._time.sleep(pause * jitter.uniform(1.0, 2.0))  # noqa: S311  # spreads load, hides nothing
             pause = RETURN_SECONDS
             for server in self._servers.better:
-                older = self._standing
+                older = self.standing
                 if older is None or not self._is_idle() or not await is_reachable(*server, self._config.answer_timeout):
                     continue
                 pause = await self._told_to_wait(older)
@@ -281,19 +305,17 @@ class Uplink:
     async def _go_to(self, server: Address, older: Standing) -> None:
         """Set up at *server* before we let go of *older*, which serves on until the server has said something."""
         async with self._connecting:
-            if self._standing is not older or not self._is_idle():
+            if self.standing is not older or not self._is_idle():
                 return
             try:
                 link = await self._link_to(server)
                 self._stand(server, await self._prove(link))
             except (OSError, CpnsError) as error:
                 _log.info("can't go back to %s: %s", at(*server), error, extra=by(self._config.server_id))
-                if self._left is not None and self._standing is older:
+                if isinstance(self.life.state, LettingGo) and self.standing is older:
                     await self._stay_with(older)
                 return
-            finally:
-                self._left = None
-        await asyncio.sleep(LET_GO_SECONDS)
+        await self._time.sleep(LET_GO_SECONDS)
         older.link.close()
 
     def _let_go(self) -> bool:
@@ -302,23 +324,24 @@ class Uplink:
         From now on a SETUP waits for the new uplink, and nobody is told that we are at the older one: its server would
         take us for two.
         """
-        if self._standing is not None:
-            if self._left is None and not self._is_idle():
+        if isinstance(self.life.state, Stands):
+            if not self._is_idle():
                 return False
-            self._left = self._standing.link
-            self._stands.clear()
+            self.life.happens(LetGo())
         return True
+
+    def _is_idle(self) -> bool:
+        return not any(len(setups) for setups in self._setups)
 
     async def _stay_with(self, older: Standing) -> None:
         """Serve on with the uplink that we had let go of; what was meant for us may have gone where we are not."""
         self._sessions.add(older.session)
-        self._left = None
-        self._stands.set()
+        self.life.happens(Kept(older))
         try:
             await self._prepare(older)
         except CpnsError as error:
             _log.info("connecting anew: %s", error, extra=by(self._config.server_id))
-            self._lost.set()
+            self._end(older)
 
     async def challenged(self, inbound: Inbound, challenge: LinkChallengeFromServer) -> Proof | None:
         """See `Claim.challenged`; a server that challenges us is there."""
@@ -331,30 +354,32 @@ class Uplink:
 
     def pinged(self, inbound: Inbound) -> Answer | None:
         """Answer whether we are there."""
-        return None if inbound.link == self._left else Answer(Code.CHANGED)
+        state = self.life.state
+        left = isinstance(state, LettingGo) and inbound.link == state.standing.link
+        return None if left else Answer(Code.CHANGED)
 
     def renew(self) -> None:
         """Connect and authenticate anew at once; what comes meanwhile is held."""
-        self._renews.set()
-        self._lost.set()
+        standing = self.standing
+        self.life.happens(Renewed(self._time.monotonic()))
+        if standing is not None:
+            self._discard(standing)
 
     async def _watch(self) -> None:
         """Return when the connection is gone, its session worn out, or the server silent."""
-        while (standing := self._standing) is not None and not standing.link.closed:
+        while (standing := self.standing) is not None:
+            if standing.link.closed:
+                self._end(standing)
+                return
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, self._config.keepalive - standing.link.silence)):
-                    await self._lost.wait()
-                    if self._standing is standing:
-                        return
-                    self._lost.clear()
-            if self._standing is not standing:
+                seconds = max(0.0, self._config.keepalive - standing.link.silence)
+                await within(self._time, seconds, self.life.until(partial(_another, standing)))
+            if self.standing is not standing:
                 continue
-            worn_out = self._clock.monotonic() - standing.session.since > self._config.session_age
-            if worn_out or sent(standing.session) > MESSAGE_LIMIT:
-                return
+            worn_out = self._time.monotonic() - standing.session.since > self._config.session_age
             silent = standing.link.silence >= self._config.keepalive
-            if silent and not await self._answers(standing) and self._standing is standing:
-                return
+            if worn_out or sent(standing.session) > MESSAGE_LIMIT or (silent and not await self._answers(standing)):
+                self._end(standing)
 
     async def _answers(self, standing: Standing) -> bool:
         """Whether the server answers on an uplink that is silent: a NAT between may have forgotten it."""
@@ -374,3 +399,15 @@ class Uplink:
         server = self._config.server_id
         _log.warning(said, server, standing.link.silence, PINGS, extra=by(server, state="uplink"))
         return False
+
+
+def _standing(state: State) -> Standing | None:
+    return state.standing if isinstance(state, Up) else None
+
+
+def _serving(state: State) -> Standing | None:
+    return state.standing if isinstance(state, Stands) else None
+
+
+def _another(standing: Standing, state: State) -> State | None:
+    return None if _standing(state) is standing else state

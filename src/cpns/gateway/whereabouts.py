@@ -7,7 +7,6 @@ that moves it. Without a hop session (after our restart, or on a Secure PAN) we 
 unprotected: a member then comes by itself.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -15,7 +14,7 @@ from cpns.errors import NoAnswer
 from cpns.gateway.config import GatewayConfig
 from cpns.gateway.members import Member, Members, Pan
 from cpns.ids import EntityId
-from cpns.ports import Clock
+from cpns.ports import Time
 from cpns.service.background import Background
 from cpns.session.table import Session
 from cpns.transport.endpoint import Link
@@ -35,23 +34,21 @@ RETURN_RATE: Final = 50.0
 
 
 class Whereabouts:
-    """Where the members of one PN GW are.
+    """Where the members of one PN GW are."""
 
-    Args:
-        heard: is told of a member that was heard.
-    """
-
-    def __init__(
-        self, config: GatewayConfig, members: Members, clock: Clock, heard: Callable[[EntityId], None]
-    ) -> None:
+    def __init__(self, config: GatewayConfig, members: Members, time: Time) -> None:
         self._config = config
         self._members = members
-        self._clock = clock
-        self._heard = heard
+        self._time = time
+        self._hears: list[Callable[[EntityId], None]] = []
         self._asking: dict[EntityId, tuple[Pan, Link] | None] = {}
         """Who is asked, and where it is asked next: there it was heard last meanwhile."""
         self._unknown: set[Link] = set()
         self._work = Background()
+
+    def hears(self, heard: Callable[[EntityId], None]) -> None:
+        """Have *heard* called with each member that is heard."""
+        self._hears.append(heard)
 
     async def close(self) -> None:
         """Ask nobody any more."""
@@ -83,7 +80,7 @@ class Whereabouts:
             current = self._members.get(member.pne_id)
             if current is not None and current.kept is not None:
                 self._work.start(self._return(current, current.kept))
-                await asyncio.sleep(1 / RETURN_RATE)
+                await self._time.sleep(1 / RETURN_RATE)
 
     async def _return(self, member: Member, kept: Link) -> None:
         if not await self._answers(kept, None, self._config.answer_timeout):
@@ -102,11 +99,12 @@ class Whereabouts:
     def _looked_after(self, member: Member, link: Link | None) -> None:
         current = self._members.get(member.pne_id)
         if current is not None and current.heard_at == member.heard_at:  # else it was heard meanwhile
-            self._members.heard(member.pne_id, member.pan, link, self._clock.monotonic())
+            self._members.heard(member.pne_id, member.pan, link, self._time.monotonic())
 
     def _is_at(self, pne: EntityId, pan: Pan, link: Link) -> None:
-        self._members.heard(pne, pan, link, self._clock.monotonic())
-        self._heard(pne)
+        self._members.heard(pne, pan, link, self._time.monotonic())
+        for heard in self._hears:
+            heard(pne)
 
     def _ask(self, pne: EntityId, pan: Pan, link: Link) -> None:
         """Ask whether *pne* is at *link*; where that is asked of it elsewhere at the moment, after that."""
@@ -129,17 +127,17 @@ class Whereabouts:
             del self._asking[pne]
 
     async def _look_at(self, pne: EntityId, pan: Pan, link: Link) -> None:
-        again_at = self._clock.monotonic() + PAUSE
+        again_at = self._time.monotonic() + PAUSE
         hop = _hop(pan, pne)
         there = await self._answers(link, hop, ASK_SECONDS)
         if there and hop is not None and pan.hops.with_peer(pne) is hop:
             self._is_at(pne, pan, link)
-        await asyncio.sleep(max(0.0, again_at - self._clock.monotonic()))
+        await self._time.sleep(max(0.0, again_at - self._time.monotonic()))
 
     async def _tell(self, link: Link) -> None:
         try:
             await self._answers(link, None, ASK_SECONDS)
-            await asyncio.sleep(PAUSE)
+            await self._time.sleep(PAUSE)
         finally:
             self._unknown.discard(link)
 

@@ -8,7 +8,7 @@ from cpns.crypto.secret import Secret
 from cpns.domain.cm import CmKey
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId
-from cpns.pne.way import Hop, ToServer
+from cpns.pne.way import ToGateway, ToServer
 from cpns.ports import Randomness
 from cpns.session.table import Session
 from cpns.transport.dispatch import TAKEN
@@ -35,7 +35,7 @@ class Changing:
         self,
         own_id: EntityId,
         way: ToServer,
-        hop: Hop,
+        hop: ToGateway,
         random: Randomness,
         rotate: Callable[[EntityId], None],
     ) -> None:

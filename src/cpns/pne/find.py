@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from cpns.domain.reasons import sentence
 from cpns.errors import NoAnswer, Refused
 from cpns.ids import EntityId
 from cpns.pne.candidates import Candidates, Named
 from cpns.pne.config import PneConfig, Where
+from cpns.ports import Time
 from cpns.shares.noted import by
 from cpns.shares.party import Party
 from cpns.transport import discovery
@@ -42,8 +43,9 @@ class Finder:
         patience: seconds that it has to begin.
     """
 
-    def __init__(self, config: PneConfig, endpoint: Endpoint) -> None:
+    def __init__(self, config: PneConfig, endpoint: Endpoint, time: Time) -> None:
         self._config = config
+        self._time = time
         self.where = config.where
         self.asked = ""
         self.patience = config.timer
@@ -159,24 +161,26 @@ class Finder:
 
     async def _next(self, search: "asyncio.Task[None]") -> discovery.Found:
         """Return the candidate that is next; one that failed before only where no other answers for a while."""
-        loop = asyncio.get_running_loop()
-        better_until = loop.time() + ASK_SECONDS
+        better_until = self._time.monotonic() + ASK_SECONDS
         while True:
             self._heard.clear()
             best = next(iter(self._candidates.in_order()), None)
-            patient = best is not None and self._candidates.failures(best.host) > 0 and loop.time() < better_until
+            left = better_until - self._time.monotonic()
+            patient = best is not None and self._candidates.failures(best.host) > 0 and left > 0
             if best is not None and not patient:
                 return best
             if search.done():
                 if best is not None:
                     return best
                 raise NoAnswer("no_gateway_found_on_the_pan")
-            waiting = asyncio.ensure_future(self._heard.wait())
+            waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._heard.wait())]
+            if patient:
+                waiting.append(asyncio.ensure_future(self._time.sleep(left)))
             try:
-                seconds = better_until - loop.time() if patient else None
-                await asyncio.wait([search, waiting], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([search, *waiting], return_when=asyncio.FIRST_COMPLETED)
             finally:
-                waiting.cancel()
+                for one in waiting:
+                    one.cancel()
 
     async def way_to(self, gateway: EntityId, hints: Sequence[str]) -> Link:
         """Return the link to a PN GW that is to be among *hints* (``host:port``), our own addresses, or on the PAN.

@@ -14,9 +14,9 @@ from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.pne.group_views import View
 from cpns.pne.groups import Groups
-from cpns.pne.outbox import Way
-from cpns.pne.way import Hop, ToServer
-from cpns.ports import Randomness
+from cpns.pne.life import PneLife
+from cpns.pne.way import ToGateway, ToServer
+from cpns.ports import Randomness, Time
 from cpns.protocol.group_messaging import receiver
 from cpns.protocol.group_messaging.receiver import Heard, Order
 from cpns.protocol.group_messaging.sender import Sender
@@ -78,7 +78,7 @@ class GroupMessages:
         groups: has views and Group Keys.
         way: to the server, end to end.
         hop: to our PN GW.
-        life: tells whether our sessions stand.
+        life: of the PNE.
         on_text: is told of what others say; raises `NoAnswer` where it can't take it, and it comes again.
     """
 
@@ -87,11 +87,13 @@ class GroupMessages:
         own_id: EntityId,
         groups: Groups,
         way: ToServer,
-        hop: Hop,
-        life: Way,
+        hop: ToGateway,
+        life: PneLife,
         random: Randomness,
         on_text: Callable[[GroupText], None],
+        time: Time,
     ) -> None:
+        self._time = time
         self._own_id = own_id
         self._groups = groups
         self._way = way
@@ -126,7 +128,7 @@ class GroupMessages:
             others: int | None = None
             pause = PAUSES[0]
             while True:
-                used = await self._life.established()
+                used = (await self._life.attached()).session
                 try:
                     if message is None:
                         message = await self._seal(sg_id, payload)
@@ -148,7 +150,7 @@ class GroupMessages:
                     over, message = message.epoch, None  # sealed anew, it has another number, and the same ID
                     if await self._is_over(sg_id, over):
                         continue
-                await asyncio.sleep(pause)
+                await self._time.sleep(pause)
                 pause = min(2 * pause, PAUSES[1])
 
     def _others(self, message: m.GroupMessage) -> int | None:

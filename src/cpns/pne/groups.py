@@ -9,9 +9,11 @@ from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused, Result
 from cpns.ids import EntityId, SgId
 from cpns.pne.group_views import GroupViews, View
-from cpns.pne.way import Hop, ToServer
+from cpns.pne.way import ToGateway, ToServer
+from cpns.ports import Time
 from cpns.protocol.group_keying.member import Gkdk, open_broadcast, take
 from cpns.service.background import Background
+from cpns.service.life import within
 from cpns.service.pages import all_pages
 from cpns.session.table import Session
 from cpns.transport.dispatch import TAKEN, Row, on
@@ -57,11 +59,13 @@ class Groups:
         self,
         own_id: EntityId,
         way: ToServer,
-        hop: Hop,
+        hop: ToGateway,
         consent: Callable[[Asked], Awaitable[bool]],
         on_change: Callable[[m.SgChangeNotify], None],
+        time: Time,
     ) -> None:
         self._own_id = own_id
+        self._time = time
         self._way = way
         self._consent = consent
         self._on_change = on_change
@@ -188,7 +192,7 @@ class Groups:
                 await fetch()
             except NoAnswer:
                 if pause is not None:
-                    await asyncio.sleep(pause)
+                    await self._time.sleep(pause)
             except Refused:
                 return
             else:
@@ -330,16 +334,18 @@ class Groups:
         if self._waiting < MAX_WAITING and self._may_come(sg_id, epoch):
             self._waiting += 1
             try:
-                async with asyncio.timeout(KEY_SECONDS):
-                    while self._may_come(sg_id, epoch):
-                        if sg_id not in self._asking:
-                            self._work.start(self._ask_now(sg_id))
-                        await self._came.wait()
+                await within(self._time, KEY_SECONDS, self._comes(sg_id, epoch))
             except TimeoutError:
                 pass
             finally:
                 self._waiting -= 1
         return self.keys.get(sg_id, {}).get(epoch)
+
+    async def _comes(self, sg_id: SgId, epoch: int) -> None:
+        while self._may_come(sg_id, epoch):
+            if sg_id not in self._asking:
+                self._work.start(self._ask_now(sg_id))
+            await self._came.wait()
 
     async def _ask_now(self, sg_id: SgId) -> None:
         """Ask for a key that something waits for; it is asked for again after a while, if anything does still."""
@@ -347,7 +353,7 @@ class Groups:
         try:
             with contextlib.suppress(Refused):
                 await self._ask_for_key(sg_id)
-            await asyncio.sleep(CATCH_UP_PAUSES[0])
+            await self._time.sleep(CATCH_UP_PAUSES[0])
         finally:
             self._asking.discard(sg_id)
             self._wake()
@@ -362,7 +368,7 @@ class Groups:
             comes = sg_id in self._coming or (sg_id in self.keys and not self._doubted.get(sg_id))
             pause = CATCH_UP_PAUSES[0] if comes else 0.0
             while True:
-                await asyncio.sleep(pause)
+                await self._time.sleep(pause)
                 pause = min(max(2 * pause, CATCH_UP_PAUSES[0]), CATCH_UP_PAUSES[1])
                 view = self.views.get(sg_id)
                 if view is None or self.has_key(sg_id, view.epoch):

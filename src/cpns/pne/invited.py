@@ -1,16 +1,17 @@
 """A PNE that is invited: into a PN, or (a member, in its hop session) to set up again with the others (FN-8)."""
 
-import asyncio
 import logging
-from collections.abc import Callable
 
 from cpns.errors import Refused, Result
 from cpns.ids import PnId
+from cpns.pne.arrive import Arrival
 from cpns.pne.config import PneConfig
 from cpns.pne.find import Finder
 from cpns.pne.hooks import Consent
 from cpns.pne.join import Join
-from cpns.pne.roam import Adopt
+from cpns.pne.life import PneLife
+from cpns.pne.roam import Roaming
+from cpns.pne.states import Lost
 from cpns.service.background import Background
 from cpns.shares.noted import by
 from cpns.transport.endpoint import Link
@@ -25,34 +26,31 @@ class Invited:
     """Takes the Invitations of one PNE.
 
     Args:
+        life: where it stands.
         finder: says which PN GW will do.
         join: sets up.
-        joining: is held by whoever uses *join*.
-        adopt: takes up the new sessions.
+        arrival: takes up the new sessions.
+        roaming: knows then where it is at home.
         consent: decides.
-        stands: tells whether our sessions stand.
-        lost: is told that they do no longer: the server has lost them.
     """
 
     def __init__(
         self,
         config: PneConfig,
+        life: PneLife,
         finder: Finder,
         join: Join,
-        joining: asyncio.Lock,
-        adopt: Adopt,
+        arrival: Arrival,
+        roaming: Roaming,
         consent: Consent,
-        stands: Callable[[], bool],
-        lost: Callable[[], None],
     ) -> None:
         self._config = config
+        self._life = life
         self._finder = finder
         self._join = join
-        self._joining = joining
-        self._adopt = adopt
+        self._arrival = arrival
+        self._roaming = roaming
         self._consent = consent
-        self._stands = stands
-        self._lost = lost
         self._work = Background()
 
     async def close(self) -> None:
@@ -72,28 +70,29 @@ class Invited:
             invitation.gateway_id,
         ):
             return _declined(Result.NOT_ALLOWED)
-        if self._stands() and own_pn is None:
+        if self._life.stands is not None and own_pn is None:
             return _declined(Result.ALREADY_MEMBER)
         again = own_pn is not None and invitation.pn_id == own_pn
         if not again and not await self._consent(invitation):
             return _declined(Result.REFUSED_BY_USER)
-        if self._joining.locked():
+        if self._join.turn.locked():
             return _declined(Result.IN_PROGRESS)
-        await self._joining.acquire()
+        await self._join.turn.acquire()
         accepted = self._join.invited(link, invitation)
         self._work.start(self._finish(link, accepted))
         return Answer(Code.CHANGED, codec.encode(accepted))
 
     async def _finish(self, link: Link, accepted: InvitationAccepted) -> None:
         try:
-            await self._adopt(link, *await self._join.finish_invited(accepted))
+            joined, server = await self._join.finish_invited(accepted)
+            await self._arrival.adopt(link, joined, server)
+            self._roaming.settled(joined)
         except (Refused, OSError) as error:
             said = by(link.party(None), self._config.pne_id)
             _log.warning("%s: invited, and not established: %s", self._config.pne_id, error, extra=said)
-            if self._stands():  # a member that was asked to set up again
-                self._lost()
+            self._life.happens(Lost())  # a member that was asked to set up again
         finally:
-            self._joining.release()
+            self._join.turn.release()
 
 
 def _declined(result: Result) -> Answer:

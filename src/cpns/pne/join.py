@@ -10,11 +10,13 @@ from cpns.crypto.schedule import Profile
 from cpns.errors import AuthenticationFailed, NoAnswer, Refused
 from cpns.ids import EntityId, PnId
 from cpns.pne.config import PneConfig
-from cpns.ports import Clock, Randomness
+from cpns.pne.find import Finder
+from cpns.ports import Randomness, Time
 from cpns.protocol.established import Established
 from cpns.protocol.link_auth import claimant
 from cpns.protocol.pne_auth import pne as pne_auth
 from cpns.service.electives import ByTurns
+from cpns.service.life import within
 from cpns.service.sessions import session_of
 from cpns.session.table import Session, Sessions
 from cpns.transport.dispatch import TAKEN
@@ -63,25 +65,30 @@ class Join:
     """The procedures of one PNE, one at a time.
 
     Args:
-        pan_secure: tells what the PNE believes of the PAN where it looks.
+        finder: knows what the PNE believes of the PAN where it looks.
         sessions: where the sessions with server and PN GW go.
         not_let_in: is told at once where the server says so; the run waits on as after any refusal, so that its pace
             tells nobody.
+
+    Attributes:
+        turn: is held by whoever runs one.
+        last_refusal: why what came last was dropped.
     """
 
     def __init__(
         self,
         config: PneConfig,
-        pan_secure: Callable[[], bool],
+        finder: Finder,
         sessions: Sessions,
-        clock: Clock,
+        time: Time,
         random: Randomness,
         not_let_in: Callable[[pne_auth.NotLetIn], None],
     ) -> None:
         self._config = config
-        self._pan_secure = pan_secure
+        self._finder = finder
         self._sessions = sessions
-        self._clock = clock
+        self._time = time
+        self.turn = asyncio.Lock()
         self._random = random
         self._not_let_in = not_let_in
         self._setup: pne_auth.AwaitingChallenge | pne_auth.AwaitingOutcome | None = None
@@ -107,8 +114,8 @@ class Join:
             rand=self._random(registry.RAND_BYTES),
             kid=kid,
             eph_seed=self._random(SEED_BYTES),
-            need_local=not self._pan_secure(),
-            pan_secure=self._pan_secure(),
+            need_local=not self._finder.where.pan_secure,
+            pan_secure=self._finder.where.pan_secure,
             procedure=wanted.procedure,
             pn_id=wanted.pn_id,
             setup_type=wanted.setup_type,
@@ -124,7 +131,7 @@ class Join:
         self._sessions.release([kid])
 
     def _established(self, joined: pne_auth.Joined) -> Session:
-        session = session_of(joined.session, self._clock.monotonic(), joined.gateway_id)
+        session = session_of(joined.session, self._time.monotonic(), joined.gateway_id)
         self._sessions.add(session)
         return session
 
@@ -169,8 +176,7 @@ class Join:
         """Wait until the PN GW brings the outcome of an invited run; return as `setup`."""
         try:
             await self._until_challenged(self._config.timer)
-            async with asyncio.timeout(self._config.timer):
-                joined = await self._notified
+            joined = await within(self._time, self._config.timer, self._notified)
         except (TimeoutError, Refused) as error:
             self._says.failed()
             raise error if isinstance(error, Refused) else NoAnswer(self.last_refusal or "no_answer") from None
@@ -212,8 +218,12 @@ class Join:
 
     async def _within(self, seconds: float, *tasks: "asyncio.Task[object]") -> None:
         """Wait for one of *tasks*, and raise where none is done after *seconds*."""
-        done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if not done:
+        over = asyncio.create_task(self._time.sleep(seconds))
+        try:
+            done, _ = await asyncio.wait([over, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            over.cancel()
+        if done == {over}:
             raise NoAnswer(self.last_refusal or "no_answer")
         for task in done:
             task.result()
@@ -269,7 +279,7 @@ class Join:
         finally:
             self._hop = None
             self._sessions.release([kid])
-        session = session_of(established, self._clock.monotonic())
+        session = session_of(established, self._time.monotonic())
         self._sessions.add(session)
         return session
 

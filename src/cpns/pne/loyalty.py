@@ -8,14 +8,18 @@ import asyncio
 import contextlib
 import logging
 import random as jitter
-from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final
 
 from cpns.errors import NoAnswer, Refused
 from cpns.pne.config import PneConfig
 from cpns.pne.find import Finder
+from cpns.pne.join import Join
+from cpns.pne.life import PneLife
+from cpns.pne.presence import Presence
+from cpns.pne.roam import Roaming
+from cpns.pne.states import Held, Looked, TakenUp, Welcomed
 from cpns.pne.way import ToServer
-from cpns.ports import Clock
+from cpns.ports import Time
 from cpns.service.background import Background
 from cpns.session.table import Session
 from cpns.shares.noted import by
@@ -32,55 +36,46 @@ SIGN_SECONDS: Final = 10.0
 """From one of those to the next."""
 
 
-class Carried(Protocol):
-    """What is asked of the PNE."""
-
-    async def awake(self) -> None:
-        """Wait until our sessions stand, and we do not sleep."""
-        ...
-
-    async def present_again(self) -> None:
-        """Tell our PN GW that we are here; its answer goes to `Loyalty.hinted`. Raises `Refused`."""
-        ...
-
-    def suspect(self, used: Session | None, *, lost: bool) -> None:
-        """See `cpns.pne.outbox.Way`."""
-        ...
-
-
 class Loyalty:
     """Watches whether one PNE is carried.
 
     Args:
+        life: of the PNE.
         way: to the server.
-        joining: is held by whoever sets up.
         finder: knows whether there may be another PN GW.
-        pne: see `Carried`.
-        elsewhere: goes on through another PN GW, if one takes us; else all is as it was.
+        join: whose turn it is to set up.
+        presence: asks the PN GW.
+        roaming: goes on through another PN GW, if one takes us; else all is as it was.
     """
 
     def __init__(
         self,
         config: PneConfig,
+        life: PneLife,
         way: ToServer,
-        joining: asyncio.Lock,
-        clock: Clock,
         finder: Finder,
-        pne: Carried,
-        elsewhere: Callable[[], Awaitable[None]],
+        join: Join,
+        presence: Presence,
+        roaming: Roaming,
+        time: Time,
     ) -> None:
         self._config = config
         self._log = logging.LoggerAdapter(logging.getLogger("cpns.pne"), by(config.pne_id))
+        self._life = life
         self._way = way
-        self._joining = joining
-        self._clock = clock
         self._finder = finder
-        self._pne = pne
-        self._elsewhere = elsewhere
+        self._join = join
+        self._presence = presence
+        self._roaming = roaming
+        self._time = time
         self._hinted = False
         self._missed_at: float | None = None
-        self._leaving = False
+        self._leaving: asyncio.Task[None] | None = None
         self._work = Background()
+        life.follow(TakenUp, lambda _: self._arrived())
+        life.follow(Held, lambda _: self._held())
+        life.follow(Welcomed, lambda event: self._told(event.away))
+        life.follow(Looked, lambda event: self._told(event.away))
 
     async def close(self) -> None:
         """Watch no more."""
@@ -92,50 +87,47 @@ class Loyalty:
         unheard = self._missed_at is not None and self._way.heard_at < self._missed_at
         return not (self._way.held_up or self._hinted or unheard)
 
-    def arrived(self) -> None:
+    def _arrived(self) -> None:
         """We are behind another PN GW, or the same one anew."""
         self._hinted, self._missed_at = False, None
 
-    def held(self) -> None:
-        """Our PN GW holds a message, as its uplink is away: see whether it knows us, and do not wait for ever."""
-        self._pne.suspect(self._way.session, lost=False)
+    def _held(self) -> None:
+        """Our PN GW holds a message, as its uplink is away: do not wait for ever."""
         self._work.start(self._wait_no_longer(self._way.session))
         self._doubt()
 
-    def hinted(self, seconds: int) -> None:
-        """Our PN GW says for how many seconds its uplink is away."""
-        self._hinted = seconds > 0
+    def _told(self, away: int | None) -> None:
+        """Our PN GW says for how many seconds its uplink is away; None: it was not asked."""
+        if away is None:
+            return
+        self._hinted = away > 0
         if self._hinted:
             self._doubt()
 
     def _doubt(self) -> None:
-        if self._finder.has_choice and not self._leaving:
-            self._leaving = True
-            self._work.start(self._leave())
+        if self._finder.has_choice and (self._leaving is None or self._leaving.done()):
+            self._leaving = self._work.start(self._leave())
 
     async def _leave(self) -> None:
         session, seconds = self._way.session, LOYALTY_SECONDS
-        try:
-            while True:
-                await asyncio.sleep(seconds * jitter.uniform(1.0, 2.0))  # noqa: S311  # spreads load
-                if self._hinted and not self._joining.locked():
-                    with contextlib.suppress(Refused):  # the PNE itself finds out where its PN GW is gone
-                        await self._pne.present_again()
-                if self.is_carried:
-                    return
-                seconds = min(seconds * 2, LONGEST_LOYALTY)
-                if session is not self._way.session:  # who took us does not carry us either
-                    session = self._way.session
-                elif not self._joining.locked():  # else it is bringing us back at this moment
-                    self._log.warning("%s: our gateway does not carry us; looking for another", self._config.pne_id)
-                    await self._elsewhere()
-        finally:
-            self._leaving = False
+        while True:
+            await self._time.sleep(seconds * jitter.uniform(1.0, 2.0))  # noqa: S311  # spreads load
+            if self._hinted and not self._join.turn.locked():
+                with contextlib.suppress(Refused):  # the PNE itself finds out where its PN GW is gone
+                    await self._presence.look()
+            if self.is_carried:
+                return
+            seconds = min(seconds * 2, LONGEST_LOYALTY)
+            if session is not self._way.session:  # who took us does not carry us either
+                session = self._way.session
+            elif not self._join.turn.locked():  # else it is bringing us back at this moment
+                self._log.warning("%s: our gateway does not carry us; looking for another", self._config.pne_id)
+                await self._roaming.elsewhere()
 
     async def _wait_no_longer(self, session: Session | None) -> None:
         """Give up on the first message to a PN GW that holds it, so that another one can be tried."""
-        await asyncio.sleep(LOYALTY_SECONDS * jitter.uniform(1.0, 2.0))  # noqa: S311  # spreads load
-        first = session is self._way.session and self._joining.locked()
+        await self._time.sleep(LOYALTY_SECONDS * jitter.uniform(1.0, 2.0))  # noqa: S311  # spreads load
+        first = session is self._way.session and self._join.turn.locked()
         if first and self._way.held_up and self._finder.has_choice:
             self._way.let_go("held_without_answer")
 
@@ -145,23 +137,23 @@ class Loyalty:
         """Give the server a sign of life where nothing was heard of it for a while, until cancelled."""
         every = self._config.sign_of_life
         while every > 0:
-            await self._pne.awake()
-            pause = self._way.heard_at + every * jitter.uniform(0.9, 1.0) - self._clock.monotonic()  # noqa: S311
+            await self._life.awake()
+            pause = self._way.heard_at + every * jitter.uniform(0.9, 1.0) - self._time.monotonic()  # noqa: S311
             if pause > 0:
-                await asyncio.sleep(pause)
+                await self._time.sleep(pause)
             elif not await self._is_heard():
-                self._missed_at = self._clock.monotonic()
+                self._missed_at = self._time.monotonic()
                 self._doubt()
-                await asyncio.sleep(every)
+                await self._time.sleep(every)
 
     async def _is_heard(self) -> bool:
         """Whether the server answers one of our signs of life, end to end."""
         for left in reversed(range(SIGNS)):
-            until, session = self._clock.monotonic() + SIGN_SECONDS, self._way.session
+            until, session = self._time.monotonic() + SIGN_SECONDS, self._way.session
             try:
                 await self._way.exchange(application.STATUS_PATH, application.encode_text("idle"))
             except Hinted as hint:
-                self._pne.suspect(session, lost=hint.answer.code == Code.UNAUTHORIZED)
+                self._life.suspect(session, lost=hint.answer.code == Code.UNAUTHORIZED)
             except NoAnswer:
                 pass
             else:
@@ -169,6 +161,6 @@ class Loyalty:
             if session is not self._way.session:
                 return True  # set up anew meanwhile
             if left:
-                await asyncio.sleep(max(0.0, until - self._clock.monotonic()))
-                await self._pne.awake()
+                await self._time.sleep(max(0.0, until - self._time.monotonic()))
+                await self._life.awake()
         return False

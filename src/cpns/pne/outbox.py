@@ -1,11 +1,12 @@
 """Readings on their way: each is sent until the server has acknowledged that it is committed."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final
 
 from cpns.errors import NoAnswer, Refused, Result
+from cpns.pne.life import PneLife
+from cpns.ports import Time
 from cpns.session.table import Session
 from cpns.shares.noted import by
 from cpns.transport.errors import LONGEST_WAIT, Answer, Code, Hinted
@@ -21,30 +22,22 @@ SILENCES: Final = 3
 """Readings in a row without any answer after which the PNE joins anew."""
 
 
-class Way(Protocol):
-    """What the PNE gives its readings."""
-
-    async def established(self) -> Session | None:
-        """Wait until the sessions stand; return the one with the server."""
-        ...
-
-    def suspect(self, used: Session | None, *, lost: bool) -> None:
-        """Something failed under *used*: look after the PN GW at once, or (*lost*) join anew."""
-        ...
-
-
 class Outbox:
     """The readings of one PNE.
 
     Args:
         boot: with a serial number, makes the ID of a reading; drawn anew by each process.
+        life: of that PNE.
         exchange: sends ``POST /path`` to the server end to end.
     """
 
-    def __init__(self, boot: bytes, way: Way, exchange: Callable[[str, bytes], Awaitable[Answer]]) -> None:
+    def __init__(
+        self, boot: bytes, life: PneLife, exchange: Callable[[str, bytes], Awaitable[Answer]], time: Time
+    ) -> None:
         self._boot = boot
-        self._way = way
+        self._life = life
         self._exchange = exchange
+        self._time = time
         self._serial = 0
         self._stores = True
 
@@ -65,25 +58,25 @@ class Outbox:
         silences = 0
         used: Session | None = None
         while True:
-            stands = await self._way.established()
+            stands = (await self._life.attached()).session
             if stands is not used:
                 used, silences = stands, 0
             try:
                 answer = await self._exchange(application.READINGS_PATH, payload)
             except Hinted as hint:
-                self._way.suspect(used, lost=hint.answer.code == Code.UNAUTHORIZED)
-                await asyncio.sleep(PAUSE)
+                self._life.suspect(used, lost=hint.answer.code == Code.UNAUTHORIZED)
+                await self._time.sleep(PAUSE)
                 continue
             except NoAnswer:
                 silences += 1
-                self._way.suspect(used, lost=silences % SILENCES == 0)
+                self._life.suspect(used, lost=silences % SILENCES == 0)
                 continue
             if answer.ok:
                 self._stored(True)
                 return
             wait = PAUSE
             if answer.code == Code.UNAUTHORIZED:  # the session does not hold where we are
-                self._way.suspect(used, lost=True)
+                self._life.suspect(used, lost=True)
             elif answer.code != Code.SERVICE_UNAVAILABLE:
                 result = codec.decode(answer.payload, ErrorBody).result
                 why = "reading_id_taken" if result == Result.EXISTS else f"server_refused_with_{result}"
@@ -94,7 +87,7 @@ class Outbox:
                     self._stored(False)
                 elif wait > 1:
                     _log.warning("the server takes no more readings of ours for %g s", wait, extra=by("readings"))
-            await asyncio.sleep(wait)
+            await self._time.sleep(wait)
 
     def _stored(self, stores: bool) -> None:
         """Say so where the server can store no reading, and where it can again."""

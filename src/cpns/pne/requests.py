@@ -1,12 +1,14 @@
 """What a PNE may ask the server about its PN, end to end: the PN GW neither reads it nor can ask in its place."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Final, TypeVar
 
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
+from cpns.pne.life import PneLife
+from cpns.pne.way import ToServer
 from cpns.service.pages import all_pages
-from cpns.transport.errors import Answer, read
+from cpns.transport.errors import read
 from cpns.wire import codec
 from cpns.wire.pn_messages import (
     ExpelRequest,
@@ -29,34 +31,26 @@ INVITE_SECONDS: Final = 25.0
 """People are asked: see the server's and the PN GW's own limits."""
 
 
-class Exchange(Protocol):
-    """Sends ``POST /path`` to the server end to end."""
-
-    def __call__(self, path: str, payload: bytes, timeout: float | None = None) -> Awaitable[Answer]:
-        """Return the answer. Raises NoAnswer."""
-        ...
-
-
 class Requests:
     """The requests of one PNE.
 
     Args:
-        exchange: sends them.
-        pn_id: tells the PN that the PNE is in.
+        way: to the server, end to end.
+        life: tells the PN that the PNE is in.
     """
 
-    def __init__(self, exchange: Exchange, pn_id: Callable[[], PnId | None]) -> None:
-        self._exchange = exchange
-        self._pn_id = pn_id
+    def __init__(self, way: ToServer, life: PneLife) -> None:
+        self._way = way
+        self._life = life
 
     def _pn(self) -> PnId:
-        pn_id = self._pn_id()
-        if pn_id is None:
+        joined = self._life.joined
+        if joined is None:
             raise Refused(Result.NOT_A_MEMBER, "not_established")
-        return pn_id
+        return joined.pn_id
 
     async def _ask(self, message: codec.Message, shape: type[M], timeout: float | None = None) -> M:
-        return read(await self._exchange(CPNS_PATH, codec.encode(message), timeout), shape)
+        return read(await self._way.exchange(CPNS_PATH, codec.encode(message), timeout), shape)
 
     async def inventory(self) -> tuple[InventoryResponse, list[InventoryEntry]]:
         """Return what we may see of our PN, page by page. Raises `Refused`, as all of these."""

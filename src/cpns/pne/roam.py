@@ -7,20 +7,23 @@ it goes by itself, as its PN GW does not carry it, it may be a guest; from there
 import asyncio
 import logging
 import random as jitter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from cpns.errors import NoAnswer, Refused
 from cpns.ids import EntityId, PnId
-from cpns.pne.config import Where
+from cpns.pne import home_states as home
+from cpns.pne.arrive import Arrival
+from cpns.pne.config import PneConfig, Where
 from cpns.pne.find import Finder
 from cpns.pne.join import Join, Wanted
-from cpns.ports import Clock
+from cpns.pne.life import PneLife
+from cpns.pne.states import Expelled, HomeNamed, TakenUp
+from cpns.ports import Time
 from cpns.protocol.pne_auth.pne import Joined, NotLetIn
 from cpns.service.background import Background
-from cpns.session.table import Session
+from cpns.service.life import Life
 from cpns.shares.noted import by
-from cpns.transport.endpoint import Link
 from cpns.wire.application import Home
 from cpns.wire.registry import Procedure
 
@@ -35,50 +38,33 @@ RETURNS: Final = (300.0, 3600.0)
 A home that it has to leave again sooner than the latter is tried after the latter: it may be one that takes everybody
 and carries nobody."""
 
-Adopt = Callable[[Link, Joined, Session], Awaitable[None]]
-
 
 class Roaming:
     """Leads one PNE to other PN GWs.
 
     Args:
+        life: where it stands; also tells where the server says that it is at home.
         finder: looks for them.
-        join: sets up there.
-        joining: is held by whoever uses *join*.
-        adopt: takes up the new sessions in place of the older ones.
-        joined: tells what stands now.
-        present: tells the way to our PN GW.
-        clock: tells how long our home has carried us.
-        led: whether somebody named the PN that it is to come into; that is its home.
+        join: whose turn it is to set up.
+        arrival: sets up there, and takes up the new sessions in place of the older ones.
+        time: tells how long our home has carried us.
     """
 
     def __init__(
-        self,
-        pne_id: EntityId,
-        finder: Finder,
-        join: Join,
-        joining: asyncio.Lock,
-        adopt: Adopt,
-        joined: Callable[[], Joined | None],
-        present: Callable[[], Link | None],
-        clock: Clock,
-        *,
-        led: bool,
+        self, config: PneConfig, life: PneLife, finder: Finder, join: Join, arrival: Arrival, time: Time
     ) -> None:
-        self._pne_id = pne_id
-        self._present = present
+        self._pne_id = config.pne_id
+        self._life = life
         self._finder = finder
         self._join = join
-        self._joining = joining
-        self._adopt = adopt
-        self._joined = joined
-        self._clock = clock
-        self._led = led
-        self._home: Home | None = None
-        self._is_guest = False
-        self._came_home_at: float | None = None
+        self._arrival = arrival
+        self._time = time
+        self.home: Life[home.State, home.Event] = Life(home.TRANSITIONS, home.Unknown(led=config.join is not None))
         self._returning: asyncio.Task[object] | None = None
         self._work = Background()
+        life.follow(TakenUp, self._arrived)
+        life.follow(HomeNamed, self._told)
+        life.follow(Expelled, self._put_out)
 
     async def close(self) -> None:
         """Follow nobody any more."""
@@ -92,11 +78,11 @@ class Roaming:
         """
         before = self._finder.where
         self._finder.look_at(where)
-        async with self._joining:
+        async with self._join.turn:
             while True:
                 try:
                     link = await self._finder.link()
-                    await self.settle(link, *await self._join.setup(link, Wanted(gateway_id=where.gateway_id)))
+                    self.settled(await self._arrival.through(link, Wanted(gateway_id=where.gateway_id)))
                     return
                 except (Refused, OSError) as error:
                     if not self._finder.failed():
@@ -105,89 +91,73 @@ class Roaming:
 
     async def elsewhere(self) -> None:
         """Go on through another PN GW than the present one, if one takes us; else all is as it was."""
-        async with self._joining:
-            stood, where = self._joined(), self._finder.where
+        async with self._join.turn:
+            stood, where = self._life.last, self._finder.where
             others = True
             self._finder.prefer_none()
             self._finder.failed()
             while others:
                 try:
                     link = await self._finder.link()
-                    if link == self._present():
+                    if link == self._life.link:
                         others = self._finder.failed()
                         continue
                     wanted = Wanted(gateway_id=where.gateway_id)
-                    await self._adopt(link, *await self._join.setup(link, wanted, self._finder.patience))
+                    await self._arrival.through(link, wanted, self._finder.patience)
                     return
                 except (Refused, OSError) as error:
                     _log.info("no other gateway yet: %s", error, extra=by(self._pne_id))
-                    if self._joined() is not stood:
+                    if self._life.last is not stood:
                         return  # it took us, and does not carry us: there is no way back
                     others = self._finder.failed()
 
     # coming home
 
-    async def settle(self, link: Link, joined: Joined, server: Session) -> None:
-        """Take up sessions in a PN that is to be our home, in place of older ones."""
-        await self._adopt(link, joined, server)
-        self._led, self._home, self._came_home_at = True, (joined.pn_id, joined.gateway_id), None
-        self._stay()
+    def settled(self, joined: Joined) -> None:
+        """The PN that we have just come into is to be our home."""
+        self._happens(home.Led(_here(joined)))
 
-    def arrived(self, joined: Joined) -> None:
-        """Sessions stand, wherever that is."""
-        if self._home is None or joined.pn_id == self._home[0]:
-            if self._is_guest:
-                self._came_home_at = self._clock.monotonic()
-            self._home = joined.pn_id, joined.gateway_id
-            self._stay()
-        else:
-            self._return()
+    def _arrived(self, event: TakenUp) -> None:
+        here, known = _here(event.at.joined), self.home.state
+        may_return = isinstance(known, home.Known) and self._may_return(known.home)
+        self._happens(home.Came(here, self._time.monotonic(), may_return))
 
-    def told(self, home: Home | None) -> None:
-        """The server says where a guest like us is at home; None: we are none."""
-        joined = self._joined()
-        if self._led or joined is None:
+    def _told(self, event: HomeNamed) -> None:
+        joined = self._life.joined
+        if joined is not None:
+            may_return = event.home is not None and self._may_return(event.home)
+            self._happens(home.Named(event.home, _here(joined), may_return))
+
+    def _put_out(self, event: Expelled) -> None:
+        self._happens(home.Ended(event.at.joined.pn_id))
+
+    def _may_return(self, to: Home) -> bool:
+        return self._finder.has_choice and self._finder.where.gateway_id in (None, to[1])
+
+    def _happens(self, event: home.Event) -> None:
+        if not self.home.happens(event):
             return
-        self._home = home or (joined.pn_id, joined.gateway_id)
-        if home is None:
-            self._stay()
-        else:
-            self._return()
-
-    def put_out(self, pn_id: PnId) -> None:
-        """We are in *pn_id* no longer, or it is no more."""
-        if self._home is not None and self._home[0] == pn_id:
-            self._led, self._home = False, None
-            self._stay()
-
-    def _return(self) -> None:
-        here = self._finder.where
-        if self._home is None or not self._finder.has_choice or here.gateway_id not in (None, self._home[1]):
-            return
-        self._is_guest = True
-        if self._returning is None or self._returning.done():
-            home_at = self._came_home_at
-            left_soon = home_at is not None and self._clock.monotonic() - home_at < RETURNS[1]
+        known = self.home.state
+        if not isinstance(known, home.Guest):
+            if self._returning is not None and self._returning is not asyncio.current_task():
+                self._returning.cancel()
+        elif self._may_return(known.home) and (self._returning is None or self._returning.done()):
+            left_soon = known.back_at is not None and self._time.monotonic() - known.back_at < RETURNS[1]
             self._returning = self._work.start(self._come_home(RETURNS[left_soon]))
-
-    def _stay(self) -> None:
-        self._is_guest = False
-        if self._returning is not None and self._returning is not asyncio.current_task():
-            self._returning.cancel()
 
     async def _come_home(self, pause: float) -> None:
         while True:
-            await asyncio.sleep(pause * jitter.uniform(1.0, 1.1))  # noqa: S311  # spreads load, hides nothing
+            await self._time.sleep(pause * jitter.uniform(1.0, 1.1))  # noqa: S311  # spreads load, hides nothing
             pause = RETURNS[1]
             try:
-                async with self._joining:
-                    joined, home, link = self._joined(), self._home, self._present()
-                    if joined is None or home is None or joined.pn_id == home[0]:
+                async with self._join.turn:
+                    last, known = self._life.last, self.home.state
+                    if last is None or not isinstance(known, home.Known) or last.joined.pn_id == known.home[0]:
                         return
-                    if link is None or joined.gateway_id != home[1]:
-                        link = await self._finder.way_to(home[1], ())
-                    wanted = Wanted(Procedure.JOIN, *home)
-                    await self._adopt(link, *await self._join.setup(link, wanted))
+                    pn_id, gateway = known.home
+                    there = last.joined.gateway_id == gateway
+                    link = last.link if there else await self._finder.way_to(gateway, ())
+                    await self._arrival.through(link, Wanted(Procedure.JOIN, pn_id, gateway))
                     return
             except NotLetIn as error:
                 _log.info("there is no way home: %s", error, extra=by(self._pne_id))
@@ -201,21 +171,24 @@ class Roaming:
         self._work.start(self._move(pn_id, to, addresses))
 
     async def _move(self, pn_id: PnId, to: EntityId, addresses: Sequence[str]) -> None:
-        async with self._joining:
-            joined = self._joined()
+        async with self._join.turn:
+            joined = self._life.joined
             if joined is None or joined.gateway_id == to:
                 return
             try:
                 link = await self._finder.way_to(to, addresses)
-                wanted = Wanted(Procedure.JOIN, pn_id, to)
-                await self._adopt(link, *await self._join.setup(link, wanted))
+                await self._arrival.through(link, Wanted(Procedure.JOIN, pn_id, to))
             except (Refused, OSError) as error:
                 _log.warning("can't go over to %s yet: %s", to, error, extra=by(to))
                 self._work.start(self._move_again(pn_id, to, addresses))
 
     async def _move_again(self, pn_id: PnId, to: EntityId, addresses: Sequence[str]) -> None:
         """Try to go over once more, while the older PN GW still carries us."""
-        await asyncio.sleep(jitter.uniform(*PAUSE))  # noqa: S311  # spreads load, hides nothing
+        await self._time.sleep(jitter.uniform(*PAUSE))  # noqa: S311  # spreads load, hides nothing
         if self._finder.preferred == to:
             self._finder.failed()
             await self._move(pn_id, to, addresses)
+
+
+def _here(joined: Joined) -> Home:
+    return joined.pn_id, joined.gateway_id

@@ -36,6 +36,14 @@ class Clock(Protocol):
         ...
 
 
+class Time(Clock, Protocol):
+    """The time, and waiting for it: who knows neither in another way runs in virtual time, too."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after so many seconds; of none, or fewer, when others had their turn."""
+        ...
+
+
 class Randomness(Protocol):
     """The system's random bytes."""
 

@@ -1,5 +1,6 @@
 """What is asked of the system, as the ports want it: time, randomness, room; what it may see of our memory."""
 
+import asyncio
 import ctypes
 import gc
 import os
@@ -23,7 +24,7 @@ _PR_SET_DUMPABLE: Final = 4
 
 
 class SystemClock:
-    """`cpns.ports.Clock` of this machine."""
+    """`cpns.ports.Time` of this machine."""
 
     def now(self) -> float:
         """Return seconds since the epoch, UTC."""
@@ -33,9 +34,13 @@ class SystemClock:
         """Return seconds that never go back."""
         return time.monotonic()
 
+    async def sleep(self, seconds: float) -> None:
+        """Return after so many seconds."""
+        await asyncio.sleep(seconds)
+
 
 class StoreClock:
-    """`cpns.ports.Clock` of a process that shares its store: where the machine's clock is off, the store's counts.
+    """`cpns.ports.Time` of a process that shares its store: where the machine's clock is off, the store's counts.
 
     So all processes of one server have one time, whatever their machines say.
 
@@ -57,6 +62,10 @@ class StoreClock:
     def monotonic(self) -> float:
         """Return seconds that never go back."""
         return self._machine.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after so many seconds."""
+        await asyncio.sleep(seconds)
 
     def of_machine(self) -> float:
         """Return what the machine's clock says."""

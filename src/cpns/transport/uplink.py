@@ -15,6 +15,23 @@ from cpns.transport import budget
 from cpns.transport.budget import BLOCK, FIRST_BLOCK, Budget
 from cpns.transport.coap import FORMS
 from cpns.transport.door import Door, IsKnown, Peer, Place
+from cpns.transport.uplink_states import (
+    TRANSITIONS,
+    Closed,
+    Connected,
+    Event,
+    Exceeded,
+    Heeded,
+    Leaving,
+    Made,
+    Opened,
+    Paused,
+    Resumed,
+    SaidLast,
+    State,
+    Strained,
+    over_since,
+)
 from cpns.transport.waiting import Asked, Owner, Waiting
 
 MAX_FRAME: Final = 65 * 1024
@@ -41,7 +58,7 @@ class Connection(Peer):
         self._uplinks = uplinks
         self._loop = asyncio.get_running_loop()
         self._engine = Engine(MAX_FRAME, FORMS, MAX_FRAME)  # all take so much; so nobody waits for settings
-        self._transport: asyncio.Transport | None = None
+        self._state: State = Made()
         self._place = place
         self.asked = Asked()
         self.source = ("", 0)
@@ -50,14 +67,13 @@ class Connection(Peer):
         self._expiry: asyncio.TimerHandle | None = None
         self._frames = self._uncounted = 0
         self._block = FIRST_BLOCK
-        self._over_since: float | None = None
-        self._resumed_at = 0.0
-        self._waits_at: Budget | None = None
-        self._resumes: asyncio.TimerHandle | None = None
+
+    def _happens(self, event: Event) -> None:
+        self._state = TRANSITIONS.after(self._state, event) or self._state
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Say our settings (CSM), if the peer is still there."""
-        self._transport = transport
+        self._happens(Opened(transport))
         self._uplinks.connections.add(self)
         try:
             address, port = transport.get_extra_info("peername")[:2]
@@ -73,7 +89,12 @@ class Connection(Peer):
         """Tell those who wait; neither timer nor place must be kept for what is closed."""
         if self._expiry is not None:
             self._expiry.cancel()
-        self._step_out()
+        if isinstance(self._state, Paused):
+            self._state.resumes.cancel()
+            self._state.share.step_out(self.source[0])
+        elif isinstance(self._state, Leaving):
+            self._state.ends.cancel()
+        self._happens(Closed())
         if self._place is not None:
             self._place.leave()
         self._uplinks.connections.discard(self)
@@ -95,10 +116,10 @@ class Connection(Peer):
         self._heard_at = self._loop.time()
         self._engine.receive(data)
         self._uncounted += len(data)
-        if self._resumes is None:
+        if not isinstance(self._state, Paused):
             self._work()
-            if self._resumes is None:
-                self._over_since = None  # all that came was within it, and at once
+            if isinstance(self._state, Strained):
+                self._happens(Heeded())
 
     def _work(self) -> None:
         while not self.closed:
@@ -122,12 +143,10 @@ class Connection(Peer):
 
     def _leave(self) -> None:
         """Close behind our last word: answers that are made, and what was wrong (RFC 8323 5.5, 5.6)."""
-        if self._transport is not None:
+        if isinstance(self._state, Connected):
             self._flush()
-            self._transport.close()
-            if self._expiry is not None:
-                self._expiry.cancel()
-            self._expiry = self._loop.call_later(LEAVING_SECONDS, self.close)
+            self._state.transport.close()
+            self._happens(SaidLast(self._loop.call_later(LEAVING_SECONDS, self.close)))
 
     def _wait(self, share: Budget) -> float:
         """Return 0 where the next frame is in the budget, else the seconds until it is."""
@@ -147,29 +166,24 @@ class Connection(Peer):
 
     def _pause(self, share: Budget, seconds: float) -> None:
         """Read no more for a time, which the peer feels; one that goes on, or sent too much at once, is ended."""
-        now = self._loop.time()
-        if self._over_since is None or now - self._resumed_at > budget.RESPITE:
-            self._over_since = now
-        has_room = share.has_room(self.source[0], self._engine.held)
-        if self._transport is None or now - self._over_since > budget.PATIENCE or not has_room:
+        now, host = self._loop.time(), self.source[0]
+        since = over_since(self._state, now)
+        has_room = share.has_room(host, self._engine.held)
+        if not isinstance(self._state, Connected) or now - since > budget.PATIENCE or not has_room:
             self.close()
             return
-        self._transport.pause_reading()
-        self._waits_at = share
-        self._resumes = self._loop.call_later(share.line_up(self.source[0], seconds), self._resume)
+        self._state.transport.pause_reading()
+        resumes = self._loop.call_later(share.line_up(host, seconds), self._resume)
+        self._happens(Exceeded(since, share, resumes))
 
     def _resume(self) -> None:
-        self._step_out()
-        self._resumed_at = self._loop.time()
-        if self._transport is not None and not self.closed:
-            self._transport.resume_reading()
-            self._work()
-
-    def _step_out(self) -> None:
-        if self._waits_at is not None and self._resumes is not None:
-            self._resumes.cancel()
-            self._waits_at.step_out(self.source[0])
-        self._waits_at = self._resumes = None
+        if isinstance(self._state, Paused):
+            self._state.share.step_out(self.source[0])
+            transport = self._state.transport
+            self._happens(Resumed(self._loop.time()))
+            if not self.closed:
+                transport.resume_reading()
+                self._work()
 
     def open(self, message: Message, echoes: int = 0) -> Waiting:
         """Send a request; its token is chosen here. Raises ConnectionError where that can't be.
@@ -201,8 +215,8 @@ class Connection(Peer):
 
     def _flush(self) -> None:
         data = self._engine.take()
-        if data and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(b"".join(data))
+        if data and isinstance(self._state, Connected) and not self._state.transport.is_closing():
+            self._state.transport.write(b"".join(data))
 
     def pause_writing(self) -> None:
         """The peer does not read: memory is not spent on it."""
@@ -216,12 +230,12 @@ class Connection(Peer):
     @property
     def closed(self) -> bool:
         """Whether it is closed or closing."""
-        return self._transport is None or self._transport.is_closing()
+        return not isinstance(self._state, Connected) or self._state.transport.is_closing()
 
     def close(self) -> None:
         """Close at once; what is unsent is dropped."""
-        if self._transport is not None:
-            self._transport.abort()
+        if isinstance(self._state, Connected):
+            self._state.transport.abort()
 
 
 class Uplinks:
