@@ -32,7 +32,7 @@ from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault, create_kek_file, open_vault
 
 if TYPE_CHECKING:
-    from cpns.transport.siblings import NatsSiblings
+    from cpns.transport.cluster import NatsCluster
 
 SERVER = EntityId("server.example")
 CLOCK = StoreClock(SystemClock())
@@ -127,8 +127,8 @@ async def serve(arguments: argparse.Namespace) -> None:
     await store.close()
 
 
-async def _bus(url: str, vault: FileVault) -> "NatsSiblings":
-    from cpns.transport.siblings import connect  # a server that is alone does without, here as there
+async def _bus(url: str, vault: FileVault) -> "NatsCluster":
+    from cpns.transport.cluster import connect  # a server that is alone does without, here as there
 
     return await connect(url, SERVER, vault, random_bytes, CLOCK)
 

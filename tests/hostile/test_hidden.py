@@ -129,7 +129,7 @@ async def test_who_has_a_place_is_told_the_truth(here: World) -> None:
     assert await mallory.groups.join(barred) is Result.SUCCESS
     await ann.groups.expel(barred, [EntityId("mallory")])
     for sg_id in (waits, barred):
-        assert (await here.server.groups.actions.settle(sg_id, OPERATOR, Policy.CLOSED, None)).policy is Policy.CLOSED
+        assert (await here.server.groups.actions.update(sg_id, OPERATOR, Policy.CLOSED, None)).policy is Policy.CLOSED
     expected = {
         (waits, "join"): Result.POLICY,
         (barred, "join"): Result.NOT_ALLOWED,
@@ -159,7 +159,7 @@ async def test_a_name_that_a_closed_group_has_is_free(here: World) -> None:
 async def test_another_s_network_is_none(here: World, costs: Costs, policy: str) -> None:
     ann, mallory = await two(here)
     assert ann.joined is not None
-    await here.server.networks.actions.settle(ann.joined.pn_id, OPERATOR, policy=Policy(policy), alias=None, owner=None)
+    await here.server.networks.actions.update(ann.joined.pn_id, OPERATOR, policy=Policy(policy), alias=None, owner=None)
     for name, make in OF_NETWORKS.items():
         assert await alike(costs, by(mallory), make(ann.joined.pn_id), make(NO_NETWORK)) is Result.UNKNOWN_PN, name
 

@@ -106,7 +106,7 @@ async def test_why_one_is_not_let_in_is_for_that_one_alone(
     macs, said = {}, {}
     for name in names:
         policy = policies.get(name, Policy.CLOSED)
-        await here.server.networks.actions.settle(pn.network.pn_id, OPERATOR, policy=policy, alias=None, owner=None)
+        await here.server.networks.actions.update(pn.network.pn_id, OPERATOR, policy=policy, alias=None, owner=None)
         calls.clear()
         await outcome(gateway, pnes[name])
         macs[name] = calls["mac16"] - (name in names[:4])  # the PNE's own is counted too
@@ -126,7 +126,7 @@ async def test_why_one_is_not_let_in_is_for_that_one_alone(
     for result in (1, 20, 54, 60, 70):  # the result beside it is nobody's word
         assert told(waits, said["pne-waits"], result) == "pending_approval"
     assert told(waits, said["pne-waits"], 0) == "wrong_hash"
-    await here.server.networks.actions.settle(
+    await here.server.networks.actions.update(
         pn.network.pn_id, OPERATOR, policy=Policy.APPROVAL, alias=None, owner=None
     )
     await outcome(gateway, waits)
@@ -182,7 +182,7 @@ async def test_who_is_not_let_in_looks_like_a_wrong_key(here: World, why: str, m
         await here.server.networks.actions.expel(pn.network.pn_id, OPERATOR, [right.name])
     else:
         policy = Policy.APPROVAL if why == "pending_approval" else Policy.CLOSED
-        await here.server.networks.actions.settle(pn.network.pn_id, OPERATOR, policy=policy, alias=None, owner=None)
+        await here.server.networks.actions.update(pn.network.pn_id, OPERATOR, policy=policy, alias=None, owner=None)
     await here.provision(Kind.PNE, "pne-wrong")
     looks = [await outcome(gateway, pne) for pne in (pretender("pne-wrong"), right, pretender("pne-unkno"))]
     assert looks[0] == looks[1] == looks[2]

@@ -99,7 +99,7 @@ async def test_one_that_the_operator_names_takes_over(here: World) -> None:
     await here.joined_pne("mallory", gateway)
     alice = await here.joined_pne("alice", gateway)
     assert alice.joined is not None
-    await here.server.networks.actions.settle(
+    await here.server.networks.actions.update(
         alice.joined.pn_id, OPERATOR, policy=None, alias=None, owner=EntityId("alice")
     )
     await alice.network.expel([EntityId("mallory")])

@@ -405,7 +405,7 @@ async def test_a_device_that_sets_up_again_and_again_has_its_gateway_told_once(h
         await sets_up_again()
     await asyncio.sleep(0.5)
     assert sorted(told()) == sorted(ids)
-    await here.server.groups.actions.settle(ids[3], OPERATOR, None, 60)
+    await here.server.groups.actions.update(ids[3], OPERATOR, None, 60)
     await until(lambda: told().count(ids[3]) == 2)
     await until(lambda: set(gateway.groups.copies) == set(ids))
 

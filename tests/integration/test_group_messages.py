@@ -114,7 +114,7 @@ async def test_nothing_is_kept_where_the_group_says_so_nor_for_who_has_left(here
     await pnes[2].sleep()
     await pnes[0].messages.send(sg_id, "lost on who sleeps")
     assert await here.store.awaiting_group_messages() == []
-    await here.server.groups.actions.settle(sg_id, OPERATOR, None, 3600)
+    await here.server.groups.actions.update(sg_id, OPERATOR, None, 3600)
     await pnes[0].messages.send(sg_id, "kept")
     assert await here.store.awaiting_group_messages() == ["pne-2"]
     await here.server.groups.actions.expel(sg_id, OPERATOR, [EntityId("pne-2")])

@@ -78,7 +78,7 @@ async def tell(here: World, pne: EntityId, notice: sg.SgChangeNotify) -> None:
 async def test_who_is_put_out_is_not_brought_back_by_a_late_answer(here: World) -> None:
     _, ann, ben, sg_id = await two(here)
     goes_on = held_back(here.server.groups.queries, "answer", lambda source, request: source.peer_id == BEN)
-    await here.store.change_group(sg_id, partial(rules.settle, policy=Policy.CLOSED), 9.0, OPERATOR)
+    await here.store.change_group(sg_id, partial(rules.update, policy=Policy.CLOSED), 9.0, OPERATOR)
     asking = asyncio.create_task(ben.groups.refresh(sg_id))
     await asyncio.sleep(0.2)
     await ann.groups.expel(sg_id, [BEN])

@@ -231,11 +231,11 @@ async def test_who_is_not_let_in_is_told_why(here: World, policy: Policy, told: 
     gateway = await here.start_gateway(suite=suite)
     await here.joined_pne("alice", gateway, suite=suite)
     pn_id = (await the_network(here)).network.pn_id
-    await here.server.networks.actions.settle(pn_id, OPERATOR, policy=policy, alias=None, owner=None)
+    await here.server.networks.actions.update(pn_id, OPERATOR, policy=policy, alias=None, owner=None)
     bob = await here.start_pne("bob", gateway, suite=suite, timer=1.0)
     (refusal, *_) = await until(lambda: here.not_let_in["bob"])
     assert (refusal.result, refusal.gateway_id, refusal.pn_id) == (told, "gw-1", pn_id)
-    await here.server.networks.actions.settle(pn_id, OPERATOR, policy=Policy.OPEN, alias=None, owner=None)
+    await here.server.networks.actions.update(pn_id, OPERATOR, policy=Policy.OPEN, alias=None, owner=None)
     async with asyncio.timeout(40):
         await bob.wait_established()
     assert here.not_let_in["alice"] == []
@@ -313,7 +313,7 @@ async def test_a_guest_is_admitted_or_rejected_by_the_server(here: World) -> Non
     with pytest.raises(Refused, match="not_allowed"):
         await guest.network.invite(ids("bob"))
     await here.stop(guest)
-    await here.server.networks.actions.settle(
+    await here.server.networks.actions.update(
         pns[EntityId("gw-2")].network.pn_id, OPERATOR, policy=Policy.CLOSED, alias=None, owner=None
     )
     await here.server.networks.actions.expel(pns[EntityId("gw-2")].network.pn_id, OPERATOR, ids("alice"))
@@ -388,7 +388,7 @@ async def test_a_gateway_invites_by_itself_where_the_policy_lets_it(here: World)
     await waiting(here, gateway, "bob")
     pn_id = (await the_network(here)).network.pn_id
     assert await gateway.invite(pn_id, ids("bob")) == {"bob": Result.SUCCESS}
-    await here.server.networks.actions.settle(pn_id, OPERATOR, policy=Policy.CLOSED, alias=None, owner=None)
+    await here.server.networks.actions.update(pn_id, OPERATOR, policy=Policy.CLOSED, alias=None, owner=None)
     await waiting(here, gateway, "carol")
     assert await gateway.invite(pn_id, ids("carol")) == {"carol": Result.AUTHENTICATION_FAILED}
     assert await members(here) == {"alice", "bob"}

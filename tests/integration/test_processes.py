@@ -20,7 +20,7 @@ from cpns.errors import NoAnswer, Unavailable
 from cpns.ids import EntityId, PnId
 from cpns.service.system import SystemClock, random_bytes
 from cpns.store.vault import FileVault
-from cpns.transport.siblings import HELLO_SECONDS, connect
+from cpns.transport.cluster import HELLO_SECONDS, connect
 from cpns.wire import pn_messages as pm
 from cpns.wire.registry import JoinPolicy, Presence
 from tests.support.groups import all_have
@@ -54,9 +54,9 @@ async def test_no_callback_of_a_process_fails(tmp_path: Path, caplog: pytest.Log
     """With NATS there, gone and back; the loop would tell of it."""
     async with processes(tmp_path, 1) as (nats, (one,)):
         nats.stop()
-        await until(lambda: not one.siblings.connected)  # type: ignore[union-attr]
+        await until(lambda: not one.cluster.connected)  # type: ignore[union-attr]
         nats.start()
-        await until(lambda: one.siblings.connected)  # type: ignore[union-attr]
+        await until(lambda: one.cluster.connected)  # type: ignore[union-attr]
         await one.stop(one.server)
         nats.stop()
         await start(one, nats)  # while it is away
@@ -109,7 +109,7 @@ async def test_a_revocation_has_reached_every_process_when_it_returns(site: Site
         await one.joined_pne(name, gateway, **FAST)
     if not nats_is_there:
         nats.stop()
-        await until(lambda: not other.siblings.connected)  # type: ignore[union-attr]
+        await until(lambda: not other.cluster.connected)  # type: ignore[union-attr]
     await other.provisioning.revoke(OPERATOR, EntityId("alice"))
     assert one.server.sessions.with_peer(EntityId("alice")) is None
     assert one.server.sessions.with_peer(EntityId("bob")) is not None
@@ -128,9 +128,9 @@ async def test_a_device_that_is_bound_elsewhere_has_no_session_at_any_process(si
         await one.joined_pne(name, gateway, **FAST)
     if not nats_is_there:
         nats.stop()
-        await until(lambda: not other.siblings.connected)  # type: ignore[union-attr]
-    await other.provisioning.settle(OPERATOR, EntityId("bob"), "gw-1", "hall")
-    await other.provisioning.settle(OPERATOR, EntityId("alice"), "gw-9", None, allow_unknown_gateway=True)
+        await until(lambda: not other.cluster.connected)  # type: ignore[union-attr]
+    await other.provisioning.update(OPERATOR, EntityId("bob"), "gw-1", "hall")
+    await other.provisioning.update(OPERATOR, EntityId("alice"), "gw-9", None, allow_unknown_gateway=True)
     assert one.server.sessions.with_peer(EntityId("alice")) is None
     assert one.server.sessions.with_peer(EntityId("bob")) is not None
     if nats_is_there:
@@ -217,7 +217,7 @@ async def test_without_nats_each_process_serves_its_own(site: Site) -> None:
     gateway = await one.start_gateway("gw-1")
     alice = await one.joined_pne("alice", gateway, **FAST)
     nats.stop()
-    await until(lambda: not one.siblings.connected and not other.siblings.connected)  # type: ignore[union-attr]
+    await until(lambda: not one.cluster.connected and not other.cluster.connected)  # type: ignore[union-attr]
     await alice.send(alice.next_reading({"n": 1}))
     assert await one.server.sending.send(EntityId("alice"), "inbox", push_of("here")) == "alice got here"
     with pytest.raises(Unavailable) as refused:
@@ -225,7 +225,7 @@ async def test_without_nats_each_process_serves_its_own(site: Site) -> None:
     assert refused.value.code == "other_processes_away"
     await one.joined_pne("bob", gateway, **FAST)
     nats.start()
-    await until(lambda: other.siblings.connected)  # type: ignore[union-attr]
+    await until(lambda: other.cluster.connected)  # type: ignore[union-attr]
     assert await once_heard(other, push_of("there")) == "alice got there"
 
 
@@ -260,10 +260,10 @@ async def test_what_is_forged_or_said_again_over_nats_is_not_heard(site: Site) -
     async def handler(argument: Any) -> None:
         asked.append(argument)
 
-    assert other.siblings is not None
-    assert one.siblings is not None
-    other.siblings.serve("test", handler)
-    await one.siblings.ask("test", "a secret text")
+    assert other.cluster is not None
+    assert one.cluster is not None
+    other.cluster.serve("test", handler)
+    await one.cluster.ask("test", "a secret text")
     assert asked == ["a secret text"]
     assert all(b"secret" not in message.data for message in heard)
     for message in list(heard):
@@ -315,7 +315,7 @@ async def test_a_gateway_at_another_process_learns_of_a_group_where_there_is_no_
         sg_id, _ = await ann.groups.create("family", JoinPolicy.OPEN)
         await cat.groups.join(sg_id)
         await until(lambda: all(sg_id in one.groups.copies for one in (first, second)))
-        settled = await other.server.groups.actions.settle(
+        settled = await other.server.groups.actions.update(
             sg_id, OPERATOR, Policy.CLOSED, None
         )  # no epoch begins with that
         await until(lambda: first.groups.copies[sg_id].version >= settled.version)
@@ -343,7 +343,7 @@ async def test_a_gateway_at_another_process_learns_of_a_network_where_there_is_n
         await other.server.networks.actions.expel(pn_id, OPERATOR, [EntityId("carol")])
         await until(lambda: members() == {"bob"})
         assert [name for name in ("alice", "bob", "carol") if gateway.members.get(EntityId(name))] == ["bob"]
-        await other.server.networks.actions.settle(pn_id, OPERATOR, policy=None, alias="home", owner=None)
+        await other.server.networks.actions.update(pn_id, OPERATOR, policy=None, alias="home", owner=None)
         await until(lambda: copies[pn_id].alias == "home")
         await other.server.networks.actions.release(pn_id, OPERATOR)
         await until(lambda: pn_id not in copies or copies[pn_id].alias is None)
@@ -360,7 +360,7 @@ async def test_what_was_missed_of_a_group_without_nats_is_made_up_for(site: Site
     await cat.groups.join(sg_id)
     await all_have(one, sg_id, ann, cat)
     nats.stop()
-    await until(lambda: not one.siblings.connected)  # type: ignore[union-attr]
+    await until(lambda: not one.cluster.connected)  # type: ignore[union-attr]
     await ben.groups.join(sg_id)
     await ann.messages.send(sg_id, "kept for who is behind another process")
     nats.start()

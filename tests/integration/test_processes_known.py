@@ -17,7 +17,7 @@ from cpns.domain.explanation import Finding
 from cpns.errors import Unavailable
 from cpns.ids import EntityId
 from cpns.service import processes as known
-from cpns.service.siblings import collecting_warnings
+from cpns.service.cluster import collecting_warnings
 from cpns.service.system import StoreClock, SystemClock
 from tests.support.processes import Wrong, processes, start
 from tests.support.stores import started
@@ -111,12 +111,12 @@ async def test_a_revocation_waits_until_the_other_process_has_found_it(tmp_path:
         (pn,) = await one.store.networks()
         if not alone:
             nats.stop()
-            await until(lambda: not other.siblings.connected)  # type: ignore[union-attr]
+            await until(lambda: not other.cluster.connected)  # type: ignore[union-attr]
         with collecting_warnings() as warned:
             await other.provisioning.revoke(OPERATOR, ALICE)
         assert one.server.sessions.with_peer(ALICE) is None
         assert one.server.sessions.with_peer(EntityId("bob")) is not None
-        await admin(other).settle(OPERATOR, EntityId("bob"), "gw-9", None, allow_unknown_gateway=True)
+        await admin(other).update(OPERATOR, EntityId("bob"), "gw-9", None, allow_unknown_gateway=True)
         assert one.server.sessions.with_peer(EntityId("bob")) is None
         await admin(other).networks.expel(OPERATOR, pn.network.pn_id, ["carol"])
         assert one.server.sessions.with_peer(EntityId("carol")) is None
@@ -199,7 +199,7 @@ async def test_what_another_process_may_know_is_not_denied(tmp_path: Path, how: 
         await alice.send(alice.next_reading({"n": 1}))
         if not alone:
             nats.stop()
-            await until(lambda: not other.siblings.connected)  # type: ignore[union-attr]
+            await until(lambda: not other.cluster.connected)  # type: ignore[union-attr]
         there, here = await explained(other), await explained(one)
         assert [there[step].good for step in ("gateway", "session", "reach", "readings")] == [None, None, None, True]
         assert all("can't be asked" in there[step].what for step in ("gateway", "session", "reach"))
@@ -246,7 +246,7 @@ async def test_status_tells_of_each_process(tmp_path: Path, monkeypatch: pytest.
         _, up, _ = await asked(one, "/status")
         assert [round(each["clock_ahead"], -1) for each in up["processes"]] == [0, 60]
         nats.stop()
-        await until(lambda: not one.siblings.connected)  # type: ignore[union-attr]
+        await until(lambda: not one.cluster.connected)  # type: ignore[union-attr]
         _, up, warned = await asked(one, "/status")
         assert [each["condition"] for each in up["processes"]] == ["up", "unasked"]
         assert [each["sessions"] for each in up["processes"]] == [1, None]

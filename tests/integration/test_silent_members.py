@@ -65,7 +65,7 @@ async def test_a_sender_is_told_how_many_have_it(here: World) -> None:
     reached = await say(pnes["pne-0"], sg_id, "hello")
     assert reached is not None
     assert (reached.have, reached.missed, reached.kept) == (5, 0, True)
-    await here.server.groups.actions.settle(sg_id, OPERATOR, None, 0)
+    await here.server.groups.actions.update(sg_id, OPERATOR, None, 0)
     await until(lambda: pnes["pne-0"].groups.views[sg_id].keep == 0)
     reached = await say(pnes["pne-0"], sg_id, "hello again")
     assert reached is not None

@@ -84,7 +84,7 @@ async def test_a_network_that_was_switched_while_its_device_was_off_is_the_one_t
 ) -> None:
     await here.start_server()
     hub, theirs, own = await two_networks(here)
-    await here.server.networks.actions.settle(theirs, OPERATOR, policy=policy, alias=None, owner=None)
+    await here.server.networks.actions.update(theirs, OPERATOR, policy=policy, alias=None, owner=None)
     await here.joined_pne("watch", hub)
     assert await where(here, "watch") == own
     assert {one.pne_id for one in await here.store.listed_page(theirs, "", 9)} == {"neighbour"}
@@ -195,7 +195,7 @@ async def test_the_copy_of_a_gateway_says_who_stands_as_member_after_each_change
     copy = await exact(here, hub, pn_id)
     assert copy.away == {"b"}
     assert set(copy.members) == {"neighbour"}
-    await networks.settle(pn_id, OPERATOR, policy=Policy.APPROVAL, alias=None, owner=None)
+    await networks.update(pn_id, OPERATOR, policy=Policy.APPROVAL, alias=None, owner=None)
     pending = ScriptedPne("pending", await here.key(here.kinds.PNE, "pending"))
     here.closes(pending)
     assert (await pending.setup(here.pan(hub))).result == Result.AUTHENTICATION_FAILED

@@ -245,7 +245,7 @@ class Walk:
             await self.here.server.networks.actions.switch(theirs, HUB, OPERATOR)
             await self.here.stop(other)
         networks = self.here.server.networks.actions
-        await networks.settle(self._theirs, OPERATOR, policy=self._neighbours.policy, alias=None, owner=None)
+        await networks.update(self._theirs, OPERATOR, policy=self._neighbours.policy, alias=None, owner=None)
         self._hub = hub
         self._pan = self.here.pan(hub)
         begun = await asyncio.gather(*(self._den(number) for number in range(len(self.rows))))
@@ -293,7 +293,7 @@ class Walk:
         if row.what is What.INVITED:
             await networks.invite(self._theirs, OPERATOR, [device])
         if row.what.bound:
-            await self.here.provisioning.settle(OPERATOR, device, "hub", None)
+            await self.here.provisioning.update(OPERATOR, device, "hub", None)
 
     async def _comes_back(self) -> None:
         """Bring up who was off; a device that was off begins anew."""

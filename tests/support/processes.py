@@ -10,7 +10,7 @@ from cpns.service.processes import compare
 from cpns.service.system import StoreClock, random_bytes
 from cpns.store.server_store import ServerStore
 from cpns.store.vault import FileVault
-from cpns.transport.siblings import connect
+from cpns.transport.cluster import connect
 from tests.support.nats import Nats
 from tests.support.stores import databases
 from tests.support.world import SERVER, World
@@ -53,10 +53,10 @@ async def processes(
 
 async def start(one: World, nats: Nats) -> None:
     """Start one process; after a stop again."""
-    siblings = await connect(nats.url, SERVER, FileVault(one.kek, random_bytes), random_bytes, one.clock)
-    one.siblings = siblings
+    cluster = await connect(nats.url, SERVER, FileVault(one.kek, random_bytes), random_bytes, one.clock)
+    one.cluster = cluster
     await one.start_server()
-    one.closes_with(one.server, siblings.close)
+    one.closes_with(one.server, cluster.close)
 
 
 @dataclass

@@ -21,7 +21,7 @@ from cpns.pne.group_messages import GroupText
 from cpns.pne.groups import Asked
 from cpns.pne.inbox import Inbox
 from cpns.ports import Randomness
-from cpns.ports.siblings import Bus
+from cpns.ports.cluster import Bus
 from cpns.protocol.pne_auth.pne import NotLetIn
 from cpns.server.app import Server
 from cpns.server.config import ServerConfig
@@ -75,7 +75,7 @@ class World:
     def __init__(self, folder: Path, place: Path | str | None = None) -> None:
         self.folder = folder
         self.place = place or folder / "server.db"
-        self.siblings: Bus | None = None
+        self.cluster: Bus | None = None
         self.clock = CLOCK
         self.passed: list[Passed] = []
         self.keys: dict[str, Secret] = {}
@@ -100,9 +100,7 @@ class World:
         self.vault = FileVault(self.kek, random_bytes)
         self.store = ServerStore.open(self.place)
         config = ServerConfig(SERVER, self.folder, **{"port": self._port, **options})
-        self.server = Server(
-            config, self.store, self.vault, self.clock, random_bytes, self.passed.append, self.siblings
-        )
+        self.server = Server(config, self.store, self.vault, self.clock, random_bytes, self.passed.append, self.cluster)
         self._closers.append((self.server, self.store.close))
         self._closers.append((self.server, self.server.close))
         self.address = await self.server.start()

@@ -41,12 +41,12 @@ ANN, BEN, HUB = EntityId("ann"), EntityId("ben"), EntityId("hub")
 PN, SG = PnId("pn-1"), SgId("sg-1")
 
 ACTIONS: dict[type, set[str]] = {
-    NetworkActions: {"leave", "expel", "release", "invite", "approve", "settle", "switch"},
-    GroupActions: {"join", "leave", "invite", "expel", "delete", "settle", "pass_on"},
-    Provisioning: {"add", "import_csv", "settle", "revoke"},
-    Admin: {"add", "import_csv", "settle", "revoke", "send"},
-    PnAdmin: {"invite", "expel", "release", "switch", "settle", "approve", "refuse"},
-    GroupAdmin: {"invite", "expel", "delete", "settle", "pass_on"},
+    NetworkActions: {"leave", "expel", "release", "invite", "approve", "update", "switch"},
+    GroupActions: {"join", "leave", "invite", "expel", "delete", "update", "pass_on"},
+    Provisioning: {"add", "import_csv", "update", "revoke"},
+    Admin: {"add", "import_csv", "update", "revoke", "send"},
+    PnAdmin: {"invite", "expel", "release", "switch", "update", "approve", "refuse"},
+    GroupAdmin: {"invite", "expel", "delete", "update", "pass_on"},
     CmAdmin: {"revoke", "rotate"},
     AuditAdmin: {"prune"},
     CursorAdmin: {"move", "drop"},
@@ -139,7 +139,7 @@ DECISIONS: dict[str, Callable[[Actor], object]] = {
     "pn expel": lambda who: membership.expel(NETWORK, PLACES, who, [BEN], 9.0),
     "pn release": lambda who: membership.release(NETWORK, PLACES, who),
     "pn switch": lambda who: membership.switch(NETWORK, PLACES, who, HUB, BEN),
-    "pn settle": lambda who: membership.settle(NETWORK, PLACES, who, policy=Policy.CLOSED),
+    "pn update": lambda who: membership.update(NETWORK, PLACES, who, policy=Policy.CLOSED),
     "pn leave": lambda who: membership.leave(NETWORK, PLACES, who),
     "sg join": lambda who: group.join(GROUP, LISTED, who),
     "sg invite": lambda who: group.invite(GROUP, LISTED, who, [BEN]),
@@ -147,7 +147,7 @@ DECISIONS: dict[str, Callable[[Actor], object]] = {
     "sg expel": lambda who: group.expel(GROUP, LISTED, who, [BEN]),
     "sg delete": lambda who: group.delete(GROUP, LISTED, who),
     "sg pass on": lambda who: group.pass_on(GROUP, LISTED, who, ANN, BEN),
-    "sg settle": lambda who: group.settle(GROUP, LISTED, who, Policy.CLOSED),
+    "sg update": lambda who: group.update(GROUP, LISTED, who, Policy.CLOSED),
     "sg vanish": lambda who: group.vanish(GROUP, LISTED, who, BEN),
     "sg replace": lambda who: group.replace_owner(GROUP, LISTED, who, ANN, [BEN]),
 }
@@ -196,8 +196,8 @@ Do = Callable[[ServerStore, Actor], Awaitable[object]]
 BY_OPERATOR: dict[str, Do] = {
     "add_entities": lambda store, who: store.add_entities([new_entity("new", Kind.PNE)], who),
     "revoke": lambda store, who: store.revoke(BEN, AT, who),
-    "settle_entity": lambda store, who: store.settle_entity(BEN, None, "another note", AT, who),
-    "edit": lambda store, who: store.edit(PN, [], partial(membership.settle, policy=Policy.CLOSED), AT, who),
+    "update_entity": lambda store, who: store.update_entity(BEN, None, "another note", AT, who),
+    "edit": lambda store, who: store.edit(PN, [], partial(membership.update, policy=Policy.CLOSED), AT, who),
     "dismiss": lambda store, who: store.dismiss(EntityId("stranger"), AT, who),
     "rotate_cm": lambda store, who: store.rotate_cm([CM], AT, who),
     "may_reassign_cm": lambda store, who: store.may_reassign_cm(CM, True, AT, who),

@@ -95,7 +95,7 @@ async def test_what_is_refused_leaves_nothing(store: ServerStore) -> None:
     newest = await store.last_event()
     steps = [
         store.edit(PN1, [], membership.release, 9.0, Actor(Role.PNE, pne(2)), known=True),
-        store.edit(PN1, [pne(1)], partial(membership.settle, owner=pne(2)), 9.0, SERVER),
+        store.edit(PN1, [pne(1)], partial(membership.update, owner=pne(2)), 9.0, SERVER),
     ]
     assert [isinstance(one, Refused | KeyError) for one in await asyncio.gather(*steps, return_exceptions=True)] == [
         True,

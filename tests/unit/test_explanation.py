@@ -153,7 +153,7 @@ async def test_it_is_told_of_a_live_device(tmp_path: Path) -> None:
         assert [finding.good for finding in found] == [*[True] * 7, None]
         assert "pne-1 came first" in found[-1].what
         assert pne.joined is not None
-        await server.networks.actions.settle(
+        await server.networks.actions.update(
             pne.joined.pn_id, OPERATOR, policy=None, alias=None, owner=EntityId("pne-1")
         )
         assert (await admin.explain("pne-1"))[-1].what == "pne-1 owns it"

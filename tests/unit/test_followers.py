@@ -101,7 +101,7 @@ async def following(store: ServerStore) -> AsyncIterator[Following]:
 
 
 async def test_it_begins_with_what_is_new(store: ServerStore, following: Following) -> None:
-    await store.edit(PN1, [], partial(membership.settle, alias="home"), 9.0, OPERATOR)
+    await store.edit(PN1, [], partial(membership.update, alias="home"), 9.0, OPERATOR)
     await until(lambda: bool(following.networks.seen))
     assert following.networks.seen == [PnChanged(9.0, PN1, 2, GW1, None, (), released=False)]
     await store.change_group(SG, group.delete, 9.0, OPERATOR)
@@ -117,7 +117,7 @@ async def test_a_rotation_that_was_asked_for_is_looked_at(store: ServerStore, fo
 
 async def test_a_look_that_fails_is_made_again(store: ServerStore, following: Following) -> None:
     following.networks.fails = 3
-    await store.edit(PN1, [], partial(membership.settle, alias="home"), 9.0, OPERATOR)
+    await store.edit(PN1, [], partial(membership.update, alias="home"), 9.0, OPERATOR)
     await until(lambda: len(following.networks.seen) == 1)
 
 

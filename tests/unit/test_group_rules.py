@@ -538,7 +538,7 @@ def in_the_store(store: ServerStore, step: Step) -> Coroutine[Any, Any, object]:
         case "replace_owner":
             return changing(partial(rules.replace_owner, gone=args[1], there=args[2]), SERVER)
         case "settle":
-            return changing(partial(rules.settle, policy=args[1], keep=args[2]), OPERATOR)
+            return changing(partial(rules.update, policy=args[1], keep=args[2]), OPERATOR)
         case "revoke":
             return store.revoke(args[0], at, OPERATOR)
         case "discover":

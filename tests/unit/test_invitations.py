@@ -87,7 +87,7 @@ async def test_a_group_has_so_many_open_invitations_and_so_has_its_owner(store: 
 
 @pytest.mark.req("DEF-5")
 async def test_an_invitation_ends(store: ServerStore) -> None:
-    await do(store, partial(rules.settle, policy=Policy.CLOSED), 9.0, None)
+    await do(store, partial(rules.update, policy=Policy.CLOSED), 9.0, None)
     for at, whom in ((10.0, [ANN, BEN]), (20.0, [BEN, CAT])):
         await do(store, partial(rules.invite, whom=whom), at, OWNER)
     late = 10.0 + INVITATION_SECONDS
@@ -135,7 +135,7 @@ async def test_a_network_has_so_many_open_invitations_and_shares_them_with_the_g
 
 @pytest.mark.req("FN-8", "AUTH-0")
 async def test_an_invitation_into_a_network_ends(store: ServerStore) -> None:
-    rule = partial(membership.settle, policy=Policy.CLOSED)
+    rule = partial(membership.update, policy=Policy.CLOSED)
     await store.edit(PN, [], rule, 9.0, OPERATOR)
     await invites(store, [ANN, BEN], 10.0)
     await invites(store, [BEN], 20.0)

@@ -241,7 +241,7 @@ class Model:
         pn.gateway = to
         return Result.SUCCESS
 
-    def settle(self, pn: Pn, policy: Policy | None, alias: str | None, owner: EntityId | None) -> Result:
+    def update(self, pn: Pn, policy: Policy | None, alias: str | None, owner: EntityId | None) -> Result:
         if owner is not None and pn.listed.get(owner) is not Standing.MEMBER:
             return Result.NOT_A_MEMBER
         pn.policy, pn.alias, pn.owner = policy or pn.policy, alias or pn.alias, owner or pn.owner
@@ -291,7 +291,7 @@ def new(entity_id: EntityId) -> NewEntity:
 
 
 ANYBODY = [OPERATOR, *(Actor(Role.GATEWAY, one) for one in GATEWAYS), *(Actor(Role.PNE, one) for one in PNES)]
-STEPS = ["establish"] * 5 + ["settle", "expel", "invite"] * 2
+STEPS = ["establish"] * 5 + ["update", "expel", "invite"] * 2
 STEPS += ["approve", "refuse", "leave", "release", "switch", "revoke"]
 
 
@@ -369,7 +369,7 @@ class Machine(RuleBasedStateMachine):
         for pne in (five, one, six, four):
             self.establish(PNS[1], GATEWAYS[1], Policy.OPEN, {pne: True})
         for then in (Policy.APPROVAL, policy):
-            self.edit("settle", PNS[0], OPERATOR, [], policy=then, alias=None, owner=None)
+            self.edit("update", PNS[0], OPERATOR, [], policy=then, alias=None, owner=None)
             self.establish(PNS[0], GATEWAYS[0], then, {six: True})
 
     @rule(seed=st.binary(min_size=8, max_size=8))
@@ -409,7 +409,7 @@ class Machine(RuleBasedStateMachine):
         elif step == "switch":
             frm = pick([*GATEWAYS, *[pn.gateway] * 3])
             self.edit(step, pn_id, OPERATOR, [], frm=frm, to=pick(one for one in GATEWAYS if one != frm))
-        elif step == "settle":
+        elif step == "update":
             policy, alias, owner = pick([None, *Policy]), pick([None, "home"]), pick([None, whom[0]])
             self.edit(step, pn_id, OPERATOR, whom[:1], policy=policy, alias=alias, owner=owner)
         elif step == "revoke" and pick([True, False]):  # seldom, as nobody comes back from it

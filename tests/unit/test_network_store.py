@@ -22,7 +22,7 @@ from cpns.server.networks.actions import NetworkActions
 from cpns.server.networks.delivery import NetworkDelivery
 from cpns.server.peers.gateways import Gateways
 from cpns.server.peers.presence import Presences
-from cpns.service.siblings import Alone
+from cpns.service.cluster import Alone
 from cpns.session.table import Session, Sessions
 from cpns.store import network_queries, waiting_queries
 from cpns.store.gateway_store import GatewayStore
@@ -446,12 +446,12 @@ async def test_a_switch_to_a_gateway_that_does_not_exist_changes_nothing(home: S
 
 async def test_settling_changes_what_is_named(home: ServerStore) -> None:
     before = (await shown(home)).network
-    rule = partial(membership.settle, policy=Policy.CLOSED, alias="home", owner=pne(1))
+    rule = partial(membership.update, policy=Policy.CLOSED, alias="home", owner=pne(1))
     await edit(home, rule, pne(1))
     assert (await shown(home)).network == Network(PN1, GW1, "home", pne(1), Policy.CLOSED, before.version + 1, 200.0)
-    edited = await edit(home, partial(membership.settle, policy=Policy.OPEN))
+    edited = await edit(home, partial(membership.update, policy=Policy.OPEN))
     assert edited.after == Network(PN1, GW1, "home", pne(1), Policy.OPEN, before.version + 2, 200.0)
-    edited = await edit(home, membership.settle)
+    edited = await edit(home, membership.update)
     assert edited.before == edited.after == (await shown(home)).network
     assert await events(home, PN1) == [("pn_settled", None, Result.SUCCESS, "")] * 3
     assert (await home.establish(establishment(PN1, GW1, pne(6)))).admissions == {pne(6): MEMBER}
@@ -460,7 +460,7 @@ async def test_settling_changes_what_is_named(home: ServerStore) -> None:
 @pytest.mark.parametrize("whom", [pne(4), pne(5), pne(6)])
 async def test_an_owner_has_to_be_a_member(home: ServerStore, whom: EntityId) -> None:
     with pytest.raises(Refused, match="owner_is_no_member") as caught:
-        await edit(home, partial(membership.settle, policy=Policy.CLOSED, owner=whom), whom)
+        await edit(home, partial(membership.update, policy=Policy.CLOSED, owner=whom), whom)
     assert caught.value.result is Result.NOT_A_MEMBER
     assert ((await shown(home)).network.owner, (await shown(home)).network.policy) == (pne(3), Policy.OPEN)
 
@@ -601,7 +601,7 @@ def delivering(gateways: Gateways) -> NetworkDelivery:
         gateways=gateways,
         presences=Presences(CLOCK),
         clock=CLOCK,
-        siblings=Alone(),
+        cluster=Alone(),
         replaced=SimpleNamespace(ask=asked),
     )
     return NetworkDelivery(here)
@@ -902,7 +902,7 @@ async def test_members_of_an_older_store_have_their_home_where_they_are(new_plac
     assert await listed(store) == {pne(1): Standing.MEMBER}
     again = await store.establish(establishment(PN1, GW1, pne(2), pne(3), at=400.0))
     assert again.joined == (pne(3),)
-    await edit(store, partial(membership.settle, owner=pne(2)), pne(2))
+    await edit(store, partial(membership.update, owner=pne(2)), pne(2))
     assert (await shown(store)).network.owner == pne(2)
     await store.close()
 

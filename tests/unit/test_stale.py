@@ -34,8 +34,8 @@ from cpns.server.peers import gateways
 from cpns.server.peers.gateways import Gateways
 from cpns.server.peers.peer import GatewayPeer
 from cpns.server.peers.presence import Presences
+from cpns.service.cluster import Alone
 from cpns.service.copies import Copies
-from cpns.service.siblings import Alone
 from cpns.session.table import Sessions
 from cpns.transport.errors import Answer, Code
 from cpns.wire import codec
@@ -275,7 +275,7 @@ class Process(RuleBasedStateMachine):
             gateways=self.gateways,
             presences=Presences(self.clock),
             clock=self.clock,
-            siblings=self.bus,
+            cluster=self.bus,
             replaced=MagicMock(),
         )
         self.networks = NetworkDelivery(cast(Any, here))

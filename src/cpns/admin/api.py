@@ -80,12 +80,12 @@ def _add_entities(router: APIRouter, admin: Admin) -> None:
     @router.post("/gateways/{id}/settings")
     async def settle_gateway(id: str, new: pm.GatewaySettings, who: Who) -> pm.Settled:
         entity = (await admin.entity(Kind.GATEWAY, id)).entity_id
-        return pm.Settled(id=entity, ended=await admin.settle(who, entity, None, new.note))
+        return pm.Settled(id=entity, ended=await admin.update(who, entity, None, new.note))
 
     @router.post("/devices/{id}/settings")
     async def settle_device(id: str, new: pm.DeviceSettings, who: Who) -> pm.Settled:
         entity = (await admin.entity(Kind.PNE, id)).entity_id
-        ended = await admin.settle(who, entity, new.gateway, new.note, allow_unknown_gateway=new.allow_unknown_gateway)
+        ended = await admin.update(who, entity, new.gateway, new.note, allow_unknown_gateway=new.allow_unknown_gateway)
         return pm.Settled(id=entity, ended=ended)
 
     @router.post("/gateways", status_code=201)

@@ -22,8 +22,8 @@ from cpns.ids import EntityId
 from cpns.ports import Clock, Store
 from cpns.server.feature import Desk
 from cpns.server.features import Changing, Groups, Networks
+from cpns.service.cluster import collecting_warnings
 from cpns.service.provisioning import ImportReport, Provisioning
-from cpns.service.siblings import collecting_warnings
 from cpns.wire import application
 from cpns.wire.registry import Presence
 
@@ -134,7 +134,7 @@ class Admin(Desk):
             actor, text, dry_run=dry_run, new_only=new_only, allow_unknown_gateway=allow_unknown_gateway
         )
 
-    async def settle(
+    async def update(
         self,
         actor: Actor,
         entity: EntityId,
@@ -143,9 +143,9 @@ class Admin(Desk):
         *,
         allow_unknown_gateway: bool = False,
     ) -> int:
-        """Change gateway or note of an entity; see `Provisioning.settle`."""
+        """Change gateway or note of an entity; see `Provisioning.update`."""
         how = {"allow_unknown_gateway": allow_unknown_gateway}
-        return await self.provisioning.settle(actor, entity, gateway, note, **how)
+        return await self.provisioning.update(actor, entity, gateway, note, **how)
 
     async def revoke(self, actor: Actor, kind: Kind, name: str) -> int:
         """Revoke an entity, at once; return how many sessions ended.

@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Final
 
-from cpns.service.siblings import collecting_warnings
+from cpns.service.cluster import collecting_warnings
 
 if TYPE_CHECKING:
     import httpx

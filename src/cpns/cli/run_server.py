@@ -15,7 +15,7 @@ from cpns.cli import private, workers
 from cpns.cli.run import Signals, log_to_stderr, run, say, trace_to
 from cpns.errors import BadInput
 from cpns.ports import Clock
-from cpns.ports.siblings import Bus
+from cpns.ports.cluster import Bus
 from cpns.server.app import Server
 from cpns.server.config import ServerConfig
 from cpns.service import origin
@@ -110,7 +110,7 @@ async def _bus(config: ServerConfig, vault: FileVault, clock: Clock) -> AsyncIte
     if config.nats is None:
         yield None
         return
-    from cpns.transport.siblings import connect
+    from cpns.transport.cluster import connect
 
     bus = await connect(config.nats, config.server_id, vault, random_bytes, clock)
     try:

@@ -406,7 +406,7 @@ def replace_owner(group: Group, places: Places, actor: Actor, gone: EntityId, th
     return GroupChange("sg_owner_replaced", (found[0],), owner=found[0])
 
 
-def settle(group: Group, places: Places, actor: Actor, policy: Policy | None, keep: int | None = None) -> GroupChange:
+def update(group: Group, places: Places, actor: Actor, policy: Policy | None, keep: int | None = None) -> GroupChange:
     """Change who may come, and how long messages wait for who is away, as the operator says."""
     check_operator(actor)
     return GroupChange("sg_settled", policy=policy, keep=keep)

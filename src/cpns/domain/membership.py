@@ -134,7 +134,7 @@ def switch(network: Network, places: Places, actor: Actor, frm: EntityId, to: En
     return Edit("pn_gw_switched", gateway_id=to)
 
 
-def settle(
+def update(
     network: Network,
     places: Places,
     actor: Actor,

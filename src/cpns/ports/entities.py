@@ -48,7 +48,7 @@ class EntityStore(Protocol):
         """
         ...
 
-    async def settle_entity(
+    async def update_entity(
         self, entity_id: EntityId, only_via: str | None, note: str | None, at: float, actor: Actor
     ) -> tuple[Network, ...]:
         """Change through which PN GW a PNE is admitted (empty: any), or a note; None leaves it.

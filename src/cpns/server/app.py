@@ -9,7 +9,7 @@ from cpns.domain.network import Network
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId
 from cpns.ports import Randomness, Store, Vault
-from cpns.ports.siblings import Bus
+from cpns.ports.cluster import Bus
 from cpns.server.config import ServerConfig
 from cpns.server.feature import Features, Here
 from cpns.server.features import FEATURES, Access, Changing, Groups, Messages, Networks, Pushes, Readings
@@ -26,11 +26,11 @@ from cpns.server.peers.sending import Sending
 from cpns.server.peers.unreached import Unreached
 from cpns.server.upkeep import Upkeep
 from cpns.service.background import Background
+from cpns.service.cluster import Alone
 from cpns.service.events import Events
 from cpns.service.hosts import KnownHosts
 from cpns.service.processes import Processes
 from cpns.service.refusals import Refusals
-from cpns.service.siblings import Alone
 from cpns.service.system import StoreClock
 from cpns.session.table import Session, Sessions
 from cpns.shares.bounds import AT_SERVER
@@ -71,28 +71,28 @@ class Server:
         bus: Bus | None = None,
     ) -> None:
         self.config, self.store, self._clock = config, store, clock
-        self._siblings = Processes(store, clock, bus or Alone(), random)
-        look_every = LOOK_SECONDS if self._siblings.others else None
+        self._cluster = Processes(store, clock, bus or Alone(), random)
+        look_every = LOOK_SECONDS if self._cluster.others else None
         self.events = Events(store, look_every)
         self.sessions = Sessions(config.session_age)
         self.refusals, self._hosts, self.exceeded = Refusals(store, clock), KnownHosts(store, clock), Exceeded()
         of = (config.server_id, self.sessions, self._handle)
         self._endpoint = Endpoint(*of, on_lost=self._gone, on_excess=self._went_over, watch=watch, requests=AT_SERVER)
-        self.clones = Clones(self.refusals, clock, self._siblings)
-        self.gateways = Gateways(clock, self._siblings, self.clones.seen)
-        self.pnes = Pnes(self.sessions, self.gateways, self._siblings)
+        self.clones = Clones(self.refusals, clock, self._cluster)
+        self.gateways = Gateways(clock, self._cluster, self.clones.seen)
+        self.pnes = Pnes(self.sessions, self.gateways, self._cluster)
         self.replaced = Replaced(self.clones, self.gateways, self.pnes, clock)
         self._presences = Presences(clock)
-        self.reach = Reach(self.pnes, self._presences, self._siblings)
+        self.reach = Reach(self.pnes, self._presences, self._cluster)
         self.expected = Expected(self.sessions, clock.monotonic)
         unreached = Unreached(store, self.sessions, self.gateways)
         self.sending = Sending(self.pnes, self._presences, unreached)
         self.overview = Overview(
-            *(self.sessions, self.gateways, self.pnes, self.exceeded, clock, self._siblings, config.data)
+            *(self.sessions, self.gateways, self.pnes, self.exceeded, clock, self._cluster, config.data)
         )
         self.features = Features()
         self.revocations = Revocations(
-            *(store, self.sessions, self.gateways, self._presences, clock, self._siblings, self.features.left)
+            *(store, self.sessions, self.gateways, self._presences, clock, self._cluster, self.features.left)
         )
         self.here = self._compose(vault, random, look_every)
         self._make_features(self.here)
@@ -107,7 +107,7 @@ class Server:
             vault=vault,
             clock=self._clock,
             random=random,
-            siblings=self._siblings,
+            cluster=self._cluster,
             sessions=self.sessions,
             gateways=self.gateways,
             pnes=self.pnes,
@@ -141,8 +141,8 @@ class Server:
         """Listen; return the address. Raises `Unavailable` where it can't be had."""
         for feature in self.features.all:
             await feature.load()
-        await self._siblings.begin(at(self.config.host, self.config.port))  # before anybody gets in
-        if self._siblings.others:
+        await self._cluster.begin(at(self.config.host, self.config.port))  # before anybody gets in
+        if self._cluster.others:
             await self.revocations.look()
         if self.config.tls_certificate is not None:
             self.upkeep.certificate = Certificate(self.config.tls_certificate, self.config.tls_key)
@@ -156,9 +156,9 @@ class Server:
             )
         except OSError as error:
             raise not_had(self.config.host, self.config.port, error, "--listen") from error
-        await self._siblings.begin(at(*self.listening))
+        await self._cluster.begin(at(*self.listening))
         self.upkeep.start()
-        if self._siblings.others:
+        if self._cluster.others:
             self._work.start(self.revocations.watch())
         if any(feature.follows() for feature in self.features.all):
             follower = Follower(self.store, self.events, self.features.happened, self.revocations.begin_anew)
@@ -174,7 +174,7 @@ class Server:
         await self.gateways.finish()
         await self._endpoint.close()
         await self.refusals.close()
-        await self._siblings.close()
+        await self._cluster.close()
 
     # incoming
 

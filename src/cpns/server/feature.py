@@ -25,11 +25,11 @@ from cpns.server.peers.pnes import Pnes
 from cpns.server.peers.presence import Presences
 from cpns.server.peers.reach import Reach
 from cpns.server.peers.sending import Sending
+from cpns.service.cluster import collecting_warnings
 from cpns.service.hosts import KnownHosts
 from cpns.service.processes import Processes
 from cpns.service.provisioning import Provisioning, find_entity
 from cpns.service.refusals import Refusals
-from cpns.service.siblings import collecting_warnings
 from cpns.session.table import Session, Sessions
 from cpns.transport.dispatch import Row
 from cpns.transport.endpoint import Inbound, Link
@@ -54,7 +54,7 @@ class Here:
     """One server process, as its features see it.
 
     Attributes:
-        siblings: the other processes of the server.
+        cluster: the other processes of the server.
         sessions: those of this process.
         name: is told who a link leads to, by its own word.
         is_barred: tells whether no session of an entity begins any more.
@@ -68,7 +68,7 @@ class Here:
     vault: Vault
     clock: Clock
     random: Randomness
-    siblings: Processes
+    cluster: Processes
     sessions: Sessions
     gateways: Gateways
     pnes: Pnes

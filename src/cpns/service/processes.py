@@ -16,9 +16,9 @@ from typing import Final
 from cpns.domain.process import Process
 from cpns.errors import UserError
 from cpns.ports import Randomness, Store
-from cpns.ports.siblings import A, Answers, Bus, Q
+from cpns.ports.cluster import A, Answers, Bus, Q
 from cpns.ports.topics import Topic
-from cpns.service.siblings import warn
+from cpns.service.cluster import warn
 from cpns.service.spoken import Misunderstood, plain, understood
 from cpns.service.system import StoreClock, this_process
 from cpns.shares.noted import by
@@ -37,7 +37,7 @@ HEED_LOOK_SECONDS: Final = 0.1
 
 
 class Processes:
-    """`cpns.ports.Siblings` of this process; where the store is its own alone, there are none.
+    """`cpns.ports.Cluster` of this process; where the store is its own alone, there are none.
 
     Args:
         clock: is compared with the store's.
@@ -62,7 +62,7 @@ class Processes:
         self._unheard: frozenset[str] = frozenset()
         self._warned: dict[str, tuple[frozenset[str], float]] = {}
 
-    # as siblings
+    # as `Cluster`
 
     @property
     def connected(self) -> bool:
@@ -70,7 +70,7 @@ class Processes:
         return self._bus.connected
 
     def serve(self, topic: Topic[Q, A], handler: Callable[[Q], Awaitable[A | None]]) -> None:
-        """See `Siblings`."""
+        """See `Cluster`."""
 
         async def answer(said: object) -> object:
             return plain(await handler(understood(topic.question, said)))
@@ -78,12 +78,12 @@ class Processes:
         self._bus.serve(topic.name, answer)
 
     def tell(self, topic: Topic[Q, A], question: Q) -> None:
-        """See `Siblings`."""
+        """See `Cluster`."""
         if self.others:
             self._bus.tell(topic.name, plain(question))
 
     async def ask(self, topic: Topic[Q, A], question: Q, seconds: float = 2.0) -> Answers[A]:
-        """See `Siblings`. Who is there and did not answer makes the answers incomplete, and who asks is warned."""
+        """See `Cluster`. Who is there and did not answer makes the answers incomplete, and who asks is warned."""
         if not self.others:  # each SETUP asks
             return Answers((), complete=True)
         said = await self._bus.ask(topic.name, plain(question), seconds)
@@ -101,7 +101,7 @@ class Processes:
         return [one for one in self._there if one.process_id not in answers.who]
 
     async def all_have(self, answers: Answers[A]) -> tuple[str, ...]:
-        """See `Siblings`."""
+        """See `Cluster`."""
         if not self.others:
             return ()
         self._take(*await self._store.processes())

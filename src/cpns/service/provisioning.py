@@ -216,7 +216,7 @@ class Provisioning:
         bad.sort(key=lambda one: one.line)
         return ImportReport(sheet.size, sheet.separator, tuple(bad), tuple(made), tuple(unchanged))
 
-    async def settle(
+    async def update(
         self,
         actor: Actor,
         entity: EntityId,
@@ -244,7 +244,7 @@ class Provisioning:
         if only_via:
             known = await self._known([Row(0, entity, only_via)], allow_unknown_gateway)
             only_via = known.gateway(only_via)
-        left = await self._store.settle_entity(entity, only_via, note, self._clock.now(), actor)
+        left = await self._store.update_entity(entity, only_via, note, self._clock.now(), actor)
         return await self._sessions.bound(entity, EntityId(only_via), left) if only_via else 0
 
     async def revoke(self, actor: Actor, name: str) -> int:

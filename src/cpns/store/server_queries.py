@@ -188,10 +188,10 @@ def revoke(connection: Connection, entity_id: EntityId, at: float, actor: Actor)
     return Revocation(True, left)
 
 
-def settle(
+def update_entity(
     connection: Connection, entity_id: EntityId, only_via: str | None, note: str | None, at: float, actor: Actor
 ) -> tuple[Network, ...]:
-    """See `cpns.ports.Store.settle_entity`."""
+    """See `cpns.ports.Store.update_entity`."""
     before = next(iter(provisioned(connection, [entity_id], [])), None)
     if before is None:
         raise NotFound("unknown_entity", f"there is no entity {entity_id}: look for its ID in the list")

@@ -125,7 +125,7 @@ class ServerStore:
     entities = reads(q.entities_of)
     count = reads(q.count)
     revoke = writes(_revoke)
-    settle_entity = writes(q.settle)
+    update_entity = writes(q.update_entity)
     known_hosts = reads(host_queries.newest)
     keep_host = writes(host_queries.keep)
 

@@ -58,7 +58,7 @@ class Access(Feature):
         now = self.here.clock.monotonic()
         if ends and now >= self._hosts_looked_at + HOSTS_LOOK_SECONDS:
             self._hosts_looked_at = now
-            if self.here.siblings.others:
+            if self.here.cluster.others:
                 await self.here.hosts.load()
 
     async def _setup(self, asker: FromGateway, request: m.GatewaySetupRequest) -> m.GatewaySetupResponse:

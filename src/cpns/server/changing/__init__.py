@@ -111,7 +111,7 @@ class Changing(Feature):
 
     def follows(self) -> bool:
         """See `Feature`."""
-        return self.here.siblings.others
+        return self.here.cluster.others
 
     def happened(self, event: Event) -> None:
         """See `Feature`."""

@@ -25,9 +25,9 @@ class Rotations:
         self._store = here.store
         self._pnes = here.pnes
         self._clock = here.clock
-        self._siblings = here.siblings
-        self._siblings.serve(topics.CM_ROTATES, self._is_due)
-        self._siblings.serve(topics.CM_ROTATED, self._is_done)
+        self._cluster = here.cluster
+        self._cluster.serve(topics.CM_ROTATES, self._is_due)
+        self._cluster.serve(topics.CM_ROTATED, self._is_done)
         self._due: dict[EntityId, set[EntityId]] = {}
         self._work = Background()
 
@@ -50,14 +50,14 @@ class Rotations:
         devices = await self._store.rotate_cm(ids, self._clock.now(), actor)
         due = topics.RotationsDue(tuple(topics.RotationDue(one.pne_id, one.cm_device_id) for one in devices))
         await self._is_due(due)
-        self._siblings.tell(topics.CM_ROTATES, due)
+        self._cluster.tell(topics.CM_ROTATES, due)
         return devices
 
     async def done(self, device: EntityId) -> None:
         """A CM Device has taken its fresh key."""
         done = topics.About(device)
         await self._is_done(done)
-        self._siblings.tell(topics.CM_ROTATED, done)
+        self._cluster.tell(topics.CM_ROTATED, done)
 
     def heard(self, pne: EntityId) -> None:
         """*pne* can be reached: tell it of a rotation that is due."""

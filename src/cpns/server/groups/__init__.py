@@ -90,7 +90,7 @@ class Groups(Feature):
 
     def follows(self) -> bool:
         """See `Feature`."""
-        return self.here.siblings.others
+        return self.here.cluster.others
 
     def happened(self, event: Event) -> None:
         """See `Feature`."""

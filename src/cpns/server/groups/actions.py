@@ -199,9 +199,9 @@ class GroupActions:
         """End a group."""
         await self._change(sg_id, rules.delete, actor)
 
-    async def settle(self, sg_id: SgId, actor: Actor, policy: Policy | None, keep: int | None) -> Group:
+    async def update(self, sg_id: SgId, actor: Actor, policy: Policy | None, keep: int | None) -> Group:
         """Change who may join, and how long messages are kept, as the operator says."""
-        return (await self._change(sg_id, partial(rules.settle, policy=policy, keep=keep), actor)).after
+        return (await self._change(sg_id, partial(rules.update, policy=policy, keep=keep), actor)).after
 
     async def replace_silent_owners(self, seconds: float) -> None:
         """Give groups whose owner was not here for that long to the member that was, and is in longest (DEF-5)."""

@@ -68,9 +68,9 @@ class GroupAdmin:
         with telling():
             return await self._groups.pass_on(sg_id, actor, None if to is None else EntityId(to))
 
-    async def settle(self, actor: Actor, name: str, policy: Policy | None, keep: int | None) -> GroupInventory:
+    async def update(self, actor: Actor, name: str, policy: Policy | None, keep: int | None) -> GroupInventory:
         """Change who may join, and how many seconds a message waits for who is away."""
         sg_id = (await self.one(name)).group.sg_id
         with telling():
-            await self._groups.settle(sg_id, actor, policy, keep)
+            await self._groups.update(sg_id, actor, policy, keep)
         return await self.one(name)

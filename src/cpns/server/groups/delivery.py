@@ -42,9 +42,9 @@ class GroupDelivery:
         self._sessions = here.sessions
         self._gateways = here.gateways
         self._pnes = here.pnes
-        self._siblings = here.siblings
-        self._siblings.serve(topics.GROUP_CHANGED, self._changed_elsewhere)
-        self._siblings.serve(topics.BACK, self._heard_again)
+        self._cluster = here.cluster
+        self._cluster.serve(topics.GROUP_CHANGED, self._changed_elsewhere)
+        self._cluster.serve(topics.BACK, self._heard_again)
         self._keys = GroupKeyring(here.store, here.vault, here.clock, here.random)
         self._telling = Background()
         self.copies = GroupCopies(here.store, here.clock, self._tell_gateway, self._telling)
@@ -96,7 +96,7 @@ class GroupDelivery:
             out = notice.members if notice.change == Change.EXPELLED else ()
             whom = (*changed.members, *out)
             said = topics.GroupChanged(codec.encode(notice), tuple(concerned), whom, keyed)
-            elsewhere = self._siblings.ask(topics.GROUP_CHANGED, said, TOLD_SECONDS)
+            elsewhere = self._cluster.ask(topics.GROUP_CHANGED, said, TOLD_SECONDS)
             await asyncio.gather(elsewhere, self._tell_here(notice, concerned, whom, keyed))
             keyed = False
 

@@ -35,8 +35,8 @@ def add(router: APIRouter, groups: GroupAdmin) -> None:
         return Group.of(await groups.one(id))
 
     @router.post("/groups/{id}/settings")
-    async def settle(id: str, new: GroupSettings, who: Who) -> Group:
-        return Group.of(await groups.settle(who, id, new.policy, new.keep))
+    async def update(id: str, new: GroupSettings, who: Who) -> Group:
+        return Group.of(await groups.update(who, id, new.policy, new.keep))
 
     @router.post("/groups/{id}/delete")
     async def delete(id: str, who: Who) -> Done:

@@ -41,9 +41,9 @@ class MessageDelivery:
         self._gateways = here.gateways
         self._pnes = here.pnes
         self._clock = here.clock
-        self._siblings = here.siblings
-        self._siblings.serve(topics.GROUP_MESSAGE, self._hand_on_elsewhere)
-        self._siblings.serve(topics.GROUP_MESSAGES_WAIT, self._wait_elsewhere)
+        self._cluster = here.cluster
+        self._cluster.serve(topics.GROUP_MESSAGE, self._hand_on_elsewhere)
+        self._cluster.serve(topics.GROUP_MESSAGES_WAIT, self._wait_elsewhere)
         self._patience: Patience[Sequence[EntityId]] = Patience(PATIENCE, here.gateways.link)
         self._deliveries = Deliveries(self._due, self._hand_over)
 
@@ -67,7 +67,7 @@ class MessageDelivery:
 
     def wait_for(self, pnes: Sequence[EntityId]) -> None:
         """A message that is kept waits for *pnes*, at whichever process these are."""
-        self._siblings.tell(topics.GROUP_MESSAGES_WAIT, topics.Entities(tuple(pnes)))
+        self._cluster.tell(topics.GROUP_MESSAGES_WAIT, topics.Entities(tuple(pnes)))
         self._wait(pnes)
 
     def _wait(self, pnes: Iterable[EntityId]) -> None:
@@ -119,7 +119,7 @@ class MessageDelivery:
             return []
         seconds = PATIENCE + ELSEWHERE_SECONDS
         asked = topics.GroupMessageFor(codec.encode(message), tuple(pnes))
-        answers = await self._siblings.ask(topics.GROUP_MESSAGE, asked, seconds)
+        answers = await self._cluster.ask(topics.GROUP_MESSAGE, asked, seconds)
         have = {pne for some in answers.values if some is not None for pne in some.entities}
         return [pne for pne in pnes if pne not in have]
 

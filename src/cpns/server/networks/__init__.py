@@ -64,7 +64,7 @@ class Networks(Feature):
             return
         self._expired_at = now
         for network in await self.actions.expire():
-            self.delivery.settled_soon(network)
+            self.delivery.updated_soon(network)
 
     def admitted(self, found: Admitted, replaced: Mapping[EntityId, Session]) -> None:
         """See `Feature`."""
@@ -81,7 +81,7 @@ class Networks(Feature):
 
     def follows(self) -> bool:
         """See `Feature`."""
-        return self.here.siblings.others
+        return self.here.cluster.others
 
     def happened(self, event: Event) -> None:
         """See `Feature`."""

@@ -44,7 +44,7 @@ class Delivery(Protocol):
         """A PN has ended: so do the sessions of its members."""
         ...
 
-    async def settled(self, network: Network) -> None:
+    async def updated(self, network: Network) -> None:
         """Tell the PN GW of a PN that it has another version."""
         ...
 
@@ -72,7 +72,7 @@ class Nobody:
     async def released(self, edited: Edited) -> None:
         """Nobody has a session."""
 
-    async def settled(self, network: Network) -> None:
+    async def updated(self, network: Network) -> None:
         """Tell nobody: who comes asks for the PN Inventory first."""
 
     async def switched(self, edited: Edited, addresses: tuple[str, ...]) -> None:
@@ -158,15 +158,15 @@ class NetworkActions:
         if edited.edit.gone:
             await self._delivery.ended(edited, edited.edit.gone, Change.EXPELLED, tell_them=True)
         elif let_in:  # its PN GW has to know where it belongs before it comes
-            await self._delivery.settled(edited.after)
+            await self._delivery.updated(edited.after)
 
-    async def settle(
+    async def update(
         self, pn_id: PnId, actor: Actor, *, policy: Policy | None, alias: str | None, owner: EntityId | None
     ) -> Network:
         """Change policy, alias or owner, as the operator says."""
-        rule = partial(membership.settle, policy=policy, alias=alias, owner=owner)
+        rule = partial(membership.update, policy=policy, alias=alias, owner=owner)
         edited = await self._edit(pn_id, [owner] if owner is not None else [], rule, actor)
-        await self._delivery.settled(edited.after)
+        await self._delivery.updated(edited.after)
         return edited.after
 
     async def switch(self, pn_id: PnId, to: EntityId, actor: Actor, addresses: tuple[str, ...] = ()) -> None:

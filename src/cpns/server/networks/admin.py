@@ -79,14 +79,14 @@ class PnAdmin:
         with telling():
             await self._networks.switch(pn_id, to.entity_id, actor)
 
-    async def settle(
+    async def update(
         self, actor: Actor, name: str, policy: Policy | None, alias: str | None, owner: str | None
     ) -> Inventory:
         """Change policy, alias or owner; return the PN as it is then."""
         pn_id = (await self.one(name)).network.pn_id
         new = None if owner is None else (await self._devices([owner]))[0]
         with telling():
-            await self._networks.settle(pn_id, actor, policy=policy, alias=alias, owner=new)
+            await self._networks.update(pn_id, actor, policy=policy, alias=alias, owner=new)
         return await self.one(pn_id)
 
     async def waiting(self) -> list[Waiting]:

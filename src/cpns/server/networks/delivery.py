@@ -10,13 +10,13 @@ from cpns.domain.network import Admitted, Edited, Network
 from cpns.errors import NoAnswer, Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.ports import topics
-from cpns.ports.siblings import Answers
+from cpns.ports.cluster import Answers
 from cpns.server.feature import Here
 from cpns.server.peers.gateways import NOTIFY_TIMEOUT
 from cpns.service.background import Background
+from cpns.service.cluster import warn
 from cpns.service.places import places
 from cpns.service.sessions import begun_at
-from cpns.service.siblings import warn
 from cpns.session.table import Session
 from cpns.transport.endpoint import Link
 from cpns.wire import pn_messages as pm
@@ -39,10 +39,10 @@ class NetworkDelivery:
         self._gateways = here.gateways
         self._presences = here.presences
         self._clock = here.clock
-        self._siblings = here.siblings
+        self._cluster = here.cluster
         self._replaced = here.replaced.ask
-        self._siblings.serve(topics.MEMBERS_OUT, self._out_elsewhere)
-        self._siblings.serve(topics.PNES_MOVED, self._moved_elsewhere)
+        self._cluster.serve(topics.MEMBERS_OUT, self._out_elsewhere)
+        self._cluster.serve(topics.PNES_MOVED, self._moved_elsewhere)
         self._telling = Background()
         self._asking = places(MAX_ASKED[0], here.clock.monotonic, MAX_ASKED[1], "invitations_at_once")
 
@@ -74,13 +74,13 @@ class NetworkDelivery:
 
     # what has changed
 
-    async def settled(self, network: Network) -> None:
+    async def updated(self, network: Network) -> None:
         """See `Delivery`."""
         await self._tell(network, network.gateway_id, Change.SETTLED, ())
 
-    def settled_soon(self, network: Network) -> None:
-        """As `settled`, and return at once."""
-        self._telling.start(self.settled(network))
+    def updated_soon(self, network: Network) -> None:
+        """As `updated`, and return at once."""
+        self._telling.start(self.updated(network))
 
     async def switched(self, edited: Edited, addresses: tuple[str, ...]) -> None:
         """See `Delivery`."""
@@ -124,7 +124,7 @@ class NetworkDelivery:
         answers: Answers[topics.Vias] | None = None
         if out:
             about = topics.Out(edited.after.pn_id, edited.after.version, int(change)) if tell_them else None
-            answers = await self._siblings.ask(topics.MEMBERS_OUT, topics.MembersOut(tuple(out), about))
+            answers = await self._cluster.ask(topics.MEMBERS_OUT, topics.MembersOut(tuple(out), about))
             for some in answers.values:
                 vias.update({} if some is None else some.vias)
         concerned: dict[EntityId, list[EntityId]] = {edited.before.gateway_id: list(gone)}
@@ -134,7 +134,7 @@ class NetworkDelivery:
         tell = [self._tell(edited.after, gateway, change, about) for gateway, about in concerned.items()]
         await asyncio.gather(*own, *tell)
         if confirm and answers is not None:
-            for process in await self._siblings.all_have(answers):
+            for process in await self._cluster.all_have(answers):
                 warn(f"{process} has not confirmed that they are out: it does so before it takes anything more.")
 
     async def _tell(self, network: Network, gateway: EntityId, change: Change, about: Sequence[EntityId]) -> None:
@@ -156,7 +156,7 @@ class NetworkDelivery:
             return
         self._gateways.knows(to.gateway_id, to.pn_id, to.version)
         moved = topics.PnesMoved(tuple(here), to.gateway_id, to.pn_id, to.version, self._clock.now())
-        others = self._telling.start(self._siblings.ask(topics.PNES_MOVED, moved, MOVED_SECONDS))
+        others = self._telling.start(self._cluster.ask(topics.PNES_MOVED, moved, MOVED_SECONDS))
         older = {pne: replaced[pne] for pne in here if pne in replaced}
         for network, gone in found.left:
             behind = [older.pop(pne) for pne in gone if pne in older and older[pne].via == network.gateway_id]

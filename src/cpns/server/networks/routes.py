@@ -48,6 +48,6 @@ def add(router: APIRouter, desk: Desk, networks: PnAdmin) -> None:
         return (await shown([await networks.one(id)]))[0]
 
     @router.post("/networks/{id}/settings")
-    async def settle(id: str, new: Settings, who: Who) -> Network:
-        changed = await networks.settle(who, id, new.policy, new.alias, new.owner)
+    async def update(id: str, new: Settings, who: Who) -> Network:
+        changed = await networks.update(who, id, new.policy, new.alias, new.owner)
         return (await shown([changed]))[0]

@@ -13,7 +13,7 @@ from cpns.domain import clones as rules
 from cpns.errors import Refused
 from cpns.ids import EntityId
 from cpns.ports import Clock, topics
-from cpns.ports.siblings import Siblings
+from cpns.ports.cluster import Cluster
 from cpns.server.peers.gateways import ALIVE_SECONDS, Gateways
 from cpns.server.peers.pnes import Pnes
 from cpns.service.refusals import Refusals
@@ -35,12 +35,12 @@ class Clones:
         refusals: where it is written down.
     """
 
-    def __init__(self, refusals: Refusals, clock: Clock, siblings: Siblings) -> None:
+    def __init__(self, refusals: Refusals, clock: Clock, cluster: Cluster) -> None:
         self._refusals = refusals
         self._clock = clock
-        self._siblings = siblings
+        self._cluster = cluster
         self._seen: dict[EntityId, rules.Clones] = {}
-        siblings.serve(topics.CLONED, self._seen_elsewhere)
+        cluster.serve(topics.CLONED, self._seen_elsewhere)
 
     def of(self, entity: EntityId) -> tuple[int, float, tuple[str, ...]] | None:
         """Return how often two answered for *entity*, seconds since, and where; None where that is not certain."""
@@ -60,7 +60,7 @@ class Clones:
     def seen(self, entity: EntityId, places: Sequence[str]) -> None:
         """Two answered for *entity* at once, at *places*."""
         self._take(entity, places)
-        self._siblings.tell(topics.CLONED, topics.Cloned(entity, tuple(places)))
+        self._cluster.tell(topics.CLONED, topics.Cloned(entity, tuple(places)))
         found = self.of(entity)
         if found is not None:
             self._refusals.cloned(entity, found[2])

@@ -4,7 +4,7 @@ from collections.abc import Awaitable
 from typing import Final
 
 from cpns.errors import NoAnswer
-from cpns.ports.siblings import Answers
+from cpns.ports.cluster import Answers
 from cpns.ports.topics import Exchanged
 from cpns.transport.errors import Answer, Code, Hinted
 

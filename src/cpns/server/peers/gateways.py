@@ -12,12 +12,12 @@ from typing import Final, TypeVar
 from cpns.errors import Refused, Result
 from cpns.ids import EntityId, PnId
 from cpns.ports import Clock, topics
-from cpns.ports.siblings import Siblings
+from cpns.ports.cluster import Cluster
 from cpns.server.peers.elsewhere import ELSEWHERE_SECONDS, heard, told
 from cpns.server.peers.peer import GatewayPeer
 from cpns.service.background import Background
+from cpns.service.cluster import Alone
 from cpns.service.sessions import begun_at
-from cpns.service.siblings import Alone
 from cpns.session.table import Session
 from cpns.transport.endpoint import Inbound, Link
 from cpns.transport.errors import BUSY, Answer, Code, read
@@ -58,12 +58,12 @@ class Gateways:
 
     Args:
         clock: compares what other processes say with what is here.
-        siblings: the other processes of this server.
+        cluster: the other processes of this server.
         cloned: is told of a PN GW that runs twice, and at which hosts.
     """
 
     def __init__(
-        self, clock: Clock, siblings: Siblings | None = None, cloned: Cloned = lambda gateway, hosts: None
+        self, clock: Clock, cluster: Cluster | None = None, cloned: Cloned = lambda gateway, hosts: None
     ) -> None:
         self._clock = clock
         self._cloned = cloned
@@ -71,12 +71,12 @@ class Gateways:
         self._went: EntityId | None = None
         self._went_at = -STAY_SECONDS
         self._connected: dict[EntityId, tuple[GatewayPeer, Link]] = {}
-        self._siblings = siblings or Alone()
-        self._siblings.serve(topics.GATEWAY, self._asked_for)
-        self._siblings.serve(topics.GATEWAY_CAME, self._came_elsewhere)
-        self._siblings.serve(topics.GATEWAY_SERVES, self._serves_elsewhere)
-        self._siblings.serve(topics.GATEWAY_SILENT, self._silent_elsewhere)
-        self._siblings.serve(topics.GATEWAY_STORE_FAILS, self._store_fails_here)
+        self._cluster = cluster or Alone()
+        self._cluster.serve(topics.GATEWAY, self._asked_for)
+        self._cluster.serve(topics.GATEWAY_CAME, self._came_elsewhere)
+        self._cluster.serve(topics.GATEWAY_SERVES, self._serves_elsewhere)
+        self._cluster.serve(topics.GATEWAY_SILENT, self._silent_elsewhere)
+        self._cluster.serve(topics.GATEWAY_STORE_FAILS, self._store_fails_here)
 
     @property
     def connected(self) -> tuple[EntityId, ...]:
@@ -98,7 +98,7 @@ class Gateways:
         self._connected[peer.gateway_id] = (peer, link)
         link.keep()
         host = link.party(None).host
-        self._siblings.tell(topics.GATEWAY_CAME, topics.GatewayCame(peer.gateway_id, host, self._clock.now()))
+        self._cluster.tell(topics.GATEWAY_CAME, topics.GatewayCame(peer.gateway_id, host, self._clock.now()))
         if older is not None and older[1] != link:
             self._work.start(self._leave(*older, host))
         return True
@@ -149,7 +149,7 @@ class Gateways:
         """Note that a connected PN GW serves a PN since that version of it, or no longer."""
         if not self._serves(gateway, pn_id, version, now=now):
             said = topics.GatewayServes(gateway, pn_id, now, version, self._clock.now())
-            self._siblings.tell(topics.GATEWAY_SERVES, said)
+            self._cluster.tell(topics.GATEWAY_SERVES, said)
 
     def _serves(self, gateway: EntityId, pn_id: PnId, version: int, *, now: bool) -> bool:
         peer, _ = self._connected.get(gateway, (None, None))
@@ -206,7 +206,7 @@ class Gateways:
                 _remember(peer.told, pn_id, max(version, peer.told.get(pn_id, 0)))
             return answer
         asked = topics.GatewayExchange(gateway, body, timeout, pn_id, version)
-        return heard(await self._siblings.ask(topics.GATEWAY, asked, timeout + ELSEWHERE_SECONDS), "gateway_away")
+        return heard(await self._cluster.ask(topics.GATEWAY, asked, timeout + ELSEWHERE_SECONDS), "gateway_away")
 
     def answer(self, peer: GatewayPeer, inbound: Inbound) -> Answer:
         """Answer a PN GW what is no CPNS message.
@@ -237,7 +237,7 @@ class Gateways:
         if gateway in self._connected:
             return await self._silent_here(gateway)
         seconds = SILENT_SECONDS + ELSEWHERE_SECONDS
-        found = (await self._siblings.ask(topics.GATEWAY_SILENT, topics.About(gateway), seconds)).first()
+        found = (await self._cluster.ask(topics.GATEWAY_SILENT, topics.About(gateway), seconds)).first()
         return None if found is None else found.seconds
 
     async def store_fails(self, gateway: EntityId) -> bool:
@@ -245,7 +245,7 @@ class Gateways:
         if gateway in self._connected:
             return self._connected[gateway][0].store_fails
         asked = topics.About(gateway)
-        found = (await self._siblings.ask(topics.GATEWAY_STORE_FAILS, asked, ELSEWHERE_SECONDS)).first()
+        found = (await self._cluster.ask(topics.GATEWAY_STORE_FAILS, asked, ELSEWHERE_SECONDS)).first()
         return found is not None and found.yes
 
     # for other processes

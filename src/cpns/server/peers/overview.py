@@ -7,8 +7,8 @@ from cpns.ids import EntityId
 from cpns.ports import Clock, topics
 from cpns.server.peers.gateways import Gateways
 from cpns.server.peers.pnes import Pnes
+from cpns.service.cluster import VIEW_SECONDS
 from cpns.service.processes import Processes
-from cpns.service.siblings import VIEW_SECONDS
 from cpns.service.system import room_at
 from cpns.session.table import Sessions
 from cpns.shares.exceeded import Exceeded
@@ -22,7 +22,7 @@ class Overview:
         gateways: the PN GWs that are connected here.
         pnes: tells which of the sessions can be used.
         exceeded: who went over a share here.
-        siblings: the other processes.
+        cluster: the other processes.
         data: the folder of this process.
     """
 
@@ -33,7 +33,7 @@ class Overview:
         pnes: Pnes,
         exceeded: Exceeded,
         clock: Clock,
-        siblings: Processes,
+        cluster: Processes,
         data: Path,
     ) -> None:
         self._gateways = gateways
@@ -42,15 +42,15 @@ class Overview:
         self._sessions = sessions
         self._pnes = pnes
         self._clock = clock
-        self._siblings = siblings
-        siblings.serve(topics.SESSION, self._session_elsewhere)
-        siblings.serve(topics.WORK, self._work_elsewhere)
-        siblings.serve(topics.EXCESS, self._excess_elsewhere)
+        self._cluster = cluster
+        cluster.serve(topics.SESSION, self._session_elsewhere)
+        cluster.serve(topics.WORK, self._work_elsewhere)
+        cluster.serve(topics.EXCESS, self._excess_elsewhere)
 
     async def session(self, entity: EntityId) -> tuple[float, bool] | None:
         """Return age in seconds and whether it is confirmed, of the session with *entity*; None where there is none."""
         if not self._pnes.is_connected_here(entity):
-            elsewhere = (await self._siblings.ask(topics.SESSION, topics.About(entity), VIEW_SECONDS)).first()
+            elsewhere = (await self._cluster.ask(topics.SESSION, topics.About(entity), VIEW_SECONDS)).first()
             if elsewhere is not None:
                 return elsewhere.age, elsewhere.confirmed
         session = self._sessions.with_peer(entity)
@@ -58,23 +58,23 @@ class Overview:
 
     async def processes(self) -> list[Seen]:
         """Return the processes of the server, this one first."""
-        answers = await self._siblings.ask(topics.WORK, topics.Nothing(), VIEW_SECONDS)
+        answers = await self._cluster.ask(topics.WORK, topics.Nothing(), VIEW_SECONDS)
         told = {one.process: Work(one.sessions, one.gateways, one.room) for one in answers.values if one is not None}
-        now, own, others = await self._siblings.all()
+        now, own, others = await self._cluster.all()
         mine = seen(own, now, self._work(), here=True)
         return [mine, *(seen(one, now, told.get(one.process_id)) for one in others)]
 
     def bus(self) -> tuple[str, bool] | None:
         """Return where the bus is, and whether it is there; None where this process was started without one."""
-        url = self._siblings.url
-        return None if url is None else (url, self._siblings.connected)
+        url = self._cluster.url
+        return None if url is None else (url, self._cluster.connected)
 
     async def excess(self, entity: EntityId) -> tuple[str, int, float] | None:
         """Return over which share *entity* went last, how often in a row, and seconds since; None where over none."""
         here = self._excess(entity)
         if here is not None or self._pnes.is_connected_here(entity):
             return here
-        found = (await self._siblings.ask(topics.EXCESS, topics.About(entity), VIEW_SECONDS)).first()
+        found = (await self._cluster.ask(topics.EXCESS, topics.About(entity), VIEW_SECONDS)).first()
         return None if found is None else (found.what, found.times, found.seconds)
 
     def _excess(self, entity: EntityId) -> tuple[str, int, float] | None:
@@ -96,4 +96,4 @@ class Overview:
 
     async def _work_elsewhere(self, _: topics.Nothing) -> topics.WorkSeen:
         work = self._work()
-        return topics.WorkSeen(self._siblings.name, work.sessions, work.gateways, work.room)
+        return topics.WorkSeen(self._cluster.name, work.sessions, work.gateways, work.room)

@@ -9,10 +9,10 @@ from typing import TypeVar
 
 from cpns.ids import EntityId
 from cpns.ports import topics
-from cpns.ports.siblings import Siblings
+from cpns.ports.cluster import Cluster
 from cpns.server.peers.elsewhere import ELSEWHERE_SECONDS, heard, told
 from cpns.server.peers.gateways import Gateways
-from cpns.service.siblings import ask_about
+from cpns.service.cluster import ask_about
 from cpns.session.table import Session, Sessions
 from cpns.transport.endpoint import Link
 from cpns.transport.errors import Answer, read
@@ -28,15 +28,15 @@ class Pnes:
     Args:
         sessions: those of this process.
         gateways: the PN GWs that are connected here.
-        siblings: the other processes.
+        cluster: the other processes.
     """
 
-    def __init__(self, sessions: Sessions, gateways: Gateways, siblings: Siblings) -> None:
+    def __init__(self, sessions: Sessions, gateways: Gateways, cluster: Cluster) -> None:
         self._sessions = sessions
         self._gateways = gateways
-        self._siblings = siblings
-        siblings.serve(topics.PNE, self._asked_for)
-        siblings.serve(topics.CONNECTED, self._connected_here)
+        self._cluster = cluster
+        cluster.serve(topics.PNE, self._asked_for)
+        cluster.serve(topics.CONNECTED, self._connected_here)
 
     def here(self, pne: EntityId) -> tuple[Link, Session] | None:
         """Return link and session of a PNE that can be reached from this process; else None."""
@@ -49,7 +49,7 @@ class Pnes:
     async def connected(self, entities: Sequence[EntityId]) -> set[EntityId]:
         """Return which of *entities*, PNEs and PN GWs, can be reached, from whichever process."""
         found = {entity for entity in entities if self.is_connected_here(entity)}
-        for some in await ask_about(self._siblings, topics.CONNECTED, [one for one in entities if one not in found]):
+        for some in await ask_about(self._cluster, topics.CONNECTED, [one for one in entities if one not in found]):
             found.update(some.entities)
         return found
 
@@ -65,7 +65,7 @@ class Pnes:
             link, session = way
             return await link.exchange(path, payload, timeout=seconds, session=session)
         asked = topics.PneExchange(pne, path, payload, seconds)
-        answers = await self._siblings.ask(topics.PNE, asked, seconds + ELSEWHERE_SECONDS)
+        answers = await self._cluster.ask(topics.PNE, asked, seconds + ELSEWHERE_SECONDS)
         return heard(answers, "no_session")
 
     async def ask(self, pne: EntityId, message: codec.Message, shape: type[M], seconds: float) -> M:

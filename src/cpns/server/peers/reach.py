@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from cpns.domain.presence import Fact
 from cpns.ids import EntityId
 from cpns.ports import topics
-from cpns.ports.siblings import Siblings
+from cpns.ports.cluster import Cluster
 from cpns.server.peers.pnes import Pnes
 from cpns.server.peers.presence import Presences
-from cpns.service.siblings import ask_about
+from cpns.service.cluster import ask_about
 from cpns.wire.registry import Presence, Source
 
 
@@ -18,14 +18,14 @@ class Reach:
     Args:
         pnes: tell who can be reached from this process.
         presences: what this process has learned.
-        siblings: the other processes.
+        cluster: the other processes.
     """
 
-    def __init__(self, pnes: Pnes, presences: Presences, siblings: Siblings) -> None:
+    def __init__(self, pnes: Pnes, presences: Presences, cluster: Cluster) -> None:
         self._pnes = pnes
         self._presences = presences
-        self._siblings = siblings
-        siblings.serve(topics.PRESENCES, self._asked_where)
+        self._cluster = cluster
+        cluster.serve(topics.PRESENCES, self._asked_where)
 
     def here(self, pne: EntityId) -> Fact:
         """Return how *pne* can be reached from this process, since when that is known, and from whom."""
@@ -39,7 +39,7 @@ class Reach:
         """Return how each of *pnes* can be reached now, since when that is known, and from whom."""
         found = {pne: self.here(pne) for pne in pnes}
         missing = [pne for pne in pnes if self._pnes.here(pne) is None]
-        for some in await ask_about(self._siblings, topics.PRESENCES, missing):
+        for some in await ask_about(self._cluster, topics.PRESENCES, missing):
             for one in some.presences:
                 found[one.pne] = Fact(Presence(one.presence), one.at, Source(one.source))
         return found

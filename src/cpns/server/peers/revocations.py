@@ -17,12 +17,12 @@ from cpns.domain.network import Network
 from cpns.errors import Gone, StoreFails, UserError
 from cpns.ids import EntityId
 from cpns.ports import Clock, Store, topics
-from cpns.ports.siblings import A, Answers, Q
+from cpns.ports.cluster import A, Answers, Q
 from cpns.server.peers.gateways import Gateways
 from cpns.server.peers.presence import Presences
+from cpns.service.cluster import collecting_warnings, warn
 from cpns.service.processes import Processes
 from cpns.service.sessions import begun_at
-from cpns.service.siblings import collecting_warnings, warn
 from cpns.session.table import Sessions
 from cpns.shares.noted import by
 from cpns.wire.registry import Change
@@ -40,7 +40,7 @@ class Revocations:
 
     Args:
         sessions: those of this process.
-        siblings: the other processes.
+        cluster: the other processes.
         left: returns when the PN GWs of the PNs know.
     """
 
@@ -51,7 +51,7 @@ class Revocations:
         gateways: Gateways,
         presences: Presences,
         clock: Clock,
-        siblings: Processes,
+        cluster: Processes,
         left: Left,
     ) -> None:
         self._store = store
@@ -59,13 +59,13 @@ class Revocations:
         self._gateways = gateways
         self._presences = presences
         self._clock = clock
-        self._siblings = siblings
+        self._cluster = cluster
         self._left = left
         self._barred: set[EntityId] = set()
         self._number: int | None = None
-        siblings.serve(topics.BAR, self._bar_elsewhere)
-        siblings.serve(topics.END, self._end_elsewhere)
-        siblings.serve(topics.BOUND, self._bound_elsewhere)
+        cluster.serve(topics.BAR, self._bar_elsewhere)
+        cluster.serve(topics.END, self._end_elsewhere)
+        cluster.serve(topics.BOUND, self._bound_elsewhere)
 
     def is_barred(self, entity: EntityId) -> bool:
         """Whether no session of *entity* begins here any more, not even of a run that is under way."""
@@ -108,12 +108,12 @@ class Revocations:
 
     async def _tell_all(self, topic: topics.Topic[Q, A], question: Q) -> Answers[A]:
         with collecting_warnings() as unasked:
-            answers = await self._siblings.ask(topic, question)
+            answers = await self._cluster.ask(topic, question)
             unasked.clear()  # they find it in the store
         return answers
 
     async def _all_have_heard(self, answers: Answers[A], entity: EntityId) -> None:
-        for one in await self._siblings.all_have(answers):
+        for one in await self._cluster.all_have(answers):
             said = f"{one} has not confirmed that {entity} is out: it does so before it takes anything more"
             _log.warning("%s", said, extra=by("processes", about=one))
             warn(f"{said}.")
@@ -173,7 +173,7 @@ class Revocations:
                 self._bound_here(row.entity_id, row.via, row.at)
             else:
                 self._end_here(row.entity_id, row.at)
-        await self._siblings.heeded(number, anew=bool(rows))
+        await self._cluster.heeded(number, anew=bool(rows))
 
     async def begin_anew(self) -> None:
         """End all that is here, as after a start: we missed what the others did. Whoever is let in comes back."""

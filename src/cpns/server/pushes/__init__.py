@@ -20,7 +20,7 @@ class Pushes(Feature):
 
     async def retry(self) -> None:
         """See `Feature`."""
-        if self.here.siblings.others:  # what another process kept may be for a PNE that is behind us
+        if self.here.cluster.others:  # what another process kept may be for a PNE that is behind us
             await self.delivery.load()
         for pne in self.delivery.waiting:
             if self.here.reach.is_there(pne):

@@ -19,8 +19,8 @@ class PushDelivery:
         self._store = here.store
         self._clock = here.clock
         self._sending = here.sending
-        self._siblings = here.siblings
-        self._siblings.serve(topics.PUSH_WAITS, self._waits_elsewhere)
+        self._cluster = here.cluster
+        self._cluster.serve(topics.PUSH_WAITS, self._waits_elsewhere)
         self._deliveries = Deliveries(self._due, self._hand_over)
 
     async def load(self) -> None:
@@ -34,7 +34,7 @@ class PushDelivery:
     def wait_for(self, pne: EntityId) -> None:
         """A text that is kept waits for *pne*, at whichever process that is."""
         self._deliveries.wait_for([pne])
-        self._siblings.tell(topics.PUSH_WAITS, topics.About(pne))
+        self._cluster.tell(topics.PUSH_WAITS, topics.About(pne))
 
     async def _waits_elsewhere(self, about: topics.About) -> None:
         self._deliveries.wait_for([about.entity])

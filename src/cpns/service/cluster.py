@@ -1,4 +1,4 @@
-"""A server that is one process, which has no siblings; how many are asked about many; what an asker is warned of."""
+"""A server that is one process, without cluster peers; how many are asked about many; what an asker is warned of."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from cpns.ids import EntityId
-from cpns.ports.siblings import A, Answers, Siblings
+from cpns.ports.cluster import A, Answers, Cluster
 from cpns.ports.topics import Entities, Topic
 
 VIEW_SECONDS: Final = 0.7
@@ -18,7 +18,7 @@ _warnings: ContextVar[dict[str, None] | None] = ContextVar("warnings", default=N
 
 
 class Alone:
-    """`cpns.ports.Siblings` where there are none, and `cpns.ports.Bus` where there is none."""
+    """`cpns.ports.Cluster` where there are none, and `cpns.ports.Bus` where there is none."""
 
     others = False
     name = ""
@@ -41,12 +41,12 @@ class Alone:
         return ()
 
 
-async def ask_about(siblings: Siblings, topic: Topic[Entities, A], entities: Sequence[EntityId]) -> list[A]:
+async def ask_about(cluster: Cluster, topic: Topic[Entities, A], entities: Sequence[EntityId]) -> list[A]:
     """Ask what the other processes see of *entities*, part by part; return what each of them answered."""
     answers: list[A | None] = []
     for start in range(0, len(entities), PART):
         some = Entities(tuple(entities[start : start + PART]))
-        answers += (await siblings.ask(topic, some, VIEW_SECONDS)).values
+        answers += (await cluster.ask(topic, some, VIEW_SECONDS)).values
     return [answer for answer in answers if answer is not None]
 
 

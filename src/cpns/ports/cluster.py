@@ -67,7 +67,7 @@ class Bus(Protocol):
         ...
 
 
-class Siblings(Protocol):
+class Cluster(Protocol):
     """The other processes of the same server, over the same store.
 
     Attributes:

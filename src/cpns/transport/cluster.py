@@ -25,7 +25,7 @@ from cpns.crypto.secret import Secret
 from cpns.errors import AuthenticationFailed, CpnsError, Unavailable
 from cpns.ids import EntityId
 from cpns.ports import Clock, Randomness, Vault
-from cpns.ports.siblings import Answers, Handler
+from cpns.ports.cluster import Answers, Handler
 from cpns.ports.topics import BACK
 from cpns.shares.noted import by
 from cpns.shares.party import Party
@@ -33,6 +33,7 @@ from cpns.shares.party import Party
 _log = logging.getLogger("cpns.server")
 
 PURPOSE: Final = "siblings"
+"""What is said is sealed for that. Processes of all versions have to agree on it, so this word stays."""
 VERSION: Final = 1
 """Of how things are said. A newer one may have more behind it; what is said of a thing is in `cpns.ports.topics`."""
 HELLO_SECONDS: Final = 0.3
@@ -63,7 +64,7 @@ class _Question:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class NatsSiblings:
+class NatsCluster:
     """`cpns.ports.Bus` over NATS.
 
     Args:
@@ -156,7 +157,7 @@ class NatsSiblings:
                 async with asyncio.timeout(seconds):
                     await question.done.wait()
         except NatsError as error:
-            _log.warning("the other processes can't be asked: %s", error, extra=by("siblings"))
+            _log.warning("the other processes can't be asked: %s", error, extra=by("cluster"))
         finally:
             del self._questions[number]
         answers = question.answers
@@ -179,7 +180,7 @@ class NatsSiblings:
             await work
         except (NatsError, CpnsError) as error:
             said = "something was not said to the other processes, or not done for them: %s"
-            _log.warning(said, error, extra=by("siblings"))
+            _log.warning(said, error, extra=by("cluster"))
 
     async def _live(self) -> None:
         """Say that we are there, again and again."""
@@ -273,8 +274,8 @@ class NatsSiblings:
             self._start(self._answer("", self._handlers[BACK.name], b"", {}))
 
 
-async def connect(url: str, server_id: EntityId, vault: Vault, random: Randomness, clock: Clock) -> NatsSiblings:
+async def connect(url: str, server_id: EntityId, vault: Vault, random: Randomness, clock: Clock) -> NatsCluster:
     """Return the bus, connected where NATS is there."""
-    siblings = NatsSiblings(url, server_id, vault, random, clock)
-    await siblings.start()
-    return siblings
+    cluster = NatsCluster(url, server_id, vault, random, clock)
+    await cluster.start()
+    return cluster
