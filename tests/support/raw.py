@@ -23,6 +23,7 @@ from cpns.transport.endpoint import Endpoint, Inbound, Link
 from cpns.transport.errors import Answer, Code
 from cpns.wire import codec, registry
 from cpns.wire import messages as m
+from cpns.wire import pn_messages as pm
 from cpns.wire.registry import CPNS_PATH
 from tests.support.tap import body_of
 from tests.support.world import SERVER
@@ -136,6 +137,8 @@ class ScriptedPne(Scripted):
         if isinstance(body, m.LinkChallengeFromGateway):
             self.hop, proof = claimant.answer(self.hop, body)
             return proof
+        if isinstance(body, pm.PnChangeNotify):  # who does not take one is silent, and told no more
+            return Answer(Code.CHANGED)
         return None
 
     async def setup(self, address: tuple[str, int], request: m.SetupRequest | None = None) -> m.SetupResponse:
