@@ -101,7 +101,7 @@ _SENTENCES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "Only another member can own it.": ("no_such_candidate",),
     "That device answers its gateway no more: look whether it runs, and is near.": ("out_of_reach",),
-    "This server keeps no keys for groups: set it up again with a newer cpns.": ("no_vault",),
+    "It runs a gateway with a key file of its own: only a CM Device gets keys from the server.": ("not_a_cm_device",),
     "None of that gateway's addresses answers: look at the gateway, and at the way to it.": ("no_way_there",),
     "It is given no CM Device: see `cpns cm list` at the server.": ("not_assigned", "server_refused_the_assignment"),
     "It goes through its own gateway already: that takes a gateway of somebody else.": (
