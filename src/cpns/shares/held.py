@@ -145,6 +145,18 @@ HELD: Final = (
         ("node.cm.Keys._keys", "node.cm.Keys._refused"),
     ),
     Bound(
+        "who is told of what happens, as the parts of a party are put together",
+        OURS,
+        OURS,
+        (
+            "gateway.networks.Networks._expels",
+            "gateway.uplink.Uplink._prepares",
+            "gateway.uplink.Uplink._setups",
+            "gateway.whereabouts.Whereabouts._hears",
+            "service.life.Life._followers",
+        ),
+    ),
+    Bound(
         "what our own configuration and sockets are",
         OURS,
         OURS,
