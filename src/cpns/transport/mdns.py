@@ -89,7 +89,7 @@ class Announcement:
             wanted = {one for one in found if self._infos(one)}
             await asyncio.gather(*(self._leave(one) for one in self._said.keys() - wanted))
             for zeroconf in self._said.values():
-                await zeroconf.zeroconf.async_update_interfaces()  # an address of IPv6 can't be had in its first second
+                await zeroconf.zeroconf.async_update_interfaces()  # as in `_look_again`
             await asyncio.gather(*(self._say(one) for one in wanted - self._said.keys()))
 
     async def _say(self, interface: Interface) -> None:
@@ -143,14 +143,23 @@ async def browse(told: Told) -> None:
             heard.put_nowait(name)
 
     browser = AsyncServiceBrowser(zeroconf.zeroconf, SERVICE, handlers=[changed])
+    looks_again = asyncio.get_running_loop().create_task(_look_again(zeroconf))
     try:
         while True:
             info = AsyncServiceInfo(SERVICE, await heard.get())
             if await info.async_request(zeroconf.zeroconf, ASK_MILLISECONDS):
                 _tell(info, told)
     finally:
+        looks_again.cancel()
+        await asyncio.gather(looks_again, return_exceptions=True)
         await browser.async_cancel()
         await zeroconf.async_close()
+
+
+async def _look_again(zeroconf: AsyncZeroconf) -> None:
+    """Have *zeroconf* try again, again and again, where it has no socket: an address of IPv6 takes none at first."""
+    async for _ in looks():
+        await zeroconf.zeroconf.async_update_interfaces()
 
 
 def _tell(info: AsyncServiceInfo, told: Told) -> None:
