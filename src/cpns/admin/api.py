@@ -18,7 +18,7 @@ from cpns.admin import audit_api, decision_api, event_api, problems
 from cpns.admin import models as m
 from cpns.admin import provisioning_models as pm
 from cpns.admin import status_models as sm
-from cpns.admin.pages import MAX_PAGE, NDJSON, lines
+from cpns.admin.pages import MAX_PAGE, NDJSON, lines, next_after
 from cpns.admin.service import Admin
 from cpns.admin.warned import Warned
 from cpns.domain.inventory import Kind
@@ -30,8 +30,6 @@ from cpns.server.who import Who
 _log = logging.getLogger("cpns.admin")
 
 _NO_STORE = {"Cache-Control": "no-store"}
-
-Limit = Annotated[int | None, Query(ge=1, le=MAX_PAGE)]
 
 
 def create_app(admin: Admin) -> FastAPI:
@@ -165,7 +163,7 @@ def _add_rest(router: APIRouter, admin: Admin) -> None:
             return StreamingResponse(lines(readings, m.Reading.of), media_type=NDJSON)
         found = await admin.readings(after or 0, limit or 100, device)
         items = [m.Reading.of(reading) for reading in found]
-        page = m.Readings(items=items, next=items[-1].number if items else after or 0)
+        page = m.Readings(items=items, next=next_after(items, after))
         return JSONResponse(page.model_dump())
 
     @router.get("/status")

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from cpns.admin import models as m
-from cpns.admin.pages import MAX_PAGE
+from cpns.admin.pages import MAX_PAGE, next_after
 from cpns.admin.service import Admin
 from cpns.server.models import rfc3339
 from cpns.server.who import Who
@@ -21,7 +21,7 @@ def add_audit(router: APIRouter, admin: Admin) -> None:
         about: str | None = None,
     ) -> m.Audit:
         items = [m.AuditRow.numbered(row) for row in await admin.audit_log.page(after, limit, about)]
-        return m.Audit(items=items, next=items[-1].number if items else after)
+        return m.Audit(items=items, next=next_after(items, after))
 
     @router.post("/audit/prune")
     async def prune(what: m.Prune, who: Who, dry_run: bool = False) -> m.Pruned:

@@ -6,7 +6,7 @@ from cpns.admin import decision_models as m
 from cpns.admin import provisioning_models as pm
 from cpns.admin.service import Admin
 from cpns.domain.inventory import Kind
-from cpns.server.changing.models import CmDevice
+from cpns.server.changing.routes import shown
 from cpns.server.models import Done
 from cpns.server.who import Who
 
@@ -39,9 +39,7 @@ def add_decisions(router: APIRouter, admin: Admin) -> None:
     @router.get("/gateways/{id}/exposure")
     async def exposure(id: str) -> m.Exposure:
         gateway = (await admin.entity(Kind.GATEWAY, id)).entity_id
-        served = [pn.network.pn_id for pn in await admin.networks.all() if pn.network.gateway_id == gateway]
+        served: list[str] = sorted(await admin.store.networks_of(gateway))
         held = [m.Held.of(one) for one in await admin.networks.held_through(gateway)]
-        mediated = await admin.cm.all(gateway)
-        is_connected = await admin.connected([one.cm_device_id for one in mediated])
-        cm_devices = [CmDevice.of(one, is_connected(one.cm_device_id)) for one in mediated]
-        return m.Exposure(id=id, networks=list(served), devices=held, cm_devices=cm_devices)
+        cm_devices = await shown(admin, await admin.cm.all(gateway))
+        return m.Exposure(id=id, networks=served, devices=held, cm_devices=cm_devices)

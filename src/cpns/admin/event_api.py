@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
 
-from cpns.admin.pages import MAX_PAGE, NDJSON, lines
+from cpns.admin.pages import MAX_PAGE, NDJSON, lines, next_after
 from cpns.admin.service import Admin
 from cpns.domain import event
 from cpns.server.models import Done, Request, rfc3339
@@ -113,5 +113,5 @@ def add_events(router: APIRouter, admin: Admin) -> None:
             return StreamingResponse(lines(await admin.follow_events(after, limit), Event.of), media_type=NDJSON)
         found = await admin.events(after or 0, min(limit or 100, MAX_PAGE))
         items = [Event.of(one) for one in found]
-        page = Events(items=items, next=items[-1].number if items else after or 0)
+        page = Events(items=items, next=next_after(items, after))
         return JSONResponse(page.model_dump())

@@ -104,10 +104,6 @@ class Store(
         """Run a query that a feature has beside it, in one transaction, and return what it returns."""
         ...
 
-    async def look(self, query: Query[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """As `do`, of a query that only reads."""
-        ...
-
     async def set_back(self, outcome: Outcome) -> int:
         """Go on with numbers that no life of this store has given, *outcome* the first row of the audit log.
 

@@ -5,9 +5,9 @@ happened), and its rows in the tables of messages. It knows the peers and the fl
 what happens is said to all of them.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from cpns.domain.event import Event
 from cpns.domain.group import ChangedGroup
@@ -158,6 +158,53 @@ class Feature:
 
     async def left_groups(self, changes: Sequence[ChangedGroup]) -> None:
         """A PNE that was revoked is out of these service groups; return when their PN GWs know."""
+
+
+class Delivery(Protocol):
+    """What is kept for PNEs that are away, and given to each when it is heard."""
+
+    @property
+    def waiting(self) -> Collection[EntityId]:
+        """For whom something waits."""
+        ...
+
+    async def load(self) -> None:
+        """Take up what is in the store."""
+        ...
+
+    def heard(self, pne: EntityId) -> None:
+        """A PNE can be reached."""
+        ...
+
+    async def close(self) -> None:
+        """Give nothing more."""
+        ...
+
+
+class Delivering(Feature):
+    """A feature that keeps things for PNEs; see `Feature` for all of its methods."""
+
+    delivery: Delivery
+
+    async def load(self) -> None:
+        """Take up what is in the store."""
+        await self.delivery.load()
+
+    async def retry(self) -> None:
+        """Give what waits to those that can be reached."""
+        if self.here.cluster.others:  # what another process kept may be for a PNE that is behind us
+            await self.delivery.load()
+        for pne in self.delivery.waiting:
+            if self.here.reach.is_there(pne):
+                self.delivery.heard(pne)
+
+    def heard(self, pne: EntityId) -> None:
+        """A PNE can be reached."""
+        self.delivery.heard(pne)
+
+    async def close(self) -> None:
+        """Give nothing more."""
+        await self.delivery.close()
 
 
 @dataclass(slots=True)

@@ -20,8 +20,6 @@ Page = Callable[[int, int], Awaitable[Sequence[T]]]
 """Returns up to so many with a number over the one given, oldest first."""
 
 PAGE: Final = 200
-LOOK_SECONDS: Final = 1.0
-"""How often who follows looks into the store by itself, where other processes commit too."""
 
 
 class Following(Generic[T]):

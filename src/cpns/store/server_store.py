@@ -216,10 +216,6 @@ class ServerStore:
         """See `cpns.ports.Store`."""
         return await self.database.run(lambda connection: query(connection, *args, **kwargs))
 
-    async def look(self, query: Query[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """See `cpns.ports.Store`."""
-        return await self.database.run(lambda connection: query(connection, *args, **kwargs), write=False)
-
     async def discover_groups(
         self, pne_id: EntityId, keyword: str, service: str | None, after: str, limit: int
     ) -> list[Group]:

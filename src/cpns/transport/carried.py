@@ -13,7 +13,7 @@ from cpns.coap.message import Message
 from cpns.coap.numbers import Option
 from cpns.errors import NoAnswer
 from cpns.transport.relay import Sealed
-from cpns.transport.waiting import HINT_GRACE, Waiting
+from cpns.transport.waiting import HINT_GRACE, Waiting, wait_on_a_little
 
 MAX_MORE: Final = 8
 """Sealed answers that are handed on behind the first."""
@@ -36,7 +36,6 @@ async def first_answer(exchange: Waiting, seconds: float, *, final: bool) -> Sea
     Raises:
         NoAnswer: none came, or the way is gone.
     """
-    loop = asyncio.get_running_loop()
     found: Sealed | None = None
     try:
         async with asyncio.timeout(seconds) as limit:
@@ -44,8 +43,7 @@ async def first_answer(exchange: Waiting, seconds: float, *, final: bool) -> Sea
                 found = sealed_in(await exchange.next())
                 if final:
                     return found
-                soon = loop.time() + HINT_GRACE
-                limit.reschedule(min(soon, limit.when() or soon))
+                wait_on_a_little(limit)
     except (TimeoutError, ConnectionError) as error:
         if found is None:
             raise NoAnswer("relayed_without_answer") from error
@@ -53,7 +51,7 @@ async def first_answer(exchange: Waiting, seconds: float, *, final: bool) -> Sea
         if final or found is None or found.oscore is None:
             exchange.close()
         else:
-            loop.call_later(HINT_GRACE, exchange.close)
+            asyncio.get_running_loop().call_later(HINT_GRACE, exchange.close)
     return replace(found, more=_more(exchange)) if found.oscore is not None else found
 
 

@@ -12,7 +12,7 @@ from cpns.errors import AuthenticationFailed, Result, WireError
 from cpns.shares.costs import message_type
 from cpns.transport.errors import Answer, Code
 from cpns.wire import codec
-from cpns.wire.declare import Leg, Message, Party, taken_by
+from cpns.wire.declare import MESSAGES, Leg, Message, Party, taken_by
 
 C = TypeVar("C")
 M = TypeVar("M", bound=Message)
@@ -44,7 +44,7 @@ class Table(Generic[C]):
     def __init__(self, leg: Leg, *rows: Row[C]) -> None:
         self.leg = leg
         self.handlers = dict(rows)
-        declared = {one for one in taken_by(leg.receiver) if leg in one.LEGS}
+        declared = {one for one in MESSAGES if leg in one.LEGS}
         if declared ^ self.handlers.keys() or len(self.handlers) != len(rows):
             wrong = sorted(one.__name__ for one in declared ^ self.handlers.keys())
             raise TypeError(f"{leg.name}: declared and not taken, or the reverse: {wrong}")
@@ -80,7 +80,7 @@ class Table(Generic[C]):
 
 @lru_cache(maxsize=64)
 def _by_type(receiver: Party, first: tuple[type[Message], ...]) -> Mapping[int, tuple[type[Message], ...]]:
-    """Return the messages that may come to *receiver*, by type, those of *first* first; all its tables share it."""
+    """Return the messages that may come to *receiver*, by type, those of *first* first; made once for all parties."""
     found: dict[int, tuple[type[Message], ...]] = {}
     for one in (*first, *(other for other in taken_by(receiver) if other not in first)):
         found[one.TYPE] = (*found.get(one.TYPE, ()), one)

@@ -33,7 +33,7 @@ from cpns.transport.electives import TooNew, as_known
 from cpns.transport.errors import BUSY, HELD, UNIFORM_REFUSAL, Answer, Hinted, read, to_answer
 from cpns.transport.intake import Arrived, Intake, arrived
 from cpns.transport.relay import Relay, Sealed
-from cpns.transport.waiting import ECHO, HINT_GRACE, Owner, Waiting
+from cpns.transport.waiting import ECHO, Owner, Waiting, wait_on_a_little
 from cpns.transport.watch import Passed, Watch
 from cpns.wire import codec
 from cpns.wire.registry import CPNS_PATH, MAX_BODY
@@ -127,12 +127,12 @@ class Link:
 
     def keep(self) -> None:
         """The peer has proven itself: its connection may stay."""
-        if isinstance(self.remote, uplink.Connection):
+        if self._is_connection:
             self.remote.keep()
 
     def close(self) -> None:
         """Close a connection; an address has nothing to close."""
-        if isinstance(self.remote, uplink.Connection):
+        if self._is_connection:
             self.remote.close()
 
     async def request(
@@ -180,8 +180,8 @@ class Link:
                             why = "held_without_answer"
                             limit.reschedule(last)
                             continue
-                        hint, soon = said, asyncio.get_running_loop().time() + HINT_GRACE
-                        limit.reschedule(min(soon, limit.when() or soon))
+                        hint = said
+                        wait_on_a_little(limit)
                         continue
                     try:
                         return self._judge(reply, session, request_id, takes)

@@ -33,12 +33,17 @@ class Connected(State):
 
 
 @dataclass(frozen=True)
-class Reading(Connected):
+class Taking(Connected):
+    """It reads."""
+
+
+@dataclass(frozen=True)
+class Reading(Taking):
     """All that came is within the budget."""
 
 
 @dataclass(frozen=True)
-class Strained(Connected):
+class Strained(Taking):
     """It reads again after a pause, and some of what came before may still be over the budget.
 
     Attributes:
@@ -133,12 +138,10 @@ Event = Opened | Exceeded | Resumed | Heeded | SaidLast | Closed
 TRANSITIONS: Final[Transitions[State, Event]] = Transitions(
     State,
     on(Made, Opened, Reading, lambda _, event: Reading(event.transport)),
-    on(Reading, Exceeded, Paused, _paused),
-    on(Strained, Exceeded, Paused, _paused),
+    on(Taking, Exceeded, Paused, _paused),
     on(Paused, Resumed, Strained, lambda state, event: Strained(state.transport, state.over_since, event.at)),
     on(Strained, Heeded, Reading, lambda state, _: Reading(state.transport)),
-    on(Reading, SaidLast, Leaving, lambda state, event: Leaving(state.transport, event.ends)),
-    on(Strained, SaidLast, Leaving, lambda state, event: Leaving(state.transport, event.ends)),
+    on(Taking, SaidLast, Leaving, lambda state, event: Leaving(state.transport, event.ends)),
     on(State, Closed, Gone, lambda _, __: Gone()),
 )
 """Whatever is not here changes nothing: it came too late."""

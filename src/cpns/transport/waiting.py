@@ -14,6 +14,14 @@ from cpns.transport.errors import Code
 ECHO: Final = int(Option.ECHO)
 HINT_GRACE: Final = 0.3
 """Seconds to wait on for a protected answer after an unprotected one, which anyone could have sent."""
+
+
+def wait_on_a_little(limit: asyncio.Timeout) -> None:
+    """Have *limit* end in `HINT_GRACE`, where it does not end before."""
+    soon = asyncio.get_running_loop().time() + HINT_GRACE
+    limit.reschedule(min(soon, limit.when() or soon))
+
+
 _FORM: Final = FORMS[ECHO]
 
 

@@ -62,11 +62,8 @@ class Leg(Enum):
         self.sender = sender
         self.receiver = receiver
         self.session = session
-
-    @property
-    def limit(self) -> int:
+        self.limit = r.MAX_PAN_BODY if Party.PNE in (sender, receiver) else r.MAX_BODY
         """Most bytes of a body: it may have to get over a PAN."""
-        return r.MAX_PAN_BODY if Party.PNE in (self.sender, self.receiver) else r.MAX_BODY
 
 
 @dataclass(frozen=True, slots=True)

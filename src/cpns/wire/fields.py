@@ -13,9 +13,9 @@ from cpns.wire.declare import Kind, Label
 
 def octets(*sizes: int) -> Kind:
     """Bytes of one of *sizes*."""
-    allowed = frozenset(sizes)
     span = range(sizes[0], sizes[-1] + 1)
     spanned = len(sizes) > 1 and len(span) == len(sizes)
+    allowed = span if spanned else frozenset(sizes)
     cddl = f"bytes .size ({sizes[0]}..{sizes[-1]})" if spanned else " / ".join(f"bytes .size {one}" for one in sizes)
     bounds = ("bytes", *(("from", sizes[0], sizes[-1]) if spanned else sizes))
     return Kind(lambda value: type(value) is bytes and len(value) in allowed, cddl, bounds)

@@ -12,22 +12,24 @@ from cpns.server.models import Devices, Event, Revoked
 from cpns.server.who import Who
 
 
+async def shown(desk: Desk, found: Sequence[CmDevice]) -> list[models.CmDevice]:
+    """Return CM Devices as they leave, with what is known of their sessions."""
+    is_connected = await desk.connected([one.cm_device_id for one in found])
+    return [models.CmDevice.of(one, is_connected(one.cm_device_id)) for one in found]
+
+
 def add(router: APIRouter, desk: Desk, devices: CmAdmin) -> None:
     """Add what is known of CM Devices, and what changes them."""
 
-    async def shown(found: Sequence[CmDevice]) -> list[models.CmDevice]:
-        is_connected = await desk.connected([one.cm_device_id for one in found])
-        return [models.CmDevice.of(one, is_connected(one.cm_device_id)) for one in found]
-
     @router.get("/cm")
     async def list_all() -> models.CmDevices:
-        return models.CmDevices(items=await shown(await devices.all()))
+        return models.CmDevices(items=await shown(desk, await devices.all()))
 
     @router.get("/cm/{id}")
     async def show(id: str) -> models.CmDeviceWithAudit:
         one = await devices.one(id)
         audit = [Event.of(row) for row in await desk.audit(one.cm_device_id)]
-        return models.CmDeviceWithAudit(**(await shown([one]))[0].model_dump(), audit=audit)
+        return models.CmDeviceWithAudit(**(await shown(desk, [one]))[0].model_dump(), audit=audit)
 
     @router.post("/cm/{id}/revoke")
     async def revoke(id: str, how: models.CmRevocation, who: Who) -> Revoked:
@@ -36,4 +38,4 @@ def add(router: APIRouter, desk: Desk, devices: CmAdmin) -> None:
 
     @router.post("/cm/rotate")
     async def rotate(whom: Devices, who: Who) -> models.CmDevices:
-        return models.CmDevices(items=await shown(await devices.rotate(who, whom.devices)))
+        return models.CmDevices(items=await shown(desk, await devices.rotate(who, whom.devices)))

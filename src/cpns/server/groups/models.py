@@ -2,27 +2,23 @@
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from cpns.domain.group import GroupInventory
 from cpns.domain.invitation import INVITATION_SECONDS, OPEN_OF_LIST
 from cpns.domain.member_list import Policy, Standing
-from cpns.server.models import rfc3339
+from cpns.server.models import Request, rfc3339
 from cpns.wire.registry import MAX_KEEP
 
 
-class Candidate(BaseModel):
+class Candidate(Request):
     """Who is to own a group; null: the rule names one."""
-
-    model_config = ConfigDict(extra="forbid")
 
     device: str | None = None
 
 
-class GroupSettings(BaseModel):
+class GroupSettings(Request):
     """Who may join a group from now on, and how many seconds a message waits for who is away; null: as it is."""
-
-    model_config = ConfigDict(extra="forbid")
 
     policy: Policy | None = None
     keep: int | None = Field(default=None, ge=0, le=MAX_KEEP)

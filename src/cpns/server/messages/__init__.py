@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable
 
-from cpns.ids import EntityId
-from cpns.server.feature import Feature, Here
+from cpns.server.feature import Delivering, Here
 from cpns.server.messages.actions import MessageActions
 from cpns.server.messages.delivery import MessageDelivery
 from cpns.server.peers.gateways import FromGateway
@@ -13,8 +12,10 @@ from cpns.transport.dispatch import Row, on
 from cpns.wire.group_messages import GroupMessageResponse, GroupMessageUp, GroupSenderRequest
 
 
-class Messages(Feature):
+class Messages(Delivering):
     """The messages to groups at one server process."""
+
+    delivery: MessageDelivery
 
     def __init__(self, here: Here) -> None:
         super().__init__(here)
@@ -32,23 +33,3 @@ class Messages(Feature):
 
     async def _sent(self, asker: FromGateway, message: GroupMessageUp) -> GroupMessageResponse:
         return await self.actions.sent(asker.peer.gateway_id, message)
-
-    async def load(self) -> None:
-        """See `Feature`."""
-        await self.delivery.load()
-
-    async def retry(self) -> None:
-        """See `Feature`."""
-        if self.here.cluster.others:  # what another process kept may be for a PNE that is behind us
-            await self.delivery.load()
-        for pne in self.delivery.waiting:
-            if self.here.reach.is_there(pne):
-                self.delivery.heard(pne)
-
-    def heard(self, pne: EntityId) -> None:
-        """See `Feature`."""
-        self.delivery.heard(pne)
-
-    async def close(self) -> None:
-        """See `Feature`."""
-        await self.delivery.close()

@@ -14,7 +14,6 @@ from cpns.errors import Conflict, NotFound, Result
 from cpns.ids import EntityId, PnId
 from cpns.server.feature import Desk
 from cpns.server.networks.actions import NetworkActions
-from cpns.service.provisioning import find_entity
 
 
 class PnAdmin:
@@ -25,6 +24,7 @@ class PnAdmin:
     """
 
     def __init__(self, desk: Desk, networks: NetworkActions) -> None:
+        self._desk = desk
         self._store = desk.store
         self._networks = networks
         self._provisioning = desk.provisioning
@@ -73,9 +73,7 @@ class PnAdmin:
     async def switch(self, actor: Actor, name: str, gateway: str) -> None:
         """Let another PN GW serve a PN; that one has to be connected, and to agree."""
         pn_id = (await self.one(name)).network.pn_id
-        to = await find_entity(self._store, gateway)
-        if to is None or to.kind is not Kind.GATEWAY:
-            raise NotFound("unknown_entity", f"There is no gateway {gateway[:80]}: see `cpns gateway list`.")
+        to = await self._desk.entity(Kind.GATEWAY, gateway)
         with telling():
             await self._networks.switch(pn_id, to.entity_id, actor)
 
@@ -153,10 +151,4 @@ class PnAdmin:
         return await self._store.held_through(gateway)
 
     async def _devices(self, names: Sequence[str]) -> list[EntityId]:
-        found = []
-        for name in devices_to_name(names):
-            entity = await find_entity(self._store, name)
-            if entity is None or entity.kind is not Kind.PNE:
-                raise NotFound("unknown_entity", f"There is no device {name[:80]}: see `cpns device list`.")
-            found.append(entity.entity_id)
-        return found
+        return [(await self._desk.entity(Kind.PNE, name)).entity_id for name in devices_to_name(names)]

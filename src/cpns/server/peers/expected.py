@@ -47,9 +47,6 @@ class Expected:
     def __contains__(self, link: object) -> bool:
         return link in self._waiting
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     def all(self) -> list[Session]:
         """Return the sessions that wait."""
         return [first.session for first, _ in self._waiting.values()]

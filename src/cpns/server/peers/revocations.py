@@ -82,14 +82,9 @@ class Revocations:
         The PN GW of a revoked PNE has forgotten its hop key when this returns, if it is connected and answers; one
         that does not asks for the PN Inventory before it serves again.
         """
-        count, via = self._end_here(entity)
+        here = self._end_here(entity)
         answers = await self._tell_all(topics.END, topics.About(entity))
-        for theirs in answers.values:
-            if theirs is not None:
-                count, via = count + theirs.count, via or theirs.via
-        await self._left(left, entity, via, Change.EXPELLED)
-        await self._all_have_heard(answers, entity)
-        return count
+        return await self._out(entity, here, answers, left, Change.EXPELLED)
 
     async def bound(self, pne: EntityId, via: EntityId, left: Sequence[Network]) -> int:
         """End the session of a PNE that is admitted through *via* alone now, where it has one through another PN GW.
@@ -97,13 +92,25 @@ class Revocations:
         Returns:
             How many that were. Of the PNs that it *left* the PN GWs have forgotten it when this returns, as in `end`.
         """
-        count, old = self._bound_here(pne, via)
+        here = self._bound_here(pne, via)
         answers = await self._tell_all(topics.BOUND, topics.BoundTo(pne, via))
+        return await self._out(pne, here, answers, left, Change.MOVED)
+
+    async def _out(
+        self,
+        entity: EntityId,
+        here: tuple[int, EntityId | None],
+        answers: Answers[topics.SessionsEnded],
+        left: Sequence[Network],
+        change: Change,
+    ) -> int:
+        """Tell that *entity* is out, here and where the others answered; return how many sessions ended."""
+        count, via = here
         for theirs in answers.values:
             if theirs is not None:
-                count, old = count + theirs.count, old or theirs.via
-        await self._left(left, pne, old, Change.MOVED)
-        await self._all_have_heard(answers, pne)
+                count, via = count + theirs.count, via or theirs.via
+        await self._left(left, entity, via, change)
+        await self._all_have_heard(answers, entity)
         return count
 
     async def _tell_all(self, topic: topics.Topic[Q, A], question: Q) -> Answers[A]:
