@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cpns.domain.actor import OPERATOR
-from cpns.domain.inventory import KeptPush
-from cpns.errors import StoreFails
+from cpns.domain.event import KEPT_SECONDS
+from cpns.domain.inventory import KeptPush, Outcome
+from cpns.errors import Gone, Result, StoreFails
 from cpns.service import kept
 from cpns.service.kept import Kept
+from cpns.store import feed
 from cpns.store.server_store import ServerStore
 from tests.support.stores import Location
 from tests.unit.test_store import new, pne
@@ -134,3 +136,19 @@ async def test_a_jump_while_the_store_fails_is_seen_when_it_works(
     clock.wait(2)
     await looks.sweep()
     assert await waiting(store, clock) == ["for 100 s"]
+
+
+async def test_one_look_drops_all_events_that_are_old_part_by_part(
+    store: ServerStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: else more than one part a minute would grow without end."""
+    monkeypatch.setattr(feed, "DROPPED_AT_ONCE", 2)
+    old = Outcome(clock.now() - KEPT_SECONDS - 1, "settled", pne(1), OPERATOR, Result.SUCCESS)
+    await store.record([old] * 7)
+    looks = Kept(store, clock)
+    clock.wait(kept.EXPIRY_SECONDS)
+    await looks.sweep()
+    newest = await store.last_event()
+    assert await store.events(newest, 9) == []
+    with pytest.raises(Gone):
+        await store.events(newest - 1, 9)

@@ -88,6 +88,9 @@ class Notices:
 def _add(missed: Missed, notice: PnChangeNotify, *, first: bool = False) -> None:
     """Put *notice* to what was missed before, behind that or *first*: what it says of somebody is the last word."""
     kind, named = (notice.pn_id, notice.change), set(notice.members)
+    if not missed:  # most miss nothing
+        missed[kind] = notice
+        return
     before = missed.pop(kind, None)
     for other, one in list(missed.items()):
         if one.pn_id == notice.pn_id and named.intersection(one.members):

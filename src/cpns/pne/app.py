@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from functools import cached_property
 
 from cpns.crypto.schedule import Profile
 from cpns.errors import NoAnswer, Refused, Result
@@ -301,7 +302,11 @@ class Pne:
             on(pm.GatewayChangeRequest, self._becomes_for_stranger),
             on(pm.EntityDiscoveryRequest, self._says_who_to_stranger),
         )
-        self.on_secure_pan = self.from_own_gateway.beside(self.from_strangers)
+
+    @cached_property
+    def on_secure_pan(self) -> Table[Inbound]:
+        """What our own PN GW may say there, where its word needs no session."""
+        return self.from_own_gateway.beside(self.from_strangers)
 
     async def _server_changed(self, source: Session, notice: pm.PnChangeNotify) -> Answer:
         return self._changed(notice, by_server=True)

@@ -108,11 +108,8 @@ TRANSITIONS: Final[Transitions[State, Event]] = Transitions(
     on(Unknown, Came, Settled, lambda state, event: Settled(state.led, event.here, None)),
     on(Settled, Came, Known, _came),
     on(Guest, Came, Known, _came),
-    on(Unknown, Named, Known, _named),
-    on(Settled, Named, Known, _named),
-    on(Guest, Named, Known, _named),
-    on(Settled, Ended, Unknown, lambda state, event: Unknown(False) if state.home[0] == event.pn_id else None),
-    on(Guest, Ended, Unknown, lambda state, event: Unknown(False) if state.home[0] == event.pn_id else None),
+    on(State, Named, Known, _named),
+    on(Known, Ended, Unknown, lambda state, event: Unknown(False) if state.home[0] == event.pn_id else None),
     on(State, Led, Settled, lambda _, event: Settled(True, event.here, None)),
 )
 """Whatever is not here changes nothing."""

@@ -15,8 +15,6 @@ from cpns.pne.states import Lost
 from cpns.service.background import Background
 from cpns.shares.noted import by
 from cpns.transport.endpoint import Link
-from cpns.transport.errors import Answer, Code
-from cpns.wire import codec
 from cpns.wire.messages import Invitation, InvitationAccepted, InvitationRefused
 
 _log = logging.getLogger("cpns.pne")
@@ -57,7 +55,9 @@ class Invited:
         """Follow no Invitation any more."""
         await self._work.close()
 
-    async def take(self, invitation: Invitation, link: Link, own_pn: PnId | None) -> Answer:
+    async def take(
+        self, invitation: Invitation, link: Link, own_pn: PnId | None
+    ) -> InvitationAccepted | InvitationRefused:
         """Accept or decline.
 
         Args:
@@ -69,18 +69,18 @@ class Invited:
             None,
             invitation.gateway_id,
         ):
-            return _declined(Result.NOT_ALLOWED)
+            return InvitationRefused(Result.NOT_ALLOWED)
         if self._life.stands is not None and own_pn is None:
-            return _declined(Result.ALREADY_MEMBER)
+            return InvitationRefused(Result.ALREADY_MEMBER)
         again = own_pn is not None and invitation.pn_id == own_pn
         if not again and not await self._consent(invitation):
-            return _declined(Result.REFUSED_BY_USER)
+            return InvitationRefused(Result.REFUSED_BY_USER)
         if self._join.turn.locked():
-            return _declined(Result.IN_PROGRESS)
+            return InvitationRefused(Result.IN_PROGRESS)
         await self._join.turn.acquire()
         accepted = self._join.invited(link, invitation)
         self._work.start(self._finish(link, accepted))
-        return Answer(Code.CHANGED, codec.encode(accepted))
+        return accepted
 
     async def _finish(self, link: Link, accepted: InvitationAccepted) -> None:
         try:
@@ -93,7 +93,3 @@ class Invited:
             self._life.happens(Lost())  # a member that was asked to set up again
         finally:
             self._join.turn.release()
-
-
-def _declined(result: Result) -> Answer:
-    return Answer(Code.CHANGED, codec.encode(InvitationRefused(result)))

@@ -54,8 +54,12 @@ class MessageStore(Protocol):
         """Drop one text: it has arrived."""
         ...
 
-    async def drop_kept(self, now: float) -> None:
-        """Drop the texts and group messages that are over, and events and revocations that are old."""
+    async def drop_kept(self, now: float) -> bool:
+        """Drop the texts and group messages that are over, and events and revocations that are old.
+
+        Returns:
+            Whether more may be left: of the latter it drops a part.
+        """
         ...
 
     async def spare_kept(self, before: float, after: float) -> int:

@@ -43,5 +43,6 @@ class Kept:
         self._looked = now, monotonic
         if monotonic - self._dropped_at >= EXPIRY_SECONDS:
             self._dropped_at = monotonic
-            await self._store.drop_kept(now)
+            while await self._store.drop_kept(now):
+                pass
         return self._jumped_at is None or monotonic - self._jumped_at >= JUMP_SECONDS

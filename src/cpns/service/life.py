@@ -44,7 +44,7 @@ class Life(Generic[S, E]):
         if self._changed is not None:
             self._changed.set_result(None)
             self._changed = None
-        for told in self._followers[type(event)]:
+        for told in self._followers.get(type(event), ()):
             told(event)
         return True
 

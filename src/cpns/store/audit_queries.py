@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import Connection, Text, bindparam, delete, func, insert, null, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, null, select, update
 
 from cpns.domain.actor import Actor, Role
-from cpns.domain.inventory import HeldThrough, Outcome, Recorded
+from cpns.domain.inventory import End, HeldThrough, Outcome, Recorded
 from cpns.errors import Result
 from cpns.ids import EntityId
 from cpns.store import revocation_queries
@@ -22,7 +22,7 @@ REFUSED = "refused"
 ESTABLISHED = "pne_established"
 PROCEDURES: Final = frozenset({"gateway_activated", "cm_activated", REFUSED})
 """Events that an entity took part in, and that show as its last result, as `ESTABLISHED` does."""
-ENDS: Final = frozenset({"revoked", "expelled", "bound"})
+ENDS: Final = frozenset(End)
 """Events that end sessions at every process of the server."""
 
 _SHOWN = (
@@ -46,13 +46,11 @@ _AGAIN = (
 _NEWEST = select(*_SHOWN).order_by(audit.c.number.desc()).limit(bindparam("limit"))
 _AFTER = (
     select(audit.c.number, *_SHOWN)
-    .where(
-        audit.c.number > bindparam("after"),
-        or_(bindparam("entity_id", type_=Text).is_(None), audit.c.entity_id == bindparam("entity_id")),
-    )
+    .where(audit.c.number > bindparam("after"))
     .order_by(audit.c.number)
     .limit(bindparam("limit"))
 )
+_AFTER_OF_ENTITY = _AFTER.where(audit.c.entity_id == bindparam("entity_id"))
 _OLD = audit.c.at < bindparam("before")
 _COUNT_OLD = select(func.count()).select_from(audit).where(_OLD)
 _DROP_OLD = delete(audit).where(
@@ -146,7 +144,8 @@ def newest(connection: Connection, entity_id: EntityId | None, limit: int) -> li
 
 def after(connection: Connection, number: int, limit: int, entity_id: EntityId | None = None) -> list[Recorded]:
     """See `cpns.ports.Store.audit_after`."""
-    rows = connection.execute(_AFTER, {"after": number, "limit": limit, "entity_id": entity_id})
+    statement = _AFTER if entity_id is None else _AFTER_OF_ENTITY
+    rows = connection.execute(statement, {"after": number, "limit": limit, "entity_id": entity_id})
     return [Recorded(number, _outcome(*row)) for number, *row in rows]
 
 

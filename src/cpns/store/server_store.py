@@ -76,11 +76,11 @@ def _sweep_bounds(connection: Connection, at: float) -> None:
     bound_queries.forget_paces(connection, at - LONGEST_SECONDS)
 
 
-def _drop_kept(connection: Connection, now: float) -> None:
+def _drop_kept(connection: Connection, now: float) -> bool:
     waiting_queries.expire(connection, now)
     message_queries.expire(connection, now)
-    event_queries.drop_old(connection, now)
-    revocation_queries.drop_old(connection, now)
+    events = event_queries.drop_old(connection, now)
+    return revocation_queries.drop_old(connection, now) or events
 
 
 def _spare_kept(connection: Connection, before: float, after: float) -> int:
