@@ -23,6 +23,7 @@ from cpns.wire.registry import CPNS_PATH, JoinPolicy
 from tests.support import versions
 from tests.support.groups import all_have
 from tests.support.hostile_gateway import HostileGateway, Way
+from tests.support.later import MORE
 from tests.support.versions import LATER_MIXES, Mix, Site
 from tests.support.world import FAST, World, until, world
 
@@ -33,7 +34,6 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
         yield running
 
 
-MORE: Electives = ((200, 7), (300, b"new"), (301, "more"))
 ANSWER: Electives = ((210, True),)
 
 

@@ -12,8 +12,9 @@ from cpns.gateway.claim import EukeyClaim
 from cpns.pne.join import Join
 from cpns.server.app import Server
 from cpns.wire import application
+from cpns.wire.declare import Electives
 
-MORE = ((200, 7), (300, b"new"), (301, "more"))
+MORE: Electives = ((200, 7), (300, b"new"), (301, "more"))
 
 
 def later(role: Any) -> None:

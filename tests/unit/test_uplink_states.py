@@ -71,7 +71,7 @@ def test_there_is_a_case_for_each_row() -> None:
 
 
 @settings(max_examples=300)
-@given(st.lists(st.sampled_from(list(EVENTS.values())), max_size=40))
+@given(st.lists(st.sampled_from([*EVENTS.values(), s.Stood(FIRST)]), max_size=40))
 def test_whatever_happens_in_whatever_order(happened: list[s.Event]) -> None:
     life: Life[s.State, s.Event] = Life(s.TRANSITIONS, s.Connecting(0.0))
     stood: list[object] = []

@@ -18,7 +18,7 @@ _warnings: ContextVar[dict[str, None] | None] = ContextVar("warnings", default=N
 
 
 class Alone:
-    """`cpns.ports.Cluster` where there are none, and `cpns.ports.Bus` where there is none."""
+    """`cpns.ports.cluster.Cluster` where there are none, and `cpns.ports.cluster.Bus` where there is none."""
 
     others = False
     name = ""

@@ -37,7 +37,7 @@ HEED_LOOK_SECONDS: Final = 0.1
 
 
 class Processes:
-    """`cpns.ports.Cluster` of this process; where the store is its own alone, there are none.
+    """`cpns.ports.cluster.Cluster` of this process; where the store is its own alone, there are none.
 
     Args:
         clock: is compared with the store's.

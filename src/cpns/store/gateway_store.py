@@ -1,4 +1,4 @@
-"""What a PN GW, and a CM Device, keep over a restart: `cpns.ports.GatewayStore` and `CmStore` on `Database`."""
+"""What a PN GW, and a CM Device, keep over a restart: `cpns.ports.gateway.GatewayStore` and `CmStore` on `Database`."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ _DROP_CM_KEY = delete(cm_keys).where(cm_keys.c.cm_device_id == bindparam("id"), 
 
 
 class GatewayStore:
-    """`cpns.ports.GatewayStore` and `CmStore` in one SQLite file. All methods raise as `Database.run` does."""
+    """`cpns.ports.gateway.GatewayStore` and `CmStore` in one SQLite file. All methods raise as `Database.run` does."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -44,11 +44,11 @@ class GatewayStore:
 
     @property
     def trouble(self) -> str:
-        """See `cpns.ports.GatewayStore`."""
+        """See `cpns.ports.gateway.GatewayStore`."""
         return self._database.trouble
 
     async def served(self) -> list[PnId]:
-        """See `cpns.ports.GatewayStore`."""
+        """See `cpns.ports.gateway.GatewayStore`."""
 
         def read(connection: Connection) -> list[PnId]:
             return [PnId(pn_id) for pn_id in connection.execute(_SERVED).scalars()]
@@ -56,7 +56,7 @@ class GatewayStore:
         return await self._database.run(read, write=False)
 
     async def serve(self, pn_id: PnId) -> None:
-        """See `cpns.ports.GatewayStore`."""
+        """See `cpns.ports.gateway.GatewayStore`."""
 
         def write(connection: Connection) -> None:
             connection.execute(_PUT_SERVED, {"pn_id": pn_id})
@@ -64,7 +64,7 @@ class GatewayStore:
         await self._database.run(write)
 
     async def release(self, pn_id: PnId) -> None:
-        """See `cpns.ports.GatewayStore`."""
+        """See `cpns.ports.gateway.GatewayStore`."""
 
         def write(connection: Connection) -> None:
             connection.execute(_DROP_SERVED, {"id": pn_id})
@@ -72,7 +72,7 @@ class GatewayStore:
         await self._database.run(write)
 
     async def keep(self, members: Iterable[HeldMember]) -> None:
-        """See `cpns.ports.GatewayStore`."""
+        """See `cpns.ports.gateway.GatewayStore`."""
         rows = [_row(member) for member in members]
 
         def write(connection: Connection) -> None:
@@ -82,7 +82,7 @@ class GatewayStore:
         await self._database.run(write)
 
     async def members(self) -> list[HeldMember]:
-        """See `cpns.ports.GatewayStore`; by PNE ID."""
+        """See `cpns.ports.gateway.GatewayStore`; by PNE ID."""
 
         def read(connection: Connection) -> list[HeldMember]:
             return [
@@ -93,7 +93,7 @@ class GatewayStore:
         return await self._database.run(read, write=False)
 
     async def forget(self, pne_ids: Sequence[EntityId]) -> None:
-        """See `cpns.ports.GatewayStore`."""
+        """See `cpns.ports.gateway.GatewayStore`."""
         rows = [{"id": pne_id} for pne_id in pne_ids]
 
         def write(connection: Connection) -> None:
@@ -103,7 +103,7 @@ class GatewayStore:
         await self._database.run(write)
 
     async def cm_keys(self) -> list[HeldCmKey]:
-        """See `cpns.ports.CmStore`."""
+        """See `cpns.ports.gateway.CmStore`."""
 
         def read(connection: Connection) -> list[HeldCmKey]:
             return [HeldCmKey(*row) for row in connection.execute(_CM_KEYS)]
@@ -111,7 +111,7 @@ class GatewayStore:
         return await self._database.run(read, write=False)
 
     async def keep_cm_key(self, key: HeldCmKey, *, alone: bool = False) -> None:
-        """See `cpns.ports.CmStore`."""
+        """See `cpns.ports.gateway.CmStore`."""
         row = {"cm_device_id": key.cm_device_id, "generation": key.generation, "sealed_key": key.sealed_key}
 
         def write(connection: Connection) -> None:
@@ -122,7 +122,7 @@ class GatewayStore:
         await self._database.run(write)
 
     async def drop_cm_keys(self, keys: Iterable[tuple[EntityId, int]]) -> None:
-        """See `cpns.ports.CmStore`."""
+        """See `cpns.ports.gateway.CmStore`."""
         rows = [{"id": device, "of": generation} for device, generation in keys]
 
         def write(connection: Connection) -> None:
@@ -132,7 +132,7 @@ class GatewayStore:
         await self._database.run(write)
 
     async def close(self) -> None:
-        """See `cpns.ports.GatewayStore`."""
+        """See `cpns.ports.gateway.GatewayStore`."""
         await self._database.close()
 
 

@@ -65,7 +65,7 @@ class _Question:
 
 
 class NatsCluster:
-    """`cpns.ports.Bus` over NATS.
+    """`cpns.ports.cluster.Bus` over NATS.
 
     Args:
         url: ``nats://host:port``.
