@@ -247,7 +247,7 @@ async def test_who_is_no_member_can_not_send(here: World) -> None:
 @pytest.mark.req("DEF-5", "FN-7")
 async def test_an_owner_that_has_vanished_is_replaced_by_rule(here: World) -> None:
     """By the member that has been in longest of those that are there; while it is there itself, it stays owner."""
-    await here.start_server(owner_away=0.5)
+    await here.start_server()
     gateway = await here.start_gateway("gw-1")
     sg_id, pnes = await group_of(here, 4, gateway)
     await here.server.groups.actions.replace_silent_owners(0.0)
